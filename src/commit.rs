@@ -1,0 +1,72 @@
+//! A commit's id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The full object id of a commit, in lowercase hexadecimal digits: 40 (SHA-1) or 64 (SHA-256).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Commit(String);
+
+impl Commit {
+    /// The full id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What a person reads: the first eight digits.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.0[..8]
+    }
+}
+
+impl FromStr for Commit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        if matches!(text.len(), 40 | 64) && text.chars().all(hex) {
+            Ok(Self(text.to_string()))
+        } else {
+            Err(format!("{text:?} is not a full commit id"))
+        }
+    }
+}
+
+impl TryFrom<String> for Commit {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_full_ids_are_commits() {
+        assert!("a".repeat(40).parse::<Commit>().is_ok());
+        assert!("0".repeat(64).parse::<Commit>().is_ok());
+        for bad in [
+            "",
+            "HEAD",
+            &"a".repeat(39),
+            &"A".repeat(40),
+            &"é".repeat(20),
+        ] {
+            assert!(bad.parse::<Commit>().is_err(), "{bad}");
+        }
+    }
+}

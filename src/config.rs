@@ -1,0 +1,633 @@
+//! The configuration: a JSON file, as the NixOS module writes it, turned into checked values.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use clap::ValueEnum;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+/// Where the state is kept, unless the owner wants it elsewhere.
+pub const STATE_DIR: &str = "/var/lib/comin";
+
+/// What a machine follows, and how.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The attribute of `nixosConfigurations` that is this machine.
+    pub hostname: String,
+    /// [`STATE_DIR`], or where the owner wants it.
+    pub state_dir: PathBuf,
+    /// The folder of the flake in the repository; `None` is its top.
+    pub repository_subdir: Option<String>,
+    /// Whether Nix fetches the repository's submodules.
+    pub submodules: bool,
+    /// The name of the system profile that `switch` and `boot` move.
+    pub profile: String,
+    /// How long an evaluation may take; `None` is as long as it likes.
+    pub eval_timeout: Option<Duration>,
+    /// How long a build may take; `None` is as long as it likes.
+    pub build_timeout: Option<Duration>,
+    /// In order of preference, at least one.
+    pub remotes: Vec<Remote>,
+}
+
+/// A repository that is followed.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Its name in units, refs and files.
+    pub name: RemoteName,
+    /// Where it is.
+    pub url: Url,
+    /// How long a fetch may take; `None` is as long as it likes.
+    pub timeout: Option<Duration>,
+    /// What an HTTP server wants to see.
+    pub auth: Option<Auth>,
+    /// The branch that is deployed to stay.
+    pub main: Branch,
+    /// The branch that is tried; `None` where the owner wants no testing.
+    pub testing: Option<Branch>,
+}
+
+/// A branch and what is done with its commits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// Without `refs/heads/`.
+    pub name: String,
+    /// How its commits are activated.
+    pub operation: Operation,
+}
+
+/// The action of `switch-to-configuration` for a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// Activate now and at every boot.
+    Switch,
+    /// Activate at the next boot.
+    Boot,
+    /// Activate now; a reboot undoes it.
+    Test,
+}
+
+impl Operation {
+    /// The word on the command line of `switch-to-configuration`.
+    #[must_use]
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Switch => "switch",
+            Self::Boot => "boot",
+            Self::Test => "test",
+        }
+    }
+
+    /// Whether the system profile, and with it the boot loader, gets the system.
+    #[must_use]
+    pub fn moves_profile(self) -> bool {
+        match self {
+            Self::Switch | Self::Boot => true,
+            Self::Test => false,
+        }
+    }
+
+    /// Whether the running system becomes the new one.
+    #[must_use]
+    pub fn activates(self) -> bool {
+        match self {
+            Self::Switch | Self::Test => true,
+            Self::Boot => false,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.action())
+    }
+}
+
+/// A remote's name: safe in a unit name, a ref and a file name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RemoteName(String);
+
+impl RemoteName {
+    /// The longest name; the module asserts the same.
+    const MAX: usize = 64;
+
+    fn new(name: String) -> Result<Self> {
+        let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        ensure!(
+            name.len() <= Self::MAX
+                && name.chars().all(safe)
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric()),
+            "{name:?} cannot name units, refs and files: use at most {} letters, digits, - and _, beginning with a letter or digit",
+            Self::MAX
+        );
+        Ok(Self(name))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RemoteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RemoteName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where a remote is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Url {
+    /// A folder on this machine.
+    Local(PathBuf),
+    /// `http://` or `https://`, without credentials.
+    Http(String),
+}
+
+impl Url {
+    fn parse(url: &str) -> Result<Self> {
+        ensure!(
+            !url.contains(char::is_control),
+            "it contains control characters"
+        );
+        if let Some(path) = url.strip_prefix("file://") {
+            let path = path.strip_prefix("localhost").unwrap_or(path);
+            let path = percent_decode_str(path).decode_utf8()?;
+            ensure!(
+                path.starts_with('/') && !path.contains('\0'),
+                "{url:?} names another host: use file:///path"
+            );
+            return Ok(Self::Local(PathBuf::from(path.as_ref())));
+        }
+        if url.starts_with("http://") || url.starts_with("https://") {
+            let after = url.split_once("://").map_or("", |(_, after)| after);
+            let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
+            ensure!(!authority.is_empty(), "{url:?} names no host");
+            ensure!(
+                !authority.contains('@'),
+                "it contains credentials, which everybody can read in the Nix store: put the token into a file and name that in auth.access_token_path"
+            );
+            return Ok(Self::Http(url.to_string()));
+        }
+        ensure!(
+            url.starts_with('/'),
+            "{url:?} is not supported: use an absolute path, file://, http:// or https://"
+        );
+        Ok(Self::Local(PathBuf::from(url)))
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => path.display().fmt(f),
+            Self::Http(url) => f.write_str(url),
+        }
+    }
+}
+
+/// Basic authentication with a token that is read when it is needed.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// Most servers do not look at it.
+    pub username: String,
+    /// The file with the token.
+    pub access_token_path: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// A sentence that names the file, the key and the cure.
+    pub fn load(path: &Path) -> Result<Self> {
+        let failed = || format!("Failed to read the configuration {}", path.display());
+        let text = std::fs::read(path).with_context(failed)?;
+        Self::parse(&text).with_context(failed)
+    }
+
+    fn parse(text: &[u8]) -> Result<Self> {
+        let mut json = serde_json::Deserializer::from_slice(text);
+        let file: File = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| match error.path().to_string().as_str() {
+                "." => anyhow::anyhow!("{}", error.inner()),
+                key => anyhow::anyhow!("{key}: {}", error.inner()),
+            })
+            .and_then(|file| Ok(json.end().map(|()| file)?))?;
+        file.check()
+    }
+
+    /// The remote of that name.
+    ///
+    /// # Errors
+    /// Names the remotes that there are.
+    pub fn remote(&self, name: &str) -> Result<&Remote> {
+        let found = self.remotes.iter().find(|r| r.name.as_str() == name);
+        found.with_context(|| {
+            let names: Vec<&str> = self.remotes.iter().map(|r| r.name.as_str()).collect();
+            format!(
+                "There is no remote {name:?} in the configuration: it has {}",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+/// The file as it is written. Defaults that depend on other keys are in [`File::check`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    hostname: String,
+    state_dir: Option<PathBuf>,
+    repository_type: Option<String>,
+    repository_subdir: Option<String>,
+    submodules: Option<bool>,
+    profile: Option<String>,
+    eval_timeout: Option<u64>,
+    build_timeout: Option<u64>,
+    remotes: Vec<RemoteFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoteFile {
+    name: RemoteName,
+    url: String,
+    timeout: Option<u64>,
+    auth: Option<AuthFile>,
+    branches: Option<BranchesFile>,
+    poller: Option<PollerFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthFile {
+    access_token_path: Option<PathBuf>,
+    username: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct BranchesFile {
+    main: Option<BranchFile>,
+    testing: Option<BranchFile>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct BranchFile {
+    name: Option<String>,
+    operation: Option<Operation>,
+}
+
+/// Only the timers look at it; here it is checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PollerFile {
+    period: Option<u64>,
+}
+
+impl File {
+    fn check(self) -> Result<Config> {
+        ensure!(
+            is_hostname(&self.hostname),
+            "hostname: {:?} is not a host name: use letters, digits, . - and _",
+            self.hostname
+        );
+        match self.repository_type.as_deref() {
+            None | Some("flake") => {}
+            Some(other) => bail!("repository_type: {other:?} is not supported: use \"flake\""),
+        }
+        let state_dir = self.state_dir.unwrap_or_else(|| STATE_DIR.into());
+        ensure!(
+            state_dir.is_absolute() && !escapes(&state_dir),
+            "state_dir: {} is not an absolute path",
+            state_dir.display()
+        );
+        let repository_subdir = self.repository_subdir.filter(|s| !matches!(&**s, "" | "."));
+        if let Some(subdir) = &repository_subdir {
+            ensure!(
+                Path::new(subdir).is_relative() && !escapes(Path::new(subdir)),
+                "repository_subdir: {subdir:?} is not a path inside of the repository"
+            );
+        }
+        let profile = self.profile.unwrap_or_else(|| "system".to_string());
+        ensure!(
+            is_hostname(&profile),
+            "profile: {profile:?} is not a profile name: use letters, digits, . - and _"
+        );
+        ensure!(
+            !self.remotes.is_empty(),
+            "remotes: name at least one remote"
+        );
+        let mut names = BTreeSet::new();
+        let mut remotes = Vec::new();
+        for (index, remote) in self.remotes.into_iter().enumerate() {
+            ensure!(
+                names.insert(remote.name.clone()),
+                "remotes[{index}].name: there is already a remote {}: give each its own name",
+                remote.name
+            );
+            let remote = remote
+                .check(&self.hostname)
+                .map_err(|error| anyhow::anyhow!("remotes[{index}].{error:#}"))?;
+            remotes.push(remote);
+        }
+        Ok(Config {
+            hostname: self.hostname,
+            state_dir,
+            repository_subdir,
+            submodules: self.submodules.unwrap_or(false),
+            profile,
+            eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
+            build_timeout: seconds(self.build_timeout.unwrap_or(0)),
+            remotes,
+        })
+    }
+}
+
+impl RemoteFile {
+    fn check(self, hostname: &str) -> Result<Remote> {
+        let url = Url::parse(&self.url).context("url")?;
+        let branches = self.branches.unwrap_or_default();
+        let main = branches.main.unwrap_or_default();
+        let main = Branch {
+            name: main.name.unwrap_or_else(|| "main".to_string()),
+            operation: main.operation.unwrap_or(Operation::Switch),
+        };
+        check_branch(&main.name).context("branches.main.name")?;
+        let testing = branches.testing.unwrap_or_default();
+        let testing = Branch {
+            name: testing
+                .name
+                .unwrap_or_else(|| format!("testing-{hostname}")),
+            operation: testing.operation.unwrap_or(Operation::Test),
+        };
+        let testing = Some(testing).filter(|testing| !testing.name.is_empty());
+        if let Some(testing) = &testing {
+            check_branch(&testing.name).context("branches.testing.name")?;
+        }
+        if let Some(PollerFile { period: Some(0) }) = self.poller {
+            bail!("poller.period: 0 is no period: use at least 1 (seconds)");
+        }
+        let auth = self.auth.and_then(|auth| {
+            Some(Auth {
+                access_token_path: auth
+                    .access_token_path
+                    .filter(|p| !p.as_os_str().is_empty())?,
+                username: auth.username.unwrap_or_else(|| "comin".to_string()),
+            })
+        });
+        Ok(Remote {
+            name: self.name,
+            url,
+            timeout: seconds(self.timeout.unwrap_or(5 * 60)),
+            auth,
+            main,
+            testing,
+        })
+    }
+}
+
+/// Seconds as in the configuration, where 0 stands for no limit.
+fn seconds(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+/// A name that needs no quoting in an attribute path or a file name.
+fn is_hostname(name: &str) -> bool {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    name.len() <= 253
+        && name.chars().all(safe)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether a path climbs with `..`.
+fn escapes(path: &Path) -> bool {
+    path.components()
+        .any(|part| part == std::path::Component::ParentDir)
+}
+
+/// The rules of git-check-ref-format(1): a branch name is also a path below `refs/heads`.
+fn check_branch(name: &str) -> Result<()> {
+    let part_is_bad = |part: &str| {
+        let lock = Path::new(part).extension().is_some_and(|e| e == "lock");
+        part.is_empty() || part.starts_with('.') || part.ends_with('.') || lock
+    };
+    let bad = name.split('/').any(part_is_bad)
+        || name.contains("..")
+        || name.contains("@{")
+        || name.starts_with('-')
+        || name.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c));
+    ensure!(!bad, "{name:?} is not a valid branch name");
+    Ok(())
+}
+
+/// The smallest configuration.
+#[cfg(test)]
+pub fn for_tests() -> Config {
+    Config::parse(br#"{"hostname": "m", "remotes": [{"name": "o", "url": "/r"}]}"#).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Config> {
+        Config::parse(json.as_bytes())
+    }
+
+    fn error(json: &str) -> String {
+        format!("{:#}", parse(json).unwrap_err())
+    }
+
+    fn with_remote(remote: &str) -> String {
+        format!(r#"{{"hostname": "m", "remotes": [{remote}]}}"#)
+    }
+
+    #[test]
+    fn only_hostname_name_and_url_are_required() {
+        let config = parse(&with_remote(r#"{"name": "origin", "url": "/r"}"#)).unwrap();
+        let remote = config.remote("origin").unwrap();
+        assert_eq!(remote.main.name, "main");
+        assert_eq!(remote.main.operation, Operation::Switch);
+        let testing = remote.testing.as_ref().unwrap();
+        assert_eq!(testing.name, "testing-m");
+        assert_eq!(testing.operation, Operation::Test);
+        assert_eq!(remote.timeout, Some(Duration::from_secs(300)));
+        assert_eq!(config.state_dir, Path::new("/var/lib/comin"));
+        assert_eq!(config.profile, "system");
+        assert_eq!(config.build_timeout, None);
+    }
+
+    #[test]
+    fn null_is_absence() {
+        let json = r#"{"hostname": "m", "repository_subdir": null, "profile": null, "eval_timeout": null,
+            "remotes": [{"name": "o", "url": "/r", "auth": null, "branches": null, "poller": null, "timeout": null}]}"#;
+        assert!(parse(json).is_ok());
+    }
+
+    #[test]
+    fn an_empty_testing_name_is_no_testing() {
+        let remote = r#"{"name": "o", "url": "/r", "branches": {"testing": {"name": ""}}}"#;
+        assert!(parse(&with_remote(remote)).unwrap().remotes[0]
+            .testing
+            .is_none());
+    }
+
+    #[test]
+    fn urls() {
+        let local = |path: &str| Url::Local(path.into());
+        assert_eq!(Url::parse("/srv/a b").unwrap(), local("/srv/a b"));
+        assert_eq!(Url::parse("file:///srv/a%20b").unwrap(), local("/srv/a b"));
+        assert_eq!(Url::parse("file://localhost/srv").unwrap(), local("/srv"));
+        let http = "https://git.example.org/r.git";
+        assert_eq!(Url::parse(http).unwrap(), Url::Http(http.to_string()));
+        for bad in [
+            "",
+            "repo",
+            "./repo",
+            "file://host/r",
+            "git@host:r",
+            "ssh://host/r",
+            "ext::sh -c x",
+            "http://",
+            "https:///r",
+            "https://u:secret@host/r",
+            "/a\nb",
+            "-oProxyCommand=x",
+        ] {
+            let error = format!("{:#}", Url::parse(bad).unwrap_err());
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        let ok = r#"{"name": "o", "url": "/r"}"#;
+        for (json, wanted) in [
+            ("", "EOF"),
+            ("[]", "invalid length"),
+            ("{} x", "missing field `hostname`"),
+            (r#"{"hostname": "m"}"#, "missing field `remotes`"),
+            (
+                r#"{"hostname": "m", "remotes": []}"#,
+                "remotes: name at least one",
+            ),
+            (
+                r#"{"hostname": 1, "remotes": []}"#,
+                "hostname: invalid type: integer",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "remotes": [{ok}]}} x"#),
+                "trailing characters",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "remotes": [{ok},{ok}]}}"#),
+                "remotes[1].name: there is already",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "colour": 1, "remotes": [{ok}]}}"#),
+                "unknown field `colour`",
+            ),
+            (
+                &format!(r#"{{"hostname": "a/b", "remotes": [{ok}]}}"#),
+                "hostname: \"a/b\" is not",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "repository_type": "nix", "remotes": [{ok}]}}"#),
+                "repository_type: \"nix\"",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "repository_subdir": "../x", "remotes": [{ok}]}}"#),
+                "repository_subdir: ",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "state_dir": "x", "remotes": [{ok}]}}"#),
+                "state_dir: ",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "profile": "../x", "remotes": [{ok}]}}"#),
+                "profile: ",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "eval_timeout": -1, "remotes": [{ok}]}}"#),
+                "eval_timeout: invalid value",
+            ),
+        ] {
+            let error = error(json);
+            assert!(error.contains(wanted), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn errors_of_a_remote_name_its_key() {
+        for (remote, wanted) in [
+            (r#"{"url": "/r"}"#, "remotes[0]: missing field `name`"),
+            (r#"{"name": "o"}"#, "remotes[0]: missing field `url`"),
+            (
+                r#"{"name": "a/b", "url": "/r"}"#,
+                "remotes[0].name: \"a/b\" cannot name",
+            ),
+            (r#"{"name": "..", "url": "/r"}"#, "remotes[0].name: "),
+            (r#"{"name": "-x", "url": "/r"}"#, "remotes[0].name: "),
+            (r#"{"name": "", "url": "/r"}"#, "remotes[0].name: "),
+            (
+                r#"{"name": "o", "url": "r"}"#,
+                "remotes[0].url: \"r\" is not supported",
+            ),
+            (
+                r#"{"name": "o", "url": "/r", "timeout": "5"}"#,
+                "remotes[0].timeout: invalid type: string",
+            ),
+            (
+                r#"{"name": "o", "url": "/r", "poller": {"period": 0}}"#,
+                "remotes[0].poller.period: 0",
+            ),
+            (
+                r#"{"name": "o", "url": "/r", "branches": {"main": {"name": "a..b"}}}"#,
+                "remotes[0].branches.main.name: ",
+            ),
+            (
+                r#"{"name": "o", "url": "/r", "branches": {"main": {"name": ""}}}"#,
+                "remotes[0].branches.main.name: ",
+            ),
+            (
+                r#"{"name": "o", "url": "/r", "branches": {"main": {"operation": "go"}}}"#,
+                "remotes[0].branches.main.operation: unknown variant `go`",
+            ),
+            (
+                r#"{"name": "o", "url": "/r", "branches": {"staging": {}}}"#,
+                "remotes[0].branches.staging: unknown field",
+            ),
+        ] {
+            let error = error(&with_remote(remote));
+            assert!(error.contains(wanted), "{remote}: {error}");
+        }
+    }
+
+    #[test]
+    fn branch_names() {
+        for good in ["main", "a/b", "feature-1", "ü", "a.b", "testing-m"] {
+            assert!(check_branch(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "", "/", "a//b", "/a", "a/", ".a", "a/.b", "a..b", "a.lock", "a.", "@{", "-a", "a b",
+            "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "a\x1bb", "../../x",
+        ] {
+            assert!(check_branch(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Files: replaced whole or not at all, read when they are there, locked.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Replaces a file atomically: a reader sees the old content or the new one. For a tmpfs such as
+/// `/run`, where nothing outlives a power loss anyway.
+///
+/// # Errors
+/// Names the file.
+pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    replace_with(path, content, |_| Ok(()))
+}
+
+/// [`replace`], and the new content is on the disk when this returns.
+///
+/// # Errors
+/// Names the file; it still has its old content then.
+pub fn replace_durably(path: &Path, content: &[u8]) -> Result<()> {
+    replace_with(path, content, File::sync_all)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("Failed to write {}", path.display()))
+}
+
+fn replace_with(path: &Path, content: &[u8], sync: fn(&File) -> io::Result<()>) -> Result<()> {
+    let new = beside(path);
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(content)?;
+        sync(&file)?;
+        fs::rename(&new, path)
+    };
+    write()
+        .or_else(|error| {
+            if error.kind() != ErrorKind::NotFound {
+                return Err(error);
+            }
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            write()
+        })
+        .with_context(|| format!("Failed to write {}", path.display()))
+}
+
+/// Every file has one writer, so one fixed name does, and what a crash leaves is overwritten.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+/// The content of a file, `None` where there is no such file.
+///
+/// # Errors
+/// Names the file.
+pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
+    optional(fs::read(path)).with_context(|| format!("Failed to read {}", path.display()))
+}
+
+/// The target of a symbolic link, `None` where there is no such link.
+///
+/// # Errors
+/// Names the link.
+pub fn read_link_optional(path: &Path) -> Result<Option<PathBuf>> {
+    optional(fs::read_link(path)).with_context(|| format!("Failed to read {}", path.display()))
+}
+
+/// Removes a file; says whether there was one.
+///
+/// # Errors
+/// Names the file.
+pub fn remove_optional(path: &Path) -> Result<bool> {
+    optional(fs::remove_file(path))
+        .map(|removed| removed.is_some())
+        .with_context(|| format!("Failed to remove {}", path.display()))
+}
+
+fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// An exclusive lock, held until it is dropped or its process ends, however that ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until the lock is ours. The file stays empty and is only root's to open: whoever
+    /// can open it can hold it.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn wait(path: &Path) -> Result<Self> {
+        let file = Self::open(path)?;
+        file.lock()
+            .with_context(|| format!("Failed to lock {}", path.display()))?;
+        Ok(Self { _file: file })
+    }
+
+    /// Takes the lock if it is free; `None` if somebody has it.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn take_if_free(path: &Path) -> Result<Option<Self>> {
+        let file = Self::open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("Failed to lock {}", path.display()))
+            }
+        }
+    }
+
+    fn open(path: &Path) -> Result<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        options
+            .open(path)
+            .or_else(|error| {
+                if error.kind() != ErrorKind::NotFound {
+                    return Err(error);
+                }
+                fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+                options.open(path)
+            })
+            .with_context(|| format!("Failed to open {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_no_leftover() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/state.json");
+        replace_durably(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(read_optional(&path).unwrap().unwrap(), b"two");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_replacement_keeps_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        replace(&path, b"old").unwrap();
+        fs::create_dir(beside(&path)).unwrap();
+        let error = replace(&path, b"new").unwrap_err();
+        assert!(error.to_string().contains("state.json"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_lock_excludes_until_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = Lock::wait(&path).unwrap();
+        assert!(Lock::take_if_free(&path).unwrap().is_none());
+        drop(lock);
+        assert!(Lock::take_if_free(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn absence_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("absent");
+        assert!(read_optional(&path).unwrap().is_none());
+        assert!(read_link_optional(&path).unwrap().is_none());
+        assert!(!remove_optional(&path).unwrap());
+    }
+}

@@ -1,0 +1,395 @@
+//! The mirror: a bare repository with the followed branches of every remote, by libgit2.
+
+mod http;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use anyhow::{anyhow, Context, Result};
+use git2::{AutotagOption, Direction, ErrorCode, FetchOptions, ObjectType, Oid, Repository};
+
+use crate::commit::Commit;
+use crate::config::{Remote, RemoteName, Url};
+use crate::fs::Lock;
+use crate::paths::Paths;
+use crate::refs::{Ref, Refs};
+use crate::select::Relation;
+
+/// Keeps the accepted main, also when the state file is lost.
+const ACCEPTED: &str = "refs/comin/main";
+/// Keeps the commit under evaluation: the remote's own branch may move meanwhile.
+pub const TARGET: &str = "refs/comin/target";
+
+/// The heads of a remote's followed branches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heads {
+    /// Of the main branch.
+    pub main: Option<Commit>,
+    /// Of the testing branch.
+    pub testing: Option<Commit>,
+}
+
+impl Heads {
+    /// Finds the heads of a remote's branches with `find`, which is given branch names.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn find<E>(
+        remote: &Remote,
+        find: impl Fn(&str) -> Result<Option<Commit>, E>,
+    ) -> Result<Self, E> {
+        Ok(Self {
+            main: find(&remote.main.name)?,
+            testing: match &remote.testing {
+                Some(testing) => find(&testing.name)?,
+                None => None,
+            },
+        })
+    }
+}
+
+/// The ref of the mirror that follows a branch.
+#[must_use]
+pub fn tracking(remote: &RemoteName, branch: &str) -> String {
+    format!("refs/remotes/{remote}/{branch}")
+}
+
+/// The bare repository in the state folder.
+pub struct Mirror {
+    repository: Repository,
+    path: PathBuf,
+}
+
+impl Mirror {
+    /// Opens the mirror to read it.
+    ///
+    /// # Errors
+    /// There is none, or it is damaged.
+    pub fn open(paths: &Paths) -> Result<Self> {
+        start_libgit2();
+        let path = paths.repository();
+        let repository = Repository::open_bare(&path)
+            .with_context(|| format!("Failed to open the mirror {}", path.display()))?;
+        Ok(Self { repository, path })
+    }
+
+    /// Opens the mirror to write to it. Where there is none a new one is made; a damaged one is
+    /// emptied first: everything in it comes from the remotes, and the accepted main is also in
+    /// the state.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn ready(paths: &Paths) -> Result<Self> {
+        if let Ok(mirror) = Self::open(paths).and_then(Self::sound) {
+            return Ok(mirror);
+        }
+        let path = paths.repository();
+        // Another process may be at the same: the one that comes second finds it done.
+        let _lock = Lock::wait(&path.with_extension("lock"))?;
+        if let Err(damage) = Self::open(paths).and_then(Self::sound) {
+            if path.join("HEAD").exists() || path.join("objects").exists() {
+                log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
+            }
+            empty(&path).with_context(|| format!("Failed to empty {}", path.display()))?;
+            Repository::init_bare(&path)
+                .and_then(|repository| repository.set_head(TARGET))
+                .with_context(|| format!("Failed to make the mirror {}", path.display()))?;
+        }
+        Self::open(paths)
+    }
+
+    /// Whether every ref leads to a commit and its tree. What lies deeper shows when it is used.
+    fn sound(self) -> Result<Self> {
+        for reference in self.repository.references()? {
+            let reference = reference?;
+            let name = String::from_utf8_lossy(reference.name_bytes());
+            reference
+                .peel_to_commit()
+                .and_then(|commit| commit.tree())
+                .with_context(|| format!("{name} cannot be read"))?;
+        }
+        let odb = self.repository.odb()?;
+        drop(odb);
+        Ok(self)
+    }
+
+    /// Brings the heads of a remote's branches into the mirror, and removes what is no longer
+    /// followed there. Nothing is written where nothing has moved.
+    ///
+    /// # Errors
+    /// The remote cannot be reached or sends something unusable; the refs are as before then.
+    pub fn fetch(&self, remote: &Remote) -> Result<Heads> {
+        let url = match &remote.url {
+            Url::Local(path) => path.to_string_lossy().into_owned(),
+            Url::Http(url) => {
+                http::Client::new(remote.timeout, remote.auth.as_ref())?.install();
+                url.clone()
+            }
+        };
+        let mut git = self.repository.remote_anonymous(&url)?;
+        let mut connection = git.connect_auth(Direction::Fetch, None, None)?;
+        let advertised = connection.list()?;
+        let advertised = Heads::find(remote, |branch| {
+            let name = format!("refs/heads/{branch}");
+            let head = advertised.iter().find(|head| head.name() == name);
+            head.map(|head| commit(head.oid())).transpose()
+        })?;
+        if self.heads(remote).is_ok_and(|heads| heads == advertised) {
+            return Ok(advertised);
+        }
+        self.prune(remote, &advertised)?;
+        let refspecs: Vec<String> = followed(remote, &advertised)
+            .map(|(branch, _)| format!("+refs/heads/{branch}:{}", tracking(&remote.name, branch)))
+            .collect();
+        if !refspecs.is_empty() {
+            let mut options = FetchOptions::new();
+            options
+                .download_tags(AutotagOption::None)
+                .update_fetchhead(false);
+            connection
+                .remote()
+                .fetch(&refspecs, Some(&mut options), None)?;
+        }
+        let heads = self.heads(remote)?;
+        for (branch, head) in followed(remote, &heads) {
+            self.commit(head)
+                .and_then(|commit| Ok(commit.tree()?))
+                .with_context(|| format!("{branch} came incompletely"))?;
+        }
+        Ok(heads)
+    }
+
+    /// Removes the refs of this remote that follow no branch of it.
+    fn prune(&self, remote: &Remote, heads: &Heads) -> Result<()> {
+        let keep: Vec<String> = followed(remote, heads)
+            .map(|(branch, _)| tracking(&remote.name, branch))
+            .collect();
+        let pattern = format!("refs/remotes/{}/*", remote.name);
+        for reference in self.repository.references_glob(&pattern)? {
+            let mut reference = reference?;
+            let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
+            if !keep.contains(&name) {
+                reference.delete()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The heads of a remote as the mirror has them.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn heads(&self, remote: &Remote) -> Result<Heads> {
+        Heads::find(remote, |branch| self.head(&tracking(&remote.name, branch)))
+    }
+
+    fn head(&self, reference: &str) -> Result<Option<Commit>> {
+        match self.repository.refname_to_id(reference) {
+            Ok(oid) => Ok(Some(commit(oid)?)),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("Failed to read {reference}")),
+        }
+    }
+
+    fn commit(&self, commit: &Commit) -> Result<git2::Commit<'_>> {
+        Ok(self
+            .repository
+            .find_commit(Oid::from_str(commit.as_str())?)?)
+    }
+
+    /// The first line of a commit's message.
+    ///
+    /// # Errors
+    /// The commit cannot be read.
+    pub fn subject(&self, commit: &Commit) -> Result<String> {
+        let commit = self.commit(commit)?;
+        let subject = commit.summary_bytes().unwrap_or_default();
+        Ok(String::from_utf8_lossy(subject).into_owned())
+    }
+
+    /// Where `head` stands relative to `base`.
+    #[must_use]
+    pub fn relation(&self, base: &Commit, head: &Commit) -> Relation {
+        let compare = || -> Result<Relation> {
+            let base = Oid::from_str(base.as_str())?;
+            let head = Oid::from_str(head.as_str())?;
+            if base == head {
+                return Ok(Relation::Equal);
+            }
+            // The mirror has the whole history of every head: what it lacks is in none of them.
+            if self
+                .repository
+                .find_commit(base)
+                .is_err_and(|e| e.code() == ErrorCode::NotFound)
+            {
+                return Ok(Relation::Diverged);
+            }
+            if self.repository.graph_descendant_of(head, base)? {
+                return Ok(Relation::Descendant);
+            }
+            if self.repository.graph_descendant_of(base, head)? {
+                return Ok(Relation::Ancestor);
+            }
+            Ok(Relation::Diverged)
+        };
+        compare().unwrap_or_else(|error| {
+            Relation::Unreadable(format!(
+                "{error:#}; if the remote is complete, remove {}, and the next fetch makes it anew",
+                self.path.display()
+            ))
+        })
+    }
+
+    /// What is missing of a commit's files, if anything is.
+    #[must_use]
+    pub fn damage(&self, commit: &Commit) -> Option<String> {
+        let check = || -> Result<()> {
+            let odb = self.repository.odb()?;
+            let mut missing = None;
+            let tree = self.commit(commit)?.tree()?;
+            tree.walk(git2::TreeWalkMode::PreOrder, |_, entry| {
+                // The commit of a submodule is in another repository.
+                if entry.kind() == Some(ObjectType::Blob) && odb.read_header(entry.id()).is_err() {
+                    missing = Some(entry.id());
+                    return git2::TreeWalkResult::Abort;
+                }
+                git2::TreeWalkResult::Ok
+            })
+            .map_err(|error| missing.map_or(anyhow!(error), |id| anyhow!("{id} is missing")))
+        };
+        check().err().map(|error| format!("{error:#}"))
+    }
+
+    /// Gives up the mirror: the fetches that follow fill a new one.
+    ///
+    /// # Errors
+    /// Its folder cannot be written.
+    pub fn discard(self) -> Result<()> {
+        let _lock = Lock::wait(&self.path.with_extension("lock"))?;
+        empty(&self.path).with_context(|| format!("Failed to empty {}", self.path.display()))
+    }
+
+    /// The accepted main, as the mirror keeps it.
+    ///
+    /// # Errors
+    /// The ref cannot be read.
+    pub fn accepted(&self) -> Result<Option<Commit>> {
+        self.head(ACCEPTED)
+    }
+
+    /// Keeps the accepted main.
+    ///
+    /// # Errors
+    /// The ref cannot be written, or the mirror has no such commit.
+    pub fn keep_accepted(&self, commit: &Commit) -> Result<()> {
+        self.point(ACCEPTED, commit)
+    }
+
+    /// Keeps the commit that is going to be evaluated, as [`TARGET`].
+    ///
+    /// # Errors
+    /// The ref cannot be written, or the mirror has no such commit.
+    pub fn keep_target(&self, commit: &Commit) -> Result<()> {
+        self.point(TARGET, commit)
+    }
+
+    fn point(&self, reference: &str, commit: &Commit) -> Result<()> {
+        if self.head(reference)?.as_ref() != Some(commit) {
+            let oid = Oid::from_str(commit.as_str())?;
+            self.repository
+                .reference(reference, oid, true, "comin")
+                .with_context(|| format!("Failed to set {reference} in the mirror"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The branches of a remote that have a head.
+fn followed<'a>(
+    remote: &'a Remote,
+    heads: &'a Heads,
+) -> impl Iterator<Item = (&'a str, &'a Commit)> {
+    let main = Some((&*remote.main.name, heads.main.as_ref()));
+    let testing = remote.testing.as_ref();
+    let testing = testing.map(|testing| (&*testing.name, heads.testing.as_ref()));
+    main.into_iter()
+        .chain(testing)
+        .filter_map(|(branch, head)| Some((branch, head?)))
+}
+
+fn commit(oid: Oid) -> Result<Commit> {
+    oid.to_string()
+        .parse()
+        .map_err(|error: String| anyhow!(error))
+}
+
+/// Removes what is in the mirror's folder. The folder itself stays: it may be a mount.
+fn empty(path: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(path)?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    File::open(path)?.sync_all()
+}
+
+/// The settings of libgit2 that belong to the process.
+#[allow(unsafe_code)]
+fn start_libgit2() {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        // SAFETY: both change globals of libgit2 and must not run beside other uses of it. Every
+        // use goes through a `Mirror`, whose constructor calls this first, once.
+        let started = unsafe {
+            // A user's own repository is fetched by root; nothing of its configuration is run.
+            git2::opts::set_verify_owner_validation(false)
+                .and_then(|()| git2::transport::register("http", http::transport))
+                .and_then(|()| git2::transport::register("https", http::transport))
+        };
+        if let Err(error) = started {
+            log::error!("Failed to prepare libgit2: {error}");
+        }
+    });
+}
+
+/// The heads of a remote's branches in the mirror, read without libgit2.
+///
+/// # Errors
+/// They are not plain files, or cannot be read.
+pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
+    let refs = Refs::of_bare(&paths.repository());
+    Heads::find(remote, |branch| {
+        let name = tracking(&remote.name, branch);
+        match refs.read(&name)? {
+            Ref::Commit(commit) => Ok(Some(commit)),
+            Ref::Missing => Ok(None),
+            Ref::Unclear => Err(anyhow!("{name} is damaged")),
+        }
+    })
+}
+
+/// The heads of a repository on this machine, read without libgit2; `None` where only libgit2 can tell.
+///
+/// # Errors
+/// There is no repository.
+pub fn local_heads(path: &Path, remote: &Remote) -> Result<Option<Heads>> {
+    let refs = Refs::of_repository(path)?;
+    let heads = Heads::find(remote, |branch| {
+        match refs.read(&format!("refs/heads/{branch}")) {
+            Ok(Ref::Commit(commit)) => Ok(Some(commit)),
+            Ok(Ref::Missing) => Ok(None),
+            Ok(Ref::Unclear) => Err(None),
+            Err(error) => Err(Some(error)),
+        }
+    });
+    match heads {
+        Ok(heads) => Ok(Some(heads)),
+        Err(None) => Ok(None),
+        Err(Some(error)) => Err(error),
+    }
+}

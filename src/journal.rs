@@ -1,0 +1,87 @@
+//! What is said while comin works: to the journal with severities, to a person without.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+
+use log::Level;
+
+/// The target of lines that a child process printed; they are info where our own are notices.
+pub const CHILD: &str = "child";
+
+/// Starts the logger. Where the journal reads standard error, each line gets the severity of
+/// sd-daemon(3). Our own `info` is a *notice* there: `LogLevelMax=notice` silences systemd's lines
+/// about an idle poll, and must not silence ours.
+pub fn start(debug: bool) {
+    let journal = reads_us();
+    let level = if debug {
+        log::LevelFilter::Debug
+    } else {
+        log::LevelFilter::Info
+    };
+    env_logger::Builder::new()
+        .filter_module("comin", level)
+        .filter_module(CHILD, level)
+        .format(move |out, record| {
+            let severity = match record.level() {
+                Level::Error => "<3>",
+                Level::Warn => "<4>",
+                Level::Info if record.target() == CHILD => "<6>",
+                Level::Info => "<5>",
+                Level::Debug | Level::Trace => "<7>",
+            };
+            let severity = if journal { severity } else { "" };
+            writeln!(out, "{severity}{}", printable(&record.args().to_string()))
+        })
+        .init();
+}
+
+/// Whether the journal reads our standard error, and not a person. systemd tells in
+/// `JOURNAL_STREAM` which file that is; somebody may have redirected it since.
+#[must_use]
+pub fn reads_us() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else {
+        return false;
+    };
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else {
+        return false;
+    };
+    stream.to_str() == Some(&format!("{}:{}", stderr.dev(), stderr.ino()))
+}
+
+/// The text in one line, without anything that moves a cursor, changes a terminal or reorders
+/// letters: what comes from a repository or a server may hold all of these.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let text = text.trim_end();
+    if !text.contains(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let replace = |c| match c {
+        '\n' | '\t' => ' ',
+        c if is_unprintable(c) => '\u{fffd}',
+        c => c,
+    };
+    Cow::Owned(text.chars().map(replace).collect())
+}
+
+/// Control characters, and the format characters of Unicode that reorder or hide.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_a_terminal_that_is_not_text() {
+        assert_eq!(printable("Grüße, 世界\n"), "Grüße, 世界");
+        assert_eq!(printable("a\x1b[2Jb\nc\td"), "a\u{fffd}[2Jb c d");
+        assert_eq!(
+            printable("\u{9b}31m\u{202e}x\u{2066}\u{200b}\r"),
+            "\u{fffd}31m\u{fffd}x\u{fffd}\u{fffd}"
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! comin: pull-mode deployment for NixOS. One run is one cycle, described in `cycle.rs`.
+
+mod activation;
+mod cli;
+mod commit;
+mod config;
+mod cycle;
+mod decided;
+mod fetched;
+mod fs;
+mod git;
+mod journal;
+mod nix;
+mod paths;
+mod process;
+mod refs;
+mod report;
+mod select;
+mod state;
+mod system;
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+use std::path::absolute;
+use std::process::ExitCode;
+
+use anyhow::{Context, Error, Result};
+use clap::Parser;
+use serde::Serialize;
+
+use activation::Activation;
+use cli::{Cli, Command, Output};
+use config::{Config, Remote};
+use cycle::{Ending, Machine};
+use paths::Paths;
+use report::{Plan, Status};
+
+/// Why a command came to nothing.
+enum Failure {
+    /// The command line or the configuration is wrong; nothing was touched.
+    Misconfigured(Error),
+    /// Something went wrong.
+    Failed(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    journal::start(cli.debug);
+    match execute(cli) {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Failed) => ExitCode::FAILURE,
+        Err(Failure::Failed(error)) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Misconfigured(error)) => {
+            log::error!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<Ending, Failure> {
+    let root = absolute(&cli.root).context("--root is no path")?;
+    let machine = || -> Result<Machine, Failure> {
+        let config = Config::load(&cli.config).map_err(Failure::Misconfigured)?;
+        let paths = Paths::new(&root, &config.state_dir);
+        Ok(Machine { config, paths })
+    };
+    Ok(match cli.command {
+        Command::Run { remotes } => {
+            let machine = machine()?;
+            machine.run(&choose(&machine.config, &remotes)?)?
+        }
+        Command::Fetch { remotes } => {
+            let machine = machine()?;
+            machine.fetch(&choose(&machine.config, &remotes)?)?
+        }
+        Command::Deploy => {
+            // First of all: a request that stays makes systemd start this again and again.
+            decided::take_request(&Paths::outside_state(&root))?;
+            machine()?.deploy()?
+        }
+        Command::Status(output) => show(&Status::of(&machine()?)?, &output)?,
+        Command::Plan(output) => show(&Plan::of(&machine()?)?, &output)?,
+        Command::CheckConfig { file } => {
+            Config::load(&file).map_err(Failure::Misconfigured)?;
+            Ending::Done
+        }
+        Command::Activate {
+            attempt,
+            toplevel,
+            operation,
+        } => {
+            let activation = Activation {
+                attempt,
+                toplevel,
+                operation,
+            };
+            activation.carry_out(&Paths::outside_state(&root))?;
+            Ending::Done
+        }
+    })
+}
+
+/// The remotes of these names, or all of them.
+fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, Failure> {
+    if names.is_empty() {
+        return Ok(config.remotes.iter().collect());
+    }
+    let found: Result<_> = names.iter().map(|name| config.remote(name)).collect();
+    found.map_err(Failure::Misconfigured)
+}
+
+fn show(report: &(impl Display + Serialize), output: &Output) -> Result<Ending> {
+    let text = if output.json {
+        serde_json::to_string_pretty(report)?
+    } else {
+        report.to_string()
+    };
+    match writeln!(std::io::stdout(), "{text}") {
+        // The reader has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("Failed to write the report")?,
+    }
+    Ok(Ending::Done)
+}

@@ -1,0 +1,143 @@
+//! Where everything lies, below one root.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{RemoteName, STATE_DIR};
+
+/// Every path that comin reads or writes, apart from `/nix/store`, which stays the real one.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    root: PathBuf,
+    state_dir: PathBuf,
+}
+
+impl Paths {
+    /// The paths below `root`; `state_dir` is absolute, seen from inside of the root.
+    #[must_use]
+    pub fn new(root: &Path, state_dir: &Path) -> Self {
+        let mut paths = Self {
+            root: root.to_path_buf(),
+            state_dir: PathBuf::new(),
+        };
+        paths.state_dir = paths.below(state_dir);
+        paths
+    }
+
+    /// The paths where no configuration is at hand: those outside of the state folder.
+    #[must_use]
+    pub fn outside_state(root: &Path) -> Self {
+        Self::new(root, Path::new(STATE_DIR))
+    }
+
+    fn below(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The root itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether this is the running machine and not a scratch root.
+    #[must_use]
+    pub fn is_machine(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// The bare mirror of the remotes. Writer: fetch.
+    #[must_use]
+    pub fn repository(&self) -> PathBuf {
+        self.state_dir.join("repository")
+    }
+
+    /// Accepted main and attempts. Writer: deploy.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.state_dir.join("state.json")
+    }
+
+    /// Held by the one process that deploys.
+    #[must_use]
+    pub fn deploy_lock(&self) -> PathBuf {
+        self.state_dir.join("lock")
+    }
+
+    /// Nix GC roots. Writer: deploy.
+    #[must_use]
+    pub fn gcroots(&self) -> PathBuf {
+        self.state_dir.join("gcroots")
+    }
+
+    /// How the latest fetch of a remote ended. Writer: fetch.
+    #[must_use]
+    pub fn remote(&self, name: &RemoteName) -> PathBuf {
+        self.below(format!("run/comin/remotes/{name}.json"))
+    }
+
+    /// Held by the one process that fetches this remote.
+    #[must_use]
+    pub fn remote_lock(&self, name: &RemoteName) -> PathBuf {
+        self.below(format!("run/comin/remotes/{name}.lock"))
+    }
+
+    /// The request to deploy. Writer: fetch; deploy removes it.
+    #[must_use]
+    pub fn wanted(&self) -> PathBuf {
+        self.below("run/comin/wanted")
+    }
+
+    /// The heads on which the latest deploy decided. Writer: deploy.
+    #[must_use]
+    pub fn decided(&self) -> PathBuf {
+        self.below("run/comin/decided.json")
+    }
+
+    /// How the latest activation ended. Writer: the activation runner.
+    #[must_use]
+    pub fn activation(&self) -> PathBuf {
+        self.below("run/comin/activation.json")
+    }
+
+    /// Held by the activation runner as long as it runs.
+    #[must_use]
+    pub fn activation_lock(&self) -> PathBuf {
+        self.below("run/comin/activation.lock")
+    }
+
+    /// The system that runs.
+    #[must_use]
+    pub fn current_system(&self) -> PathBuf {
+        self.below("run/current-system")
+    }
+
+    /// The system that booted.
+    #[must_use]
+    pub fn booted_system(&self) -> PathBuf {
+        self.below("run/booted-system")
+    }
+
+    /// The folder in which a switch that has not ended keeps its lists.
+    #[must_use]
+    pub fn switch_lists(&self) -> PathBuf {
+        self.below("run/nixos")
+    }
+
+    /// `machine-id(5)`.
+    #[must_use]
+    pub fn machine_id(&self) -> PathBuf {
+        self.below("etc/machine-id")
+    }
+
+    /// A system profile: `system`, or another one below `system-profiles`, as nixos-rebuild has it.
+    #[must_use]
+    pub fn profile(&self, name: &str) -> PathBuf {
+        let profiles = self.below("nix/var/nix/profiles");
+        if name == "system" {
+            profiles.join(name)
+        } else {
+            profiles.join("system-profiles").join(name)
+        }
+    }
+}

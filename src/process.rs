@@ -1,0 +1,259 @@
+//! Processes: a command run to its end, its standard error streamed into the journal, its failure
+//! one sentence; and whether another process still lives.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::process::{kill_process, pidfd_open, Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{printable, CHILD};
+
+/// How long a child that was asked to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+/// More of a line or of an answer than anybody reads.
+const MAX_LINE: u64 = 64 * 1024;
+const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
+
+/// Runs a command to its end and returns its standard output. `what` names it in errors.
+///
+/// # Errors
+/// It cannot be started, does not end within `timeout`, or fails; then with the end of what it said.
+pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Result<String> {
+    log::debug!("Running {command:?}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("Failed to start {what}: is it installed?"))?;
+    let stdout = child.stdout.take().context("the child has no output")?;
+    let stderr = child.stderr.take().context("the child has no errors")?;
+    let stdout = thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = stdout.take(MAX_OUTPUT).read_to_end(&mut text);
+        read.map(|_| text)
+    });
+    let stderr = thread::spawn(move || Tail::stream(BufReader::new(stderr)));
+
+    let ended = await_end(&mut child, timeout)?;
+    let output = stdout.join().map_err(|_| gone(what))?;
+    let tail = stderr.join().map_err(|_| gone(what))?;
+    match ended {
+        Ended::InTime(status) if status.success() => {
+            let output = output.with_context(|| format!("Failed to read the answer of {what}"))?;
+            String::from_utf8(output).with_context(|| format!("{what} answered no text"))
+        }
+        Ended::InTime(status) => bail!("{what} {}{}", sentence(status), tail.sentence()),
+        Ended::TimedOut(after) => bail!(
+            "{what} was stopped after {} seconds, as configured{}",
+            after.as_secs(),
+            tail.sentence()
+        ),
+    }
+}
+
+fn gone(what: &str) -> anyhow::Error {
+    anyhow::anyhow!("Failed to read what {what} said")
+}
+
+enum Ended {
+    InTime(ExitStatus),
+    TimedOut(Duration),
+}
+
+fn await_end(child: &mut Child, timeout: Option<Duration>) -> Result<Ended> {
+    let Some(after) = timeout else {
+        return Ok(Ended::InTime(child.wait()?));
+    };
+    let pid = Pid::from_child(child);
+    if ends_within(pid, after)? {
+        return Ok(Ended::InTime(child.wait()?));
+    }
+    // Nix ends its builders when it is asked to end; killed, it would leave them.
+    kill_process(pid, Signal::TERM)?;
+    if !ends_within(pid, GRACE)? {
+        child.kill()?;
+    }
+    child.wait()?;
+    Ok(Ended::TimedOut(after))
+}
+
+fn ends_within(pid: Pid, time: Duration) -> Result<bool> {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let time = Timespec::try_from(time)?;
+    loop {
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&time)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// How a process ended: "exited with status 1", "was killed by signal 9".
+#[must_use]
+pub fn sentence(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_string(),
+    }
+}
+
+/// A process, told apart from a later one with the same number.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pid: u32,
+    /// In clock ticks since the boot: field 22 of `proc_pid_stat(5)`.
+    started: u64,
+}
+
+impl Process {
+    /// This process.
+    ///
+    /// # Errors
+    /// `/proc` is not there.
+    pub fn own() -> Result<Self> {
+        let pid = std::process::id();
+        let started = start_of(pid).context("Failed to read /proc/self/stat")?;
+        Ok(Self { pid, started })
+    }
+
+    /// Whether it still runs.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        start_of(self.pid) == Some(self.started)
+    }
+}
+
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program comes second, in parentheses, and may hold anything.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace();
+    let dead = matches!(fields.next()?, "Z" | "X");
+    (!dead).then_some(())?;
+    fields.nth(18)?.parse().ok()
+}
+
+/// The last lines that a child said.
+#[derive(Default)]
+struct Tail(VecDeque<String>);
+
+impl Tail {
+    const LINES: usize = 12;
+    const CHARS: usize = 2000;
+
+    fn stream(mut from: impl BufRead) -> Self {
+        let mut tail = Self::default();
+        let mut line = Vec::new();
+        while matches!(from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line), Ok(n) if n > 0) {
+            let text = printable(&String::from_utf8_lossy(&line)).into_owned();
+            line.clear();
+            if text.trim().is_empty() {
+                continue;
+            }
+            log::info!(target: CHILD, "{text}");
+            tail.push(text);
+        }
+        tail
+    }
+
+    fn push(&mut self, line: String) {
+        if self.0.len() == Self::LINES {
+            self.0.pop_front();
+        }
+        self.0.push_back(line);
+    }
+
+    /// From the last line that says `error:` on, as Nix explains below it; without one, the last line.
+    fn sentence(&self) -> String {
+        let error = self
+            .0
+            .iter()
+            .rposition(|l| l.trim_start().starts_with("error:"));
+        let from = error.unwrap_or(self.0.len().saturating_sub(1));
+        let lines: Vec<&str> = self.0.iter().skip(from).map(|line| line.trim()).collect();
+        let text = lines.join("\n");
+        match text.char_indices().nth(Self::CHARS) {
+            Some((end, _)) => format!(": {}…", &text[..end]),
+            None if text.is_empty() => String::new(),
+            None => format!(": {text}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, timeout: Option<Duration>) -> Result<String> {
+        run(
+            Command::new("sh").args(["-c", script]),
+            "the script",
+            timeout,
+        )
+    }
+
+    #[test]
+    fn success_is_the_output() {
+        assert_eq!(sh("echo out; echo noise >&2", None).unwrap(), "out\n");
+    }
+
+    #[test]
+    fn failure_has_the_status_and_the_last_words() {
+        let error = sh("echo a >&2; echo b >&2; exit 3", None).unwrap_err();
+        assert_eq!(error.to_string(), "the script exited with status 3: b");
+        let error = sh("echo 'error: x' >&2; echo ' at y' >&2; exit 1", None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the script exited with status 1: error: x\nat y"
+        );
+        let error = sh("kill -9 $$", None).unwrap_err();
+        assert_eq!(error.to_string(), "the script was killed by signal 9");
+    }
+
+    #[test]
+    fn a_timeout_ends_the_child() {
+        let error = sh(
+            "echo begun >&2; exec sleep 600",
+            Some(Duration::from_millis(200)),
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("was stopped after 0 seconds"), "{error}");
+    }
+
+    #[test]
+    fn a_process_lives_until_it_ends() {
+        assert!(Process::own().unwrap().lives());
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let started = start_of(child.id()).unwrap();
+        let process = Process {
+            pid: child.id(),
+            started,
+        };
+        assert!(process.lives());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!process.lives());
+    }
+
+    #[test]
+    fn a_huge_line_and_a_missing_program_are_survived() {
+        let error = sh("head -c 300000 /dev/zero | tr '\\0' x >&2; exit 1", None).unwrap_err();
+        assert!(error.to_string().len() < 7000);
+        let error = run(
+            &mut Command::new("no-such-program"),
+            "no-such-program",
+            None,
+        );
+        assert!(error.unwrap_err().to_string().contains("is it installed?"));
+    }
+}

@@ -1,0 +1,222 @@
+//! References read straight from a repository's files: what an idle poll does every second, for a
+//! tenth of what it costs to start libgit2 on a large repository.
+//!
+//! Only the plain cases of gitrepository-layout(5) are read here; for anything else the answer is
+//! [`Ref::Unclear`], and the caller asks libgit2.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+
+use crate::commit::Commit;
+use crate::fs;
+
+/// The references of a repository on this machine.
+#[derive(Debug)]
+pub struct Refs {
+    /// The folder with `refs` and `packed-refs`, for all work trees.
+    common: PathBuf,
+}
+
+/// What a reference holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ref {
+    /// A commit.
+    Commit(Commit),
+    /// There is no such reference.
+    Missing,
+    /// Symbolic, damaged, or not kept in files.
+    Unclear,
+}
+
+impl Refs {
+    /// The references of the work tree, linked work tree or bare repository at `path`.
+    ///
+    /// # Errors
+    /// There is no repository at `path`, or it cannot be read.
+    pub fn of_repository(path: &Path) -> Result<Self> {
+        let dot_git = path.join(".git");
+        let git_dir = if dot_git.is_dir() {
+            dot_git
+        } else if let Some(content) = fs::read_optional(&dot_git)? {
+            let content = String::from_utf8_lossy(&content);
+            let target = content.trim_end().strip_prefix("gitdir: ");
+            let target =
+                target.with_context(|| format!("{} names no gitdir", dot_git.display()))?;
+            path.join(target)
+        } else {
+            path.to_path_buf()
+        };
+        let common = match fs::read_optional(&git_dir.join("commondir"))? {
+            Some(content) => git_dir.join(String::from_utf8_lossy(&content).trim_end()),
+            None => git_dir,
+        };
+        let refs = Self { common };
+        if !refs.exist() {
+            bail!("{} is not a Git repository", path.display());
+        }
+        Ok(refs)
+    }
+
+    /// The references of a bare repository that need not be there yet.
+    #[must_use]
+    pub fn of_bare(path: &Path) -> Self {
+        Self {
+            common: path.to_path_buf(),
+        }
+    }
+
+    fn exist(&self) -> bool {
+        self.common.join("objects").is_dir() && self.common.join("HEAD").is_file()
+    }
+
+    /// What the reference `name`, such as `refs/heads/main`, holds.
+    ///
+    /// # Errors
+    /// Its file cannot be read.
+    pub fn read(&self, name: &str) -> Result<Ref> {
+        if self.common.join("reftable").exists() {
+            return Ok(Ref::Unclear);
+        }
+        let loose = self.common.join(name);
+        if loose.is_dir() {
+            return self.read_packed(name);
+        }
+        match fs::read_optional(&loose)? {
+            Some(content) => Ok(as_commit(&content)),
+            None => self.read_packed(name),
+        }
+    }
+
+    fn read_packed(&self, name: &str) -> Result<Ref> {
+        let Some(packed) = fs::read_optional(&self.common.join("packed-refs"))? else {
+            return Ok(Ref::Missing);
+        };
+        Ok(find_packed(&packed, name))
+    }
+}
+
+fn as_commit(content: &[u8]) -> Ref {
+    std::str::from_utf8(content)
+        .ok()
+        .and_then(|text| text.trim_end().parse().ok())
+        .map_or(Ref::Unclear, Ref::Commit)
+}
+
+/// Finds a line `<id> <name>` of a `packed-refs` file. Git sorts the file and says so in its first
+/// line; then only a few lines of it are looked at, however many branches there are.
+fn find_packed(packed: &[u8], name: &str) -> Ref {
+    let header = packed.split(|&b| b == b'\n').next().unwrap_or_default();
+    let sorted = header.starts_with(b"#") && header.split(|&b| b == b' ').any(|w| w == b"sorted");
+    let mut rest = packed;
+    while sorted && rest.len() > 4096 {
+        let middle = line_start(rest, rest.len() / 2);
+        match name_of(&rest[middle..]) {
+            // The first line of the upper half; it has no name where it is a peeled tag.
+            Some(found) if found <= name.as_bytes() => rest = &rest[middle..],
+            Some(_) => rest = &rest[..middle],
+            None => break,
+        }
+        if middle == 0 {
+            break;
+        }
+    }
+    rest.split(|&b| b == b'\n')
+        .find(|line| name_of(line) == Some(name.as_bytes()))
+        .map_or(Ref::Missing, |line| {
+            as_commit(line.split(|&b| b == b' ').next().unwrap_or_default())
+        })
+}
+
+/// The start of the last line that begins at or before `at` and is not a peeled tag.
+fn line_start(text: &[u8], at: usize) -> usize {
+    let mut start = text[..at]
+        .iter()
+        .rposition(|&b| b == b'\n')
+        .map_or(0, |n| n + 1);
+    while start > 0 && text.get(start) == Some(&b'^') {
+        start = text[..start - 1]
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |n| n + 1);
+    }
+    start
+}
+
+/// The name in the first line of `text`, if that is a line `<id> <name>`.
+fn name_of(text: &[u8]) -> Option<&[u8]> {
+    let line = text.split(|&b| b == b'\n').next()?;
+    if line.starts_with(b"#") || line.starts_with(b"^") {
+        return None;
+    }
+    let space = line.iter().position(|&b| b == b' ')?;
+    Some(&line[space + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    fn id(n: usize) -> Commit {
+        format!("{n:040x}").parse().unwrap()
+    }
+
+    fn packed(header: &str, names: &[String]) -> String {
+        let mut text = format!("{header}\n");
+        for (n, name) in names.iter().enumerate() {
+            writeln!(text, "{} {name}", id(n)).unwrap();
+            if n % 3 == 0 {
+                writeln!(text, "^{}", id(n + 1_000_000)).unwrap();
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn every_packed_reference_is_found_sorted_or_not() {
+        let names: Vec<String> = (0..1000).map(|n| format!("refs/heads/b{n:04}")).collect();
+        for header in [
+            "# pack-refs with: peeled fully-peeled sorted ",
+            "# pack-refs with: peeled ",
+        ] {
+            let text = packed(header, &names);
+            for (n, name) in names.iter().enumerate() {
+                assert_eq!(
+                    find_packed(text.as_bytes(), name),
+                    Ref::Commit(id(n)),
+                    "{name}"
+                );
+            }
+            for absent in [
+                "refs/heads/a",
+                "refs/heads/b0500x",
+                "refs/heads/z",
+                "refs/heads/b",
+            ] {
+                assert_eq!(
+                    find_packed(text.as_bytes(), absent),
+                    Ref::Missing,
+                    "{absent}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_is_unclear_or_missing_and_never_a_panic() {
+        assert_eq!(find_packed(b"", "refs/heads/main"), Ref::Missing);
+        assert_eq!(
+            find_packed(b"\n\n^\n# x\n", "refs/heads/main"),
+            Ref::Missing
+        );
+        assert_eq!(
+            find_packed(b"xyz refs/heads/main", "refs/heads/main"),
+            Ref::Unclear
+        );
+        let long = [b"# sorted\n".to_vec(), vec![b'^'; 10_000]].concat();
+        assert_eq!(find_packed(&long, "refs/heads/main"), Ref::Missing);
+        assert_eq!(as_commit(b"ref: refs/heads/other\n"), Ref::Unclear);
+        assert_eq!(as_commit(b""), Ref::Unclear);
+    }
+}

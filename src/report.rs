@@ -1,0 +1,355 @@
+//! What a person reads: status and plan, as text and as JSON.
+
+use std::fmt::{self, Write};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::commit::Commit;
+use crate::config::Operation;
+use crate::cycle::{facts, Machine};
+use crate::decided::Decided;
+use crate::fetched::Fetched;
+use crate::git::Mirror;
+use crate::journal::printable;
+use crate::select::{decide, Action, Candidate, Decision, Relation, Target, Verdict};
+use crate::state::{Attempt, Outcome, Progress, State};
+use crate::system;
+
+/// What the machine runs, what it should run, and what is in between.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    hostname: String,
+    suspended: bool,
+    need_to_reboot: bool,
+    phase: &'static str,
+    accepted_main: Option<Commit>,
+    selected: Option<Selected>,
+    deployed: Option<Deployed>,
+    remotes: Vec<RemoteStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct Selected {
+    commit: Commit,
+    remote: String,
+    branch: String,
+    testing: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Deployed {
+    commit: Commit,
+    subject: String,
+    remote: String,
+    branch: String,
+    operation: Operation,
+    out: Option<String>,
+    generation: Option<u64>,
+    status: &'static str,
+    error: Option<String>,
+    started_at: Timestamp,
+    ended_at: Timestamp,
+    retry_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+struct RemoteStatus {
+    name: String,
+    url: String,
+    fetched_at: Option<Timestamp>,
+    error: Option<String>,
+    main: BranchStatus,
+    testing: Option<BranchStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct BranchStatus {
+    name: String,
+    commit: Option<Commit>,
+    refused: Option<String>,
+}
+
+/// What a deploy would do now, and what it thinks of every branch.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    action: &'static str,
+    target: Option<PlannedTarget>,
+    retry_at: Option<Timestamp>,
+    candidates: Vec<PlannedCandidate>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedTarget {
+    commit: Commit,
+    remote: String,
+    branch: String,
+    testing: bool,
+    operation: Operation,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedCandidate {
+    remote: String,
+    branch: String,
+    testing: bool,
+    commit: Option<Commit>,
+    verdict: &'static str,
+    refused: Option<String>,
+}
+
+/// Decides without doing anything; reads only what everybody may read.
+fn consider(machine: &Machine, state: &State) -> Result<Decision> {
+    let mirror = Mirror::open(&machine.paths);
+    let relation = |base: &Commit, head: &Commit| match &mirror {
+        Ok(mirror) => mirror.relation(base, head),
+        Err(error) => Relation::Unreadable(format!("{error:#}")),
+    };
+    Ok(decide(&facts(machine.observe()?, state), relation))
+}
+
+impl Status {
+    /// Looks at the machine.
+    ///
+    /// # Errors
+    /// The state or the records in `/run` cannot be read.
+    pub fn of(machine: &Machine) -> Result<Self> {
+        let remembered = State::read(&machine.paths)?;
+        let decision = consider(machine, &remembered)?;
+        let at_work = Decided::read(&machine.paths)?.is_some_and(|decided| decided.at_work());
+        let phase = match remembered.latest().map(|attempt| &attempt.progress) {
+            Some(Progress::Running(stage)) if at_work => stage.name(),
+            Some(_) | None => "idle",
+        };
+        Ok(Self {
+            hostname: machine.config.hostname.clone(),
+            suspended: false,
+            need_to_reboot: system::needs_reboot(&machine.config, &machine.paths),
+            phase,
+            accepted_main: remembered.accepted_main.clone(),
+            selected: decision.selected.as_ref().map(Selected::from),
+            deployed: remembered.latest_ended().and_then(Deployed::of),
+            remotes: remotes(machine, &decision)?,
+        })
+    }
+}
+
+fn remotes(machine: &Machine, decision: &Decision) -> Result<Vec<RemoteStatus>> {
+    let branch = |name: &crate::config::RemoteName, testing: bool| {
+        let mut candidates = decision.candidates.iter();
+        candidates
+            .find(|candidate| candidate.remote == *name && candidate.testing == testing)
+            .map(|candidate| BranchStatus {
+                name: candidate.head.branch.name.clone(),
+                commit: candidate.head.commit.clone(),
+                refused: refused(candidate),
+            })
+    };
+    let mut statuses = Vec::new();
+    for remote in &machine.config.remotes {
+        let record = Fetched::read(&machine.paths, remote)?;
+        statuses.extend(branch(&remote.name, false).map(|main| RemoteStatus {
+            name: remote.name.to_string(),
+            url: remote.url.to_string(),
+            fetched_at: record.as_ref().and_then(|record| record.succeeded_at),
+            error: record.and_then(|record| record.error),
+            main,
+            testing: branch(&remote.name, true),
+        }));
+    }
+    Ok(statuses)
+}
+
+fn refused(candidate: &Candidate) -> Option<String> {
+    match &candidate.verdict {
+        Verdict::Selected | Verdict::Qualifies => None,
+        Verdict::Refused(refusal) => Some(refusal.to_string()),
+    }
+}
+
+impl From<&Target> for Selected {
+    fn from(target: &Target) -> Self {
+        Self {
+            commit: target.commit.clone(),
+            remote: target.remote.to_string(),
+            branch: target.branch.clone(),
+            testing: target.testing,
+        }
+    }
+}
+
+impl Deployed {
+    fn of(attempt: &Attempt) -> Option<Self> {
+        let (ended_at, outcome) = attempt.ended()?;
+        let (status, error, generation) = match outcome {
+            Outcome::Done { generation } => ("done", None, *generation),
+            Outcome::Failed { error, .. } => ("failed", Some(error.clone()), None),
+            Outcome::Interrupted { stage } => (
+                "failed",
+                Some(format!("interrupted while {}", stage.name())),
+                None,
+            ),
+            Outcome::Skipped { reason } => ("skipped", Some(reason.clone()), None),
+        };
+        Some(Self {
+            commit: attempt.target.commit.clone(),
+            subject: attempt.subject.clone(),
+            remote: attempt.target.remote.to_string(),
+            branch: attempt.target.branch.clone(),
+            operation: attempt.target.operation,
+            out: attempt.out.as_ref().map(|out| out.display().to_string()),
+            generation,
+            status,
+            error,
+            started_at: attempt.started_at,
+            ended_at,
+            retry_at: attempt.retry_at(),
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = format!("{}: {}\n", self.hostname, self.phase);
+        match &self.deployed {
+            None => writeln!(text, "  deployed  nothing yet")?,
+            Some(deployed) => {
+                writeln!(
+                    text,
+                    "  deployed  {} ({}/{}) by {}: {}, {:.0}",
+                    deployed.commit.short(),
+                    deployed.remote,
+                    deployed.branch,
+                    deployed.operation,
+                    deployed.status,
+                    deployed.ended_at
+                )?;
+                writeln!(text, "            {}", printable(&deployed.subject))?;
+                if let Some(error) = &deployed.error {
+                    writeln!(text, "  error     {}", printable(error))?;
+                }
+                if let Some(at) = deployed.retry_at {
+                    writeln!(text, "  retry     {at:.0}")?;
+                }
+            }
+        }
+        match &self.selected {
+            None => writeln!(text, "  selected  nothing: no branch qualifies")?,
+            Some(selected) => writeln!(
+                text,
+                "  selected  {} ({}/{})",
+                selected.commit.short(),
+                selected.remote,
+                selected.branch
+            )?,
+        }
+        for remote in &self.remotes {
+            let fetched = match remote.fetched_at {
+                Some(at) => format!("fetched {at:.0}"),
+                None => "not fetched yet".to_string(),
+            };
+            writeln!(
+                text,
+                "  {}  {} ({fetched})",
+                remote.name,
+                printable(&remote.url)
+            )?;
+            if let Some(error) = &remote.error {
+                writeln!(text, "    error  {}", printable(error))?;
+            }
+            for branch in [Some(&remote.main), remote.testing.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                let commit = branch.commit.as_ref().map_or("-", Commit::short);
+                let refused = match &branch.refused {
+                    Some(refused) => format!("  {}", printable(refused)),
+                    None => String::new(),
+                };
+                writeln!(text, "    {}  {commit}{refused}", branch.name)?;
+            }
+        }
+        if self.need_to_reboot {
+            writeln!(text, "  a reboot is needed")?;
+        }
+        f.write_str(text.trim_end())
+    }
+}
+
+impl Plan {
+    /// Considers what a deploy would do.
+    ///
+    /// # Errors
+    /// The state or the records in `/run` cannot be read.
+    pub fn of(machine: &Machine) -> Result<Self> {
+        let decision = consider(machine, &State::read(&machine.paths)?)?;
+        let (action, retry_at) = match decision.action {
+            Action::Deploy => ("deploy", None),
+            Action::Retry(at) => ("retry", Some(at)),
+            Action::Nothing => ("nothing", None),
+        };
+        let candidates = decision
+            .candidates
+            .iter()
+            .map(|candidate| PlannedCandidate {
+                remote: candidate.remote.to_string(),
+                branch: candidate.head.branch.name.clone(),
+                testing: candidate.testing,
+                commit: candidate.head.commit.clone(),
+                verdict: match candidate.verdict {
+                    Verdict::Selected => "selected",
+                    Verdict::Qualifies => "qualifies",
+                    Verdict::Refused(_) => "refused",
+                },
+                refused: refused(candidate),
+            });
+        Ok(Self {
+            action,
+            retry_at,
+            candidates: candidates.collect(),
+            target: decision.selected.map(|target| PlannedTarget {
+                commit: target.commit,
+                remote: target.remote.to_string(),
+                branch: target.branch,
+                testing: target.testing,
+                operation: target.operation,
+            }),
+        })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        match &self.target {
+            None => writeln!(text, "Nothing to deploy: no branch qualifies")?,
+            Some(target) => {
+                let name = format!(
+                    "{} ({}/{})",
+                    target.commit.short(),
+                    target.remote,
+                    target.branch
+                );
+                match (self.action, self.retry_at) {
+                    ("deploy", _) => writeln!(text, "Would deploy {name} by {}", target.operation)?,
+                    (_, Some(at)) => writeln!(text, "Would deploy {name} again at {at:.0}")?,
+                    (_, None) => writeln!(text, "Nothing to do: {name} was the latest deployment")?,
+                }
+            }
+        }
+        for candidate in &self.candidates {
+            let commit = candidate.commit.as_ref().map_or("-", Commit::short);
+            let why = match &candidate.refused {
+                Some(refused) => format!(": {}", printable(refused)),
+                None => String::new(),
+            };
+            writeln!(
+                text,
+                "  {}/{}  {commit}  {}{why}",
+                candidate.remote, candidate.branch, candidate.verdict
+            )?;
+        }
+        f.write_str(text.trim_end())
+    }
+}
