@@ -93,7 +93,6 @@ impl Mirror {
             }
             empty(&path).with_context(|| format!("Failed to empty {}", path.display()))?;
             Repository::init_bare(&path)
-                .and_then(|repository| repository.set_head(TARGET))
                 .with_context(|| format!("Failed to make the mirror {}", path.display()))?;
         }
         Self::open(paths)

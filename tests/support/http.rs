@@ -1,0 +1,158 @@
+//! A Git server: smart HTTP by git-http-backend(1), on loopback.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// How the server treats requests.
+#[derive(Clone, Default)]
+pub struct Rules {
+    /// The `Authorization` that it wants to see.
+    pub authorization: Option<String>,
+    /// Where it redirects everything to.
+    pub redirect: Option<String>,
+    /// Whether it closes the connection within the pack.
+    pub cut: bool,
+    /// Whether it never answers.
+    pub stall: bool,
+}
+
+/// A running server.
+pub struct Server {
+    pub url: String,
+    rules: Arc<Mutex<Rules>>,
+    /// The requests it got: `METHOD PATH [AUTHORIZATION]`.
+    pub requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Serves the repositories below a folder, until the test ends.
+    pub fn start(folder: &Path) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let server = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            rules: Arc::default(),
+            requests: Arc::default(),
+        };
+        let (folder, rules, requests) = (
+            folder.to_path_buf(),
+            server.rules.clone(),
+            server.requests.clone(),
+        );
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (folder, rules, requests) = (
+                    folder.clone(),
+                    rules.lock().unwrap().clone(),
+                    requests.clone(),
+                );
+                thread::spawn(move || answer(stream.unwrap(), &folder, &rules, &requests));
+            }
+        });
+        server
+    }
+
+    /// Changes how it treats the requests that follow.
+    pub fn rule(&self, change: impl FnOnce(&mut Rules)) {
+        change(&mut self.rules.lock().unwrap());
+    }
+}
+
+fn answer(
+    mut stream: TcpStream,
+    folder: &PathBuf,
+    rules: &Rules,
+    requests: &Mutex<Vec<String>>,
+) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next()?.to_string(), words.next()?.to_string());
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
+        headers.insert(name.to_lowercase(), value.to_string());
+    }
+    let authorization = headers.get("authorization").cloned();
+    requests.lock().unwrap().push(format!(
+        "{method} {target} {}",
+        authorization.clone().unwrap_or_default()
+    ));
+    let length = headers
+        .get("content-length")
+        .and_then(|l| l.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+
+    let mut plain = |status: &str, more: &str| {
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n{more}\r\n"
+        )
+        .ok()
+    };
+    if rules.stall {
+        // The client gives up, and closes.
+        let _ = reader.read(&mut [0]);
+        return None;
+    }
+    if let Some(to) = &rules.redirect {
+        return plain("302 Found", &format!("Location: {to}{target}\r\n"));
+    }
+    if rules.authorization.is_some() && rules.authorization != authorization {
+        return plain(
+            "401 Unauthorized",
+            "WWW-Authenticate: Basic realm=\"git\"\r\n",
+        );
+    }
+
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let mut backend = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", folder)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "safe.directory")
+        .env("GIT_CONFIG_VALUE_0", "*")
+        .env("REQUEST_METHOD", &method)
+        .env("PATH_INFO", path)
+        .env("QUERY_STRING", query)
+        .env(
+            "CONTENT_TYPE",
+            headers.get("content-type").map_or("", |v| v),
+        )
+        .env("CONTENT_LENGTH", length.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    backend.stdin.take()?.write_all(&body).ok()?;
+    let output = backend.wait_with_output().ok()?.stdout;
+    let end = output.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let (head, mut body) = (String::from_utf8_lossy(&output[..end]), &output[end + 4..]);
+    let status = head
+        .lines()
+        .find_map(|l| l.strip_prefix("Status: "))
+        .unwrap_or("200 OK");
+    let length = body.len();
+    if rules.cut && method == "POST" {
+        body = &body[..length / 2];
+    }
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
+    stream.write_all(body).ok()
+}

@@ -1,0 +1,299 @@
+//! A world for comin: a scratch root, repositories, and the program itself, all of them real.
+
+#![allow(dead_code)] // Each test program uses another part of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+
+pub mod http;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Once;
+
+use serde_json::{json, Value};
+use tempfile::TempDir;
+
+/// Leaves the test where a tool is missing: visibly at home, as a failure in CI.
+#[macro_export]
+macro_rules! need {
+    ($($tool:literal),+) => {
+        $(if !$crate::support::has($tool) {
+            assert!(std::env::var_os("CI").is_none(), "{} is missing", $tool);
+            eprintln!("skipped: {} is missing", $tool);
+            return;
+        })+
+    };
+}
+
+/// Whether a program is there.
+pub fn has(tool: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {tool}")])
+        .output();
+    found.unwrap().status.success()
+}
+
+/// The environment in which Git and Nix depend on nothing of the person who runs the tests.
+pub fn isolated(command: &mut Command, home: &Path) {
+    command
+        .env("HOME", home)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_AUTHOR_NAME", "a")
+        .env("GIT_AUTHOR_EMAIL", "a@example.org")
+        .env("GIT_COMMITTER_NAME", "a")
+        .env("GIT_COMMITTER_EMAIL", "a@example.org")
+        .env("LC_ALL", "C.UTF-8")
+        // No builder's group, no cache to ask, no namespaces: as root on any Linux.
+        .env(
+            "NIX_CONFIG",
+            "build-users-group =\nsubstitute = false\nsandbox = false\n",
+        )
+        .env_remove("JOURNAL_STREAM")
+        .stdin(Stdio::null());
+}
+
+/// A machine below a folder of its own, and the repositories that it follows.
+pub struct World {
+    dir: TempDir,
+    config: Value,
+}
+
+impl World {
+    /// A machine `m` that follows the remote `origin`, a work tree with one commit on `main`.
+    pub fn new() -> (Self, Repository) {
+        let mut world = Self::empty();
+        let origin = world.repository("origin");
+        origin.commit("first", &System::default());
+        world.follow("origin", &origin.path.display().to_string());
+        (world, origin)
+    }
+
+    /// A machine `m` that follows nothing yet.
+    pub fn empty() -> Self {
+        // The first Nix ever on a machine makes the store, and two of them get in each other's way.
+        static STORE: Once = Once::new();
+        STORE.call_once(|| {
+            let made = Command::new("nix-store").arg("--init").status();
+            assert!(made.is_err() || made.unwrap().success());
+        });
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("root/etc")).unwrap();
+        fs::create_dir_all(dir.path().join("home")).unwrap();
+        fs::write(
+            dir.path().join("root/etc/machine-id"),
+            format!("{}\n", "5".repeat(32)),
+        )
+        .unwrap();
+        let config = json!({"hostname": "m", "remotes": []});
+        Self { dir, config }
+    }
+
+    /// A path below the world.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// The scratch root.
+    pub fn root(&self) -> PathBuf {
+        self.path("root")
+    }
+
+    /// An empty repository whose branch is `main`.
+    pub fn repository(&self, name: &str) -> Repository {
+        let repository = Repository {
+            path: self.path(name),
+            home: self.path("home"),
+            root: self.root(),
+        };
+        fs::create_dir(&repository.path).unwrap();
+        repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        repository
+    }
+
+    /// Adds a remote.
+    pub fn follow(&mut self, name: &str, url: &str) {
+        let remotes = self.config["remotes"].as_array_mut().unwrap();
+        remotes.push(json!({"name": name, "url": url}));
+    }
+
+    /// Changes the configuration.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.config);
+    }
+
+    /// The program with these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let config = self.path("config.json");
+        fs::write(&config, self.config.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_comin"));
+        isolated(&mut command, &self.path("home"));
+        command
+            .arg("--root")
+            .arg(self.root())
+            .arg("--config")
+            .arg(config)
+            .args(arguments);
+        command
+    }
+
+    /// Runs comin and expects this exit code.
+    pub fn comin(&self, arguments: &[&str], code: i32) -> Said {
+        let said = Said::of(&self.command(arguments).output().unwrap());
+        assert_eq!(said.code, Some(code), "comin {arguments:?}: {said:?}");
+        said
+    }
+
+    /// `comin status --json`.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.comin(&["status", "--json"], 0).out).unwrap()
+    }
+
+    /// `comin plan --json`.
+    pub fn plan(&self) -> Value {
+        serde_json::from_str(&self.comin(&["plan", "--json"], 0).out).unwrap()
+    }
+
+    /// What `switch-to-configuration` did: `switch LABEL`, in order.
+    pub fn switches(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.path("root/switch.log")).unwrap_or_default();
+        let label = |line: &str| {
+            let (action, toplevel) = line.split_once(' ').unwrap();
+            let label = fs::read_to_string(Path::new(toplevel).join("nixos-version")).unwrap();
+            format!("{action} {}", label.trim())
+        };
+        log.lines().map(label).collect()
+    }
+
+    /// The label of the running system.
+    pub fn running(&self) -> String {
+        fs::read_to_string(self.path("root/run/current-system/nixos-version")).unwrap()
+    }
+
+    /// The current generation of the system profile, as `system-N-link`.
+    pub fn profile(&self) -> Option<String> {
+        let link = fs::read_link(self.path("root/nix/var/nix/profiles/system")).ok()?;
+        Some(link.display().to_string())
+    }
+
+    /// Identifies the version of a file that is replaced whole.
+    pub fn version_of(&self, path: &str) -> Option<u64> {
+        fs::metadata(self.path(path)).ok().map(|file| file.ino())
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub out: String,
+    pub err: String,
+    pub code: Option<i32>,
+}
+
+impl Said {
+    pub fn of(output: &Output) -> Self {
+        Self {
+            out: String::from_utf8(output.stdout.clone()).unwrap(),
+            err: String::from_utf8(output.stderr.clone()).unwrap(),
+            code: output.status.code(),
+        }
+    }
+}
+
+/// What a commit's configuration says of the machine's system.
+#[derive(Clone)]
+pub struct System {
+    /// Nix code for further arguments of `tests/host/system`.
+    pub arguments: String,
+    /// Nix code for `services.comin.machineId`.
+    pub machine_id: String,
+    /// Nix code that replaces the toplevel.
+    pub toplevel: Option<String>,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self {
+            arguments: String::new(),
+            machine_id: "null".to_string(),
+            toplevel: None,
+        }
+    }
+}
+
+impl System {
+    pub fn with(arguments: &str) -> Self {
+        Self {
+            arguments: arguments.to_string(),
+            ..Self::default()
+        }
+    }
+
+    /// A toplevel of the test's own.
+    pub fn instead(toplevel: &str) -> Self {
+        Self {
+            toplevel: Some(toplevel.to_string()),
+            ..Self::default()
+        }
+    }
+}
+
+/// A Git repository with a flake in it.
+pub struct Repository {
+    pub path: PathBuf,
+    home: PathBuf,
+    root: PathBuf,
+}
+
+impl Repository {
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let mut git = Command::new("git");
+        isolated(&mut git, &self.home);
+        let output = git
+            .arg("-C")
+            .arg(&self.path)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = Said::of(&output);
+        assert_eq!(said.code, Some(0), "git {arguments:?}: {said:?}");
+        said.out.trim_end().to_string()
+    }
+
+    /// Commits a system whose label is the subject, and returns the commit.
+    pub fn commit(&self, subject: &str, system: &System) -> String {
+        self.write("", subject, system);
+        self.commit_all(subject)
+    }
+
+    pub fn commit_all(&self, subject: &str) -> String {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", subject]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Writes a flake into a folder of the work tree.
+    pub fn write(&self, folder: &str, label: &str, system: &System) {
+        let folder = self.path.join(folder);
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host/system");
+        fs::create_dir_all(folder.join("system")).unwrap();
+        for file in fs::read_dir(files).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.join("system").join(file.file_name())).unwrap();
+        }
+        let toplevel = system.toplevel.clone().unwrap_or_else(|| {
+            format!(
+                "import ./system {{ label = {label:?}; scratch = {:?}; {} }}",
+                self.root, system.arguments
+            )
+        });
+        let flake = format!(
+            "{{ outputs = _: {{ nixosConfigurations.\"m\".config = {{
+                system.build.toplevel = {toplevel};
+                services.comin.machineId = {};
+            }}; }}; }}",
+            system.machine_id
+        );
+        fs::write(folder.join("flake.nix"), flake).unwrap();
+    }
+}
