@@ -1,0 +1,145 @@
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.comin;
+  comin = lib.getExe' cfg.package "comin";
+
+  # Keys as in the Go comin; what is null is left to the defaults of the binary.
+  settings = lib.filterAttrs (_: value: value != null) {
+    inherit (cfg) hostname submodules profile;
+    repository_type = cfg.repositoryType;
+    repository_subdir = cfg.repositorySubdir;
+    eval_timeout = cfg.evalTimeout;
+    build_timeout = cfg.buildTimeout;
+    remotes = map (
+      remote:
+      {
+        inherit (remote)
+          name
+          url
+          timeout
+          branches
+          poller
+          ;
+      }
+      // lib.optionalAttrs (remote.auth.access_token_path != "") { inherit (remote) auth; }
+    ) cfg.remotes;
+  };
+
+  # A configuration that comin would refuse fails here, before it is on any machine. When comin is built
+  # for another machine, it cannot be run to ask it.
+  checkedSettings =
+    pkgs.runCommand "comin-config.json"
+      {
+        json = builtins.toJSON settings;
+        passAsFile = [ "json" ];
+      }
+      ''
+        ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+          ${comin} check-config "$jsonPath"
+        ''}
+        cp "$jsonPath" "$out"
+      '';
+
+  units = import ./units.nix {
+    inherit comin;
+    inherit (cfg) remotes debug;
+  };
+
+  # The values of Environment= are subject to systemd's specifiers, and a proxy's password is percent-encoded.
+  proxy = lib.mapAttrs (
+    _: value: lib.replaceStrings [ "%" ] [ "%%" ] value
+  ) config.networking.proxy.envVars;
+
+  names = map (remote: remote.name) cfg.remotes;
+  isSafe = name: builtins.match "[A-Za-z0-9][A-Za-z0-9_-]*" name != null && lib.stringLength name <= 64;
+  # Units `comin-<name>` that are not a remote's.
+  reserved = [ "exporter" ];
+
+  aboutRemotes = [
+    {
+      assertion = cfg.remotes != [ ];
+      message = "services.comin.remotes is empty: name a repository, or set services.comin.enable to false.";
+    }
+    {
+      assertion = lib.allUnique names;
+      message =
+        "services.comin.remotes.*.name: ${lib.concatMapStringsSep ", " builtins.toJSON (duplicates names)} is used"
+        + " more than once. Each remote has units of its own: choose different names.";
+    }
+  ]
+  ++ map (name: {
+    assertion = isSafe name;
+    message =
+      "services.comin.remotes.*.name: ${builtins.toJSON name} cannot be part of a unit's name."
+      + " Use letters, digits, _ and -, at most 64, and begin with a letter or a digit.";
+  }) names
+  ++ map (name: {
+    assertion = !lib.elem name reserved;
+    message =
+      "services.comin.remotes.*.name: \"${name}\" is reserved:"
+      + " comin-${name}.service is for something else. Choose another name.";
+  }) names;
+  duplicates = names: lib.unique (lib.filter (name: lib.count (n: n == name) names > 1) names);
+
+  aboutUnits = map (
+    unit:
+    let
+      inherit (config.systemd.services.${unit}) serviceConfig;
+    in
+    {
+      assertion =
+        !lib.elem (serviceConfig.Restart or "no") [
+          "always"
+          "on-success"
+        ];
+      message =
+        "systemd.services.${unit}.serviceConfig.Restart = \"${serviceConfig.Restart}\" would start it over and"
+        + " over, and systemd refuses it for a oneshot. Remove it: a timer or path unit starts comin again.";
+    }
+  ) (lib.attrNames units.services);
+in
+{
+  imports = [ ./options.nix ];
+
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = cfg.hostname != "";
+        message =
+          "services.comin.hostname is empty: set it, or networking.hostName,"
+          + " to the name of this machine's configuration.";
+      }
+    ]
+    ++ aboutRemotes
+    ++ aboutUnits;
+
+    environment.etc."comin/config.json".source = checkedSettings;
+    # For `comin status` and its like.
+    environment.systemPackages = [ cfg.package ];
+
+    systemd = {
+      services = lib.mkMerge [
+        units.services
+        (lib.mapAttrs (_: _: { environment = proxy; }) units.services)
+        {
+          comin = {
+            path = [
+              config.nix.package
+              config.programs.ssh.package
+              # Nix fetches with git.
+              pkgs.gitMinimal
+            ];
+            # Nix keeps its evaluation cache there, and git and ssh look for their settings.
+            environment.HOME = "/root";
+          };
+        }
+      ];
+      inherit (units) timers paths;
+    };
+  };
+}

@@ -1,0 +1,217 @@
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.services.comin;
+
+  branch =
+    {
+      default,
+      defaultText ? default,
+      operation,
+      description,
+    }:
+    mkOption {
+      inherit description;
+      default = { };
+      type = types.submodule {
+        options = {
+          name = mkOption {
+            type = types.str;
+            inherit default defaultText;
+            description = "Name of the branch.";
+          };
+          operation = mkOption {
+            type = types.enum [
+              "switch"
+              "test"
+              "boot"
+            ];
+            default = operation;
+            description = "What {command}`switch-to-configuration` is asked to do with a commit of this branch.";
+          };
+        };
+      };
+    };
+
+  timeout =
+    what:
+    mkOption {
+      type = types.nullOr types.ints.unsigned;
+      default = null;
+      description = "Seconds after which ${what} is given up; 0 is never, null is comin's own default.";
+    };
+
+  remote =
+    { config, ... }:
+    {
+      options = {
+        name = mkOption {
+          type = types.str;
+          example = "origin";
+          description = ''
+            Name of the remote, which also names the units `comin-<name>.service`, `.timer` and `.path`:
+            letters, digits, `_` and `-`, at most 64, starting with a letter or a digit.
+          '';
+        };
+        url = mkOption {
+          type = types.str;
+          example = "https://git.example.org/machines.git";
+          description = "URL, or path on this machine, of the Git repository.";
+        };
+        auth = {
+          access_token_path = mkOption {
+            type = types.str;
+            default = "";
+            example = "/run/secrets/git-token";
+            description = ''
+              Path, on the machine, of a file that holds the token or password for the remote; empty for
+              none. Everyone can read the Nix store, so keep the file out of it.
+            '';
+          };
+          username = mkOption {
+            type = types.str;
+            default = "comin";
+            description = "User name that goes with the token; GitHub and GitLab take any.";
+          };
+        };
+        timeout = mkOption {
+          type = types.ints.unsigned;
+          default = 300;
+          description = "Seconds after which a fetch is given up; 0 is never.";
+        };
+        branches = {
+          main = branch {
+            default = "main";
+            operation = "switch";
+            description = "The branch that is deployed.";
+          };
+          testing = branch {
+            default = "testing-${cfg.hostname}";
+            defaultText = lib.literalExpression ''"testing-''${config.services.comin.hostname}"'';
+            operation = "test";
+            description = "The branch that is tried out: its commits on top of main are deployed instead of main.";
+          };
+        };
+        poller.period = mkOption {
+          type = types.ints.positive;
+          default = 300;
+          description = "Seconds between the end of one fetch and the start of the next.";
+        };
+        watch = mkOption {
+          type = types.nullOr (types.strMatching "/([^\n]*[^\n\\])?");
+          default = (import ./url.nix).watchOf config.url;
+          defaultText = lib.literalMD ''
+            for a `url` on this machine `<path>/.git/refs/heads`, or `<path>/refs/heads` where it ends in
+            `.git`; null for any other
+          '';
+          description = ''
+            Folder whose change starts a fetch at once; null for none. Branches with a slash in their name
+            lie in a folder below, whose changes systemd does not see: those wait for the poller.
+          '';
+        };
+      };
+    };
+in
+{
+  imports = [
+    (lib.mkRenamedOptionModule
+      [
+        "services"
+        "comin"
+        "flakeSubdirectory"
+      ]
+      [
+        "services"
+        "comin"
+        "repositorySubdir"
+      ]
+    )
+  ];
+
+  options.services.comin = {
+    enable = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether this machine deploys its configuration from Git by itself.";
+    };
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ./package.nix { };
+      defaultText = lib.literalMD "comin as packaged by the flake that this module comes from";
+      description = "The comin to use.";
+    };
+    hostname = mkOption {
+      type = types.str;
+      default = config.networking.hostName;
+      defaultText = lib.literalExpression "config.networking.hostName";
+      description = ''
+        Which configuration of the repository is this machine's:
+        `nixosConfigurations."<hostname>".config.system.build.toplevel`.
+      '';
+    };
+    machineId = mkOption {
+      type = types.nullOr (types.strMatching "[0-9a-f]{32}");
+      default = null;
+      example = "0123456789abcdef0123456789abcdef";
+      description = ''
+        {file}`/etc/machine-id` of the machine that this configuration is for; any other refuses to deploy
+        it. While a host moves to new hardware, old and new machine can so follow the same repository.
+
+        comin reads it from the configuration that it has evaluated, not from its own.
+      '';
+    };
+    repositoryType = mkOption {
+      type = types.enum [ "flake" ];
+      default = "flake";
+      description = "What the repository contains.";
+    };
+    repositorySubdir = mkOption {
+      type = types.str;
+      default = ".";
+      description = "Folder of the repository that holds {file}`flake.nix`.";
+    };
+    submodules = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether the submodules of the repository are part of the configuration.";
+    };
+    remotes = mkOption {
+      type = types.listOf (types.submodule remote);
+      default = [ ];
+      example = lib.literalExpression ''
+        [
+          {
+            name = "local";
+            url = "/home/me/machines";
+            poller.period = 1;
+          }
+          {
+            name = "origin";
+            url = "https://git.example.org/machines.git";
+          }
+        ]
+      '';
+      description = "The repositories to follow. Where several have something to deploy, the first one wins.";
+    };
+    evalTimeout = timeout "an evaluation";
+    buildTimeout = timeout "a build";
+    profile = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''
+        Name of the profile that gets a generation for each deployment; null is comin's own default, the
+        `system` profile that {command}`nixos-rebuild` and every boot loader know.
+      '';
+    };
+    debug = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether comin logs what it does in detail.";
+    };
+  };
+}

@@ -1,0 +1,48 @@
+{
+  lib,
+  rustPlatform,
+  pkg-config,
+  openssl,
+  zlib,
+  gitMinimal,
+}:
+let
+  manifest = lib.importTOML ../Cargo.toml;
+in
+rustPlatform.buildRustPackage {
+  pname = manifest.package.name;
+  inherit (manifest.package) version;
+
+  # Only what cargo reads: a change of the module or of the README builds nothing anew.
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      ../src
+      (lib.fileset.difference ../tests (
+        lib.fileset.unions [
+          (lib.fileset.maybeMissing ../tests/host)
+          (lib.fileset.maybeMissing ../tests/module)
+        ]
+      ))
+    ];
+  };
+  cargoLock.lockFile = ../Cargo.lock;
+
+  nativeBuildInputs = [ pkg-config ];
+  buildInputs = [
+    openssl
+    zlib
+  ];
+
+  # Tests that need Nix itself say "skipped" here.
+  nativeCheckInputs = [ gitMinimal ];
+
+  meta = {
+    inherit (manifest.package) description;
+    license = lib.licenses.mit;
+    platforms = lib.platforms.linux;
+    mainProgram = "comin";
+  };
+}

@@ -1,0 +1,98 @@
+# The text of unit files, as NixOS writes them, for what units.nix returns: tests on any systemd host
+# install the same units as users. Only builtins.
+#
+# { services, timers, paths }  ->  { files = { "comin.service" = "[Unit]\n…"; … };
+#                                    wants = { "timers.target" = [ "comin-origin.timer" ]; … }; }
+#
+# Not rendered is what NixOS adds to every service by itself: Environment= with PATH, LOCALE_ARCHIVE, TZDIR.
+{
+  services ? { },
+  timers ? { },
+  paths ? { },
+}:
+let
+  inherit (builtins)
+    attrNames
+    concatMap
+    concatStringsSep
+    foldl'
+    isList
+    listToAttrs
+    ;
+
+  value =
+    v:
+    if v == true then
+      "true"
+    else if v == false then
+      "false"
+    else
+      toString v;
+
+  # One line for each key; a list repeats the key.
+  lines =
+    keys:
+    concatStringsSep "" (
+      concatMap (
+        key: map (v: "${key}=${value v}\n") (if isList keys.${key} then keys.${key} else [ keys.${key} ])
+      ) (attrNames keys)
+    );
+
+  unitSection =
+    unit:
+    let
+      list = key: names: if names == [ ] then { } else { ${key} = toString names; };
+    in
+    (unit.unitConfig or { })
+    // list "After" (unit.after or [ ])
+    // list "Wants" (unit.wants or [ ])
+    // (if unit.description or "" == "" then { } else { Description = unit.description; });
+
+  text =
+    unit: section: keys:
+    "[Unit]\n${lines (unitSection unit)}\n[${section}]\n${keys}"
+    + (
+      if unit.wantedBy or [ ] == [ ] then
+        ""
+      else
+        "\n[Install]\nWantedBy=${concatStringsSep " " unit.wantedBy}\n"
+    );
+
+  serviceText =
+    unit:
+    text unit "Service" (
+      (if unit.restartIfChanged or true then "" else "X-RestartIfChanged=false\n")
+      + lines (unit.serviceConfig or { })
+    );
+  # The empty line at the end is NixOS's.
+  timerText = unit: text unit "Timer" (lines unit.timerConfig + "\n");
+  pathText = unit: text unit "Path" (lines unit.pathConfig + "\n");
+
+  ofKind =
+    suffix: toText: units:
+    map (name: {
+      name = "${name}.${suffix}";
+      text = toText units.${name};
+      wantedBy = units.${name}.wantedBy or [ ];
+    }) (attrNames units);
+
+  all =
+    ofKind "path" pathText paths
+    ++ ofKind "service" serviceText services
+    ++ ofKind "timer" timerText timers;
+in
+{
+  files = listToAttrs (
+    map (unit: {
+      inherit (unit) name;
+      value = unit.text;
+    }) all
+  );
+
+  wants = foldl' (
+    wants: unit:
+    foldl' (
+      wants: target: wants // { ${target} = (wants.${target} or [ ]) ++ [ unit.name ]; }
+    ) wants unit.wantedBy
+  ) { } all;
+}

@@ -1,0 +1,36 @@
+# What the URL of a remote says about where the repository is.
+# Only builtins, so that units.nix can be evaluated without nixpkgs.
+let
+  # The path on this machine; null when the repository is elsewhere.
+  localPath =
+    url:
+    let
+      file = builtins.match "file://(localhost)?(/.*)" url;
+    in
+    if file != null then
+      builtins.elemAt file 1
+    else if builtins.match "/.*" url != null then
+      url
+    else
+      null;
+
+  isFileUrl = url: builtins.match "file://.*" url != null;
+  isPercentEncoded = url: isFileUrl url && builtins.match ".*%.*" url != null;
+in
+{
+  isLocal = url: localPath url != null || isFileUrl url;
+
+  # The folder in which a commit on the repository changes something, or null where that cannot be
+  # told. A wrong guess costs nothing but the immediate start: the timer goes on.
+  watchOf =
+    url:
+    let
+      path = localPath url;
+      trimmed = builtins.match "(.*[^/])/*" path;
+      repository = builtins.head trimmed;
+      gitFolder =
+        # Bare repositories are named so by custom; `/srv/conf/.git` itself ends like that, too.
+        if builtins.match ".*[.]git" repository != null then repository else "${repository}/.git";
+    in
+    if path == null || trimmed == null || isPercentEncoded url then null else "${gitFolder}/refs/heads";
+}

@@ -1,0 +1,321 @@
+# The module, evaluated with the real library of nixpkgs, and with NixOS itself where `nixpkgs` has it.
+# results: a list of { name, ok, message }.
+{
+  # A checkout of nixpkgs, or of its library alone.
+  nixpkgs,
+  system ? "x86_64-linux",
+  module ? ../../module,
+}:
+let
+  lib = import (nixpkgs + "/lib");
+  isFull = builtins.pathExists (nixpkgs + "/nixos/lib/eval-config.nix");
+
+  evaluate =
+    machine:
+    if isFull then
+      import (nixpkgs + "/nixos/lib/eval-config.nix") {
+        inherit system;
+        modules = [
+          module
+          machine
+          {
+            networking.hostName = lib.mkDefault "machine";
+            # Has neither a boot loader nor file systems that would have to be set.
+            boot.isContainer = true;
+            system.stateVersion = lib.trivial.release;
+          }
+        ];
+      }
+    else
+      lib.evalModules {
+        modules = [
+          module
+          machine
+          ./stubs.nix
+        ];
+      };
+  configOf = machine: (evaluate machine).config;
+
+  comin = settings: {
+    services.comin = {
+      enable = true;
+    }
+    // settings;
+  };
+  local = {
+    name = "local";
+    url = "/srv/machines";
+  };
+
+  # As someone has it who used the Go comin.
+  fromGoComin = comin {
+    hostname = "web";
+    machineId = "0123456789abcdef0123456789abcdef";
+    debug = true;
+    flakeSubdirectory = "machines";
+    submodules = true;
+    remotes = [
+      {
+        name = "origin";
+        url = "https://git.example.org/machines.git";
+        auth.access_token_path = "/run/secrets/token";
+        timeout = 20;
+        branches.main.name = "production";
+        branches.testing.operation = "boot";
+        poller.period = 60;
+      }
+      {
+        name = "local";
+        url = "/srv/machines";
+        poller.period = 2;
+        branches.main.operation = "test";
+      }
+    ];
+  };
+  go = configOf fromGoComin;
+  goUnits = import ../../module/units.nix {
+    comin = "${go.services.comin.package}/bin/comin";
+    inherit (go.services.comin) remotes debug;
+  };
+
+  minimal = configOf (comin { remotes = [ local ]; });
+
+  settingsOf = config: builtins.fromJSON config.environment.etc."comin/config.json".source.json;
+  failures =
+    config: map (a: a.message) (lib.filter (a: !a.assertion && lib.hasInfix "comin" a.message) config.assertions);
+
+  test = name: expected: actual: {
+    inherit name;
+    ok = expected == actual;
+    message = "expected ${builtins.toJSON expected}, got ${builtins.toJSON actual}";
+  };
+  accepts = name: machine: test "accepts ${name}" [ ] (failures (configOf machine));
+  # The assertion that is to name the option, and the cure.
+  asserts = name: machine: sentence: {
+    name = "asserts ${name}";
+    ok = lib.any (lib.hasInfix sentence) (failures (configOf machine));
+    message = "no such assertion: ${sentence}, but ${builtins.toJSON (failures (configOf machine))}";
+  };
+  # Values that the type of an option refuses.
+  refuses = name: settings: {
+    name = "refuses ${name}";
+    ok =
+      !(builtins.tryEval (
+        builtins.deepSeq (removeAttrs (configOf (comin settings)).services.comin [
+          "package"
+          "flakeSubdirectory"
+        ]) true
+      )).success;
+    message = "it evaluates";
+  };
+  named = name: comin { remotes = [ (local // { inherit name; }) ]; };
+  withRestart = unit: {
+    imports = [ (comin { remotes = [ local ]; }) ];
+    systemd.services.${unit}.serviceConfig.Restart = "always";
+  };
+  longName = lib.concatStrings (lib.genList (_: "x") 65);
+
+  # NixOS adds the environment, which render.nix leaves out.
+  withoutEnvironment =
+    text:
+    lib.concatStringsSep "\n" (
+      lib.filter (line: !lib.hasPrefix "Environment=" line) (lib.splitString "\n" text)
+    );
+  rendered = import ../../module/render.nix goUnits;
+
+  results = [
+    (accepts "a configuration for the Go comin" fromGoComin)
+    (accepts "one remote with a name and a url" (comin { remotes = [ local ]; }))
+    (accepts "a name of 64 characters" (named (lib.substring 0 64 longName)))
+    (accepts "no remotes while disabled" { services.comin.enable = false; })
+    (test "adds nothing while disabled" false (
+      (configOf { services.comin.enable = false; }).systemd.services ? comin
+    ))
+
+    (test "config.json of a configuration for the Go comin" {
+      hostname = "web";
+      repository_type = "flake";
+      repository_subdir = "machines";
+      submodules = true;
+      remotes = [
+        {
+          name = "origin";
+          url = "https://git.example.org/machines.git";
+          auth = {
+            access_token_path = "/run/secrets/token";
+            username = "comin";
+          };
+          timeout = 20;
+          branches = {
+            main = {
+              name = "production";
+              operation = "switch";
+            };
+            testing = {
+              name = "testing-web";
+              operation = "boot";
+            };
+          };
+          poller.period = 60;
+        }
+        {
+          name = "local";
+          url = "/srv/machines";
+          timeout = 300;
+          branches = {
+            main = {
+              name = "main";
+              operation = "test";
+            };
+            testing = {
+              name = "testing-web";
+              operation = "test";
+            };
+          };
+          poller.period = 2;
+        }
+      ];
+    } (settingsOf go))
+    (test "hostname by default" "machine" (settingsOf minimal).hostname)
+    (test "period by default" 300 (builtins.head (settingsOf minimal).remotes).poller.period)
+    (test "new settings"
+      {
+        profile = "comin";
+        eval_timeout = 0;
+        build_timeout = 3600;
+      }
+      (builtins.intersectAttrs
+        {
+          profile = null;
+          eval_timeout = null;
+          build_timeout = null;
+        }
+        (
+          settingsOf (
+            configOf (comin {
+              remotes = [ local ];
+              profile = "comin";
+              evalTimeout = 0;
+              buildTimeout = 3600;
+            })
+          )
+        )
+      )
+    )
+    (test "machineId can be read by evaluation" "0123456789abcdef0123456789abcdef" go.services.comin.machineId)
+
+    (test "remotes.*.watch of a local path" "/srv/machines/.git/refs/heads"
+      (builtins.head minimal.services.comin.remotes).watch
+    )
+    (test "debug is passed on" true (
+      lib.hasSuffix "/bin/comin --debug deploy" go.systemd.services.comin.serviceConfig.ExecStart
+    ))
+    (test "timers of the remotes" "60s" go.systemd.timers.comin-origin.timerConfig.OnUnitInactiveSec)
+    (test "path units only for local remotes" [
+      "comin"
+      "comin-local"
+    ] (lib.filter (lib.hasPrefix "comin") (lib.attrNames go.systemd.paths)))
+    (test "nothing but comin.path starts comin.service" [ ] go.systemd.services.comin.wantedBy)
+    (test "a user's settings of a unit merge"
+      [
+        "50%"
+        "exec"
+      ]
+      (
+        let
+          inherit
+            (configOf {
+              imports = [ (comin { remotes = [ local ]; }) ];
+              systemd.services.comin.serviceConfig.CPUQuota = "50%";
+            })
+            systemd
+            ;
+        in
+        [
+          systemd.services.comin.serviceConfig.CPUQuota
+          systemd.services.comin.serviceConfig.Type
+        ]
+      )
+    )
+    (test "proxies reach the units, % doubled"
+      [
+        "http://me:a%%20b@proxy.example.org"
+        "http://me:a%%20b@proxy.example.org"
+      ]
+      (
+        let
+          inherit
+            (configOf {
+              imports = [ (comin { remotes = [ local ]; }) ];
+              networking.proxy.default = "http://me:a%20b@proxy.example.org";
+            })
+            systemd
+            ;
+        in
+        [
+          systemd.services.comin.environment.http_proxy
+          systemd.services.comin-local.environment.http_proxy
+        ]
+      )
+    )
+
+    (asserts "remotes" (comin { }) "services.comin.remotes is empty: name a repository")
+    (asserts "different names" (comin {
+      remotes = [
+        local
+        (local // { timeout = 1; })
+      ];
+    }) ''services.comin.remotes.*.name: "local" is used more than once.'')
+    (asserts "names without a space" (named "a b") ''services.comin.remotes.*.name: "a b" cannot be part'')
+    (asserts "names without a slash" (named "../x") ''services.comin.remotes.*.name: "../x" cannot be part'')
+    (asserts "names without a line end" (named "a\n") ''services.comin.remotes.*.name: "a\n" cannot be part'')
+    (asserts "names that begin with a letter" (named "-a") ''services.comin.remotes.*.name: "-a" cannot be part'')
+    (asserts "names" (named "") ''services.comin.remotes.*.name: "" cannot be part'')
+    (asserts "names of 64 characters at most" (named longName) "Use letters, digits, _ and -, at most 64")
+    (asserts "names that no other unit has" (named "exporter") ''"exporter" is reserved'')
+    (asserts "no Restart of a oneshot" (withRestart "comin-local")
+      ''systemd.services.comin-local.serviceConfig.Restart = "always" would start it over and over''
+    )
+    (asserts "no Restart of comin.service" (withRestart "comin") "Remove it: a timer or path unit")
+    (asserts "a hostname" (comin {
+      hostname = "";
+      remotes = [ local ];
+    }) "services.comin.hostname is empty: set it, or networking.hostName")
+
+    (test "what is refused is not refused for another reason" false (refuses "" { remotes = [ local ]; }).ok)
+    (refuses "a period of 0" { remotes = [ (local // { poller.period = 0; }) ]; })
+    (refuses "a negative timeout" { remotes = [ (local // { timeout = -1; }) ]; })
+    (refuses "an unknown operation" { remotes = [ (local // { branches.main.operation = "reboot"; }) ]; })
+    (refuses "a relative watch" { remotes = [ (local // { watch = "machines"; }) ]; })
+    (refuses "a watch of two lines" { remotes = [ (local // { watch = "/a\nUnit=x"; }) ]; })
+    (refuses "a machine id that is none" { machineId = "0123456789ABCDEF0123456789ABCDEF"; })
+    (refuses "a repository of another type" { repositoryType = "nix"; })
+    (refuses "an option that does not exist" { remotes = [ (local // { branch = "main"; }) ]; })
+  ]
+  ++ lib.optionals isFull (
+    map (
+      name:
+      test "NixOS writes ${name} like render.nix" rendered.files.${name} (
+        withoutEnvironment go.systemd.units.${name}.text
+      )
+    ) (lib.attrNames rendered.files)
+  );
+
+  failed = lib.filter (result: !result.ok) results;
+  pkgs = (evaluate fromGoComin).pkgs;
+in
+{
+  inherit results;
+
+  # What the module writes to config.json, for a comin to check.
+  configuration = go.environment.etc."comin/config.json".source.json;
+
+  # A derivation that needs all results to be ok; to build it is also to let comin check a configuration.
+  check =
+    if failed == [ ] then
+      pkgs.runCommand "comin-module" { } ''
+        cp ${go.environment.etc."comin/config.json".source} "$out"
+      ''
+    else
+      throw (lib.concatMapStringsSep "\n" (result: "not ok ${result.name}: ${result.message}") failed);
+}

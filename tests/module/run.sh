@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Tests of module/ and flake.nix: with plain Nix (2.8 will do), no network, no store and no set-up.
+#
+#   COMIN_BIN       a built comin; by default target/debug/comin, or /bin/true where there is none
+#   COMIN_NIXPKGS   a checkout of nixpkgs, or of its library alone, to evaluate the module itself with
+#   UPDATE=1        writes tests/module/expected/ anew instead of comparing with it
+# shellcheck disable=SC2016 # in single quotes, ${…} is Nix's
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+root=$PWD
+here=$root/tests/module
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export HOME=$tmp/home
+mkdir "$HOME"
+
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); echo "ok $1"; }
+not_ok() { failed=$((failed + 1)); echo "not ok $1"; }
+skip() { skipped=$((skipped + 1)); echo "skipped: $1"; }
+
+# Evaluates an expression to a string. `dummy://` is a store without a file, so that neither a daemon, nor
+# the group nixbld, nor even /nix is needed. JSON's escapes are printf's as well, save for the quote.
+evaluate() {
+  local json
+  json=$(nix-instantiate --eval --strict --json --store dummy:// \
+    --option build-users-group '' --option substitute false "$@") || return
+  json=${json#\"}
+  json=${json%\"}
+  printf '%b' "${json//\\\"/\\x22}"
+}
+
+# Prints what a list of { name, ok, message } says, and counts it.
+report() {
+  local name=$1 line
+  shift
+  if ! evaluate "$@" --expr '{ file, ... }@args:
+      let
+        arguments = removeAttrs args [ "file" ];
+        imported = import file;
+        results = if builtins.isList imported then imported else (imported arguments).results;
+        line = r: if r.ok then "ok ${r.name}" else "not ok ${r.name}: ${r.message}";
+        oneLine = builtins.replaceStrings [ "\n" ] [ " " ];
+      in
+      builtins.concatStringsSep "\n" (map (r: oneLine (line r)) results)' >"$tmp/results" 2>"$tmp/errors"; then
+    cat "$tmp/errors" >&2
+    not_ok "$name evaluates"
+    return
+  fi
+  while IFS= read -r line || [ -n "$line" ]; do
+    case $line in
+      "ok "*) ok "${line#ok }" ;;
+      *) not_ok "${line#not ok }" ;;
+    esac
+  done <"$tmp/results"
+}
+
+command -v nix-instantiate >/dev/null || {
+  skip "everything: there is no nix-instantiate"
+  echo "$passed passed, $failed failed, $skipped skipped"
+  exit 0
+}
+
+while IFS= read -r -d '' file; do
+  if nix-instantiate --parse --store dummy:// "$file" >/dev/null; then
+    ok "parse ${file#"$root"/}"
+  else
+    not_ok "parse ${file#"$root"/}"
+  fi
+done < <(find "$root/flake.nix" "$root/module" "$here" -name '*.nix' -print0 | sort -z)
+
+report "tests/module/plain.nix" --argstr file "$here/plain.nix"
+
+# All unit files of a case as one text: a line `==> name <==` before each.
+unit_files() {
+  evaluate --argstr root "$root" --argstr comin "$1" --argstr case "$2" --expr '{ root, comin, case }:
+    let
+      cases = import (root + "/tests/module/cases.nix") { inherit comin; };
+      rendered = import (root + "/module/render.nix") (import (root + "/module/units.nix") cases.${case});
+      sections = map (name: "==> ${name} <==\n${rendered.files.${name}}") (builtins.attrNames rendered.files);
+    in
+    builtins.concatStringsSep "" sections'
+}
+
+for expected in "$here"/expected/*; do
+  case=$(basename "$expected")
+  unit_files /bin/comin "$case" >"$tmp/actual"
+  if [ "${UPDATE:-}" = 1 ]; then
+    cp "$tmp/actual" "$expected"
+  fi
+  if diff -u "$expected" "$tmp/actual"; then
+    ok "unit files of $case"
+  else
+    not_ok "unit files of $case"
+  fi
+done
+
+bin=${COMIN_BIN:-$root/target/debug/comin}
+[ -x "$bin" ] || bin=/bin/true
+if command -v systemd-analyze >/dev/null; then
+  cases=$(evaluate --argstr file "$here/cases.nix" \
+    --expr '{ file }: toString (builtins.attrNames (import file { comin = ""; }))')
+  for case in $cases; do
+    units=$tmp/units-$case
+    mkdir "$units"
+    unit_files "$bin" "$case" | awk -v dir="$units" '
+      /^==> .* <==$/ { file = dir "/" $2; next }
+      { print >file }'
+    # systemd wants the executable to exist: odd-characters has one of its own.
+    odd='/opt/50% of it/$HOME/comin'
+    if [ "$case" = odd-characters ]; then
+      mkdir -p "$tmp$(dirname "$odd")"
+      ln -s "$bin" "$tmp$odd"
+      sed -i "s|^ExecStart=\"|&$tmp|" "$units"/*.service
+    fi
+    # Its exit code is 0 for unknown keys and bad values, too: any output is a failure.
+    output=$(SYSTEMD_UNIT_PATH="$units:" systemd-analyze verify --man=no "$units"/* 2>&1) || output+=" (exit code $?)"
+    if [ -z "$output" ]; then
+      ok "systemd-analyze verify $case"
+    else
+      echo "$output"
+      not_ok "systemd-analyze verify $case"
+    fi
+  done
+else
+  skip "systemd-analyze verify: there is no systemd-analyze"
+fi
+
+if [ -z "${COMIN_NIXPKGS:-}" ]; then
+  skip "tests/module/module.nix: COMIN_NIXPKGS is not set"
+else
+  report "tests/module/module.nix" --argstr file "$here/module.nix" --argstr nixpkgs "$(realpath "$COMIN_NIXPKGS")"
+  name="comin check-config accepts what the module writes"
+  if [ "$bin" = /bin/true ]; then
+    skip "$name: there is no comin"
+  else
+    evaluate --argstr file "$here/module.nix" --argstr nixpkgs "$(realpath "$COMIN_NIXPKGS")" \
+      --expr '{ file, nixpkgs }: (import file { inherit nixpkgs; }).configuration' >"$tmp/config.json"
+    if "$bin" check-config "$tmp/config.json"; then ok "$name"; else not_ok "$name"; fi
+  fi
+  [ -e "$COMIN_NIXPKGS/nixos/lib/eval-config.nix" ] ||
+    skip "comparison with the unit files of NixOS: COMIN_NIXPKGS is only the library"
+fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

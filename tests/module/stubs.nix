@@ -1,0 +1,77 @@
+# As much of NixOS as the module touches, for where there is only the library of nixpkgs.
+{ config, lib, ... }:
+let
+  inherit (lib) mkOption types;
+  any =
+    default:
+    mkOption {
+      inherit default;
+      type = types.anything;
+    };
+  # Merges like NixOS: definitions of one key by several modules have to agree.
+  section = mkOption {
+    type = types.attrsOf types.unspecified;
+    default = { };
+  };
+  list = mkOption {
+    type = types.listOf types.unspecified;
+    default = [ ];
+  };
+  units =
+    options:
+    mkOption {
+      type = types.attrsOf (
+        types.submodule {
+          options = {
+            description = any "";
+            after = list;
+            wants = list;
+            wantedBy = list;
+            unitConfig = section;
+          }
+          // options;
+        }
+      );
+      default = { };
+    };
+in
+{
+  options = {
+    assertions = list;
+    # mkRenamedOptionModule says there that the old name is used.
+    warnings = list;
+    environment.etc = section;
+    environment.systemPackages = list;
+    networking.hostName = any "machine";
+    networking.proxy.default = any null;
+    networking.proxy.envVars = any (
+      lib.optionalAttrs (config.networking.proxy.default != null) {
+        http_proxy = config.networking.proxy.default;
+      }
+    );
+    nix.package = any "nix";
+    programs.ssh.package = any "openssh";
+    systemd.services = units {
+      restartIfChanged = any true;
+      path = list;
+      environment = section;
+      serviceConfig = section;
+    };
+    systemd.timers = units { timerConfig = section; };
+    systemd.paths = units { pathConfig = section; };
+  };
+
+  config._module.args.pkgs = {
+    callPackage =
+      _: _:
+      derivation {
+        name = "comin";
+        system = "x86_64-linux";
+        builder = "/bin/sh";
+      };
+    runCommand = name: env: script: env // { inherit name script; };
+    gitMinimal = "git";
+    stdenv.buildPlatform.canExecute = _: true;
+    stdenv.hostPlatform = { };
+  };
+}
