@@ -125,14 +125,16 @@ in
     systemd = {
       services = lib.mkMerge [
         units.services
-        (lib.mapAttrs (_: _: { environment = proxy; }) units.services)
+        (lib.mapAttrs (_: _: {
+          environment = proxy;
+          # comin fetches from a path by git's own server side, and Nix fetches with git.
+          path = [ pkgs.gitMinimal ];
+        }) units.services)
         {
           comin = {
             path = [
               config.nix.package
               config.programs.ssh.package
-              # Nix fetches with git.
-              pkgs.gitMinimal
             ];
             # Nix keeps its evaluation cache there, and git and ssh look for their settings.
             environment.HOME = "/root";

@@ -99,7 +99,7 @@ let
         };
         poller.period = mkOption {
           type = types.ints.positive;
-          default = 300;
+          default = 60;
           description = "Seconds between the end of one fetch and the start of the next.";
         };
         watch = mkOption {

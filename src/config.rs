@@ -125,6 +125,10 @@ impl RemoteName {
             "{name:?} cannot name units, refs and files: use at most {} letters, digits, - and _, beginning with a letter or digit",
             Self::MAX
         );
+        ensure!(
+            name != "exporter",
+            "{name:?} is kept for comin's own units: use another name"
+        );
         Ok(Self(name))
     }
 
@@ -584,6 +588,7 @@ mod tests {
             (r#"{"name": "..", "url": "/r"}"#, "remotes[0].name: "),
             (r#"{"name": "-x", "url": "/r"}"#, "remotes[0].name: "),
             (r#"{"name": "", "url": "/r"}"#, "remotes[0].name: "),
+            (r#"{"name": "exporter", "url": "/r"}"#, "remotes[0].name: "),
             (
                 r#"{"name": "o", "url": "r"}"#,
                 "remotes[0].url: \"r\" is not supported",

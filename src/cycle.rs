@@ -75,7 +75,7 @@ impl Machine {
         let mut ending = Ending::Done;
         loop {
             let remotes = self.observe()?;
-            let mirror = Mirror::ready(&self.paths)?;
+            let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
             reconcile_accepted(&mut store, &mirror)?;
             let decision = decide(&facts(remotes.clone(), store.state()), |base, head| {
                 mirror.relation(base, head)
@@ -174,7 +174,7 @@ impl Machine {
                 return Ok(());
             }
         }
-        let heads = Mirror::ready(&self.paths)?.fetch(remote)?;
+        let heads = Mirror::ready(&self.paths, &self.config.remotes)?.fetch(remote)?;
         let known = known.unwrap_or(Heads {
             main: None,
             testing: None,

@@ -1,6 +1,7 @@
 //! The mirror: a bare repository with the followed branches of every remote, by libgit2.
 
 mod http;
+mod local;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -80,14 +81,15 @@ impl Mirror {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn ready(paths: &Paths) -> Result<Self> {
-        if let Ok(mirror) = Self::open(paths).and_then(Self::sound) {
+    pub fn ready(paths: &Paths, remotes: &[Remote]) -> Result<Self> {
+        let open = || Self::open(paths).and_then(|mirror| mirror.sound(remotes));
+        if let Ok(mirror) = open() {
             return Ok(mirror);
         }
         let path = paths.repository();
         // Another process may be at the same: the one that comes second finds it done.
         let _lock = Lock::wait(&path.with_extension("lock"))?;
-        if let Err(damage) = Self::open(paths).and_then(Self::sound) {
+        if let Err(damage) = open() {
             if path.join("HEAD").exists() || path.join("objects").exists() {
                 log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
             }
@@ -99,7 +101,12 @@ impl Mirror {
     }
 
     /// Whether every ref leads to a commit and its tree. What lies deeper shows when it is used.
-    fn sound(self) -> Result<Self> {
+    fn sound(self, remotes: &[Remote]) -> Result<Self> {
+        self.repository.find_reference("HEAD")?;
+        // Beside the walk below, for that passes over a file which holds no reference.
+        for remote in remotes {
+            self.heads(remote)?;
+        }
         for reference in self.repository.references()? {
             let reference = reference?;
             let name = String::from_utf8_lossy(reference.name_bytes());
@@ -108,8 +115,6 @@ impl Mirror {
                 .and_then(|commit| commit.tree())
                 .with_context(|| format!("{name} cannot be read"))?;
         }
-        let odb = self.repository.odb()?;
-        drop(odb);
         Ok(self)
     }
 
@@ -120,7 +125,7 @@ impl Mirror {
     /// The remote cannot be reached or sends something unusable; the refs are as before then.
     pub fn fetch(&self, remote: &Remote) -> Result<Heads> {
         let url = match &remote.url {
-            Url::Local(path) => path.to_string_lossy().into_owned(),
+            Url::Local(path) => format!("{}://{}", local::SCHEME, path.display()),
             Url::Http(url) => {
                 http::Client::new(remote.timeout, remote.auth.as_ref())?.install();
                 url.clone()
@@ -345,10 +350,11 @@ fn start_libgit2() {
         // SAFETY: both change globals of libgit2 and must not run beside other uses of it. Every
         // use goes through a `Mirror`, whose constructor calls this first, once.
         let started = unsafe {
-            // A user's own repository is fetched by root; nothing of its configuration is run.
+            // `comin status` reads root's mirror as anybody.
             git2::opts::set_verify_owner_validation(false)
                 .and_then(|()| git2::transport::register("http", http::transport))
                 .and_then(|()| git2::transport::register("https", http::transport))
+                .and_then(|()| git2::transport::register(local::SCHEME, local::transport))
         };
         if let Err(error) = started {
             log::error!("Failed to prepare libgit2: {error}");

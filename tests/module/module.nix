@@ -177,7 +177,7 @@ let
       ];
     } (settingsOf go))
     (test "hostname by default" "machine" (settingsOf minimal).hostname)
-    (test "period by default" 300 (builtins.head (settingsOf minimal).remotes).poller.period)
+    (test "period by default" 60 (builtins.head (settingsOf minimal).remotes).poller.period)
     (test "new settings"
       {
         profile = "comin";

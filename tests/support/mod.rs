@@ -6,7 +6,6 @@
 pub mod http;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Once;
@@ -176,9 +175,12 @@ impl World {
         Some(link.display().to_string())
     }
 
-    /// Identifies the version of a file that is replaced whole.
-    pub fn version_of(&self, path: &str) -> Option<u64> {
-        fs::metadata(self.path(path)).ok().map(|file| file.ino())
+    /// Every file below a path, with what changes when it is written or replaced.
+    pub fn files(&self, path: &str) -> String {
+        let mut find = Command::new("find");
+        find.arg(self.path(path))
+            .args(["-printf", "%p %i %s %T@\n"]);
+        String::from_utf8(find.output().unwrap().stdout).unwrap()
     }
 }
 

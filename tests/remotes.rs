@@ -1,0 +1,492 @@
+//! What is fetched, from where, and what is said about it.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use serde_json::json;
+use support::http::Server;
+use support::{Repository, System, World};
+
+/// The commit that the mirror has for a branch of a remote.
+fn mirrored(world: &World, branch: &str) -> Option<String> {
+    let mut git = Command::new("git");
+    git.arg("--git-dir")
+        .arg(world.path("root/var/lib/comin/repository"));
+    let output = git
+        .args(["rev-parse", "--verify", "--quiet"])
+        .arg(format!("refs/remotes/{branch}"))
+        .output();
+    let output = output.unwrap();
+    let commit = String::from_utf8(output.stdout).unwrap().trim().to_string();
+    output.status.success().then_some(commit)
+}
+
+/// A repository with one commit and no flake: for what ends before an evaluation.
+fn plain(world: &World, name: &str) -> (Repository, String) {
+    let repository = world.repository(name);
+    let commit = repository.commit_all("one");
+    (repository, commit)
+}
+
+fn fetched(url: impl Fn(&World, &Repository) -> String) {
+    let mut world = World::empty();
+    let (repository, commit) = plain(&world, "origin");
+    let url = url(&world, &repository);
+    world.follow("origin", &url);
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
+}
+
+#[test]
+fn every_kind_of_local_repository() {
+    need!("git");
+    fetched(|_, origin| origin.path.display().to_string());
+    fetched(|_, origin| format!("{}/", origin.path.display()));
+    fetched(|_, origin| format!("file://{}", origin.path.display()));
+    fetched(|world, origin| {
+        let bare = world.path("bare.git").display().to_string();
+        origin.git(&["clone", "--quiet", "--bare", ".", &bare]);
+        bare
+    });
+    fetched(|world, origin| {
+        let spaced = world.path("with space").display().to_string();
+        origin.git(&["clone", "--quiet", ".", &spaced]);
+        format!("file://{}", spaced.replace(' ', "%20"))
+    });
+    fetched(|world, origin| {
+        let linked = world.path("linked").display().to_string();
+        origin.git(&["worktree", "add", "--quiet", "-b", "other", &linked]);
+        linked
+    });
+    fetched(|_, origin| {
+        origin.git(&["pack-refs", "--all"]);
+        origin.path.display().to_string()
+    });
+    fetched(|_, origin| {
+        // Only libgit2 can tell.
+        origin.git(&["branch", "--quiet", "--move", "main", "real"]);
+        origin.git(&["symbolic-ref", "refs/heads/main", "refs/heads/real"]);
+        origin.path.display().to_string()
+    });
+}
+
+#[test]
+fn a_repository_of_another_user() {
+    need!("git");
+    if !is_root() {
+        eprintln!("skipped: only root can give a file away");
+        return;
+    }
+    fetched(|_, origin| {
+        let path = origin.path.display().to_string();
+        let status = Command::new("chown")
+            .args(["-R", "65534:65534", &path])
+            .status();
+        assert!(status.unwrap().success());
+        path
+    });
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout == b"0\n"
+}
+
+#[test]
+fn an_idle_poll_writes_nothing_says_nothing_and_asks_for_nothing() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["fetch", "origin"], 0);
+    let wanted = world.path("root/run/comin/wanted");
+    assert!(wanted.exists());
+    world.comin(&["deploy"], 0);
+    assert!(!wanted.exists());
+
+    let before = world.files("root/var");
+    let said = world.comin(&["fetch", "origin"], 0);
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+    assert_eq!(world.files("root/var"), before);
+    assert!(!wanted.exists());
+
+    let second = origin.commit("second", &System::default());
+    let said = world.comin(&["fetch", "origin"], 0);
+    assert_eq!(said.err, format!("origin/main is at {}\n", &second[..8]));
+    assert!(wanted.exists());
+}
+
+#[test]
+fn a_boot_asks_for_a_deploy_although_no_head_has_moved() {
+    need!("git", "nix");
+    let (world, _) = World::new();
+    world.comin(&["run"], 0);
+    fs::remove_dir_all(world.path("root/run/comin")).unwrap();
+    world.comin(&["fetch", "origin"], 0);
+    assert!(world.path("root/run/comin/wanted").exists());
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.switches(), ["switch first"]);
+}
+
+#[test]
+fn only_the_followed_branches_are_stored_and_deleted_ones_pruned() {
+    need!("git");
+    let mut world = World::empty();
+    let (origin, _) = plain(&world, "origin");
+    origin.git(&["checkout", "--quiet", "-b", "feature"]);
+    let feature = origin.commit_all("feature");
+    origin.git(&["tag", "v1"]);
+    origin.git(&["checkout", "--quiet", "-b", "testing-m", "main"]);
+    origin.commit_all("testing");
+    world.follow("origin", origin.path.to_str().unwrap());
+    world.comin(&["fetch", "origin"], 0);
+    let mirror = world.path("root/var/lib/comin/repository");
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .arg("--git-dir")
+            .arg(&mirror)
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let refs = git(&["for-each-ref", "--format=%(refname)"]).1;
+    assert_eq!(
+        refs,
+        "refs/remotes/origin/main\nrefs/remotes/origin/testing-m\n"
+    );
+    assert!(!git(&["cat-file", "-e", &feature]).0);
+
+    origin.git(&["checkout", "--quiet", "main"]);
+    origin.git(&["branch", "--quiet", "-D", "testing-m"]);
+    let said = world.comin(&["fetch", "origin"], 0);
+    assert_eq!(said.err, "origin/testing-m is gone\n");
+    assert_eq!(
+        git(&["for-each-ref", "--format=%(refname)"]).1,
+        "refs/remotes/origin/main\n"
+    );
+}
+
+#[test]
+fn an_unreachable_remote_is_reported_once_and_once_when_it_is_back() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let local = world.repository("local");
+    local.git(&["pull", "--quiet", origin.path.to_str().unwrap(), "main"]);
+    let ahead = local.commit("ahead", &System::default());
+    world.follow("local", local.path.to_str().unwrap());
+    world.comin(&["run"], 0);
+    assert_eq!(world.status()["accepted_main"], ahead.as_str());
+
+    fs::rename(&local.path, world.path("away")).unwrap();
+    // The journal is told once, a person who asks each time.
+    let journal = world.path("journal");
+    for _ in 0..3 {
+        let journal = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(&journal)
+            .unwrap();
+        let file = journal.metadata().unwrap();
+        let mut comin = world.command(&["fetch", "local"]);
+        comin.env("JOURNAL_STREAM", format!("{}:{}", file.dev(), file.ino()));
+        assert_eq!(comin.stderr(journal).status().unwrap().code(), Some(1));
+    }
+    let journal = fs::read_to_string(journal).unwrap();
+    assert_eq!(journal.lines().count(), 1, "{journal}");
+    assert!(
+        journal.starts_with("<4>Failed to fetch local from "),
+        "{journal}"
+    );
+    let said = world.comin(&["fetch", "local"], 1);
+    assert!(said.err.contains("Failed to fetch local"), "{said:?}");
+    let status = world.status();
+    let remote = &status["remotes"][1];
+    assert!(
+        remote["error"]
+            .as_str()
+            .unwrap()
+            .contains("is not a Git repository"),
+        "{remote}"
+    );
+    assert!(remote["fetched_at"].is_string());
+    assert_eq!(remote["main"]["commit"], ahead.as_str());
+    assert_eq!(remote["main"]["refused"], "the remote cannot be fetched");
+    // Its heads do not count, the others do, and main does not go back.
+    world.comin(&["run", "origin"], 0);
+    assert_eq!(world.running(), "ahead");
+
+    fs::rename(world.path("away"), &local.path).unwrap();
+    let said = world.comin(&["fetch", "local"], 0);
+    assert_eq!(said.err, "local can be fetched again\n");
+    assert!(world.status()["remotes"][1]["error"].is_null());
+}
+
+#[test]
+fn all_remotes_unreachable_is_a_failure_one_of_two_is_not() {
+    need!("git", "nix");
+    let (mut world, _) = World::new();
+    world.follow("gone", "/nonexistent/repository");
+    world.comin(&["fetch", "gone"], 1);
+    world.comin(&["run", "gone"], 1);
+    let said = world.comin(&["run"], 0);
+    assert!(
+        said.err
+            .contains("Failed to fetch gone from /nonexistent/repository"),
+        "{said:?}"
+    );
+    assert_eq!(world.switches(), ["switch first"]);
+}
+
+#[test]
+fn the_first_remote_that_is_ahead_wins_and_the_rest_follows() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let local = world.repository("local");
+    local.git(&["pull", "--quiet", origin.path.to_str().unwrap(), "main"]);
+    let second = local.commit("second", &System::default());
+    let third = local.commit("third", &System::default());
+    local.git(&["reset", "--quiet", "--hard", &second]);
+    origin.git(&["pull", "--quiet", local.path.to_str().unwrap(), &third]);
+    world.configure(|config| config["remotes"] = json!([]));
+    world.follow("local", local.path.to_str().unwrap());
+    world.follow("origin", origin.path.to_str().unwrap());
+    // The first is deployed first; from there, the second remote is ahead.
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch second", "switch third"]);
+    assert_eq!(world.status()["selected"]["remote"], "origin");
+}
+
+#[test]
+fn a_changed_url_replaces_the_remote() {
+    need!("git", "nix");
+    let (mut world, _) = World::new();
+    world.comin(&["run"], 0);
+    let accepted = world.status()["accepted_main"].clone();
+    let (other, commit) = plain(&world, "other");
+    world.configure(|config| config["remotes"][0]["url"] = json!(other.path));
+    // Before it has been fetched, what the old one had does not count.
+    let status = world.status();
+    assert_eq!(
+        status["remotes"][0]["main"]["refused"],
+        "the remote has not been fetched yet"
+    );
+    assert!(status["remotes"][0]["fetched_at"].is_null());
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains("diverged"), "{said:?}");
+    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
+    assert_eq!(world.status()["accepted_main"], accepted);
+}
+
+#[test]
+fn http() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let server = Server::start(&world.path("."));
+    world.configure(|config| config["remotes"][0]["url"] = json!(format!("{}/origin", server.url)));
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first"]);
+    server.requests.lock().unwrap().clear();
+    assert_eq!(world.comin(&["fetch", "origin"], 0).err, "");
+    assert_eq!(
+        *server.requests.lock().unwrap(),
+        ["GET /origin/info/refs?service=git-upload-pack "]
+    );
+    for n in 0..40 {
+        origin.commit_all(&format!("commit {n}"));
+    }
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
+fn http_that_fails_is_a_sentence_and_changes_no_ref() {
+    need!("git");
+    let mut world = World::empty();
+    let (origin, first) = plain(&world, "origin");
+    let server = Server::start(&world.path("."));
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
+    world.comin(&["fetch", "origin"], 0);
+    origin.commit_all("two");
+
+    let says = |wanted: &str| {
+        let said = world.comin(&["fetch", "origin"], 1);
+        assert!(said.err.contains(wanted), "{wanted}: {said:?}");
+        assert_eq!(mirrored(&world, "origin/main"), Some(first.clone()));
+    };
+    server.rule(|rules| rules.cut = true);
+    says("Failed to fetch origin from http://127.0.0.1:");
+    server.rule(|rules| rules.stall = true);
+    says("timeout");
+    server.rule(|rules| {
+        rules.stall = false;
+        rules.authorization = Some("Basic eA==".to_string());
+    });
+    says("the server refused access (HTTP 401): check auth.access_token_path");
+    server.rule(|rules| rules.authorization = None);
+    world
+        .configure(|config| config["remotes"][0]["url"] = json!(format!("{}/nothing", server.url)));
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(said.err.contains("HTTP 404"), "{said:?}");
+}
+
+#[test]
+fn a_token_is_read_at_use_and_never_shown() {
+    need!("git");
+    let mut world = World::empty();
+    let (_, commit) = plain(&world, "origin");
+    let server = Server::start(&world.path("."));
+    let token = world.path("token");
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.configure(|config| {
+        config["remotes"][0]["auth"] = json!({"access_token_path": token, "username": "me"})
+    });
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(
+        said.err.contains("Failed to read the access token"),
+        "{said:?}"
+    );
+
+    fs::write(&token, "tok3n\n").unwrap();
+    // base64 of me:tok3n
+    server.rule(|rules| rules.authorization = Some("Basic bWU6dG9rM24=".to_string()));
+    let said = world.comin(&["--debug", "fetch", "origin"], 0);
+    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
+    let grep = Command::new("grep")
+        .args(["-rE", "tok3n|bWU6dG9rM24"])
+        .arg(world.root())
+        .output()
+        .unwrap();
+    assert!(grep.stdout.is_empty(), "{grep:?}");
+    assert!(
+        !said.err.contains("tok3n") && !said.err.contains("bWU6"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_redirection_is_followed_and_another_host_sees_no_credentials() {
+    need!("git");
+    let mut world = World::empty();
+    let (_, commit) = plain(&world, "origin");
+    let server = Server::start(&world.path("."));
+    let front = Server::start(&world.path("."));
+    front.rule(|rules| rules.redirect = Some(server.url.replace("127.0.0.1", "localhost")));
+    fs::write(world.path("token"), "tok3n").unwrap();
+    world.follow("origin", &format!("{}/origin", front.url));
+    let token = world.path("token");
+    world.configure(|config| config["remotes"][0]["auth"] = json!({"access_token_path": token}));
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
+    assert!(front.requests.lock().unwrap()[0].contains("Basic "));
+    for request in server.requests.lock().unwrap().iter() {
+        assert!(!request.contains("Basic"), "{request}");
+    }
+}
+
+#[test]
+fn a_damaged_mirror_is_made_anew_without_losing_the_accepted_main() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let first = origin.git(&["rev-parse", "HEAD"]);
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    let mirror = world.path("root/var/lib/comin/repository");
+    let damages: [&dyn Fn(); 4] = [
+        &|| fs::remove_dir_all(mirror.join("objects")).unwrap(),
+        &|| fs::write(mirror.join("HEAD"), "\0").unwrap(),
+        &|| fs::write(mirror.join("refs/remotes/origin/main"), "garbage").unwrap(),
+        &|| {
+            let truncate = Command::new("sh")
+                .args(["-c", "find objects -type f | xargs chmod +w && find objects -type f -exec truncate -s 20 {} +"])
+                .current_dir(&mirror)
+                .status();
+            assert!(truncate.unwrap().success());
+        },
+    ];
+    for (n, damage) in damages.iter().enumerate() {
+        damage();
+        let label = format!("damage-{n}");
+        origin.commit(&label, &System::default());
+        let said = world.comin(&["run"], 0);
+        assert!(
+            said.err.contains("The mirror is damaged and is made anew"),
+            "{said:?}"
+        );
+        assert_eq!(world.running(), label);
+    }
+    // The protection against going back has survived.
+    fs::remove_dir_all(&mirror).unwrap();
+    origin.git(&["reset", "--quiet", "--hard", &first]);
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains("Refused"), "{said:?}");
+    assert_eq!(world.running(), "damage-3");
+}
+
+#[test]
+fn a_file_missing_in_the_mirror_is_found_when_the_evaluation_fails() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    origin.commit("second", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    let blob = origin.git(&["rev-parse", "HEAD:flake.nix"]);
+    let mirror = world.path("root/var/lib/comin/repository");
+    // Out of the packs, and away with the one.
+    let script = format!(
+        "set -e; mkdir p; mv objects/pack/* p/; for p in p/*.pack; do git --git-dir . unpack-objects -q < $p; done; rm -f objects/{}/{}",
+        &blob[..2],
+        &blob[2..]
+    );
+    let unpacked = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&mirror)
+        .status();
+    assert!(unpacked.unwrap().success());
+    let said = world.comin(&["deploy"], 1);
+    assert!(said.err.contains("The mirror is damaged"), "{said:?}");
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.plan()["action"], "retry");
+}
+
+#[test]
+fn a_source_without_its_history_does_not_cost_the_mirror() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    let shallow = world.path("shallow").display().to_string();
+    let url = format!("file://{}", origin.path.display());
+    origin.git(&["clone", "--quiet", "--depth=1", &url, &shallow]);
+    world.follow("shallow", &shallow);
+    let commit = world.status()["accepted_main"]
+        .as_str()
+        .unwrap()
+        .to_string();
+    world.comin(&["run"], 0);
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
+}
+
+#[test]
+fn an_empty_repository_is_no_error() {
+    need!("git", "nix");
+    let mut world = World::empty();
+    let empty = world.repository("empty");
+    world.follow("origin", empty.path.to_str().unwrap());
+    world.comin(&["run"], 0);
+    let status = world.status();
+    assert_eq!(
+        status["remotes"][0]["main"]["refused"],
+        "there is no such branch"
+    );
+    assert!(status["selected"].is_null());
+}
