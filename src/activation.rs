@@ -61,6 +61,12 @@ impl Ended {
         *self == Self::Status(1)
     }
 
+    /// Whether it died half-way: killed, or by a panic of its own. The next run recovers.
+    #[must_use]
+    pub fn died(&self) -> bool {
+        matches!(self, Self::Status(101) | Self::Signal(_))
+    }
+
     /// Success, or a sentence. The codes are those of nixpkgs' switch-to-configuration-ng.
     ///
     /// # Errors
@@ -75,7 +81,7 @@ impl Ended {
             Self::Status(11) => "exited with status 11: another switch was running, or a service it needs was down",
             Self::Status(code) => bail!("switch-to-configuration exited with status {code}"),
             Self::Signal(signal) => {
-                bail!("switch-to-configuration was killed by signal {signal}, half-way")
+                bail!("switch-to-configuration was killed by signal {signal}")
             }
         };
         bail!("switch-to-configuration {how}")

@@ -284,6 +284,10 @@ impl Machine {
 
     /// The outcome of an activation that came to an end.
     fn conclude(&self, attempt: &Attempt, ended: &Ended) -> Result<Outcome> {
+        if ended.died() {
+            let stage = Stage::Activating;
+            return Ok(Outcome::Interrupted { stage });
+        }
         let profile = self.paths.profile(&self.config.profile);
         let moved = attempt.target.operation.moves_profile();
         if let (true, true, Some(generation)) =

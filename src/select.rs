@@ -215,7 +215,7 @@ pub struct Decision {
 }
 
 /// Decides. `relation(base, head)` tells where `head` stands relative to `base`; it is asked only
-/// about heads that could still be chosen.
+/// about heads that could still be chosen, and never whether a commit is itself.
 ///
 /// 1. A main qualifies when it is the accepted main or a descendant of it. The first strict
 ///    descendant is chosen, else the first equal one; where none qualifies the accepted main stays
@@ -223,6 +223,13 @@ pub struct Decision {
 /// 2. A testing head qualifies when it is a strict descendant of the chosen main. The first one
 ///    wins over main.
 pub fn decide(facts: &Facts, relation: impl Fn(&Commit, &Commit) -> Relation) -> Decision {
+    let relation = |base: &Commit, head: &Commit| {
+        if base == head {
+            Relation::Equal
+        } else {
+            relation(base, head)
+        }
+    };
     let mut mains: Vec<Judged> = facts
         .remotes
         .iter()

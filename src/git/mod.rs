@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{anyhow, Context, Result};
-use git2::{AutotagOption, Direction, ErrorCode, FetchOptions, ObjectType, Oid, Repository};
+use git2::{
+    AutotagOption, ConfigLevel, Direction, ErrorCode, FetchOptions, ObjectType, Oid, Repository,
+};
 
 use crate::commit::Commit;
 use crate::config::{Remote, RemoteName, Url};
@@ -212,15 +214,12 @@ impl Mirror {
         Ok(String::from_utf8_lossy(subject).into_owned())
     }
 
-    /// Where `head` stands relative to `base`.
+    /// Where `head` stands relative to another commit, `base`.
     #[must_use]
     pub fn relation(&self, base: &Commit, head: &Commit) -> Relation {
         let compare = || -> Result<Relation> {
             let base = Oid::from_str(base.as_str())?;
             let head = Oid::from_str(head.as_str())?;
-            if base == head {
-                return Ok(Relation::Equal);
-            }
             // The mirror has the whole history of every head: what it lacks is in none of them.
             if self
                 .repository
@@ -347,11 +346,15 @@ fn empty(path: &Path) -> std::io::Result<()> {
 fn start_libgit2() {
     static START: Once = Once::new();
     START.call_once(|| {
-        // SAFETY: both change globals of libgit2 and must not run beside other uses of it. Every
+        // SAFETY: all change globals of libgit2 and must not run beside other uses of it. Every
         // use goes through a `Mirror`, whose constructor calls this first, once.
         let started = unsafe {
             // `comin status` reads root's mirror as anybody.
             git2::opts::set_verify_owner_validation(false)
+                // And nobody's configuration has a say, nor can be in the way.
+                .and_then(|()| git2::opts::set_search_path(ConfigLevel::System, ""))
+                .and_then(|()| git2::opts::set_search_path(ConfigLevel::Global, ""))
+                .and_then(|()| git2::opts::set_search_path(ConfigLevel::XDG, ""))
                 .and_then(|()| git2::transport::register("http", http::transport))
                 .and_then(|()| git2::transport::register("https", http::transport))
                 .and_then(|()| git2::transport::register(local::SCHEME, local::transport))
