@@ -13,7 +13,7 @@ use crate::journal;
 use crate::nix;
 use crate::paths::Paths;
 use crate::select::{
-    decide, Action, Candidate, Decision, Facts, Head, RemoteFacts, Target, Verdict,
+    decide, Action, Candidate, Decision, Facts, Head, Refusal, RemoteFacts, Target, Verdict,
 };
 use crate::state::{Attempt, Outcome, Progress, Stage, State, Store};
 use crate::system;
@@ -199,13 +199,16 @@ impl Machine {
         Ok(())
     }
 
-    /// Says what was refused, once, and records what is being decided on.
+    /// Says what was refused, once for each head, and records what is being decided on.
     fn announce(&self, remotes: Vec<RemoteFacts>, decision: &Decision) -> Result<Decided> {
-        let refused: Vec<String> = decision.candidates.iter().filter_map(refusal).collect();
         let before = Decided::read(&self.paths)?;
         let before = before.map_or(Vec::new(), |before| before.refused);
-        for refusal in refused.iter().filter(|refusal| !before.contains(refusal)) {
-            log::warn!("{refusal}");
+        let mut refused = Vec::new();
+        for (name, refusal) in refusals(decision) {
+            if !before.contains(&name) {
+                log::warn!("Refused {name}: {refusal}");
+            }
+            refused.push(name);
         }
         let decided = Decided::deciding(remotes, refused)?;
         decided.write(&self.paths)?;
@@ -421,19 +424,22 @@ fn reconcile_accepted(store: &mut Store, mirror: &Mirror) -> Result<()> {
     }
 }
 
-/// A refusal that a person should hear of; what is ordinary shows in the status.
-fn refusal(candidate: &Candidate) -> Option<String> {
-    let Verdict::Refused(refusal) = &candidate.verdict else {
-        return None;
-    };
-    let commit = candidate.head.commit.as_ref()?;
-    refusal.is_news().then(|| {
+/// The refusals that a person should hear of, with the heads' names; what is ordinary only shows in
+/// the status.
+fn refusals(decision: &Decision) -> impl Iterator<Item = (String, &Refusal)> {
+    let qualifies = |c: &Candidate| !c.testing && !matches!(c.verdict, Verdict::Refused(_));
+    let main_qualifies = decision.candidates.iter().any(qualifies);
+    decision.candidates.iter().filter_map(move |candidate| {
+        let Verdict::Refused(refusal) = &candidate.verdict else {
+            return None;
+        };
         let Candidate { remote, head, .. } = candidate;
-        format!(
-            "Refused {} ({remote}/{}): {refusal}",
-            commit.short(),
+        let name = format!(
+            "{} ({remote}/{})",
+            head.commit.as_ref()?.short(),
             head.branch.name
-        )
+        );
+        refusal.is_news(main_qualifies).then_some((name, refusal))
     })
 }
 

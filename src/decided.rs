@@ -22,7 +22,7 @@ pub struct Decided {
     settled: bool,
     /// When something is to be tried again.
     retry_at: Option<Timestamp>,
-    /// What it said about refused heads, so that it is said once.
+    /// The heads whose refusal has been said, so that it is said once.
     pub refused: Vec<String>,
 }
 

@@ -109,13 +109,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether a person did something that is not going to have the effect they expect.
+    /// Whether a person did something that is not going to have the effect they expect. A main that
+    /// is behind while another remote's qualifies only waits for a push.
     #[must_use]
-    pub fn is_news(&self) -> bool {
+    pub fn is_news(&self, main_qualifies: bool) -> bool {
         match self {
-            Self::Rewound(_) | Self::Rewritten(_) | Self::NotOnMain(_) | Self::Unreadable(_) => {
-                true
-            }
+            Self::Rewound(_) => !main_qualifies,
+            Self::Rewritten(_) | Self::NotOnMain(_) | Self::Unreadable(_) => true,
             Self::NotFetched | Self::Unreachable | Self::Missing | Self::NoMain | Self::InMain => {
                 false
             }
@@ -131,7 +131,7 @@ impl fmt::Display for Refusal {
             Self::Missing => write!(f, "there is no such branch"),
             Self::Rewound(accepted) => write!(
                 f,
-                "rewound: it is behind the accepted main {}; push a commit on top of that, e.g. with git revert",
+                "rewound, or not pushed yet: it is behind the accepted main {}; push that commit, or one on top of it, e.g. with git revert",
                 accepted.short()
             ),
             Self::Rewritten(accepted) => write!(
@@ -390,5 +390,273 @@ fn usable<'a>(remote: &RemoteFacts, head: &'a Head) -> Result<&'a Commit, Refusa
         Reach::Never => Err(Refusal::NotFetched),
         Reach::Unreachable => Err(Refusal::Unreachable),
         Reach::Fetched => head.commit.as_ref().ok_or(Refusal::Missing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The commit of a letter.
+    fn commit(letter: &str) -> Commit {
+        let byte = letter.bytes().next().unwrap();
+        format!("{byte:02x}").repeat(20).parse().unwrap()
+    }
+
+    /// Where commits stand in a history such as `A-B-C B-D`: chains from parent to child.
+    fn relation(history: &str, base: &Commit, head: &Commit) -> Relation {
+        let edges: Vec<(Commit, Commit)> = history
+            .split_whitespace()
+            .flat_map(|chain| {
+                let letters: Vec<&str> = chain.split('-').collect();
+                let pairs = letters
+                    .windows(2)
+                    .map(|pair| (commit(pair[0]), commit(pair[1])));
+                pairs.collect::<Vec<_>>()
+            })
+            .collect();
+        let reaches = |from: &Commit, to: &Commit| {
+            let mut seen = BTreeSet::from([from.clone()]);
+            while !seen.contains(to) {
+                let next = edges.iter().filter(|(parent, _)| seen.contains(parent));
+                let next: Vec<Commit> = next.map(|(_, child)| child.clone()).collect();
+                let before = seen.len();
+                seen.extend(next);
+                if seen.len() == before {
+                    return false;
+                }
+            }
+            true
+        };
+        assert_ne!(base, head, "nobody needs to ask");
+        if reaches(base, head) {
+            Relation::Descendant
+        } else if reaches(head, base) {
+            Relation::Ancestor
+        } else {
+            Relation::Diverged
+        }
+    }
+
+    /// Remotes such as `o:B/C l!:A/-`: name, `!` unreachable or `?` not fetched, main/testing.
+    fn facts(accepted: &str, remotes: &str) -> Facts {
+        let head = |letter: &str, name: &str, operation| Head {
+            branch: Branch {
+                name: name.to_string(),
+                operation,
+            },
+            commit: (letter != "-").then(|| commit(letter)),
+        };
+        let remotes = remotes.split_whitespace().map(|remote| {
+            let (name, heads) = remote.split_once(':').unwrap();
+            let (main, testing) = heads.split_once('/').unwrap();
+            let reach = match name.chars().last() {
+                Some('!') => Reach::Unreachable,
+                Some('?') => Reach::Never,
+                _ => Reach::Fetched,
+            };
+            let name = name.trim_end_matches(['!', '?']);
+            RemoteFacts {
+                name: serde_json::from_value(name.into()).unwrap(),
+                reach,
+                main: head(main, "main", Operation::Switch),
+                testing: Some(head(testing, "testing", Operation::Test)),
+            }
+        });
+        Facts {
+            remotes: remotes.collect(),
+            accepted: (accepted != "-").then(|| commit(accepted)),
+            last: None,
+            now: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// The decision in the words of the table: `o/testing C: ok, selected`.
+    fn words(decision: &Decision) -> String {
+        let selected = match &decision.selected {
+            Some(target) => {
+                let letter =
+                    char::from(u8::from_str_radix(&target.commit.as_str()[..2], 16).unwrap());
+                format!("{}/{} {letter}", target.remote, target.branch)
+            }
+            None => "nothing".to_string(),
+        };
+        let verdicts: Vec<&str> = decision
+            .candidates
+            .iter()
+            .map(|candidate| match &candidate.verdict {
+                Verdict::Selected => "selected",
+                Verdict::Qualifies => "ok",
+                Verdict::Refused(Refusal::NotFetched) => "not-fetched",
+                Verdict::Refused(Refusal::Unreachable) => "unreachable",
+                Verdict::Refused(Refusal::Missing) => "missing",
+                Verdict::Refused(Refusal::Rewound(_)) => "rewound",
+                Verdict::Refused(Refusal::Rewritten(_)) => "diverged",
+                Verdict::Refused(Refusal::NoMain) => "no-main",
+                Verdict::Refused(Refusal::InMain) => "in-main",
+                Verdict::Refused(Refusal::NotOnMain(_)) => "not-on-main",
+                Verdict::Refused(Refusal::Unreadable(_)) => "unreadable",
+            })
+            .collect();
+        format!("{selected}: {}", verdicts.join(" "))
+    }
+
+    /// history | accepted | remotes | selected: verdict on main and testing of each remote.
+    const TABLE: &str = "
+        A           | - | o:A/-             | o/main A: selected missing
+        A-B         | A | o:A/-             | o/main A: selected missing
+        A-B         | A | o:B/-             | o/main B: selected missing
+        A-B         | B | o:A/-             | nothing: rewound missing
+        A-B A-C     | B | o:C/-             | nothing: diverged missing
+        A X         | A | o:X/-             | nothing: diverged missing
+        A-B-D A-C-D | B | o:D/-             | o/main D: selected missing
+        A           | A | o:-/-             | nothing: missing missing
+        A           | - | o:-/A             | nothing: missing no-main
+        A           | - | o:-/-             | nothing: missing missing
+
+        A-B         | A | o:A/B             | o/testing B: ok selected
+        A-B         | - | o:A/B             | o/testing B: ok selected
+        A-B         | A | o:A/A             | o/main A: selected in-main
+        A-B         | A | o:B/A             | o/main B: selected in-main
+        A-B         | A | o:B/B             | o/main B: selected in-main
+        A-B A-C     | A | o:B/C             | o/main B: selected not-on-main
+        A-B-C       | A | o:B/C             | o/testing C: ok selected
+        A-B-C A-D   | A | o:B/D             | o/main B: selected not-on-main
+        A-B-D A-C-D | A | o:B/D             | o/testing D: ok selected
+        A-B-D A-C-D | A | o:D/C             | o/main D: selected in-main
+
+        A-B         | A | o:-/B             | o/testing B: missing selected
+        A-B-C       | B | o:A/C             | o/testing C: rewound selected
+        A-B A-C     | B | o:A/C             | nothing: rewound not-on-main
+        A-B-C       | B | o:A/B             | nothing: rewound in-main
+
+        A-B         | A | o:A/- l:A/-       | o/main A: selected missing ok missing
+        A-B         | A | o:A/- l:B/-       | l/main B: ok missing selected missing
+        A-B         | A | o:B/- l:A/-       | o/main B: selected missing ok missing
+        A-B-C       | A | o:B/- l:C/-       | o/main B: selected missing ok missing
+        A-B-C       | B | o:B/- l:C/-       | l/main C: ok missing selected missing
+        A-B A-C     | A | o:B/- l:C/-       | o/main B: selected missing ok missing
+        A-B A-C     | B | o:B/- l:C/-       | o/main B: selected missing diverged missing
+        A-B         | B | o:A/- l:B/-       | l/main B: rewound missing selected missing
+        A-B         | - | o:-/- l:B/-       | l/main B: missing missing selected missing
+
+        A-B         | A | o:A/- l:A/B       | l/testing B: ok missing ok selected
+        A-B A-C     | A | o:A/B l:A/C       | o/testing B: ok selected ok ok
+        A-B-C       | A | o:A/B l:B/C       | l/testing C: ok in-main ok selected
+        A-B A-C     | A | o:A/B l:C/-       | l/main C: ok not-on-main selected missing
+        A-B-C A-D   | A | o:B/D l:A/C       | l/testing C: ok not-on-main ok selected
+
+        A-B         | A | o!:B/- l:A/-      | l/main A: unreachable unreachable selected missing
+        A-B         | A | o!:B/-            | nothing: unreachable unreachable
+        A-B         | A | o!:A/B l:A/-      | l/main A: unreachable unreachable selected missing
+        A-B         | A | o!:A/- l:-/B      | l/testing B: unreachable unreachable missing selected
+        A-B         | - | o?:B/- l:A/-      | l/main A: not-fetched not-fetched selected missing
+        A-B         | A | o?:B/A            | nothing: not-fetched not-fetched
+        A-B         | B | o:A/- l!:B/-      | nothing: rewound missing unreachable unreachable
+    ";
+
+    fn rows() -> Vec<[&'static str; 4]> {
+        let row = |line: &'static str| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            cells.try_into().ok()
+        };
+        TABLE.lines().filter_map(row).collect()
+    }
+
+    #[test]
+    fn the_table() {
+        assert!(rows().len() >= 40);
+        for [history, accepted, remotes, wanted] in rows() {
+            let decision = decide(&facts(accepted, remotes), |b, h| relation(history, b, h));
+            assert_eq!(
+                words(&decision),
+                wanted,
+                "{history} | {accepted} | {remotes}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_selected_never_goes_back_and_deciding_twice_says_the_same() {
+        for [history, _, remotes, _] in rows() {
+            for accepted in ["-", "A", "B", "C", "D"] {
+                let facts = facts(accepted, remotes);
+                let decision = decide(&facts, |b, h| relation(history, b, h));
+                assert_eq!(decide(&facts, |b, h| relation(history, b, h)), decision);
+                let (Some(target), Some(accepted)) = (decision.selected, &facts.accepted) else {
+                    continue;
+                };
+                for commit in [&target.main, &target.commit] {
+                    let forward = commit == accepted
+                        || relation(history, accepted, commit) == Relation::Descendant;
+                    assert!(forward, "{history} | {accepted} | {remotes}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unreadable_history_is_refused_and_hides_no_other_remote() {
+        let decision = decide(&facts("A", "o:B/- l:C/-"), |_, head| {
+            if *head == commit("B") {
+                Relation::Unreadable("a pack is missing".to_string())
+            } else {
+                Relation::Descendant
+            }
+        });
+        assert_eq!(
+            words(&decision),
+            "l/main C: unreadable missing selected missing"
+        );
+    }
+
+    #[test]
+    fn the_base_is_not_looked_for_in_heads_that_do_not_count() {
+        let decision = decide(&facts("A", "o!:B/C l?:B/C"), |_, _| unreachable!());
+        assert!(decision.selected.is_none());
+    }
+
+    #[test]
+    fn what_was_deployed_is_left_alone_and_what_failed_waits() {
+        let now = Timestamp::UNIX_EPOCH;
+        let minute = SignedDuration::from_mins(1);
+        let last = |letter, operation, retry_at| {
+            Some(Last {
+                commit: commit(letter),
+                operation,
+                retry_at,
+            })
+        };
+        for (last, wanted) in [
+            (None, Action::Deploy),
+            (last("A", Operation::Switch, None), Action::Nothing),
+            (last("A", Operation::Test, None), Action::Deploy),
+            (last("B", Operation::Switch, None), Action::Deploy),
+            (
+                last("A", Operation::Switch, Some(now - minute)),
+                Action::Deploy,
+            ),
+            (last("A", Operation::Switch, Some(now)), Action::Deploy),
+            (
+                last("A", Operation::Switch, Some(now + minute)),
+                Action::Retry(now + minute),
+            ),
+            // The clock was set back since.
+            (
+                last("A", Operation::Switch, Some(now + minute * 600)),
+                Action::Deploy,
+            ),
+        ] {
+            let facts = Facts {
+                last,
+                ..facts("A", "o:A/-")
+            };
+            assert_eq!(
+                decide(&facts, |_, _| unreachable!()).action,
+                wanted,
+                "{facts:?}"
+            );
+        }
     }
 }

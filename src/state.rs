@@ -514,3 +514,52 @@ impl From<&Attempt> for AttemptV1 {
         file
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by comin 0.1. Never edited: later versions must go on reading it.
+    const OF_0_1: &[u8] = include_bytes!("../tests/states/0.1.json");
+
+    #[test]
+    fn a_state_of_every_released_version_is_read_and_nothing_of_it_is_lost() {
+        let state = decode(OF_0_1).unwrap();
+        assert_eq!(state.accepted_main.as_ref().unwrap().short(), "bbbbbbbb");
+        let outcomes: Vec<_> = state.attempts.iter().map(|a| a.progress.clone()).collect();
+        let at: Timestamp = "2026-01-02T03:04:06Z".parse().unwrap();
+        let ended = |outcome| Progress::Ended(at, outcome);
+        assert_eq!(
+            outcomes,
+            [
+                ended(Outcome::Done {
+                    generation: Some(7)
+                }),
+                ended(Outcome::Failed {
+                    stage: Stage::Building,
+                    error: "no space".to_string()
+                }),
+                ended(Outcome::Interrupted {
+                    stage: Stage::Activating
+                }),
+                ended(Outcome::Skipped {
+                    reason: "another machine".to_string()
+                }),
+                Progress::Running(Stage::Evaluating),
+            ]
+        );
+        let again = serde_json::to_vec(&V1::from(&state)).unwrap();
+        let (before, after): (serde_json::Value, serde_json::Value) = (
+            serde_json::from_slice(OF_0_1).unwrap(),
+            serde_json::from_slice(&again).unwrap(),
+        );
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn the_wait_doubles_up_to_an_hour() {
+        let minutes: Vec<i64> = (1..=9).map(|tries| backoff(tries).as_mins()).collect();
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(backoff(u32::MAX).as_mins(), 60);
+    }
+}

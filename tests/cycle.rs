@@ -221,7 +221,7 @@ fn a_rewound_or_rewritten_main_is_refused_once_and_named_in_the_status() {
     let said = world.comin(&["run"], 0);
     assert!(
         said.err.contains(&format!(
-            "Refused {} (origin/main): rewound: it is behind the accepted main {}",
+            "Refused {} (origin/main): rewound, or not pushed yet: it is behind the accepted main {}",
             &first[..8],
             &second[..8]
         )),

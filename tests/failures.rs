@@ -33,7 +33,7 @@ fn a_bad_configuration_is_named_and_touches_nothing() {
         );
     }
     world.configure(|config| {
-        *config = json!({"hostname": "m", "remotes": [{"name": "../x", "url": "/r"}]})
+        *config = json!({"hostname": "m", "remotes": [{"name": "../x", "url": "/r"}]});
     });
     let said = world.comin(&["run"], 2);
     assert!(
@@ -45,7 +45,7 @@ fn a_bad_configuration_is_named_and_touches_nothing() {
     let said = world.comin(&["check-config", config.to_str().unwrap()], 2);
     assert!(said.err.contains("remotes[0].name"), "{said:?}");
     world.configure(|config| {
-        *config = json!({"hostname": "m", "remotes": [{"name": "x", "url": "/r"}]})
+        *config = json!({"hostname": "m", "remotes": [{"name": "x", "url": "/r"}]});
     });
     let said = world.comin(&["fetch", "y"], 2);
     assert!(

@@ -347,7 +347,7 @@ fn a_token_is_read_at_use_and_never_shown() {
     let token = world.path("token");
     world.follow("origin", &format!("{}/origin", server.url));
     world.configure(|config| {
-        config["remotes"][0]["auth"] = json!({"access_token_path": token, "username": "me"})
+        config["remotes"][0]["auth"] = json!({"access_token_path": token, "username": "me"});
     });
     let said = world.comin(&["fetch", "origin"], 1);
     assert!(
@@ -489,4 +489,29 @@ fn an_empty_repository_is_no_error() {
         "there is no such branch"
     );
     assert!(status["selected"].is_null());
+}
+
+#[test]
+fn an_origin_that_waits_for_a_push_and_a_stale_testing_branch_are_no_news_at_every_commit() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    origin.git(&["branch", "--quiet", "testing-m"]);
+    let local = world.repository("local");
+    local.git(&["pull", "--quiet", origin.path.to_str().unwrap(), "main"]);
+    world.follow("local", local.path.to_str().unwrap());
+    world.comin(&["run"], 0);
+    for label in ["second", "third"] {
+        local.commit(label, &System::default());
+        let said = world.comin(&["run"], 0);
+        assert!(!said.err.contains("Refused"), "{said:?}");
+        assert_eq!(world.running(), label);
+    }
+    origin.git(&["checkout", "--quiet", "testing-m"]);
+    origin.commit_all("beside main");
+    assert!(world.comin(&["run"], 0).err.contains("Refused"));
+    for label in ["fourth", "fifth"] {
+        local.commit(label, &System::default());
+        let said = world.comin(&["run"], 0);
+        assert!(!said.err.contains("Refused"), "{said:?}");
+    }
 }

@@ -1,7 +1,8 @@
 //! A world for comin: a scratch root, repositories, and the program itself, all of them real.
 
 #![allow(dead_code)] // Each test program uses another part of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::unnecessary_debug_formatting)] // Quotes as Nix wants them.
 
 pub mod http;
 
@@ -85,7 +86,9 @@ impl World {
         )
         .unwrap();
         let config = json!({"hostname": "m", "remotes": []});
-        Self { dir, config }
+        let mut world = Self { dir, config };
+        world.configure(|_| ());
+        world
     }
 
     /// A path below the world.
@@ -112,19 +115,21 @@ impl World {
 
     /// Adds a remote.
     pub fn follow(&mut self, name: &str, url: &str) {
-        let remotes = self.config["remotes"].as_array_mut().unwrap();
-        remotes.push(json!({"name": name, "url": url}));
+        self.configure(|config| {
+            let remotes = config["remotes"].as_array_mut().unwrap();
+            remotes.push(json!({"name": name, "url": url}));
+        });
     }
 
     /// Changes the configuration.
     pub fn configure(&mut self, change: impl FnOnce(&mut Value)) {
         change(&mut self.config);
+        fs::write(self.path("config.json"), self.config.to_string()).unwrap();
     }
 
     /// The program with these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let config = self.path("config.json");
-        fs::write(&config, self.config.to_string()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_comin"));
         isolated(&mut command, &self.path("home"));
         command
