@@ -79,7 +79,7 @@ fn every_kind_of_local_repository() {
 fn a_repository_of_another_user() {
     need!("git");
     if !is_root() {
-        eprintln!("skipped: only root can give a file away");
+        support::skip("only root can give a repository away");
         return;
     }
     fetched(|_, origin| {

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# The tests, all of them, on a Debian machine that has nothing prepared: formatting, lints, unit tests,
+# cycles below a scratch root on real Git and real Nix, a real systemd host, the NixOS module, the demo.
+# What a missing tool skips is said; with CI=true it is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tests/setup.sh build nix host
+
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# check NAME COMMAND…: one test, which passes if the command does.
+check() {
+    local name=$1
+    shift
+    echo "== $name"
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
+# counted COMMAND…: many tests, whose closing lines are added up.
+counted() {
+    echo "== $*"
+    local status=0 before=$failed
+    "$@" 2>&1 | tee "$log" || status=$?
+    passed=$((passed + $(sum passed))) failed=$((failed + $(sum failed)))
+    skipped=$((skipped + $(grep -c '^skipped: ' "$log" || true)))
+    # One that ends before it has counted has failed as well.
+    if [ "$status" != 0 ] && [ "$failed" = "$before" ]; then failed=$((failed + 1)); fi
+}
+sum() {
+    grep -E '^test result: |^[0-9]+ passed, ' "$log" | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+check "formatting" cargo fmt --check
+check "lints" cargo clippy --locked --all-targets -- --deny warnings
+counted cargo test --locked
+counted tests/module/run.sh
+check "demo" tests/demo.sh
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
