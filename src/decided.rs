@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs;
 use crate::paths::Paths;
 use crate::process::Process;
-use crate::select::RemoteFacts;
+use crate::select::{is_due, RemoteFacts};
 
 /// What the latest deploy decided on. Absent after a boot: then a deploy is due.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ impl Decided {
     #[must_use]
     pub fn is_stale(&self, remotes: &[RemoteFacts], now: Timestamp) -> bool {
         let interrupted = !self.settled && !self.by.lives();
-        interrupted || self.remotes != remotes || self.retry_at.is_some_and(|at| at <= now)
+        interrupted || self.remotes != remotes || self.retry_at.is_some_and(|at| is_due(at, now))
     }
 }
 

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::commit::Commit;
 use crate::config::{Branch, Operation, RemoteName};
 
-/// How long a failed deployment can wait for its next try. A time further ahead than this was
-/// written by a clock that has been set back, and does not count.
+/// The longest that a failed deployment waits for its next try.
 pub const MAX_BACKOFF: SignedDuration = SignedDuration::from_hours(1);
 
 /// A followed branch and its head.
@@ -192,6 +191,19 @@ pub struct Target {
     pub main: Commit,
 }
 
+/// As in `3f2a9c1e (origin/main)`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({}/{})",
+            self.commit.short(),
+            self.remote,
+            self.branch
+        )
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -281,12 +293,19 @@ fn action(selected: Option<&Target>, facts: &Facts) -> Action {
         Some(last) if (&last.commit, last.operation) == (&target.commit, target.operation) => {
             match last.retry_at {
                 None => Action::Nothing,
-                Some(at) if at <= facts.now || at > facts.now + MAX_BACKOFF => Action::Deploy,
+                Some(at) if is_due(at, facts.now) => Action::Deploy,
                 Some(at) => Action::Retry(at),
             }
         }
         Some(_) | None => Action::Deploy,
     }
+}
+
+/// Whether a time to try again has come. One further ahead than any wait was written by a clock that
+/// has been set back since, and does not count.
+#[must_use]
+pub fn is_due(retry_at: Timestamp, now: Timestamp) -> bool {
+    retry_at <= now || retry_at > now + MAX_BACKOFF
 }
 
 /// How a head that qualifies stands to its base.

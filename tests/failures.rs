@@ -101,6 +101,9 @@ fn an_unreadable_state_is_an_error_and_never_a_first_run() {
         assert_eq!(fs::read_to_string(&file).unwrap(), bad);
     }
     assert_eq!(world.running(), "first");
+    // It is met again after a while, not at every poll.
+    world.comin(&["fetch", "origin"], 0);
+    assert!(!world.path("root/run/comin/wanted").exists());
     fs::write(&file, good).unwrap();
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "second");

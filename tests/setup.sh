@@ -4,90 +4,93 @@
 # of rustup's on PATH. Where everything is there it only looks; what is missing is installed as root
 # by apt-get, or named.
 
-# In a function, for its variables; in a subshell would be too far for PATH.
+# Functions, so that a script that sources this keeps its own variables.
 comin_setup() {
-    local here missing=() packages=() wanted found need
-    here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-    need() { # COMMAND-OR-FILE PACKAGE…
-        case $1 in
-            /*) [ ! -e "$1" ] || return 0 ;;
-            *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null && return 0 ;;
-        esac
-        missing+=("$1")
-        packages+=("${@:2}")
-    }
-
-    for need in "$@"; do
-        case $need in
+    local missing=() packages=() purpose
+    for purpose in "$@"; do
+        case $purpose in
             build)
-                need cc gcc libc6-dev
-                need pkg-config pkg-config
-                need git git
-                need /etc/ssl/certs/ca-certificates.crt ca-certificates
+                comin_need cc gcc libc6-dev
+                comin_need pkg-config pkg-config
+                comin_need git git
+                comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             nix)
-                need git git
-                need nix nix-bin
-                need python3 python3
+                comin_need git git
+                comin_need nix nix-bin
                 ;;
             host)
-                need debootstrap debootstrap
-                need systemd-nspawn systemd-container
-                need nsenter util-linux
-                need flock util-linux
-                need mount mount
-                need /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+                comin_need debootstrap debootstrap
+                comin_need systemd-nspawn systemd-container
+                comin_need nsenter util-linux
+                comin_need flock util-linux
+                comin_need mount mount
+                comin_need /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
                 ;;
             bench)
-                need git git
-                need nix nix-bin
-                need python3 python3
-                need strace strace
-                need /usr/bin/time time
-                need openssl openssl
-                need /etc/ssl/certs/ca-certificates.crt ca-certificates
+                comin_need git git
+                comin_need nix nix-bin
+                comin_need python3 python3
+                comin_need strace strace
+                comin_need /usr/bin/time time
+                comin_need openssl openssl
+                comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             *)
-                echo "setup.sh: $need is none of build, nix, host, bench" >&2
+                echo "setup.sh: $purpose is none of build, nix, host, bench" >&2
                 return 2
                 ;;
         esac
     done
     if [ ${#packages[@]} != 0 ]; then
-        comin_apt_install "the programs or files ${missing[*]}" "${packages[@]}" || return 1
+        comin_apt_install "${missing[*]}" "${packages[@]}" || return
     fi
-    case " $* " in *" build "*) ;; *) return 0 ;; esac
+    case " $* " in *" build "*) comin_setup_rust ;; esac
+}
 
+comin_need() { # COMMAND-OR-FILE PACKAGE…
+    case $1 in
+        /*) [ ! -e "$1" ] || return 0 ;;
+        *) ! PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || return 0 ;;
+    esac
+    missing+=("$1")
+    packages+=("${@:2}")
+}
+
+comin_setup_rust() {
+    local wanted found own=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
     # Cargo.toml says which Rust it takes.
-    wanted=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' "$here/../Cargo.toml")
-    if ! comin_cargo_suits "$wanted" && [ -x "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo" ]; then
-        PATH=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH
+    wanted=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' \
+        "$(dirname "${BASH_SOURCE[0]}")/../Cargo.toml")
+    if ! comin_cargo_suits "$wanted" && [ -x "$own/cargo" ]; then
+        PATH=$own:$PATH
     fi
-    if ! comin_cargo_suits "$wanted"; then
+    if ! comin_cargo_suits "$wanted" && command -v apt-get >/dev/null; then
+        # Which packages there are, a fresh machine does not know yet.
+        [ "$(id -u)" != 0 ] || apt-get update >/dev/null 2>&1 || :
         if comin_apt_has cargo "$wanted"; then
-            comin_apt_install "cargo $wanted" cargo rustc rustfmt rust-clippy || return 1
-        elif command -v rustup >/dev/null || comin_apt_has rustup 1; then
-            command -v rustup >/dev/null || comin_apt_install "cargo $wanted" rustup || return 1
-            echo "setup.sh: installing Rust by rustup" >&2
-            rustup toolchain install stable --profile minimal --component rustfmt,clippy >&2 &&
-                rustup default stable >&2 || return 1
+            comin_apt_install "cargo $wanted" cargo rustc rustfmt rust-clippy || return
+        elif ! command -v rustup >/dev/null && comin_apt_has rustup 1; then
+            comin_apt_install "cargo $wanted" rustup || return
         fi
+    fi
+    if ! comin_cargo_suits "$wanted" && command -v rustup >/dev/null; then
+        echo "setup.sh: installing Rust with rustup" >&2
+        rustup --quiet toolchain install stable --profile minimal --component rustfmt --component clippy >&2 &&
+            rustup --quiet default stable >&2 || :
     fi
     if ! comin_cargo_suits "$wanted"; then
         found=$(cargo --version 2>/dev/null) || found="no cargo"
-        echo "setup.sh: comin is built with cargo $wanted or newer; here is $found, and the packages of" \
-            "this system are older. Cure: install Rust with rustup (see rustup.rs), then run this again." >&2
+        echo "setup.sh: comin needs cargo $wanted or newer, and here is $found. Cure: install Rust with" \
+            "rustup (see rustup.rs), then run this again." >&2
         return 1
     fi
-    for need in rustfmt cargo-clippy; do
-        command -v "$need" >/dev/null && continue
-        if command -v rustup >/dev/null; then
-            rustup component add rustfmt clippy >&2 || return 1
-        else
-            comin_apt_install "$need" rustfmt rust-clippy || return 1
-        fi
-    done
+    command -v rustfmt >/dev/null && command -v cargo-clippy >/dev/null && return
+    if command -v rustup >/dev/null; then
+        rustup --quiet component add rustfmt clippy >&2
+    else
+        comin_apt_install "rustfmt and clippy" rustfmt rust-clippy
+    fi
 }
 
 comin_cargo_suits() { # VERSION
@@ -103,22 +106,21 @@ comin_apt_has() { # PACKAGE VERSION: whether that or a newer one can be installe
 }
 
 comin_apt_install() { # WHAT PACKAGE…
-    local what=$1
+    local what=$1 log
     shift
     if ! command -v apt-get >/dev/null; then
-        echo "setup.sh: $what are missing, and this is no Debian: install what Debian calls $*." >&2
+        echo "setup.sh: missing: $what. Cure: install what Debian calls $*" >&2
         return 1
     fi
     if [ "$(id -u)" != 0 ]; then
-        echo "setup.sh: $what are missing. Cure, as root: apt-get install $*" >&2
+        echo "setup.sh: missing: $what. Cure, as root: apt-get install $*" >&2
         return 1
     fi
     echo "setup.sh: installing $*" >&2
-    local log
     log=$(mktemp)
-    # The lists may be of long ago, or not there at all.
-    if { apt-get update && DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends "$@"; } >"$log" 2>&1 </dev/null; then
+    # The lists of packages may be of long ago, or not there at all; offline they may still do.
+    if { apt-get update || :; DEBIAN_FRONTEND=noninteractive apt-get install --yes \
+        --no-install-recommends "$@"; } >"$log" 2>&1 </dev/null; then
         rm -f "$log"
     else
         tail -n 15 "$log" >&2
@@ -128,5 +130,4 @@ comin_apt_install() { # WHAT PACKAGE…
     fi
 }
 
-# Sourced, its failure is the sourcing script's to act on (set -e does).
 comin_setup "$@"

@@ -1,0 +1,75 @@
+//! The fetch of one remote.
+
+use anyhow::Result;
+
+use crate::config::{Remote, Url};
+use crate::cycle::{Ending, Machine};
+use crate::fetched::Fetched;
+use crate::fs::Lock;
+use crate::git::{self, Heads, Mirror};
+use crate::journal;
+
+impl Machine {
+    /// Fetches one remote and says what changed: its heads, or whether it can be reached.
+    ///
+    /// # Errors
+    /// The record of the fetch cannot be written. A fetch that fails is no error: it is recorded.
+    pub fn fetch_one(&self, remote: &Remote) -> Result<Ending> {
+        let _alone = Lock::wait(&self.paths.remote_lock(&remote.name))?;
+        let before = Fetched::read(&self.paths, remote)?;
+        let was_down = before.as_ref().is_some_and(|before| before.error.is_some());
+        let error = match self.bring_heads(remote) {
+            Ok(()) => None,
+            Err(error) => Some(journal::printable(&format!("{error:#}")).into_owned()),
+        };
+        match &error {
+            Some(error) if !was_down || !journal::reads_us() => log::warn!(
+                "Failed to fetch {} from {}, whose branches do not count until it is back: {error}",
+                remote.name,
+                remote.url
+            ),
+            None if was_down => log::info!("{} can be fetched again", remote.name),
+            Some(_) | None => {}
+        }
+        let ending = match error {
+            None => Ending::Done,
+            Some(_) => Ending::Failed,
+        };
+        Fetched::now(remote, before.as_ref(), error).write(&self.paths, remote)?;
+        Ok(ending)
+    }
+
+    /// An idle poll of a local path ends after the comparison: it has read six small files.
+    fn bring_heads(&self, remote: &Remote) -> Result<()> {
+        let known = git::known_heads(&self.paths, remote).ok();
+        if let Url::Local(path) = &remote.url {
+            let heads = git::local_heads(path, remote)?;
+            if heads.is_some() && heads == known {
+                return Ok(());
+            }
+        }
+        let heads = Mirror::ready(&self.paths, &self.config.remotes)?.fetch(remote)?;
+        let known = known.unwrap_or(Heads {
+            main: None,
+            testing: None,
+        });
+        let testing = remote
+            .testing
+            .as_ref()
+            .map(|testing| (testing, known.testing, heads.testing));
+        for (branch, old, new) in [Some((&remote.main, known.main, heads.main)), testing]
+            .into_iter()
+            .flatten()
+        {
+            let name = format!("{}/{}", remote.name, branch.name);
+            match (old, new) {
+                (old, Some(new)) if old.as_ref() != Some(&new) => {
+                    log::info!("{name} is at {}", new.short());
+                }
+                (Some(_), None) => log::info!("{name} is gone"),
+                (_, _) => {}
+            }
+        }
+        Ok(())
+    }
+}
