@@ -13,9 +13,10 @@ use anyhow::{ensure, Context, Result};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 use git2::Error;
-use ureq::config::{Config, RedirectAuthHeaders};
+use ureq::config::Config;
+use ureq::http::StatusCode;
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, BodyReader, ResponseExt};
+use ureq::{Agent, BodyReader, RequestBuilder};
 
 use crate::config::Auth;
 
@@ -48,7 +49,9 @@ impl Client {
     pub fn new(timeout: Option<Duration>, auth: Option<&Auth>) -> Result<Self> {
         let config = Config::builder()
             .timeout_global(timeout)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            // It would send the credentials to another port of the same host: done here instead.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             // Some servers speak Git only to what calls itself git.
             .user_agent(concat!("git/2 (comin ", env!("CARGO_PKG_VERSION"), ")"))
             .tls_config(
@@ -149,6 +152,8 @@ impl SmartSubtransport for Server {
 
 impl Server {
     const REFS: &str = "/info/refs?service=git-upload-pack";
+    /// As many as git(1) follows.
+    const REDIRECTIONS: u32 = 20;
 
     fn base(&self) -> String {
         self.base
@@ -157,50 +162,74 @@ impl Server {
             .clone()
     }
 
-    fn credentials_for(&self, url: &str) -> Option<&str> {
-        let secret = self.client.authorization.as_ref()?;
-        (origin(url) == self.origin).then_some(&secret.0)
-    }
-
     /// The list of references. Where the server redirects, the repository has moved for the
     /// requests that follow as well, as git(1) has it.
     fn advertisement(&self) -> Result<BodyReader<'static>, Error> {
-        let url = format!("{}{}", self.base(), Self::REFS);
-        let mut request = self.client.agent.get(&url);
-        if let Some(credentials) = self.credentials_for(&url) {
-            request = request.header("Authorization", credentials);
+        for _ in 0..Self::REDIRECTIONS {
+            let url = format!("{}{}", self.base(), Self::REFS);
+            let response = self.authorized(self.client.agent.get(&url), &url).call();
+            let response = response.map_err(|error| Error::from_str(&sentence(&error)))?;
+            if response.status().is_redirection() {
+                let to = response
+                    .headers()
+                    .get("Location")
+                    .and_then(|to| to.to_str().ok());
+                let base = to.and_then(|to| moved(&url, to, Self::REFS));
+                let base = base.ok_or_else(|| {
+                    Error::from_str("the server redirects to something that is not a repository")
+                })?;
+                *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
+                continue;
+            }
+            let kind = response.headers().get("Content-Type");
+            if kind.is_none_or(|kind| kind != "application/x-git-upload-pack-advertisement") {
+                return Err(Error::from_str(
+                    "the server does not speak Git's smart HTTP protocol there: check the URL",
+                ));
+            }
+            return Ok(reader(response));
         }
-        let response = request
-            .call()
-            .map_err(|error| Error::from_str(&sentence(&error)))?;
-        let kind = response.headers().get("Content-Type");
-        if kind.is_none_or(|kind| kind != "application/x-git-upload-pack-advertisement") {
-            return Err(Error::from_str(
-                "the server does not speak Git's smart HTTP protocol there: check the URL",
-            ));
-        }
-        let moved = response.get_uri().to_string();
-        if let Some(moved) = moved.strip_suffix(Self::REFS) {
-            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = moved.to_string();
-        }
-        Ok(reader(response))
+        Err(Error::from_str("the server redirects in circles"))
     }
 
     fn exchange(&self, body: &[u8]) -> io::Result<BodyReader<'static>> {
         let url = format!("{}/git-upload-pack", self.base());
-        let mut request = self
-            .client
-            .agent
-            .post(&url)
-            .content_type("application/x-git-upload-pack-request");
-        if let Some(credentials) = self.credentials_for(&url) {
-            request = request.header("Authorization", credentials);
-        }
+        let request = self.authorized(self.client.agent.post(&url), &url);
+        let request = request.content_type("application/x-git-upload-pack-request");
         let response = request
             .send(body)
             .map_err(|error| io::Error::other(sentence(&error)))?;
+        if response.status() != StatusCode::OK {
+            let code = response.status().as_u16();
+            return Err(io::Error::other(format!("the server answered HTTP {code}")));
+        }
         Ok(reader(response))
     }
+
+    /// The request with the credentials, if it goes to the configured origin.
+    fn authorized<B>(&self, request: RequestBuilder<B>, url: &str) -> RequestBuilder<B> {
+        match &self.client.authorization {
+            Some(secret) if origin(url) == self.origin => {
+                request.header("Authorization", &secret.0)
+            }
+            Some(_) | None => request,
+        }
+    }
+}
+
+/// The repository's URL after a redirection from `url`, whose path ends in `suffix`; `None` where that
+/// is no repository, or no longer encrypted.
+fn moved(url: &str, to: &str, suffix: &str) -> Option<String> {
+    let to = if to.starts_with('/') {
+        format!("{}{to}", origin(url))
+    } else {
+        to.to_string()
+    };
+    let encrypted = to.starts_with("https://");
+    let allowed = encrypted || (to.starts_with("http://") && !url.starts_with("https://"));
+    to.strip_suffix(suffix)
+        .filter(|_| allowed)
+        .map(str::to_string)
 }
 
 fn reader(response: ureq::http::Response<ureq::Body>) -> BodyReader<'static> {
@@ -262,6 +291,27 @@ mod tests {
         assert_eq!(origin("https://h:8443/a/b"), "https://h:8443");
         assert_eq!(origin("https://h"), "https://h");
         assert_eq!(origin("http://h?x"), "http://h");
+    }
+
+    #[test]
+    fn redirections() {
+        let moved = |url, to| moved(url, to, "/refs");
+        let some = |url: &str| Some(url.to_string());
+        assert_eq!(
+            moved("http://a/r/refs", "http://b/s/refs"),
+            some("http://b/s")
+        );
+        assert_eq!(
+            moved("https://a/r/refs", "/s.git/refs"),
+            some("https://a/s.git")
+        );
+        assert_eq!(
+            moved("http://a/r/refs", "https://a/r/refs"),
+            some("https://a/r")
+        );
+        assert_eq!(moved("https://a/r/refs", "http://a/r/refs"), None);
+        assert_eq!(moved("http://a/r/refs", "http://a/login"), None);
+        assert_eq!(moved("http://a/r/refs", "file:///r/refs"), None);
     }
 
     #[test]
