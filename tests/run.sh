@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The tests, all of them, on a Debian machine that has nothing prepared: formatting, lints, unit tests,
-# cycles below a scratch root on real Git and real Nix, a real systemd host, the NixOS module, the demo.
+# cycles below a scratch root on real Git and real Nix, the NixOS module, the demo.
 # What a missing tool skips is said; with CI=true it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tests/setup.sh build nix host
+# Sourced: it may have to put a Rust toolchain on PATH.
+. tests/setup.sh build nix
 
 passed=0 failed=0 skipped=0
 log=$(mktemp)

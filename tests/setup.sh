@@ -76,8 +76,9 @@ comin_setup_rust() {
     fi
     if ! comin_cargo_suits "$wanted" && command -v rustup >/dev/null; then
         echo "setup.sh: installing Rust with rustup" >&2
-        rustup --quiet toolchain install stable --profile minimal --component rustfmt --component clippy >&2 &&
-            rustup --quiet default stable >&2 || :
+        if rustup --quiet toolchain install stable --profile minimal --component rustfmt,clippy >&2; then
+            rustup --quiet default stable >&2 || return
+        fi
     fi
     if ! comin_cargo_suits "$wanted"; then
         found=$(cargo --version 2>/dev/null) || found="no cargo"
