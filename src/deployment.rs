@@ -79,8 +79,13 @@ impl Machine {
             system::set_profile(config, paths, &evaluation.out)?;
         }
         log::info!("Activating {}", evaluation.out.display());
-        let ended = attempt.activation(evaluation.out).run(paths)?;
-        self.conclude(attempt, &ended)
+        match attempt.activation(evaluation.out).run(paths) {
+            Ok(ended) => self.conclude(attempt, &ended),
+            Err(error) => {
+                self.take_profile_back(attempt)?;
+                Err(error)
+            }
+        }
     }
 
     /// The outcome of an activation that came to an end.
@@ -89,21 +94,28 @@ impl Machine {
             let stage = Stage::Activating;
             return Ok(Outcome::Interrupted { stage });
         }
-        let profile = self.paths.profile(&self.config.profile);
-        let moved = attempt.target.operation.moves_profile();
-        if let (true, true, Some(generation)) =
-            (moved, ended.before_activation(), attempt.generation_before)
-        {
-            nix::switch_generation(&profile, generation)
-                .context("Failed to take the profile back")?;
+        if ended.before_activation() {
+            self.take_profile_back(attempt)?;
         }
         ended.check()?;
-        let generation = if moved {
-            system::generation(&profile)?
+        let generation = if attempt.target.operation.moves_profile() {
+            system::generation(&self.paths.profile(&self.config.profile))?
         } else {
             None
         };
         Ok(Outcome::Done { generation })
+    }
+
+    /// Undoes the new generation of an attempt that activated nothing.
+    fn take_profile_back(&self, attempt: &Attempt) -> Result<()> {
+        let profile = self.paths.profile(&self.config.profile);
+        match attempt.generation_before {
+            Some(generation) if attempt.target.operation.moves_profile() => {
+                nix::switch_generation(&profile, generation)
+                    .context("Failed to take the profile back")
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Records and reports the end of an attempt, and lets go of what only older ones needed.

@@ -324,6 +324,22 @@ fn a_boot_loader_that_fails_leaves_the_profile_where_it_was() {
 }
 
 #[test]
+fn a_switch_that_cannot_be_started_leaves_the_profile_where_it_was() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    // Neither the runner nor its caller can lock this.
+    let lock = world.path("root/run/comin/activation.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    origin.commit("second", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Failed to deploy"), "{said:?}");
+    assert_eq!(world.profile().unwrap(), "system-1-link");
+    assert_eq!(world.running(), "first");
+}
+
+#[test]
 fn an_activation_that_fails_is_reported_and_not_repeated() {
     need!("git", "nix");
     let (world, origin) = World::new();
