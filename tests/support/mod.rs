@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::unnecessary_debug_formatting)] // Quotes as Nix wants them.
 
+pub mod host;
 pub mod http;
 
 use std::fs;

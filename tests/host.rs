@@ -1,0 +1,486 @@
+//! comin on a whole machine: the module's own units on a real systemd, a real Nix, reboots, power cuts.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+use support::host::{await_that, tell, Configuration, Gate, Host, LOCAL};
+
+/// nixos-rebuild's name for the unit of an activation.
+const ACTIVATION: &str = "nixos-rebuild-switch-to-configuration";
+
+/// Stands first, for it takes longest.
+#[test]
+fn an_idle_machine_polls_every_second_and_leaves_no_trace() {
+    need_host!();
+    let seconds = std::env::var("COMIN_IDLE_SECONDS").map_or(60, |s| s.parse().unwrap());
+    let host = Host::installed(&Configuration::new("first"));
+    host.await_polls(2);
+    let disk = "find /var/lib/comin -printf %p,%i,%s,%T@\\n";
+    let (idle, before) = (host.cursor_now(), host.run(disk));
+
+    // Here the time itself is the subject.
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut polls = Vec::new();
+    while Instant::now() < end {
+        let poll = host.fetched("local");
+        if polls.last() != Some(&poll) {
+            polls.push(poll);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+
+    let (polls, lines) = (polls.len() as u64, host.journal(&idle));
+    tell(&format!(
+        "idle: {polls} polls in {seconds} s, {} lines in the journal",
+        lines.len()
+    ));
+    assert!(lines.is_empty(), "{lines:#?}");
+    assert!(polls >= seconds * 5 / 6);
+    assert_eq!(host.run(disk), before, "a poll has written to the disk");
+    for unit in ["comin-local.timer", "comin-local.path", "comin.path"] {
+        assert_eq!(host.show(unit, "ActiveState"), "active", "{unit}");
+        assert_eq!(host.show(unit, "Result"), "success", "{unit}");
+    }
+    for unit in ["comin-local", "comin-origin", "comin"] {
+        assert_eq!(host.show(unit, "Result"), "success", "{unit}");
+        assert_eq!(host.show(unit, "NRestarts"), "0", "{unit}");
+    }
+}
+
+#[test]
+fn a_commit_is_noticed_at_once_by_the_path_unit_and_within_the_period_by_the_timer_alone() {
+    need_host!();
+    // Within this test nothing but the path unit notices.
+    let path_alone = Configuration::new("first").with("path-alone", |c| {
+        c["comin"]["remotes"][0]["poller"]["period"] = json!(3600);
+    });
+    let timer_alone = path_alone.with("timer-alone", |c| {
+        c["comin"]["remotes"][0]["poller"]["period"] = json!(1);
+        c["comin"]["remotes"][0]["watch"] = Value::Null;
+    });
+    let host = Host::installed(&path_alone);
+    // Tells when an evaluation starts, and how many there are.
+    let nix = "#!/bin/bash\necho $EPOCHREALTIME >>/run/evaluations\nexec /usr/bin/nix \"$@\"\n";
+    host.write("/usr/local/bin/nix", nix);
+    host.run("chmod +x /usr/local/bin/nix");
+
+    let latencies = |configuration: &Configuration| {
+        let mut all: Vec<_> = (0..5)
+            .map(|_| Latency::of_a_commit(&host, configuration))
+            .collect();
+        all.sort();
+        all
+    };
+    let path = latencies(&path_alone);
+    host.await_deployed(&host.commit(&timer_alone));
+    assert_eq!(host.show("comin-local.path", "LoadState"), "not-found");
+    let timer = latencies(&timer_alone);
+
+    let (best, worst) = (&path[0], &timer[4]);
+    tell(&format!(
+        "latency: path unit {best}, timer {worst}, the best of {path:?} and the worst of {timer:?}"
+    ));
+    // Not the time it should take, but one that a busy machine keeps, too.
+    assert!(best.0 < Duration::from_millis(500));
+    assert!(worst.0 < Duration::from_secs(3));
+}
+
+/// From the end of a commit to the start of its evaluation.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Latency(Duration);
+
+impl Latency {
+    /// Of a commit that changes nothing, so that the evaluation is nearly all that is done.
+    fn of_a_commit(host: &Host, configuration: &Configuration) -> Self {
+        host.await_idle();
+        let before = host.read("/run/evaluations").lines().count();
+        host.await_deployed(&host.commit(configuration));
+        let evaluations = host.read("/run/evaluations");
+        let evaluations: Vec<_> = evaluations.lines().skip(before).collect();
+        let [started] = evaluations[..] else {
+            panic!("one evaluation for each deployment: {evaluations:?}");
+        };
+        let started = Duration::from_secs_f64(started.parse().unwrap());
+        Self(started.saturating_sub(host.local.moved(host)))
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0.as_millis())
+    }
+}
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_millis().fmt(f)
+    }
+}
+
+#[test]
+fn a_push_to_origin_is_deployed_when_its_unit_is_started() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    let elsewhere = host.local.cloned(&host, "/home/owner/elsewhere");
+    let commit = elsewhere.commit(&host, &first.named("pushed"));
+    elsewhere.git(&host, "push --quiet origin main");
+    host.run("systemctl start comin-origin");
+    let attempt = host.await_deployed(&commit);
+    assert_eq!(attempt["remote"], "origin");
+    assert_eq!(host.switches(), ["switch first", "switch pushed"]);
+    assert_eq!(host.systems(), ("pushed".into(), "pushed".into()));
+}
+
+#[test]
+fn a_fetch_is_confined_and_reads_what_only_its_owner_may() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    let home = fs::metadata(host.path(LOCAL).parent().unwrap()).unwrap();
+    assert_eq!(
+        (home.permissions().mode() & 0o777, home.uid()),
+        (0o700, 1000)
+    );
+    host.await_deployed(&host.commit(&first.named("second")));
+    host.await_polls(2);
+    assert_eq!(host.run("find /home/owner -not -user 1000"), "");
+    for (property, value) in [
+        ("CapabilityBoundingSet", "cap_dac_read_search"),
+        ("ProtectSystem", "strict"),
+        ("NoNewPrivileges", "yes"),
+    ] {
+        assert_eq!(host.show("comin-local", property), value);
+    }
+}
+
+/// What a deployment must not leave behind.
+#[track_caller]
+fn assert_nothing_is_left(host: &Host) {
+    host.await_idle();
+    let activation = host.json("/run/comin/activation.json");
+    assert_eq!(activation["ended"], json!({"status": 0}));
+    for attempt in host.attempts() {
+        assert_eq!(attempt["status"], "done", "{attempt:#}");
+    }
+    await_that("the end of the activation's unit", || {
+        host.show(ACTIVATION, "LoadState") == "not-found"
+    });
+    assert_eq!(host.units("--failed"), [""; 0]);
+    assert_eq!(
+        host.run("ls /run/nixos"),
+        "switch-to-configuration.lock",
+        "a switch that ended has removed its lists"
+    );
+    for unit in host.units("--all comin*") {
+        assert_eq!(host.show(&unit, "NeedDaemonReload"), "no", "{unit}");
+    }
+}
+
+#[test]
+fn a_switch_may_change_and_remove_comins_own_units() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    let push = || {
+        host.local.git(&host, "push --quiet origin main");
+        host.run("systemctl start comin-origin");
+    };
+
+    // All services and a timer change, and there are new ones.
+    host.run("cp /usr/local/bin/comin /usr/local/bin/comin-next");
+    let changed = first.with("changed", |c| {
+        c["comin"]["comin"] = json!("/usr/local/bin/comin-next");
+        c["comin"]["debug"] = json!(true);
+        c["comin"]["remotes"][0]["poller"]["period"] = json!(2);
+        let mut another = c["comin"]["remotes"][0].clone();
+        another["name"] = json!("another");
+        another["poller"]["period"] = json!(3600);
+        c["comin"]["remotes"].as_array_mut().unwrap().push(another);
+    });
+    host.await_deployed(&host.commit(&changed));
+    assert_nothing_is_left(&host);
+    for unit in ["comin", "comin-local", "comin-another"] {
+        let start = host.show(unit, "ExecStart");
+        assert!(start.contains("/comin-next --debug "), "{start}");
+    }
+    let timer = host.show("comin-local.timer", "TimersMonotonic");
+    assert!(timer.contains("OnUnitInactiveUSec=2s"), "{timer}");
+    await_that("the new remote is fetched", || {
+        !host.fetched("another").is_null()
+    });
+    host.await_deployed(&host.commit(&changed.named("after-change")));
+    assert_nothing_is_left(&host);
+
+    // The remote that brings the commit is not in it any more.
+    let alone = first.with("alone", |c| {
+        c["comin"]["remotes"].as_array_mut().unwrap().remove(0);
+    });
+    let attempt = host.await_deployed(&host.commit(&alone));
+    assert_eq!(attempt["remote"], "local");
+    assert_nothing_is_left(&host);
+    await_that("the end of the remotes' units", || {
+        let units = host.units("--all comin*");
+        units
+            == [
+                "comin.path",
+                "comin-origin.service",
+                "comin.service",
+                "comin-origin.timer",
+            ]
+    });
+    let commit = host.commit(&alone.named("after-removal"));
+    push();
+    assert_eq!(host.await_deployed(&commit)["remote"], "origin");
+    assert_nothing_is_left(&host);
+
+    // comin itself is not in it any more.
+    let commit = host.commit(&alone.with("disabled", |c| c["comin"] = Value::Null));
+    push();
+    host.await_deployed(&commit);
+    assert_nothing_is_left(&host);
+    await_that("the end of comin's units", || {
+        host.units("--all comin*").is_empty()
+    });
+    assert!(!host.path("/etc/comin/config.json").is_symlink());
+    assert_eq!(
+        host.switches(),
+        [
+            "switch first",
+            "switch changed",
+            "switch after-change",
+            "switch alone",
+            "switch after-removal",
+            "switch disabled",
+        ]
+    );
+}
+
+#[test]
+fn killed_at_any_stage_the_next_poll_brings_the_right_system() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    let kill = || host.run("systemctl kill --signal=KILL comin.service");
+
+    let gate = Gate::new(&host, "evaluation");
+    let commit = host.commit(&first.with("second", |c| c["evaluation"] = json!(gate.code())));
+    gate.await_begun();
+    assert_eq!(host.status()["phase"], "evaluating");
+    kill();
+    gate.open();
+    host.await_deployed(&commit);
+
+    let gate = Gate::new(&host, "build");
+    let commit = host.commit(&first.with("third", |c| c["build"] = json!(gate.code())));
+    gate.await_begun();
+    let anybody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let status = host.run(&format!("{anybody} comin status --json"));
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["phase"], "building");
+    assert_eq!(status["selected"]["commit"], commit.as_str());
+    assert_eq!(status["deployed"]["subject"], "second");
+    kill();
+    gate.open();
+    host.await_deployed(&commit);
+
+    let gate = Gate::new(&host, "activation");
+    let commit = host.commit(&first.with("fourth", |c| {
+        c["system"]["activation"] = json!(gate.code());
+    }));
+    gate.await_begun();
+    assert_eq!(host.status()["phase"], "activating");
+    let run = host.show(ACTIVATION, "InvocationID");
+    kill();
+    await_that("a poll that notices", || {
+        host.show("comin.service", "ActiveState") == "active"
+    });
+    // It went on by itself, and the new comin waits for it.
+    assert_eq!(host.show(ACTIVATION, "InvocationID"), run);
+    assert_eq!(host.show(ACTIVATION, "ActiveState"), "active");
+    gate.open();
+    host.await_deployed(&commit);
+
+    host.await_idle();
+    assert_eq!(host.systems(), ("fourth".into(), "fourth".into()));
+    let once = [
+        "switch first",
+        "switch second",
+        "switch third",
+        "switch fourth",
+    ];
+    assert_eq!(host.switches(), once);
+    let attempts = host.attempts().into_iter();
+    let attempts: Vec<_> = attempts
+        .map(|attempt| (attempt["subject"].clone(), attempt["status"].clone()))
+        .collect();
+    let expected = [
+        ("first", "done"),
+        ("second", "interrupted"),
+        ("second", "done"),
+        ("third", "interrupted"),
+        ("third", "done"),
+        ("fourth", "done"),
+    ];
+    assert_eq!(
+        attempts,
+        expected.map(|(subject, status)| (json!(subject), json!(status)))
+    );
+}
+
+#[test]
+fn a_reboot_undoes_a_test_until_there_is_another_one() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    host.local
+        .git(&host, "switch --quiet --create testing-machine");
+    let attempt = host.await_deployed(&host.commit(&first.named("tested")));
+    assert_eq!(attempt["operation"], "test");
+    assert_eq!(host.systems(), ("tested".into(), "first".into()));
+
+    host.reboot();
+    assert_eq!(host.systems(), ("first".into(), "first".into()));
+    host.await_polls(3);
+    host.await_idle();
+    assert_eq!(host.systems(), ("first".into(), "first".into()));
+    assert_eq!(host.switches(), ["switch first", "test tested"]);
+
+    host.await_deployed(&host.commit(&first.named("again")));
+    assert_eq!(host.systems(), ("again".into(), "first".into()));
+    assert_eq!(
+        host.switches(),
+        ["switch first", "test tested", "test again"]
+    );
+}
+
+#[test]
+fn a_deployment_and_a_rebuild_by_hand_exclude_each_other() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    let rebuild = format!("systemd-run --collect --unit={ACTIVATION} sleep infinity");
+    host.run(&rebuild);
+    let attempt = host.await_ended(&host.commit(&first.named("second")));
+    assert_eq!(attempt["status"], "failed", "{attempt:#}");
+    let error = attempt["error"].as_str().unwrap();
+    assert!(
+        error.contains(&format!("{ACTIVATION}.service was already loaded")),
+        "{error}"
+    );
+    assert_eq!(host.switches(), ["switch first"]);
+    assert_eq!(host.systems(), ("first".into(), "first".into()));
+    host.run(&format!("systemctl stop {ACTIVATION}"));
+
+    let gate = Gate::new(&host, "activation");
+    let commit = host.commit(&first.with("third", |c| {
+        c["system"]["activation"] = json!(gate.code());
+    }));
+    gate.await_begun();
+    let said = host.try_run(&rebuild);
+    assert!(said.err.contains("already loaded"), "{said:?}");
+    gate.open();
+    host.await_deployed(&commit);
+    assert_eq!(host.switches(), ["switch first", "switch third"]);
+    assert_eq!(host.systems(), ("third".into(), "third".into()));
+}
+
+#[test]
+fn after_a_power_cut_the_machine_reaches_the_right_system_by_itself() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+
+    let gate = Gate::new(&host, "build");
+    let commit = host.commit(&first.with("second", |c| c["build"] = json!(gate.code())));
+    gate.await_begun();
+    host.cut_power();
+    host.boot();
+    assert_eq!(host.systems(), ("first".into(), "first".into()));
+    gate.open();
+    host.await_deployed(&commit);
+    host.await_idle();
+    assert_eq!(host.switches(), ["switch first", "switch second"]);
+
+    let gate = Gate::new(&host, "activation");
+    // The boot must not wait.
+    let in_switch = format!(
+        "if [ -n \"${{NIXOS_ACTION:-}}\" ]; then {}; fi",
+        gate.code()
+    );
+    let commit = host.commit(&first.with("third", |c| {
+        c["system"]["activation"] = json!(in_switch);
+    }));
+    gate.await_begun();
+    host.cut_power();
+    host.boot();
+    gate.open();
+    host.await_deployed(&commit);
+    host.await_idle();
+    assert_eq!(host.label("/run/booted-system"), "third");
+    assert_eq!(host.systems(), ("third".into(), "third".into()));
+    assert_eq!(
+        host.switches(),
+        [
+            "switch first",
+            "switch second",
+            "switch third",
+            "switch third",
+        ]
+    );
+}
+
+#[test]
+fn the_journal_tells_a_deployment_step_by_step() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    let story = host.cursor_now();
+    // What comin says itself; systemd says something about comin's units, too.
+    let said = |unit: &str, priority: &str| -> Vec<String> {
+        let lines = host.journal(&format!("{story} --unit={unit}")).into_iter();
+        let lines = lines.filter(|line| line.identifier == "comin" && line.priority == priority);
+        lines.map(|line| line.message).collect()
+    };
+
+    let commit = host.commit(&first.with("good", |c| c["build"] = json!("echo the mill grinds")));
+    let attempt = host.await_deployed(&commit);
+    host.await_idle();
+    let (short, out) = (&commit[..8], attempt["out"].as_str().unwrap());
+    assert_eq!(
+        said("comin-local", "5"),
+        [format!("local/main is at {short}")]
+    );
+    assert_eq!(
+        said("comin", "5"),
+        [
+            format!("Deploying {short} (local/main) by switch: good"),
+            format!("Building {out}"),
+            format!("Activating {out}"),
+            format!("Deployed {short} (local/main) by switch"),
+        ]
+    );
+    assert!(said("comin", "6").contains(&"the mill grinds".to_string()));
+    assert_eq!(said("comin", "3"), [""; 0]);
+
+    let commit = host.commit(&first.with("bad", |c| c["system"] = json!({"colour": "blue"})));
+    host.await_ended(&commit);
+    host.await_idle();
+    let errors = said("comin", "3");
+    let beginning = format!(
+        "Failed to deploy {} (local/main): nix eval exited with status 1: ",
+        &commit[..8]
+    );
+    assert!(
+        errors.len() == 1 && errors[0].starts_with(&beginning),
+        "{errors:#?}"
+    );
+}
