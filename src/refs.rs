@@ -4,6 +4,9 @@
 //! Only the plain cases of gitrepository-layout(5) are read here; for anything else the answer is
 //! [`Ref::Unclear`], and the caller asks libgit2.
 
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
@@ -89,10 +92,13 @@ impl Refs {
     }
 
     fn read_packed(&self, name: &str) -> Result<Ref> {
-        let Some(packed) = fs::read_optional(&self.common.join("packed-refs"))? else {
-            return Ok(Ref::Missing);
-        };
-        Ok(find_packed(&packed, name))
+        let path = self.common.join("packed-refs");
+        match File::open(&path) {
+            Ok(packed) => find_packed(packed, name),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Ref::Missing),
+            Err(error) => Err(error),
+        }
+        .with_context(|| format!("Failed to read {}", path.display()))
     }
 }
 
@@ -103,44 +109,57 @@ fn as_commit(content: &[u8]) -> Ref {
         .map_or(Ref::Unclear, Ref::Commit)
 }
 
+/// How much of a `packed-refs` file is read at a time.
+const BLOCK: u64 = 4096;
+
 /// Finds a line `<id> <name>` of a `packed-refs` file. Git sorts the file and says so in its first
-/// line; then only a few lines of it are looked at, however many branches there are.
-fn find_packed(packed: &[u8], name: &str) -> Ref {
-    let header = packed.split(|&b| b == b'\n').next().unwrap_or_default();
+/// line; then only a few blocks of it are read, however many branches there are.
+fn find_packed(mut packed: impl Read + Seek, name: &str) -> io::Result<Ref> {
+    let mut range = 0..packed.seek(SeekFrom::End(0))?;
+    let head = read_range(&mut packed, 0..range.end.min(BLOCK))?;
+    let header = head.split(|&b| b == b'\n').next().unwrap_or_default();
     let sorted = header.starts_with(b"#") && header.split(|&b| b == b' ').any(|w| w == b"sorted");
-    let mut rest = packed;
-    while sorted && rest.len() > 4096 {
-        let middle = line_start(rest, rest.len() / 2);
-        match name_of(&rest[middle..]) {
-            // The first line of the upper half; it has no name where it is a peeled tag.
-            Some(found) if found <= name.as_bytes() => rest = &rest[middle..],
-            Some(_) => rest = &rest[..middle],
-            None => break,
-        }
-        if middle == 0 {
+    while sorted && range.end - range.start > BLOCK {
+        let middle = range.start + (range.end - range.start) / 2;
+        let block = read_range(&mut packed, middle..range.end.min(middle + BLOCK))?;
+        // A line too long for the block, or the last one, ends the search: the rest is read whole.
+        let Some((start, found)) = first_named(&block) else {
             break;
+        };
+        let at = middle + start;
+        if found <= name.as_bytes() {
+            range.start = at;
+        } else {
+            range.end = at;
         }
     }
-    rest.split(|&b| b == b'\n')
-        .find(|line| name_of(line) == Some(name.as_bytes()))
-        .map_or(Ref::Missing, |line| {
-            as_commit(line.split(|&b| b == b' ').next().unwrap_or_default())
-        })
+    let rest = read_range(&mut packed, range)?;
+    let line = rest
+        .split(|&b| b == b'\n')
+        .find(|line| name_of(line) == Some(name.as_bytes()));
+    Ok(line.map_or(Ref::Missing, |line| {
+        as_commit(line.split(|&b| b == b' ').next().unwrap_or_default())
+    }))
 }
 
-/// The start of the last line that begins at or before `at` and is not a peeled tag.
-fn line_start(text: &[u8], at: usize) -> usize {
-    let mut start = text[..at]
-        .iter()
-        .rposition(|&b| b == b'\n')
-        .map_or(0, |n| n + 1);
-    while start > 0 && text.get(start) == Some(&b'^') {
-        start = text[..start - 1]
-            .iter()
-            .rposition(|&b| b == b'\n')
-            .map_or(0, |n| n + 1);
+fn read_range(file: &mut (impl Read + Seek), range: Range<u64>) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut bytes = Vec::new();
+    file.take(range.end - range.start).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Where in a block that begins anywhere the first whole line with a name starts, and the name.
+fn first_named(block: &[u8]) -> Option<(u64, &[u8])> {
+    let mut start = 0;
+    loop {
+        start += block[start..].iter().position(|&b| b == b'\n')? + 1;
+        let line = &block[start..];
+        let line = &line[..line.iter().position(|&b| b == b'\n')?];
+        if let Some(name) = name_of(line) {
+            return Some((u64::try_from(start).ok()?, name));
+        }
     }
-    start
 }
 
 /// The name in the first line of `text`, if that is a line `<id> <name>`.
@@ -157,6 +176,10 @@ fn name_of(text: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use std::fmt::Write;
+
+    fn find_packed(packed: &[u8], name: &str) -> Ref {
+        super::find_packed(io::Cursor::new(packed), name).unwrap()
+    }
 
     fn id(n: usize) -> Commit {
         format!("{n:040x}").parse().unwrap()

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # The tests, all of them, on a Debian machine that has nothing prepared: formatting, lints, unit tests,
-# cycles below a scratch root on real Git and real Nix, the NixOS module, the demo.
+# cycles below a scratch root on real Git and real Nix, whole machines with a real systemd, the NixOS
+# module, the demo.
 # What a missing tool skips is said; with CI=true it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Sourced: it may have to put a Rust toolchain on PATH.
 . tests/setup.sh build nix
+# Where these cannot be had, the tests that need them say so and are skipped.
+. tests/setup.sh host || [ -z "${CI:-}" ]
 
 passed=0 failed=0 skipped=0
 log=$(mktemp)
