@@ -4,51 +4,42 @@
 //! starts, for a repository on the local disk too, which costs more than all the rest of a poll.
 //! The protocol is that of gitprotocol-http(5), stateless.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 use base64::prelude::{Engine, BASE64_STANDARD};
-use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use git2::Error;
 use ureq::config::Config;
 use ureq::http::StatusCode;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, BodyReader, RequestBuilder};
 
-use crate::config::Auth;
+use crate::credential::Secret;
+use crate::url::{origin, Http, Token};
 
-/// Who asks: connections, time limit and credentials for one remote.
+/// A repository on a server, and who asks for it until when.
 #[derive(Clone)]
-pub struct Client {
+pub struct Server {
     agent: Agent,
     authorization: Option<Secret>,
+    /// The only one that may see the credentials.
+    origin: String,
+    /// The repository's URL, after redirection.
+    base: Arc<Mutex<String>>,
+    /// The end of the time that all requests of a fetch have together.
+    deadline: Option<Instant>,
 }
 
-/// The client of the fetch under way. libgit2 keeps one factory of transports for the process, and
-/// comin fetches one remote at a time.
-static CLIENT: Mutex<Option<Client>> = Mutex::new(None);
-
-/// A value that no log and no error shows.
-#[derive(Clone)]
-struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-impl Client {
-    /// A client; the token is read now.
+impl Server {
+    /// A server that is going to be asked; the token is read, and the time begins.
     ///
     /// # Errors
     /// The token's file cannot be read, or does not hold a token.
-    pub fn new(timeout: Option<Duration>, auth: Option<&Auth>) -> Result<Self> {
+    pub fn new(http: &Http, timeout: Option<Duration>) -> Result<Self> {
         let config = Config::builder()
-            .timeout_global(timeout)
             // It would send the credentials to another port of the same host: done here instead.
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -60,66 +51,24 @@ impl Client {
                     .build(),
             )
             .build();
+        let deadline = timeout.map(|timeout| Instant::now().checked_add(timeout));
         Ok(Self {
             agent: config.new_agent(),
-            authorization: auth.map(authorization).transpose()?,
+            authorization: http.token.as_ref().map(authorization).transpose()?,
+            origin: http.origin().to_string(),
+            base: Arc::new(Mutex::new(http.url.trim_end_matches('/').to_string())),
+            deadline: deadline
+                .map(|end| end.context("The timeout is too long"))
+                .transpose()?,
         })
     }
-
-    /// Makes this the client of the next fetches.
-    pub fn install(self) {
-        *CLIENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
-    }
 }
 
-fn authorization(auth: &Auth) -> Result<Secret> {
-    let path = &auth.access_token_path;
-    let token = std::fs::read_to_string(path)
-        .with_context(|| format!("Failed to read the access token {}", path.display()))?;
-    let token = token.trim();
-    ensure!(
-        !token.is_empty() && !token.contains(char::is_control),
-        "The access token {} is not one line of text",
-        path.display()
-    );
-    let credentials = BASE64_STANDARD.encode(format!("{}:{token}", auth.username));
-    Ok(Secret(format!("Basic {credentials}")))
-}
-
-/// Makes the transport of libgit2 for a remote.
-pub fn transport(remote: &git2::Remote<'_>) -> Result<Transport, Error> {
-    let client = CLIENT
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    let client = client.ok_or_else(|| Error::from_str("no HTTP client is installed"))?;
-    let base = remote.url()?.trim_end_matches('/').to_string();
-    let origin = origin(&base).to_string();
-    let server = Server {
-        client,
-        origin,
-        base: Arc::new(Mutex::new(base)),
-    };
-    Transport::smart(remote, true, server)
-}
-
-/// `https://host:port` of a URL.
-fn origin(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |scheme| scheme + 3);
-    let end = url[host..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| host + at);
-    &url[..end]
-}
-
-/// A repository on a server.
-#[derive(Clone)]
-struct Server {
-    client: Client,
-    /// The only one that may see the credentials.
-    origin: String,
-    /// The repository's URL, after redirection.
-    base: Arc<Mutex<String>>,
+fn authorization(token: &Token) -> Result<Secret> {
+    let secret = token.read()?;
+    let credentials = format!("{}:{}", token.username, secret.expose());
+    let credentials = BASE64_STANDARD.encode(credentials);
+    Ok(Secret::new(format!("Basic {credentials}")))
 }
 
 impl SmartSubtransport for Server {
@@ -167,7 +116,7 @@ impl Server {
     fn advertisement(&self) -> Result<BodyReader<'static>, Error> {
         for _ in 0..Self::REDIRECTIONS {
             let url = format!("{}{}", self.base(), Self::REFS);
-            let response = self.authorized(self.client.agent.get(&url), &url).call();
+            let response = self.prepared(self.agent.get(&url), &url).call();
             let response = response.map_err(|error| Error::from_str(&sentence(&error)))?;
             if response.status().is_redirection() {
                 let to = response
@@ -194,7 +143,7 @@ impl Server {
 
     fn exchange(&self, body: &[u8]) -> io::Result<BodyReader<'static>> {
         let url = format!("{}/git-upload-pack", self.base());
-        let request = self.authorized(self.client.agent.post(&url), &url);
+        let request = self.prepared(self.agent.post(&url), &url);
         let request = request.content_type("application/x-git-upload-pack-request");
         let response = request
             .send(body)
@@ -206,11 +155,17 @@ impl Server {
         Ok(reader(response))
     }
 
-    /// The request with the credentials, if it goes to the configured origin.
-    fn authorized<B>(&self, request: RequestBuilder<B>, url: &str) -> RequestBuilder<B> {
-        match &self.client.authorization {
+    /// The request with the time that is left for it, and with the credentials, if it goes to the
+    /// configured origin.
+    fn prepared<B>(&self, request: RequestBuilder<B>, url: &str) -> RequestBuilder<B> {
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        let request = request
+            .config()
+            .timeout_global(self.deadline.map(left))
+            .build();
+        match &self.authorization {
             Some(secret) if origin(url) == self.origin => {
-                request.header("Authorization", &secret.0)
+                request.header("Authorization", secret.expose())
             }
             Some(_) | None => request,
         }
@@ -287,13 +242,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins() {
-        assert_eq!(origin("https://h:8443/a/b"), "https://h:8443");
-        assert_eq!(origin("https://h"), "https://h");
-        assert_eq!(origin("http://h?x"), "http://h");
-    }
-
-    #[test]
     fn redirections() {
         let moved = |url, to| moved(url, to, "/refs");
         let some = |url: &str| Some(url.to_string());
@@ -312,13 +260,5 @@ mod tests {
         assert_eq!(moved("https://a/r/refs", "http://a/r/refs"), None);
         assert_eq!(moved("http://a/r/refs", "http://a/login"), None);
         assert_eq!(moved("http://a/r/refs", "file:///r/refs"), None);
-    }
-
-    #[test]
-    fn a_secret_shows_nothing() {
-        assert_eq!(
-            format!("{:?}", Some(Secret("token".into()))),
-            "Some((secret))"
-        );
     }
 }
