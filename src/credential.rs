@@ -89,6 +89,7 @@ pub fn hand_on(
         };
         let Some(token) = &http.token else { continue };
         let key = format!("credential.{}.helper", http.origin());
+        // Git takes the first answer, whatever the server thinks of it.
         if settings.iter().any(|(other, _)| *other == key) {
             continue;
         }
@@ -145,7 +146,7 @@ pub fn answer(origin: &str, token: &Token, question: impl BufRead) -> Result<Opt
         }
     }
     let is_other = username.is_some_and(|username| username != token.username);
-    if is_other || format!("{protocol}://{host}") != origin {
+    if is_other || !origin.eq_ignore_ascii_case(&format!("{protocol}://{host}")) {
         return Ok(None);
     }
     let (username, secret) = (&token.username, token.read()?);

@@ -13,7 +13,7 @@ use crate::url::{Ssh, Url};
 /// What ssh exits with when it is ssh that failed, and not the server's command.
 const FAILED: i32 = 255;
 
-/// The settings of a server, as ssh_config(5) has them. They hold paths and no secret.
+/// The settings of a server, as `ssh_config(5)` has them. They hold paths and no secret.
 fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
     // ssh replaces what follows a %; a path with characters that it cannot take is no `Ssh`.
     let path = |path: &Path| format!("\"{}\"", path.display().to_string().replace('%', "%%"));
@@ -107,7 +107,12 @@ pub fn sentence(ssh: &Ssh, status: ExitStatus, words: &str) -> String {
     let said = spoken(words);
     let has = |text: &str| words.contains(text);
     if status.code() != Some(FAILED) {
-        let missing = ["does not appear to be a git", "not found", "does not exist"];
+        let missing = [
+            "does not appear to be a git",
+            "not found",
+            "not be found",
+            "does not exist",
+        ];
         return if missing.into_iter().any(has) {
             format!("the server has no such repository, or hides it from this key ({said}): check the URL")
         } else {

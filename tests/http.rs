@@ -8,8 +8,8 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::json;
-use support::http::Server;
-use support::{Repository, System, World};
+use support::http::{Authority, Rules, Server};
+use support::{Said, System, World};
 
 #[test]
 fn http() {
@@ -37,12 +37,18 @@ fn http() {
 fn http_that_fails_is_a_sentence_and_changes_no_ref() {
     need!("git");
     let mut world = World::empty();
-    let (origin, first) = plain(&world, "origin");
+    let origin = world.repository("origin");
+    let first = origin.commit_all("one");
     let server = Server::start(&world.path("."));
     world.follow("origin", &format!("{}/origin", server.url));
     world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
     world.comin(&["fetch", "origin"], 0);
-    origin.commit_all("two");
+    // Too large for the middle of an answer to be anything else.
+    let noise: Vec<u8> = (0..100_000_u32)
+        .map(|n| n.wrapping_mul(n).wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    fs::write(origin.path.join("noise"), noise).unwrap();
+    let second = origin.commit_all("two");
 
     let says = |wanted: &str| {
         let said = world.comin(&["fetch", "origin"], 1);
@@ -51,14 +57,26 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
     };
     server.rule(|rules| rules.cut = true);
     says("Failed to fetch origin from http://127.0.0.1:");
+    server.rule(|rules| {
+        rules.cut = false;
+        rules.corrupt = true;
+    });
+    says("Failed to fetch origin from http://127.0.0.1:");
+    server.rule(|rules| {
+        rules.corrupt = false;
+        rules.hang = true;
+    });
+    says("it was given up after 1 seconds, the remote's timeout");
     server.rule(|rules| rules.stall = true);
-    says("timeout");
+    says("it was given up after 1 seconds, the remote's timeout");
     server.rule(|rules| {
         rules.stall = false;
         rules.authorization = Some("Basic eA==".to_string());
     });
     says("the server refused access (HTTP 401): check auth.access_token_path");
-    server.rule(|rules| rules.authorization = None);
+    server.rule(|rules| *rules = Rules::default());
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(second));
     world
         .configure(|config| config["remotes"][0]["url"] = json!(format!("{}/nothing", server.url)));
     let said = world.comin(&["fetch", "origin"], 1);
@@ -69,7 +87,7 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
 fn a_token_is_read_at_use_and_never_shown() {
     need!("git");
     let mut world = World::empty();
-    let (_, commit) = plain(&world, "origin");
+    let commit = world.repository("origin").commit_all("one");
     let server = Server::start(&world.path("."));
     let token = world.path("token");
     world.follow("origin", &format!("{}/origin", server.url));
@@ -103,7 +121,7 @@ fn a_token_is_read_at_use_and_never_shown() {
 fn a_redirection_is_followed_and_another_host_sees_no_credentials() {
     need!("git");
     let mut world = World::empty();
-    let (_, commit) = plain(&world, "origin");
+    let commit = world.repository("origin").commit_all("one");
     let server = Server::start(&world.path("."));
     let front = Server::start(&world.path("."));
     front.rule(|rules| rules.redirect = Some(server.url.clone()));
@@ -117,4 +135,55 @@ fn a_redirection_is_followed_and_another_host_sees_no_credentials() {
     for request in server.requests.lock().unwrap().iter() {
         assert!(!request.contains("Basic"), "{request}");
     }
+}
+
+#[test]
+fn https_is_for_servers_whose_certificate_is_good() {
+    need!("git", "openssl");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let token = world.path("token");
+    fs::write(&token, "tok3n").unwrap();
+    world.follow("origin", "/replaced");
+    let trusted = Authority::new(&world.path("trusted"));
+    let unknown = Authority::new(&world.path("unknown"));
+    let names = "DNS:localhost,IP:127.0.0.1";
+    let (today, over) = (2, -1);
+    let mut fetch = |authority, names, days, code| {
+        let server = Server::start_tls(&world.path("."), authority, names, days);
+        server.rule(|rules| rules.authorization = Some("Basic Y29taW46dG9rM24=".to_string()));
+        world.configure(|config| {
+            config["remotes"][0]["url"] = json!(format!("{}/origin", server.url));
+            config["remotes"][0]["auth"] = json!({"access_token_path": token});
+        });
+        let mut comin = world.command(&["fetch", "origin"]);
+        let said = Said::of(
+            &comin
+                .env("SSL_CERT_FILE", trusted.certificate())
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(said.code, Some(code), "{said:?}");
+        // Nothing is said to a server that may be another one.
+        let heard = !server.requests.lock().unwrap().is_empty();
+        assert_eq!(heard, code == 0);
+        said.err
+    };
+    let said = fetch(&unknown, names, today, 1);
+    assert!(
+        said.contains("is signed by nobody whom this machine trusts: if it is the right one, add"),
+        "{said}"
+    );
+    let said = fetch(&trusted, names, over, 1);
+    assert!(
+        said.contains("certificate has expired, or this machine's clock is wrong"),
+        "{said}"
+    );
+    let said = fetch(&trusted, "DNS:another.example.org", today, 1);
+    assert!(
+        said.contains("certificate is for another host name"),
+        "{said}"
+    );
+    fetch(&trusted, names, today, 0);
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
 }

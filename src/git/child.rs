@@ -125,10 +125,7 @@ impl Conversation {
         let words = self.words.take().map(JoinHandle::join);
         let words = words.and_then(Result::ok).unwrap_or_default();
         if self.limit.take().is_some_and(TimeLimit::struck) {
-            let seconds = self.server.timeout.unwrap_or_default().as_secs();
-            return Err(io::Error::other(format!(
-                "it was given up after {seconds} seconds, the remote's timeout"
-            )));
+            return Err(io::Error::other(super::given_up(self.server.timeout)));
         }
         if status.success() {
             return Ok(());

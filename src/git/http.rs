@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use base64::prelude::{Engine, BASE64_STANDARD};
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use git2::Error;
@@ -29,8 +29,10 @@ pub struct Server {
     origin: String,
     /// The repository's URL, after redirection.
     base: Arc<Mutex<String>>,
-    /// The end of the time that all requests of a fetch have together.
-    deadline: Option<Instant>,
+    /// The time that all requests of a fetch have together, from `started` on; `None` is as long as
+    /// they like.
+    timeout: Option<Duration>,
+    started: Instant,
 }
 
 impl Server {
@@ -51,15 +53,13 @@ impl Server {
                     .build(),
             )
             .build();
-        let deadline = timeout.map(|timeout| Instant::now().checked_add(timeout));
         Ok(Self {
             agent: config.new_agent(),
             authorization: http.token.as_ref().map(authorization).transpose()?,
             origin: http.origin().to_string(),
             base: Arc::new(Mutex::new(http.url.trim_end_matches('/').to_string())),
-            deadline: deadline
-                .map(|end| end.context("The timeout is too long"))
-                .transpose()?,
+            timeout,
+            started: Instant::now(),
         })
     }
 }
@@ -117,7 +117,7 @@ impl Server {
         for _ in 0..Self::REDIRECTIONS {
             let url = format!("{}{}", self.base(), Self::REFS);
             let response = self.prepared(self.agent.get(&url), &url).call();
-            let response = response.map_err(|error| Error::from_str(&sentence(&error)))?;
+            let response = response.map_err(|error| Error::from_str(&self.sentence(&error)))?;
             if response.status().is_redirection() {
                 let to = response
                     .headers()
@@ -147,7 +147,7 @@ impl Server {
         let request = request.content_type("application/x-git-upload-pack-request");
         let response = request
             .send(body)
-            .map_err(|error| io::Error::other(sentence(&error)))?;
+            .map_err(|error| io::Error::other(self.sentence(&error)))?;
         if response.status() != StatusCode::OK {
             let code = response.status().as_u16();
             return Err(io::Error::other(format!("the server answered HTTP {code}")));
@@ -155,13 +155,32 @@ impl Server {
         Ok(reader(response))
     }
 
+    /// What went wrong with a request, with the cure.
+    fn sentence(&self, error: &ureq::Error) -> String {
+        match error {
+            ureq::Error::StatusCode(code @ (401 | 403)) => format!(
+                "the server refused access (HTTP {code}): check auth.access_token_path and auth.username"
+            ),
+            ureq::Error::StatusCode(404) => {
+                "the server has no such repository, or hides it from us (HTTP 404)".to_string()
+            }
+            ureq::Error::StatusCode(code) => format!("the server answered HTTP {code}"),
+            ureq::Error::Timeout(_) => super::given_up(self.timeout),
+            other => {
+                let text = other.to_string();
+                let certificate = text.split_once("invalid peer certificate: ");
+                certificate.map_or(text.clone(), |(_, fault)| about_certificate(fault))
+            }
+        }
+    }
+
     /// The request with the time that is left for it, and with the credentials, if it goes to the
     /// configured origin.
     fn prepared<B>(&self, request: RequestBuilder<B>, url: &str) -> RequestBuilder<B> {
-        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        let left = |timeout: Duration| timeout.saturating_sub(self.started.elapsed());
         let request = request
             .config()
-            .timeout_global(self.deadline.map(left))
+            .timeout_global(self.timeout.map(left))
             .build();
         match &self.authorization {
             Some(secret) if origin(url) == self.origin => {
@@ -195,16 +214,17 @@ fn reader(response: ureq::http::Response<ureq::Body>) -> BodyReader<'static> {
         .reader()
 }
 
-fn sentence(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::StatusCode(code @ (401 | 403)) => format!(
-            "the server refused access (HTTP {code}): check auth.access_token_path and auth.username"
-        ),
-        ureq::Error::StatusCode(404) => {
-            "the server has no such repository, or hides it from us (HTTP 404)".to_string()
-        }
-        ureq::Error::StatusCode(code) => format!("the server answered HTTP {code}"),
-        other => other.to_string(),
+/// What rustls thinks of a certificate, with the cure.
+fn about_certificate(fault: &str) -> String {
+    let has = |text: &str| fault.contains(text);
+    if has("UnknownIssuer") {
+        "the server's certificate is signed by nobody whom this machine trusts: if it is the right one, add its authority to security.pki.certificateFiles".to_string()
+    } else if has("Expired") || has("expired") {
+        format!("the server's certificate has expired, or this machine's clock is wrong ({fault})")
+    } else if has("NotValidForName") || has("not valid for name") {
+        format!("the server's certificate is for another host name ({fault}): check the URL")
+    } else {
+        format!("the server's certificate is not valid ({fault})")
     }
 }
 
@@ -220,9 +240,16 @@ impl Read for Stream {
         if self.response.is_none() {
             self.response = Some(self.server.exchange(&self.request)?);
         }
-        self.response
+        let read = self
+            .response
             .as_mut()
-            .map_or(Ok(0), |response| response.read(buffer))
+            .map_or(Ok(0), |response| response.read(buffer));
+        read.map_err(
+            |error| match error.get_ref().and_then(|e| e.downcast_ref()) {
+                Some(cause) => io::Error::other(self.server.sentence(cause)),
+                None => error,
+            },
+        )
     }
 }
 

@@ -7,6 +7,7 @@ mod local;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
 
 use anyhow::{anyhow, Context, Result};
 use git2::transport::Transport;
@@ -59,6 +60,12 @@ impl Server {
     fn install(self) {
         *SERVER.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
     }
+}
+
+/// The sentence about a fetch that took longer than it may.
+fn given_up(timeout: Option<Duration>) -> String {
+    let seconds = timeout.unwrap_or_default().as_secs();
+    format!("it was given up after {seconds} seconds, the remote's timeout")
 }
 
 /// Makes the transport of libgit2 for a remote.

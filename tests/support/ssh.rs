@@ -65,7 +65,7 @@ impl Sshd {
                     .create(true)
                     .open(&log)
                     .unwrap();
-                let served = Command::new(&sshd)
+                let child = Command::new(&sshd)
                     // As inetd starts it: nobody has to wait until it listens.
                     .args(["-i", "-e", "-f"])
                     .arg(&config)
@@ -73,7 +73,7 @@ impl Sshd {
                     .stdout(connection)
                     .stderr(log)
                     .spawn();
-                thread::spawn(move || served.unwrap().wait());
+                thread::spawn(move || child.unwrap().wait());
             }
         });
         server
