@@ -167,6 +167,28 @@ mod tests {
     }
 
     #[test]
+    fn the_remote_of_the_target_comes_first() {
+        let json = r#"{"hostname": "m", "remotes": [
+            {"name": "a", "url": "https://h/a", "auth": {"access_token_path": "/a"}},
+            {"name": "b", "url": "https://h/b", "auth": {"access_token_path": "/b"}},
+            {"name": "c", "url": "https://other/c", "auth": {"access_token_path": "/c"}},
+            {"name": "d", "url": "https://public/d"}]}"#;
+        let remotes = crate::config::Config::for_tests(json).remotes;
+        let paths = Paths::outside_state(Path::new("/nonexistent"));
+        let mut command = Command::new("true");
+        hand_on(&mut command, &paths, &remotes, &remotes[1].name).unwrap();
+        let set: std::collections::BTreeMap<_, _> = command
+            .get_envs()
+            .map(|(name, value)| (name.to_str().unwrap(), value.unwrap().to_str().unwrap()))
+            .collect();
+        assert_eq!(set["GIT_CONFIG_COUNT"], "4");
+        assert_eq!(set["GIT_CONFIG_KEY_1"], "credential.https://h.helper");
+        assert!(set["GIT_CONFIG_VALUE_1"].ends_with("--token '/b'"));
+        assert!(set["GIT_CONFIG_VALUE_3"].ends_with("--token '/c'"));
+        assert_eq!(set.get("GIT_SSH_COMMAND"), None);
+    }
+
+    #[test]
     fn only_the_origin_is_answered() {
         let folder = tempfile::tempdir().unwrap();
         let token = Token {

@@ -150,6 +150,7 @@ pub fn sentence(ssh: &Ssh, status: ExitStatus, words: &str) -> String {
 /// The last lines of what was said, in one, without the frame that ssh draws around warnings.
 fn spoken(words: &str) -> String {
     const LINES: usize = 3;
+    const CHARS: usize = 500;
     let lines: Vec<&str> = words
         .lines()
         .map(str::trim)
@@ -157,7 +158,10 @@ fn spoken(words: &str) -> String {
         .collect();
     match lines.as_slice() {
         [] => "it ended without a word".to_string(),
-        lines => lines[lines.len().saturating_sub(LINES)..].join(" "),
+        lines => {
+            let last = lines[lines.len().saturating_sub(LINES)..].join(" ");
+            last.chars().take(CHARS).collect()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::json;
-use support::http::{Authority, Rules, Server};
+use support::http::{Authority, Fault, Rules, Server};
 use support::{Said, System, World};
 
 #[test]
@@ -55,22 +55,21 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
         assert!(said.err.contains(wanted), "{wanted}: {said:?}");
         assert_eq!(world.mirrored("origin/main"), Some(first.clone()));
     };
-    server.rule(|rules| rules.cut = true);
-    says("Failed to fetch origin from http://127.0.0.1:");
+    let given_up = "it was given up after 1 seconds, the remote's timeout";
+    for (fault, wanted) in [
+        (Fault::Cuts, "Failed to fetch origin from http://127.0.0.1:"),
+        (
+            Fault::Corrupts,
+            "Failed to fetch origin from http://127.0.0.1:",
+        ),
+        (Fault::Hangs, given_up),
+        (Fault::Stalls, given_up),
+    ] {
+        server.rule(|rules| rules.fault = Some(fault));
+        says(wanted);
+    }
     server.rule(|rules| {
-        rules.cut = false;
-        rules.corrupt = true;
-    });
-    says("Failed to fetch origin from http://127.0.0.1:");
-    server.rule(|rules| {
-        rules.corrupt = false;
-        rules.hang = true;
-    });
-    says("it was given up after 1 seconds, the remote's timeout");
-    server.rule(|rules| rules.stall = true);
-    says("it was given up after 1 seconds, the remote's timeout");
-    server.rule(|rules| {
-        rules.stall = false;
+        rules.fault = None;
         rules.authorization = Some("Basic eA==".to_string());
     });
     says("the server refused access (HTTP 401): check auth.access_token_path");

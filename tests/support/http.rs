@@ -22,14 +22,21 @@ pub struct Rules {
     pub authorization: Option<String>,
     /// Where it redirects everything to.
     pub redirect: Option<String>,
-    /// Whether it closes the connection within the pack.
-    pub cut: bool,
-    /// Whether some bytes of the pack are other ones.
-    pub corrupt: bool,
-    /// Whether it stops within the pack, and keeps the connection.
-    pub hang: bool,
-    /// Whether it never answers.
-    pub stall: bool,
+    /// What goes wrong.
+    pub fault: Option<Fault>,
+}
+
+/// What can go wrong with a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It never answers.
+    Stalls,
+    /// It stops within the pack, and keeps the connection.
+    Hangs,
+    /// It closes the connection within the pack.
+    Cuts,
+    /// One byte of the pack is another one.
+    Corrupts,
 }
 
 /// A running server.
@@ -179,7 +186,7 @@ fn answer(
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
 
-    if rules.stall {
+    if rules.fault == Some(Fault::Stalls) {
         // The client gives up, and closes.
         let _ = reader.read(&mut [0]);
         return None;
@@ -233,11 +240,11 @@ fn answer(
         .find_map(|l| l.strip_prefix("Status: "))
         .unwrap_or("200 OK");
     let length = body.len();
-    if (rules.cut || rules.hang) && method == "POST" {
-        body.truncate(length / 2);
-    }
-    if rules.corrupt && method == "POST" {
-        body[length / 2] ^= 0x55;
+    let fault = rules.fault.filter(|_| method == "POST");
+    match fault {
+        Some(Fault::Cuts | Fault::Hangs) => body.truncate(length / 2),
+        Some(Fault::Corrupts) => body[length / 2] ^= 0x55,
+        Some(Fault::Stalls) | None => {}
     }
     write!(
         stream,
@@ -245,7 +252,7 @@ fn answer(
     )
     .ok()?;
     stream.write_all(&body).ok()?;
-    if rules.hang && method == "POST" {
+    if fault == Some(Fault::Hangs) {
         let _ = stream.read(&mut [0]);
     }
     Some(())
