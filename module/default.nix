@@ -15,19 +15,16 @@ let
     repository_subdir = cfg.repositorySubdir;
     eval_timeout = cfg.evalTimeout;
     build_timeout = cfg.buildTimeout;
-    remotes = map (
-      remote:
-      {
-        inherit (remote)
-          name
-          url
-          timeout
-          branches
-          poller
-          ;
-      }
-      // lib.optionalAttrs (remote.auth.access_token_path != "") { inherit (remote) auth; }
-    ) cfg.remotes;
+    remotes = map (remote: {
+      inherit (remote)
+        name
+        url
+        timeout
+        branches
+        poller
+        ;
+      auth = lib.filterAttrs (_: value: value != "") remote.auth;
+    }) cfg.remotes;
   };
 
   # A configuration that comin would refuse fails here, before it is on any machine. When comin is built
@@ -130,6 +127,11 @@ in
           # comin fetches from a path by git's own server side, and Nix fetches with git.
           path = [ pkgs.gitMinimal ];
         }) units.services)
+        (lib.listToAttrs (
+          map (remote: lib.nameValuePair "comin-${remote.name}" { path = [ config.programs.ssh.package ]; }) (
+            lib.filter (remote: (import ./url.nix).isSsh remote.url) cfg.remotes
+          )
+        ))
         {
           comin = {
             path = [

@@ -76,7 +76,30 @@ let
           username = mkOption {
             type = types.str;
             default = "comin";
-            description = "User name that goes with the token; GitHub and GitLab take any.";
+            description = ''
+              User name that goes with the token; GitHub and GitLab take any. On an SSH server, the user where
+              the URL names none.
+            '';
+          };
+          ssh_deploy_key_path = mkOption {
+            type = types.str;
+            default = "";
+            example = "/run/secrets/deploy-key";
+            description = ''
+              Path, on the machine, of the private key that an SSH server wants to see; it has no passphrase.
+              Required where the URL is one of SSH: no key of root's is tried, and no agent is asked.
+              {file}`/etc/ssh/ssh_host_ed25519_key` will do, if the server allows its public key.
+            '';
+          };
+          ssh_known_hosts_path = mkOption {
+            type = types.str;
+            default = "";
+            example = "/run/secrets/known_hosts";
+            description = ''
+              Path, on the machine, of the file with the host keys that are trusted; empty for
+              {file}`/etc/ssh/ssh_known_hosts`, which {option}`programs.ssh.knownHosts` writes. A server
+              whose key is not in it is refused.
+            '';
           };
         };
         timeout = mkOption {

@@ -17,8 +17,11 @@ let
   isFileUrl = url: builtins.match "file://.*" url != null;
   isPercentEncoded = url: isFileUrl url && builtins.match ".*%.*" url != null;
 in
-{
+rec {
   isLocal = url: localPath url != null || isFileUrl url;
+
+  # ssh:// or user@host:path, and what comin would refuse.
+  isSsh = url: !isLocal url && builtins.match "https?://.*" url == null;
 
   # The folder in which a commit on the repository changes something, or null where that cannot be
   # told. A wrong guess costs nothing but the immediate start: the timer goes on.

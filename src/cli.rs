@@ -57,6 +57,21 @@ pub enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Tells git the token for a server, when Nix runs git.
+    #[command(hide = true)]
+    Credential {
+        /// The server, as `https://host:port`.
+        #[arg(long)]
+        origin: String,
+        /// The user name that goes with the token.
+        #[arg(long)]
+        username: String,
+        /// The file with the token.
+        #[arg(long)]
+        token: PathBuf,
+        /// What git wants: `get`, `store` or `erase`.
+        operation: String,
+    },
     /// Runs switch-to-configuration and leaves its result in a file.
     #[command(hide = true)]
     Activate {

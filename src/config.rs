@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::ValueEnum;
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+
+use crate::url::{Auth, Url};
 
 /// Where the state is kept, unless the owner wants it elsewhere.
 pub const STATE_DIR: &str = "/var/lib/comin";
@@ -39,12 +40,10 @@ pub struct Config {
 pub struct Remote {
     /// Its name in units, refs and files.
     pub name: RemoteName,
-    /// Where it is.
+    /// Where it is, and what its server wants to see.
     pub url: Url,
     /// How long a fetch may take; `None` is as long as it likes.
     pub timeout: Option<Duration>,
-    /// What an HTTP server wants to see.
-    pub auth: Option<Auth>,
     /// The branch that is deployed to stay.
     pub main: Branch,
     /// The branch that is tried; `None` where the owner wants no testing.
@@ -151,66 +150,6 @@ impl<'de> Deserialize<'de> for RemoteName {
     }
 }
 
-/// Where a remote is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Url {
-    /// A folder on this machine.
-    Local(PathBuf),
-    /// `http://` or `https://`, without credentials.
-    Http(String),
-}
-
-impl Url {
-    fn parse(url: &str) -> Result<Self> {
-        ensure!(
-            !url.contains(char::is_control),
-            "it contains control characters"
-        );
-        if let Some(path) = url.strip_prefix("file://") {
-            let path = path.strip_prefix("localhost").unwrap_or(path);
-            let path = percent_decode_str(path).decode_utf8()?;
-            ensure!(
-                path.starts_with('/') && !path.contains('\0'),
-                "{url:?} names another host: use file:///path"
-            );
-            return Ok(Self::Local(PathBuf::from(path.as_ref())));
-        }
-        if url.starts_with("http://") || url.starts_with("https://") {
-            let after = url.split_once("://").map_or("", |(_, after)| after);
-            let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
-            ensure!(!authority.is_empty(), "{url:?} names no host");
-            ensure!(
-                !authority.contains('@'),
-                "it contains credentials, which everybody can read in the Nix store: put the token into a file and name that in auth.access_token_path"
-            );
-            return Ok(Self::Http(url.to_string()));
-        }
-        ensure!(
-            url.starts_with('/'),
-            "{url:?} is not supported: use an absolute path, file://, http:// or https://"
-        );
-        Ok(Self::Local(PathBuf::from(url)))
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local(path) => path.display().fmt(f),
-            Self::Http(url) => f.write_str(url),
-        }
-    }
-}
-
-/// Basic authentication with a token that is read when it is needed.
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// Most servers do not look at it.
-    pub username: String,
-    /// The file with the token.
-    pub access_token_path: PathBuf,
-}
-
 impl Config {
     /// Reads and checks a configuration file.
     ///
@@ -231,6 +170,12 @@ impl Config {
             })
             .and_then(|file| Ok(json.end().map(|()| file)?))?;
         file.check()
+    }
+
+    /// The configuration that is written like this.
+    #[cfg(test)]
+    pub fn for_tests(json: &str) -> Self {
+        Self::parse(json.as_bytes()).unwrap()
     }
 
     /// The remote of that name.
@@ -270,16 +215,9 @@ struct RemoteFile {
     name: RemoteName,
     url: String,
     timeout: Option<u64>,
-    auth: Option<AuthFile>,
+    auth: Option<Auth>,
     branches: Option<BranchesFile>,
     poller: Option<PollerFile>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AuthFile {
-    access_token_path: Option<PathBuf>,
-    username: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -364,7 +302,7 @@ impl File {
 
 impl RemoteFile {
     fn check(self, hostname: &str) -> Result<Remote> {
-        let url = Url::parse(&self.url).context("url")?;
+        let url = Url::new(&self.url, self.auth.unwrap_or_default())?;
         let branches = self.branches.unwrap_or_default();
         let main = branches.main.unwrap_or_default();
         let main = Branch {
@@ -386,19 +324,10 @@ impl RemoteFile {
         if let Some(PollerFile { period: Some(0) }) = self.poller {
             bail!("poller.period: 0 is no period: use at least 1 (seconds)");
         }
-        let auth = self.auth.and_then(|auth| {
-            Some(Auth {
-                access_token_path: auth
-                    .access_token_path
-                    .filter(|p| !p.as_os_str().is_empty())?,
-                username: auth.username.unwrap_or_else(|| "comin".to_string()),
-            })
-        });
         Ok(Remote {
             name: self.name,
             url,
             timeout: seconds(self.timeout.unwrap_or(5 * 60)),
-            auth,
             main,
             testing,
         })
@@ -442,7 +371,7 @@ fn check_branch(name: &str) -> Result<()> {
 /// The smallest configuration.
 #[cfg(test)]
 pub fn for_tests() -> Config {
-    Config::parse(br#"{"hostname": "m", "remotes": [{"name": "o", "url": "/r"}]}"#).unwrap()
+    Config::for_tests(r#"{"hostname": "m", "remotes": [{"name": "o", "url": "/r"}]}"#)
 }
 
 #[cfg(test)]
@@ -489,33 +418,6 @@ mod tests {
         assert!(parse(&with_remote(remote)).unwrap().remotes[0]
             .testing
             .is_none());
-    }
-
-    #[test]
-    fn urls() {
-        let local = |path: &str| Url::Local(path.into());
-        assert_eq!(Url::parse("/srv/a b").unwrap(), local("/srv/a b"));
-        assert_eq!(Url::parse("file:///srv/a%20b").unwrap(), local("/srv/a b"));
-        assert_eq!(Url::parse("file://localhost/srv").unwrap(), local("/srv"));
-        let http = "https://git.example.org/r.git";
-        assert_eq!(Url::parse(http).unwrap(), Url::Http(http.to_string()));
-        for bad in [
-            "",
-            "repo",
-            "./repo",
-            "file://host/r",
-            "git@host:r",
-            "ssh://host/r",
-            "ext::sh -c x",
-            "http://",
-            "https:///r",
-            "https://u:secret@host/r",
-            "/a\nb",
-            "-oProxyCommand=x",
-        ] {
-            let error = format!("{:#}", Url::parse(bad).unwrap_err());
-            assert!(!error.contains("secret"), "{error}");
-        }
     }
 
     #[test]
@@ -592,6 +494,10 @@ mod tests {
             (
                 r#"{"name": "o", "url": "r"}"#,
                 "remotes[0].url: \"r\" is not supported",
+            ),
+            (
+                r#"{"name": "o", "url": "git@h:r", "auth": {}}"#,
+                "remotes[0].auth.ssh_deploy_key_path: an SSH server",
             ),
             (
                 r#"{"name": "o", "url": "/r", "timeout": "5"}"#,

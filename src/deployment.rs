@@ -49,7 +49,7 @@ impl Machine {
         let target = attempt.target.clone();
 
         mirror.keep_target(&target.commit)?;
-        let evaluation = nix::evaluate(config, &paths.repository(), git::TARGET, &target.commit)?;
+        let evaluation = nix::evaluate(config, paths, git::TARGET, &target)?;
         if let Some(reason) = self.of_another_machine(evaluation.machine_id.as_deref())? {
             return Ok(Outcome::Skipped { reason });
         }

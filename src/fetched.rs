@@ -5,10 +5,11 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Remote, Url};
+use crate::config::Remote;
 use crate::fs;
 use crate::paths::Paths;
 use crate::select::Reach;
+use crate::url::Url;
 
 /// The record of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ mod activation;
 mod cli;
 mod commit;
 mod config;
+mod credential;
 mod cycle;
 mod decided;
 mod deployment;
@@ -18,8 +19,10 @@ mod process;
 mod refs;
 mod report;
 mod select;
+mod ssh;
 mod state;
 mod system;
+mod url;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -36,6 +39,7 @@ use config::{Config, Remote};
 use cycle::{Ending, Machine};
 use paths::Paths;
 use report::{Plan, Status};
+use url::Token;
 
 /// Why a command came to nothing.
 enum Failure {
@@ -95,6 +99,22 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
             Config::load(&file).map_err(Failure::Misconfigured)?;
             Ending::Done
         }
+        Command::Credential {
+            origin,
+            username,
+            token: path,
+            operation,
+        } => {
+            // The other operations are for those who keep credentials.
+            if operation == "get" {
+                let token = Token { username, path };
+                if let Some(answer) = credential::answer(&origin, &token, std::io::stdin().lock())?
+                {
+                    print(answer.trim_end())?;
+                }
+            }
+            Ending::Done
+        }
         Command::Activate {
             attempt,
             toplevel,
@@ -126,10 +146,14 @@ fn show(report: &(impl Display + Serialize), output: &Output) -> Result<Ending> 
     } else {
         report.to_string()
     };
+    print(&text)?;
+    Ok(Ending::Done)
+}
+
+fn print(text: &str) -> Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         // The reader has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        written => written.context("Failed to write the report")?,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("Failed to write the answer"),
     }
-    Ok(Ending::Done)
 }

@@ -10,7 +10,10 @@ use serde::Deserialize;
 
 use crate::commit::Commit;
 use crate::config::Config;
+use crate::credential;
+use crate::paths::Paths;
 use crate::process;
+use crate::select::Target;
 
 /// What stays as it is in a flake URL.
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC
@@ -40,24 +43,25 @@ const QUESTION: &str = "host: {
   machine_id = host.config.services.comin.machineId or null;
 }";
 
-/// Evaluates a commit of the mirror, which its `reference` keeps there, and instantiates the system.
+/// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system.
 ///
 /// # Errors
 /// Nix's own sentence.
 pub fn evaluate(
     config: &Config,
-    repository: &Path,
+    paths: &Paths,
     reference: &str,
-    commit: &Commit,
+    target: &Target,
 ) -> Result<Evaluation> {
     let installable = format!(
         "{}#nixosConfigurations.\"{}\"",
-        flake_url(config, repository, reference, commit),
+        flake_url(config, &paths.repository(), reference, &target.commit),
         config.hostname
     );
     let mut nix = Command::new("nix");
     nix.args(["--extra-experimental-features", "nix-command flakes"])
         .args(["eval", "--json", &installable, "--apply", QUESTION]);
+    credential::hand_on(&mut nix, paths, &config.remotes, &target.remote)?;
     let answer = process::run(&mut nix, "nix eval", config.eval_timeout)?;
     serde_json::from_str(&answer).context("nix eval answered something unexpected")
 }

@@ -94,6 +94,12 @@ impl Paths {
         self.below("run/comin/decided.json")
     }
 
+    /// How git reaches SSH servers when Nix runs it. Writer: deploy.
+    #[must_use]
+    pub fn ssh_config(&self) -> PathBuf {
+        self.below("run/comin/ssh_config")
+    }
+
     /// How the latest activation ended. Writer: the activation runner.
     #[must_use]
     pub fn activation(&self) -> PathBuf {

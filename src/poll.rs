@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 
-use crate::config::{Remote, Url};
+use crate::config::Remote;
 use crate::cycle::{Ending, Machine};
 use crate::fetched::Fetched;
 use crate::fs::Lock;
 use crate::git::{self, Heads, Mirror};
 use crate::journal;
+use crate::url::Url;
 
 impl Machine {
     /// Fetches one remote and says what changed: its heads, or whether it can be reached.

@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::process::{kill_process, pidfd_open, Pid, PidfdFlags, Signal};
+use rustix::process::{kill_process, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{printable, CHILD};
@@ -77,22 +78,67 @@ fn await_end(child: &mut Child, timeout: Option<Duration>) -> Result<Ended> {
     }
     // Nix ends its builders when it is asked to end; killed, it would leave them.
     kill_process(pid, Signal::TERM)?;
-    if !ends_within(pid, GRACE)? {
+    end(child, GRACE)?;
+    Ok(Ended::TimedOut(after))
+}
+
+/// Awaits the end of a child that has been told to end, and kills it if that takes too long.
+///
+/// # Errors
+/// The child cannot be awaited.
+pub fn end(child: &mut Child, grace: Duration) -> Result<()> {
+    // One that has been awaited has no number any more.
+    if child.try_wait()?.is_some() {
+        return Ok(());
+    }
+    if !ends_within(Pid::from_child(child), grace)? {
         child.kill()?;
     }
     child.wait()?;
-    Ok(Ended::TimedOut(after))
+    Ok(())
 }
 
 fn ends_within(pid: Pid, time: Duration) -> Result<bool> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    is_ready_within(&pidfd, time)
+}
+
+fn is_ready_within(pidfd: &OwnedFd, time: Duration) -> Result<bool> {
     let time = Timespec::try_from(time)?;
     loop {
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&time)) {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&time)) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Kills a child whose time is up, whatever its parent is waiting for meanwhile.
+#[derive(Debug)]
+pub struct TimeLimit(thread::JoinHandle<Result<bool>>);
+
+impl TimeLimit {
+    /// Watches over a child from now on.
+    ///
+    /// # Errors
+    /// The child cannot be watched.
+    pub fn on(child: &Child, time: Duration) -> Result<Self> {
+        // Opened here: once its parent has awaited the child, the number may be another's.
+        let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        Ok(Self(thread::spawn(move || {
+            if is_ready_within(&pidfd, time)? {
+                return Ok(false);
+            }
+            pidfd_send_signal(&pidfd, Signal::KILL)?;
+            Ok(true)
+        })))
+    }
+
+    /// Whether a child that has ended was killed.
+    #[must_use]
+    pub fn struck(self) -> bool {
+        matches!(self.0.join(), Ok(Ok(true)))
     }
 }
 
@@ -228,6 +274,18 @@ mod tests {
         );
         let error = error.unwrap_err().to_string();
         assert!(error.contains("was stopped after 0 seconds"), "{error}");
+    }
+
+    #[test]
+    fn a_time_limit_strikes_only_what_lives_too_long() {
+        let limited = |program: &str, time| {
+            let mut child = Command::new(program).arg("600").spawn().unwrap();
+            let limit = TimeLimit::on(&child, time).unwrap();
+            child.wait().unwrap();
+            limit.struck()
+        };
+        assert!(limited("sleep", Duration::from_millis(100)));
+        assert!(!limited("true", Duration::from_secs(600)));
     }
 
     #[test]

@@ -9,22 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use serde_json::json;
-use support::http::Server;
 use support::{Repository, System, World};
-
-/// The commit that the mirror has for a branch of a remote.
-fn mirrored(world: &World, branch: &str) -> Option<String> {
-    let mut git = Command::new("git");
-    git.arg("--git-dir")
-        .arg(world.path("root/var/lib/comin/repository"));
-    let output = git
-        .args(["rev-parse", "--verify", "--quiet"])
-        .arg(format!("refs/remotes/{branch}"))
-        .output();
-    let output = output.unwrap();
-    let commit = String::from_utf8(output.stdout).unwrap().trim().to_string();
-    output.status.success().then_some(commit)
-}
 
 /// A repository with one commit and no flake: for what ends before an evaluation.
 fn plain(world: &World, name: &str) -> (Repository, String) {
@@ -39,7 +24,7 @@ fn fetched(url: impl Fn(&World, &Repository) -> String) {
     let url = url(&world, &repository);
     world.follow("origin", &url);
     world.comin(&["fetch", "origin"], 0);
-    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
 }
 
 #[test]
@@ -78,7 +63,7 @@ fn every_kind_of_local_repository() {
 #[test]
 fn a_repository_of_another_user() {
     need!("git");
-    if !is_root() {
+    if !support::is_root() {
         support::skip("only root can give a repository away");
         return;
     }
@@ -92,9 +77,20 @@ fn a_repository_of_another_user() {
     });
 }
 
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout == b"0\n"
+#[test]
+fn a_repository_that_never_answers_is_given_up() {
+    need!("git", "mkfifo");
+    let mut world = World::empty();
+    let (origin, _) = plain(&world, "origin");
+    // Whoever opens it waits for somebody to write into it.
+    let made = Command::new("mkfifo")
+        .arg(origin.path.join(".git/objects/info/alternates"))
+        .status();
+    assert!(made.unwrap().success());
+    world.follow("origin", origin.path.to_str().unwrap());
+    world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(said.err.contains("given up after 1 seconds"), "{said:?}");
 }
 
 #[test]
@@ -280,116 +276,8 @@ fn a_changed_url_replaces_the_remote() {
     assert!(status["remotes"][0]["fetched_at"].is_null());
     let said = world.comin(&["run"], 0);
     assert!(said.err.contains("diverged"), "{said:?}");
-    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
     assert_eq!(world.status()["accepted_main"], accepted);
-}
-
-#[test]
-fn http() {
-    need!("git", "nix");
-    let (mut world, origin) = World::new();
-    let server = Server::start(&world.path("."));
-    world.configure(|config| config["remotes"][0]["url"] = json!(format!("{}/origin", server.url)));
-    world.comin(&["run"], 0);
-    assert_eq!(world.switches(), ["switch first"]);
-    server.requests.lock().unwrap().clear();
-    assert_eq!(world.comin(&["fetch", "origin"], 0).err, "");
-    assert_eq!(
-        *server.requests.lock().unwrap(),
-        ["GET /origin/info/refs?service=git-upload-pack "]
-    );
-    for n in 0..40 {
-        origin.commit_all(&format!("commit {n}"));
-    }
-    origin.commit("second", &System::default());
-    world.comin(&["run"], 0);
-    assert_eq!(world.switches(), ["switch first", "switch second"]);
-}
-
-#[test]
-fn http_that_fails_is_a_sentence_and_changes_no_ref() {
-    need!("git");
-    let mut world = World::empty();
-    let (origin, first) = plain(&world, "origin");
-    let server = Server::start(&world.path("."));
-    world.follow("origin", &format!("{}/origin", server.url));
-    world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
-    world.comin(&["fetch", "origin"], 0);
-    origin.commit_all("two");
-
-    let says = |wanted: &str| {
-        let said = world.comin(&["fetch", "origin"], 1);
-        assert!(said.err.contains(wanted), "{wanted}: {said:?}");
-        assert_eq!(mirrored(&world, "origin/main"), Some(first.clone()));
-    };
-    server.rule(|rules| rules.cut = true);
-    says("Failed to fetch origin from http://127.0.0.1:");
-    server.rule(|rules| rules.stall = true);
-    says("timeout");
-    server.rule(|rules| {
-        rules.stall = false;
-        rules.authorization = Some("Basic eA==".to_string());
-    });
-    says("the server refused access (HTTP 401): check auth.access_token_path");
-    server.rule(|rules| rules.authorization = None);
-    world
-        .configure(|config| config["remotes"][0]["url"] = json!(format!("{}/nothing", server.url)));
-    let said = world.comin(&["fetch", "origin"], 1);
-    assert!(said.err.contains("HTTP 404"), "{said:?}");
-}
-
-#[test]
-fn a_token_is_read_at_use_and_never_shown() {
-    need!("git");
-    let mut world = World::empty();
-    let (_, commit) = plain(&world, "origin");
-    let server = Server::start(&world.path("."));
-    let token = world.path("token");
-    world.follow("origin", &format!("{}/origin", server.url));
-    world.configure(|config| {
-        config["remotes"][0]["auth"] = json!({"access_token_path": token, "username": "me"});
-    });
-    let said = world.comin(&["fetch", "origin"], 1);
-    assert!(
-        said.err.contains("Failed to read the access token"),
-        "{said:?}"
-    );
-
-    fs::write(&token, "tok3n\n").unwrap();
-    // base64 of me:tok3n
-    server.rule(|rules| rules.authorization = Some("Basic bWU6dG9rM24=".to_string()));
-    let said = world.comin(&["--debug", "fetch", "origin"], 0);
-    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
-    let grep = Command::new("grep")
-        .args(["-rE", "tok3n|bWU6dG9rM24"])
-        .arg(world.root())
-        .output()
-        .unwrap();
-    assert!(grep.stdout.is_empty(), "{grep:?}");
-    assert!(
-        !said.err.contains("tok3n") && !said.err.contains("bWU6"),
-        "{said:?}"
-    );
-}
-
-#[test]
-fn a_redirection_is_followed_and_another_host_sees_no_credentials() {
-    need!("git");
-    let mut world = World::empty();
-    let (_, commit) = plain(&world, "origin");
-    let server = Server::start(&world.path("."));
-    let front = Server::start(&world.path("."));
-    front.rule(|rules| rules.redirect = Some(server.url.clone()));
-    fs::write(world.path("token"), "tok3n").unwrap();
-    world.follow("origin", &format!("{}/origin", front.url));
-    let token = world.path("token");
-    world.configure(|config| config["remotes"][0]["auth"] = json!({"access_token_path": token}));
-    world.comin(&["fetch", "origin"], 0);
-    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
-    assert!(front.requests.lock().unwrap()[0].contains("Basic "));
-    for request in server.requests.lock().unwrap().iter() {
-        assert!(!request.contains("Basic"), "{request}");
-    }
 }
 
 #[test]
@@ -473,7 +361,7 @@ fn a_source_without_its_history_does_not_cost_the_mirror() {
         .to_string();
     world.comin(&["run"], 0);
     world.comin(&["fetch", "origin"], 0);
-    assert_eq!(mirrored(&world, "origin/main"), Some(commit));
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh [build|nix|host|bench]…: makes sure that a Debian machine has what building comin, its
+# setup.sh [build|nix|servers|host|bench]…: makes sure that a Debian machine has what building comin, its
 # tests on real Nix, its test hosts and its measurements need. Sourced, it also puts a Rust toolchain
 # of rustup's on PATH. Where everything is there it only looks; what is missing is installed as root
 # by apt-get, or named.
@@ -19,6 +19,12 @@ comin_setup() {
                 comin_need git git
                 comin_need nix nix-bin
                 ;;
+            servers)
+                comin_need ssh openssh-client
+                comin_need sshd openssh-server
+                comin_need openssl openssl
+                comin_need strace strace
+                ;;
             host)
                 comin_need debootstrap debootstrap
                 comin_need systemd-nspawn systemd-container
@@ -37,13 +43,17 @@ comin_setup() {
                 comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             *)
-                echo "setup.sh: $purpose is none of build, nix, host, bench" >&2
+                echo "setup.sh: $purpose is none of build, nix, servers, host, bench" >&2
                 return 2
                 ;;
         esac
     done
     if [ ${#packages[@]} != 0 ]; then
         comin_apt_install "${missing[*]}" "${packages[@]}" || return
+        # Tests start the server themselves: nobody else is to be able to log in because of them.
+        case " ${packages[*]} " in
+            *" openssh-server "*) systemctl disable --quiet --now ssh 2>/dev/null || : ;;
+        esac
     fi
     case " $* " in *" build "*) comin_setup_rust ;; esac
 }

@@ -4,51 +4,44 @@
 //! starts, for a repository on the local disk too, which costs more than all the rest of a poll.
 //! The protocol is that of gitprotocol-http(5), stateless.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::Result;
 use base64::prelude::{Engine, BASE64_STANDARD};
-use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use git2::Error;
 use ureq::config::Config;
 use ureq::http::StatusCode;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, BodyReader, RequestBuilder};
 
-use crate::config::Auth;
+use crate::credential::Secret;
+use crate::url::{origin, Http, Token};
 
-/// Who asks: connections, time limit and credentials for one remote.
+/// A repository on a server, and who asks for it until when.
 #[derive(Clone)]
-pub struct Client {
+pub struct Server {
     agent: Agent,
     authorization: Option<Secret>,
+    /// The only one that may see the credentials.
+    origin: String,
+    /// The repository's URL, after redirection.
+    base: Arc<Mutex<String>>,
+    /// The time that all requests of a fetch have together, from `started` on; `None` is as long as
+    /// they like.
+    timeout: Option<Duration>,
+    started: Instant,
 }
 
-/// The client of the fetch under way. libgit2 keeps one factory of transports for the process, and
-/// comin fetches one remote at a time.
-static CLIENT: Mutex<Option<Client>> = Mutex::new(None);
-
-/// A value that no log and no error shows.
-#[derive(Clone)]
-struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-impl Client {
-    /// A client; the token is read now.
+impl Server {
+    /// A server that is going to be asked; the token is read, and the time begins.
     ///
     /// # Errors
     /// The token's file cannot be read, or does not hold a token.
-    pub fn new(timeout: Option<Duration>, auth: Option<&Auth>) -> Result<Self> {
+    pub fn new(http: &Http, timeout: Option<Duration>) -> Result<Self> {
         let config = Config::builder()
-            .timeout_global(timeout)
             // It would send the credentials to another port of the same host: done here instead.
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -62,64 +55,20 @@ impl Client {
             .build();
         Ok(Self {
             agent: config.new_agent(),
-            authorization: auth.map(authorization).transpose()?,
+            authorization: http.token.as_ref().map(authorization).transpose()?,
+            origin: http.origin().to_string(),
+            base: Arc::new(Mutex::new(http.url.trim_end_matches('/').to_string())),
+            timeout,
+            started: Instant::now(),
         })
     }
-
-    /// Makes this the client of the next fetches.
-    pub fn install(self) {
-        *CLIENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
-    }
 }
 
-fn authorization(auth: &Auth) -> Result<Secret> {
-    let path = &auth.access_token_path;
-    let token = std::fs::read_to_string(path)
-        .with_context(|| format!("Failed to read the access token {}", path.display()))?;
-    let token = token.trim();
-    ensure!(
-        !token.is_empty() && !token.contains(char::is_control),
-        "The access token {} is not one line of text",
-        path.display()
-    );
-    let credentials = BASE64_STANDARD.encode(format!("{}:{token}", auth.username));
-    Ok(Secret(format!("Basic {credentials}")))
-}
-
-/// Makes the transport of libgit2 for a remote.
-pub fn transport(remote: &git2::Remote<'_>) -> Result<Transport, Error> {
-    let client = CLIENT
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    let client = client.ok_or_else(|| Error::from_str("no HTTP client is installed"))?;
-    let base = remote.url()?.trim_end_matches('/').to_string();
-    let origin = origin(&base).to_string();
-    let server = Server {
-        client,
-        origin,
-        base: Arc::new(Mutex::new(base)),
-    };
-    Transport::smart(remote, true, server)
-}
-
-/// `https://host:port` of a URL.
-fn origin(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |scheme| scheme + 3);
-    let end = url[host..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| host + at);
-    &url[..end]
-}
-
-/// A repository on a server.
-#[derive(Clone)]
-struct Server {
-    client: Client,
-    /// The only one that may see the credentials.
-    origin: String,
-    /// The repository's URL, after redirection.
-    base: Arc<Mutex<String>>,
+fn authorization(token: &Token) -> Result<Secret> {
+    let secret = token.read()?;
+    let credentials = format!("{}:{}", token.username, secret.expose());
+    let credentials = BASE64_STANDARD.encode(credentials);
+    Ok(Secret::new(format!("Basic {credentials}")))
 }
 
 impl SmartSubtransport for Server {
@@ -167,8 +116,8 @@ impl Server {
     fn advertisement(&self) -> Result<BodyReader<'static>, Error> {
         for _ in 0..Self::REDIRECTIONS {
             let url = format!("{}{}", self.base(), Self::REFS);
-            let response = self.authorized(self.client.agent.get(&url), &url).call();
-            let response = response.map_err(|error| Error::from_str(&sentence(&error)))?;
+            let response = self.prepared(self.agent.get(&url), &url).call();
+            let response = response.map_err(|error| Error::from_str(&self.sentence(&error)))?;
             if response.status().is_redirection() {
                 let to = response
                     .headers()
@@ -194,11 +143,11 @@ impl Server {
 
     fn exchange(&self, body: &[u8]) -> io::Result<BodyReader<'static>> {
         let url = format!("{}/git-upload-pack", self.base());
-        let request = self.authorized(self.client.agent.post(&url), &url);
+        let request = self.prepared(self.agent.post(&url), &url);
         let request = request.content_type("application/x-git-upload-pack-request");
         let response = request
             .send(body)
-            .map_err(|error| io::Error::other(sentence(&error)))?;
+            .map_err(|error| io::Error::other(self.sentence(&error)))?;
         if response.status() != StatusCode::OK {
             let code = response.status().as_u16();
             return Err(io::Error::other(format!("the server answered HTTP {code}")));
@@ -206,11 +155,36 @@ impl Server {
         Ok(reader(response))
     }
 
-    /// The request with the credentials, if it goes to the configured origin.
-    fn authorized<B>(&self, request: RequestBuilder<B>, url: &str) -> RequestBuilder<B> {
-        match &self.client.authorization {
+    /// What went wrong with a request, with the cure.
+    fn sentence(&self, error: &ureq::Error) -> String {
+        match error {
+            ureq::Error::StatusCode(code @ (401 | 403)) => format!(
+                "the server refused access (HTTP {code}): check auth.access_token_path and auth.username"
+            ),
+            ureq::Error::StatusCode(404) => {
+                "the server has no such repository, or hides it from us (HTTP 404)".to_string()
+            }
+            ureq::Error::StatusCode(code) => format!("the server answered HTTP {code}"),
+            ureq::Error::Timeout(_) => super::given_up(self.timeout),
+            other => {
+                let text = other.to_string();
+                let certificate = text.split_once("invalid peer certificate: ");
+                certificate.map_or(text.clone(), |(_, fault)| about_certificate(fault))
+            }
+        }
+    }
+
+    /// The request with the time that is left for it, and with the credentials, if it goes to the
+    /// configured origin.
+    fn prepared<B>(&self, request: RequestBuilder<B>, url: &str) -> RequestBuilder<B> {
+        let left = |timeout: Duration| timeout.saturating_sub(self.started.elapsed());
+        let request = request
+            .config()
+            .timeout_global(self.timeout.map(left))
+            .build();
+        match &self.authorization {
             Some(secret) if origin(url) == self.origin => {
-                request.header("Authorization", &secret.0)
+                request.header("Authorization", secret.expose())
             }
             Some(_) | None => request,
         }
@@ -240,16 +214,17 @@ fn reader(response: ureq::http::Response<ureq::Body>) -> BodyReader<'static> {
         .reader()
 }
 
-fn sentence(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::StatusCode(code @ (401 | 403)) => format!(
-            "the server refused access (HTTP {code}): check auth.access_token_path and auth.username"
-        ),
-        ureq::Error::StatusCode(404) => {
-            "the server has no such repository, or hides it from us (HTTP 404)".to_string()
-        }
-        ureq::Error::StatusCode(code) => format!("the server answered HTTP {code}"),
-        other => other.to_string(),
+/// What rustls thinks of a certificate, with the cure.
+fn about_certificate(fault: &str) -> String {
+    let has = |text: &str| fault.contains(text);
+    if has("UnknownIssuer") {
+        "the server's certificate is signed by nobody whom this machine trusts: if it is the right one, add its authority to security.pki.certificateFiles".to_string()
+    } else if has("Expired") || has("expired") {
+        format!("the server's certificate has expired, or this machine's clock is wrong ({fault})")
+    } else if has("NotValidForName") || has("not valid for name") {
+        format!("the server's certificate is for another host name ({fault}): check the URL")
+    } else {
+        format!("the server's certificate is not valid ({fault})")
     }
 }
 
@@ -265,9 +240,16 @@ impl Read for Stream {
         if self.response.is_none() {
             self.response = Some(self.server.exchange(&self.request)?);
         }
-        self.response
+        let read = self
+            .response
             .as_mut()
-            .map_or(Ok(0), |response| response.read(buffer))
+            .map_or(Ok(0), |response| response.read(buffer));
+        read.map_err(
+            |error| match error.get_ref().and_then(|e| e.downcast_ref()) {
+                Some(cause) => io::Error::other(self.server.sentence(cause)),
+                None => error,
+            },
+        )
     }
 }
 
@@ -285,13 +267,6 @@ impl Write for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn origins() {
-        assert_eq!(origin("https://h:8443/a/b"), "https://h:8443");
-        assert_eq!(origin("https://h"), "https://h");
-        assert_eq!(origin("http://h?x"), "http://h");
-    }
 
     #[test]
     fn redirections() {
@@ -312,13 +287,5 @@ mod tests {
         assert_eq!(moved("https://a/r/refs", "http://a/r/refs"), None);
         assert_eq!(moved("http://a/r/refs", "http://a/login"), None);
         assert_eq!(moved("http://a/r/refs", "file:///r/refs"), None);
-    }
-
-    #[test]
-    fn a_secret_shows_nothing() {
-        assert_eq!(
-            format!("{:?}", Some(Secret("token".into()))),
-            "Some((secret))"
-        );
     }
 }

@@ -1,28 +1,85 @@
 //! The mirror: a bare repository with the followed branches of every remote, by libgit2.
 
+mod child;
 mod http;
 mod local;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
 
 use anyhow::{anyhow, Context, Result};
+use git2::transport::Transport;
 use git2::{
     AutotagOption, ConfigLevel, Direction, ErrorCode, FetchOptions, ObjectType, Oid, Repository,
 };
 
 use crate::commit::Commit;
-use crate::config::{Remote, RemoteName, Url};
+use crate::config::{Remote, RemoteName};
 use crate::fs::Lock;
 use crate::paths::Paths;
 use crate::refs::{Ref, Refs};
 use crate::select::Relation;
+use crate::ssh;
+use crate::url::Url;
 
 /// Keeps the accepted main, also when the state file is lost.
 const ACCEPTED: &str = "refs/comin/main";
 /// Keeps the commit under evaluation: the remote's own branch may move meanwhile.
 pub const TARGET: &str = "refs/comin/target";
+
+/// The scheme under which libgit2 knows our transports; the name of the remote follows it.
+const SCHEME: &str = "comin";
+
+/// What the fetch under way talks to. libgit2 keeps one factory of transports for the process, and
+/// comin fetches one remote at a time.
+static SERVER: Mutex<Option<Server>> = Mutex::new(None);
+
+/// What a fetch talks to.
+#[derive(Clone)]
+enum Server {
+    Child(child::Server),
+    Http(http::Server),
+}
+
+impl Server {
+    fn of(remote: &Remote) -> Result<Self> {
+        let timeout = remote.timeout;
+        let child = |source| Self::Child(child::Server { source, timeout });
+        Ok(match &remote.url {
+            Url::Local(path) => child(child::Source::Local(path.clone())),
+            Url::Ssh(ssh) => {
+                ssh::check_key(ssh)?;
+                child(child::Source::Ssh(ssh.clone()))
+            }
+            Url::Http(http) => Self::Http(http::Server::new(http, timeout)?),
+        })
+    }
+
+    fn install(self) {
+        *SERVER.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+    }
+}
+
+/// The sentence about a fetch that took longer than it may.
+fn given_up(timeout: Option<Duration>) -> String {
+    let seconds = timeout.unwrap_or_default().as_secs();
+    format!("it was given up after {seconds} seconds, the remote's timeout")
+}
+
+/// Makes the transport of libgit2 for a remote.
+fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
+    let server = SERVER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    match server {
+        Some(Server::Child(server)) => Transport::smart(remote, false, server),
+        Some(Server::Http(server)) => Transport::smart(remote, true, server),
+        None => Err(git2::Error::from_str("nothing is being fetched")),
+    }
+}
 
 /// The heads of a remote's followed branches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,13 +183,8 @@ impl Mirror {
     /// # Errors
     /// The remote cannot be reached or sends something unusable; the refs are as before then.
     pub fn fetch(&self, remote: &Remote) -> Result<Heads> {
-        let url = match &remote.url {
-            Url::Local(path) => format!("{}://{}", local::SCHEME, path.display()),
-            Url::Http(url) => {
-                http::Client::new(remote.timeout, remote.auth.as_ref())?.install();
-                url.clone()
-            }
-        };
+        Server::of(remote)?.install();
+        let url = format!("{SCHEME}://{}", remote.name);
         let mut git = self.repository.remote_anonymous(&url)?;
         let mut connection = git.connect_auth(Direction::Fetch, None, None)?;
         let advertised = connection.list()?;
@@ -366,9 +418,7 @@ fn start_libgit2() {
                 .and_then(|()| git2::opts::set_search_path(ConfigLevel::System, ""))
                 .and_then(|()| git2::opts::set_search_path(ConfigLevel::Global, ""))
                 .and_then(|()| git2::opts::set_search_path(ConfigLevel::XDG, ""))
-                .and_then(|()| git2::transport::register("http", http::transport))
-                .and_then(|()| git2::transport::register("https", http::transport))
-                .and_then(|()| git2::transport::register(local::SCHEME, local::transport))
+                .and_then(|()| git2::transport::register(SCHEME, transport))
         };
         if let Err(error) = started {
             log::error!("Failed to prepare libgit2: {error}");

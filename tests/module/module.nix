@@ -70,6 +70,11 @@ let
         poller.period = 2;
         branches.main.operation = "test";
       }
+      {
+        name = "deploy-key";
+        url = "git@git.example.org:machines.git";
+        auth.ssh_deploy_key_path = "/run/secrets/key";
+      }
     ];
   };
   go = configOf fromGoComin;
@@ -161,6 +166,7 @@ let
         {
           name = "local";
           url = "/srv/machines";
+          auth.username = "comin";
           timeout = 300;
           branches = {
             main = {
@@ -174,8 +180,42 @@ let
           };
           poller.period = 2;
         }
+        {
+          name = "deploy-key";
+          url = "git@git.example.org:machines.git";
+          auth = {
+            ssh_deploy_key_path = "/run/secrets/key";
+            username = "comin";
+          };
+          timeout = 300;
+          branches = {
+            main = {
+              name = "main";
+              operation = "switch";
+            };
+            testing = {
+              name = "testing-web";
+              operation = "test";
+            };
+          };
+          poller.period = 60;
+        }
       ];
     } (settingsOf go))
+    (test "only where it is needed there is ssh"
+      [
+        true
+        false
+        false
+      ]
+      (
+        map (name: lib.elem go.programs.ssh.package go.systemd.services."comin-${name}".path) [
+          "deploy-key"
+          "origin"
+          "local"
+        ]
+      )
+    )
     (test "hostname by default" "machine" (settingsOf minimal).hostname)
     (test "period by default" 60 (builtins.head (settingsOf minimal).remotes).poller.period)
     (test "new settings"
@@ -288,6 +328,9 @@ let
     (refuses "an unknown operation" { remotes = [ (local // { branches.main.operation = "reboot"; }) ]; })
     (refuses "a relative watch" { remotes = [ (local // { watch = "machines"; }) ]; })
     (refuses "a watch of two lines" { remotes = [ (local // { watch = "/a\nUnit=x"; }) ]; })
+    (refuses "a key that would be copied into the store" {
+      remotes = [ (local // { auth.ssh_deploy_key_path = ./module.nix; }) ];
+    })
     (refuses "a machine id that is none" { machineId = "0123456789ABCDEF0123456789ABCDEF"; })
     (refuses "a repository of another type" { repositoryType = "nix"; })
     (refuses "an option that does not exist" { remotes = [ (local // { branch = "main"; }) ]; })

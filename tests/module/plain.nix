@@ -12,7 +12,7 @@ let
   units = case: import ../../module/units.nix cases.${case};
   names = attrs: builtins.attrNames attrs;
 
-  inherit (import ../../module/url.nix) isLocal watchOf;
+  inherit (import ../../module/url.nix) isLocal isSsh watchOf;
   watches = {
     "/srv/machines" = "/srv/machines/.git/refs/heads";
     "/srv/machines/" = "/srv/machines/.git/refs/heads";
@@ -107,6 +107,27 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
         "https://a/b"
         "a@b:/c"
         "relative"
+      ]
+    )
+  )
+
+  (test "ssh urls"
+    [
+      true
+      true
+      false
+      false
+      false
+      false
+    ]
+    (
+      map isSsh [
+        "ssh://git@host/r"
+        "git@host:r"
+        "https://git@host/r"
+        "http://host/r"
+        "/srv/git@host:r"
+        "file:///srv/r"
       ]
     )
   )

@@ -1,12 +1,19 @@
-//! A Git server: smart HTTP by git-http-backend(1), on loopback.
+//! A Git server: smart HTTP by git-http-backend(1), on loopback, plain or behind TLS.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::Said;
 
 /// How the server treats requests.
 #[derive(Clone, Default)]
@@ -15,10 +22,21 @@ pub struct Rules {
     pub authorization: Option<String>,
     /// Where it redirects everything to.
     pub redirect: Option<String>,
-    /// Whether it closes the connection within the pack.
-    pub cut: bool,
-    /// Whether it never answers.
-    pub stall: bool,
+    /// What goes wrong.
+    pub fault: Option<Fault>,
+}
+
+/// What can go wrong with a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It never answers.
+    Stalls,
+    /// It stops within the pack, and keeps the connection.
+    Hangs,
+    /// It closes the connection within the pack.
+    Cuts,
+    /// One byte of the pack is another one.
+    Corrupts,
 }
 
 /// A running server.
@@ -32,9 +50,33 @@ pub struct Server {
 impl Server {
     /// Serves the repositories below a folder, until the test ends.
     pub fn start(folder: &Path) -> Self {
+        Self::serve("http", folder, Some)
+    }
+
+    /// The same by HTTPS, with the certificate of this authority for these names.
+    pub fn start_tls(folder: &Path, authority: &Authority, names: &str, days: i32) -> Self {
+        let (certificate, key) = authority.certify(names, days);
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_file(certificate).unwrap()],
+                PrivateKeyDer::from_pem_file(key).unwrap(),
+            );
+        let config = Arc::new(config.unwrap());
+        Self::serve("https", folder, move |stream| {
+            let connection = ServerConnection::new(config.clone()).ok()?;
+            Some(StreamOwned::new(connection, stream))
+        })
+    }
+
+    fn serve<S: Read + Write>(
+        scheme: &str,
+        folder: &Path,
+        wrap: impl Fn(TcpStream) -> Option<S> + Clone + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let server = Self {
-            url: format!("http://{}", listener.local_addr().unwrap()),
+            url: format!("{scheme}://{}", listener.local_addr().unwrap()),
             rules: Arc::default(),
             requests: Arc::default(),
         };
@@ -45,12 +87,13 @@ impl Server {
         );
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (folder, rules, requests) = (
+                let (folder, rules, requests, wrap) = (
                     folder.clone(),
                     rules.lock().unwrap().clone(),
                     requests.clone(),
+                    wrap.clone(),
                 );
-                thread::spawn(move || answer(stream.unwrap(), &folder, &rules, &requests));
+                thread::spawn(move || answer(wrap(stream.unwrap())?, &folder, &rules, &requests));
             }
         });
         server
@@ -62,13 +105,62 @@ impl Server {
     }
 }
 
+/// Who signs certificates.
+pub struct Authority {
+    folder: PathBuf,
+}
+
+impl Authority {
+    /// An authority of its own, with its files in a folder.
+    pub fn new(folder: &Path) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let authority = Self {
+            folder: folder.to_path_buf(),
+        };
+        let name = folder.file_name().unwrap().display();
+        authority.openssl(&format!(
+            "req -x509 {NEW_KEY} -subj /CN={name} -days 2 -keyout ca.key -out ca.pem"
+        ));
+        authority
+    }
+
+    /// The file with its own certificate, for who trusts it.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// A certificate and its key, for names as `DNS:localhost,IP:127.0.0.1`.
+    fn certify(&self, names: &str, days: i32) -> (PathBuf, PathBuf) {
+        fs::write(self.folder.join("names"), format!("subjectAltName={names}")).unwrap();
+        self.openssl(&format!(
+            "req -new {NEW_KEY} -subj /CN=server -keyout key -out request"
+        ));
+        self.openssl(&format!(
+            "x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -days {days} -out pem"
+        ));
+        (self.folder.join("pem"), self.folder.join("key"))
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let output = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(&self.folder)
+            .output()
+            .unwrap();
+        let said = Said::of(&output);
+        assert_eq!(said.code, Some(0), "openssl {arguments}: {said:?}");
+    }
+}
+
+const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+
 fn answer(
-    mut stream: TcpStream,
+    stream: impl Read + Write,
     folder: &PathBuf,
     rules: &Rules,
     requests: &Mutex<Vec<String>>,
 ) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace();
@@ -94,6 +186,12 @@ fn answer(
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
 
+    if rules.fault == Some(Fault::Stalls) {
+        // The client gives up, and closes.
+        let _ = reader.read(&mut [0]);
+        return None;
+    }
+    let mut stream = reader.into_inner();
     let mut plain = |status: &str, more: &str| {
         write!(
             stream,
@@ -101,11 +199,6 @@ fn answer(
         )
         .ok()
     };
-    if rules.stall {
-        // The client gives up, and closes.
-        let _ = reader.read(&mut [0]);
-        return None;
-    }
     if let Some(to) = &rules.redirect {
         return plain("302 Found", &format!("Location: {to}{target}\r\n"));
     }
@@ -140,19 +233,27 @@ fn answer(
     backend.stdin.take()?.write_all(&body).ok()?;
     let output = backend.wait_with_output().ok()?.stdout;
     let end = output.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let (head, mut body) = (String::from_utf8_lossy(&output[..end]), &output[end + 4..]);
+    let head = String::from_utf8_lossy(&output[..end]);
+    let mut body = output[end + 4..].to_vec();
     let status = head
         .lines()
         .find_map(|l| l.strip_prefix("Status: "))
         .unwrap_or("200 OK");
     let length = body.len();
-    if rules.cut && method == "POST" {
-        body = &body[..length / 2];
+    let fault = rules.fault.filter(|_| method == "POST");
+    match fault {
+        Some(Fault::Cuts | Fault::Hangs) => body.truncate(length / 2),
+        Some(Fault::Corrupts) => body[length / 2] ^= 0x55,
+        Some(Fault::Stalls) | None => {}
     }
     write!(
         stream,
         "HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     )
     .ok()?;
-    stream.write_all(body).ok()
+    stream.write_all(&body).ok()?;
+    if fault == Some(Fault::Hangs) {
+        let _ = stream.read(&mut [0]);
+    }
+    Some(())
 }

@@ -6,6 +6,7 @@
 
 pub mod host;
 pub mod http;
+pub mod ssh;
 
 use std::fs;
 use std::io::Write;
@@ -40,6 +41,12 @@ pub fn has(tool: &str) -> bool {
         .args(["-c", &format!("command -v {tool}")])
         .output();
     found.unwrap().status.success()
+}
+
+/// Whether root runs the tests.
+pub fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout == b"0\n"
 }
 
 /// The environment in which Git and Nix depend on nothing of the person who runs the tests.
@@ -154,6 +161,20 @@ impl World {
         let said = Said::of(&self.command(arguments).output().unwrap());
         assert_eq!(said.code, Some(code), "comin {arguments:?}: {said:?}");
         said
+    }
+
+    /// The commit that the mirror has for a branch of a remote, as `origin/main`.
+    pub fn mirrored(&self, branch: &str) -> Option<String> {
+        let mut git = Command::new("git");
+        git.arg("--git-dir")
+            .arg(self.path("root/var/lib/comin/repository"));
+        let output = git
+            .args(["rev-parse", "--verify", "--quiet"])
+            .arg(format!("refs/remotes/{branch}"))
+            .output();
+        let output = output.unwrap();
+        let commit = String::from_utf8(output.stdout).unwrap().trim().to_string();
+        output.status.success().then_some(commit)
     }
 
     /// `comin status --json`.

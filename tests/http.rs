@@ -1,0 +1,188 @@
+//! Remotes on an HTTP server.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::json;
+use support::http::{Authority, Fault, Rules, Server};
+use support::{Said, System, World};
+
+#[test]
+fn http() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let server = Server::start(&world.path("."));
+    world.configure(|config| config["remotes"][0]["url"] = json!(format!("{}/origin", server.url)));
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first"]);
+    server.requests.lock().unwrap().clear();
+    assert_eq!(world.comin(&["fetch", "origin"], 0).err, "");
+    assert_eq!(
+        *server.requests.lock().unwrap(),
+        ["GET /origin/info/refs?service=git-upload-pack "]
+    );
+    for n in 0..40 {
+        origin.commit_all(&format!("commit {n}"));
+    }
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
+fn http_that_fails_is_a_sentence_and_changes_no_ref() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository("origin");
+    let first = origin.commit_all("one");
+    let server = Server::start(&world.path("."));
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
+    world.comin(&["fetch", "origin"], 0);
+    // Too large for the middle of an answer to be anything else.
+    let noise: Vec<u8> = (0..100_000_u32)
+        .map(|n| n.wrapping_mul(n).wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    fs::write(origin.path.join("noise"), noise).unwrap();
+    let second = origin.commit_all("two");
+
+    let says = |wanted: &str| {
+        let said = world.comin(&["fetch", "origin"], 1);
+        assert!(said.err.contains(wanted), "{wanted}: {said:?}");
+        assert_eq!(world.mirrored("origin/main"), Some(first.clone()));
+    };
+    let given_up = "it was given up after 1 seconds, the remote's timeout";
+    for (fault, wanted) in [
+        (Fault::Cuts, "Failed to fetch origin from http://127.0.0.1:"),
+        (
+            Fault::Corrupts,
+            "Failed to fetch origin from http://127.0.0.1:",
+        ),
+        (Fault::Hangs, given_up),
+        (Fault::Stalls, given_up),
+    ] {
+        server.rule(|rules| rules.fault = Some(fault));
+        says(wanted);
+    }
+    server.rule(|rules| {
+        rules.fault = None;
+        rules.authorization = Some("Basic eA==".to_string());
+    });
+    says("the server refused access (HTTP 401): check auth.access_token_path");
+    server.rule(|rules| *rules = Rules::default());
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(second));
+    world
+        .configure(|config| config["remotes"][0]["url"] = json!(format!("{}/nothing", server.url)));
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(said.err.contains("HTTP 404"), "{said:?}");
+}
+
+#[test]
+fn a_token_is_read_at_use_and_never_shown() {
+    need!("git");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let server = Server::start(&world.path("."));
+    let token = world.path("token");
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.configure(|config| {
+        config["remotes"][0]["auth"] = json!({"access_token_path": token, "username": "me"});
+    });
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(
+        said.err.contains("Failed to read the access token"),
+        "{said:?}"
+    );
+
+    fs::write(&token, "tok3n\n").unwrap();
+    // base64 of me:tok3n
+    server.rule(|rules| rules.authorization = Some("Basic bWU6dG9rM24=".to_string()));
+    let said = world.comin(&["--debug", "fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
+    let grep = Command::new("grep")
+        .args(["-rE", "tok3n|bWU6dG9rM24"])
+        .arg(world.root())
+        .output()
+        .unwrap();
+    assert!(grep.stdout.is_empty(), "{grep:?}");
+    assert!(
+        !said.err.contains("tok3n") && !said.err.contains("bWU6"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_redirection_is_followed_and_another_host_sees_no_credentials() {
+    need!("git");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let server = Server::start(&world.path("."));
+    let front = Server::start(&world.path("."));
+    front.rule(|rules| rules.redirect = Some(server.url.clone()));
+    fs::write(world.path("token"), "tok3n").unwrap();
+    world.follow("origin", &format!("{}/origin", front.url));
+    let token = world.path("token");
+    world.configure(|config| config["remotes"][0]["auth"] = json!({"access_token_path": token}));
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
+    assert!(front.requests.lock().unwrap()[0].contains("Basic "));
+    for request in server.requests.lock().unwrap().iter() {
+        assert!(!request.contains("Basic"), "{request}");
+    }
+}
+
+#[test]
+fn https_is_for_servers_whose_certificate_is_good() {
+    need!("git", "openssl");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let token = world.path("token");
+    fs::write(&token, "tok3n").unwrap();
+    world.follow("origin", "/replaced");
+    let trusted = Authority::new(&world.path("trusted"));
+    let unknown = Authority::new(&world.path("unknown"));
+    let names = "DNS:localhost,IP:127.0.0.1";
+    let (today, over) = (2, -1);
+    let mut fetch = |authority, names, days, code| {
+        let server = Server::start_tls(&world.path("."), authority, names, days);
+        server.rule(|rules| rules.authorization = Some("Basic Y29taW46dG9rM24=".to_string()));
+        world.configure(|config| {
+            config["remotes"][0]["url"] = json!(format!("{}/origin", server.url));
+            config["remotes"][0]["auth"] = json!({"access_token_path": token});
+        });
+        let mut comin = world.command(&["fetch", "origin"]);
+        let said = Said::of(
+            &comin
+                .env("SSL_CERT_FILE", trusted.certificate())
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(said.code, Some(code), "{said:?}");
+        // Nothing is said to a server that may be another one.
+        let heard = !server.requests.lock().unwrap().is_empty();
+        assert_eq!(heard, code == 0);
+        said.err
+    };
+    let said = fetch(&unknown, names, today, 1);
+    assert!(
+        said.contains("is signed by nobody whom this machine trusts: if it is the right one, add"),
+        "{said}"
+    );
+    let said = fetch(&trusted, names, over, 1);
+    assert!(
+        said.contains("certificate has expired, or this machine's clock is wrong"),
+        "{said}"
+    );
+    let said = fetch(&trusted, "DNS:another.example.org", today, 1);
+    assert!(
+        said.contains("certificate is for another host name"),
+        "{said}"
+    );
+    fetch(&trusted, names, today, 0);
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
+}
