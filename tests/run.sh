@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Sourced: it may have to put a Rust toolchain on PATH.
-. tests/setup.sh build nix
+. tests/setup.sh build sign nix
 
 passed=0 failed=0 skipped=0
 log=$(mktemp)
