@@ -63,6 +63,8 @@
               pkgs.rustfmt
               pkgs.rust-analyzer
               pkgs.gitMinimal
+              pkgs.gnupg
+              pkgs.openssh
             ];
           };
         }

@@ -13,6 +13,9 @@ let
     inherit (cfg) hostname submodules profile;
     repository_type = cfg.repositoryType;
     repository_subdir = cfg.repositorySubdir;
+    gpg_public_key_paths = cfg.gpgPublicKeyPaths;
+    ssh_allowed_signers_path = cfg.sshAllowedSignersPath;
+    ssh_revoked_keys_path = cfg.sshRevokedKeysPath;
     eval_timeout = cfg.evalTimeout;
     build_timeout = cfg.buildTimeout;
     remotes = map (remote: {
@@ -46,6 +49,9 @@ let
     inherit comin;
     inherit (cfg) remotes debug;
   };
+
+  # Its counterpart, ssh-keygen, comes with ssh, which comin.service needs anyway.
+  gpg = lib.optional (cfg.gpgPublicKeyPaths != [ ]) pkgs.gnupg;
 
   # The values of Environment= are subject to systemd's specifiers, and a proxy's password is percent-encoded.
   proxy = lib.mapAttrs (
@@ -116,8 +122,8 @@ in
     ++ aboutUnits;
 
     environment.etc."comin/config.json".source = checkedSettings;
-    # For `comin status` and its like.
-    environment.systemPackages = [ cfg.package ];
+    # For `comin status` and its like, which verify signatures as well.
+    environment.systemPackages = [ cfg.package ] ++ gpg;
 
     systemd = {
       services = lib.mkMerge [
@@ -137,7 +143,8 @@ in
             path = [
               config.nix.package
               config.programs.ssh.package
-            ];
+            ]
+            ++ gpg;
             # Nix keeps its evaluation cache there, and git and ssh look for their settings.
             environment.HOME = "/root";
           };

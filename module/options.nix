@@ -221,6 +221,34 @@ in
       '';
       description = "The repositories to follow. Where several have something to deploy, the first one wins.";
     };
+    gpgPublicKeyPaths = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = lib.literalExpression ''[ "''${./keys/alice.asc}" ]'';
+      description = ''
+        Files with armored public GPG keys, as {command}`gpg --armor --export` writes them. With any, or with
+        {option}`services.comin.sshAllowedSignersPath`, only commits are deployed that one of these keys has
+        signed. Whoever may run {command}`comin status` has to be able to read the files.
+      '';
+    };
+    sshAllowedSignersPath = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = lib.literalExpression ''"''${./keys/allowed_signers}"'';
+      description = ''
+        File with the SSH keys that may sign commits, in the format of {manpage}`ssh-keygen(1)`, section
+        ALLOWED SIGNERS; null or empty for none. `valid-before` and the like are compared with the time at
+        which a commit is looked at.
+      '';
+    };
+    sshRevokedKeysPath = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''
+        File with the SSH keys and certificates that may sign no longer: public keys, one a line, or a key
+        revocation list of {command}`ssh-keygen -k`; null or empty for none.
+      '';
+    };
     evalTimeout = timeout "an evaluation";
     buildTimeout = timeout "a build";
     profile = mkOption {

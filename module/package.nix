@@ -5,6 +5,8 @@
   openssl,
   zlib,
   gitMinimal,
+  gnupg,
+  openssh,
 }:
 let
   manifest = lib.importTOML ../Cargo.toml;
@@ -37,7 +39,11 @@ rustPlatform.buildRustPackage {
   ];
 
   # Tests that need Nix itself say "skipped" here.
-  nativeCheckInputs = [ gitMinimal ];
+  nativeCheckInputs = [
+    gitMinimal
+    gnupg
+    openssh
+  ];
 
   meta = {
     inherit (manifest.package) description;

@@ -27,12 +27,25 @@ pub struct Config {
     pub submodules: bool,
     /// The name of the system profile that `switch` and `boot` move.
     pub profile: String,
+    /// The files of the GPG keys whose signatures count.
+    pub gpg_public_key_paths: Vec<PathBuf>,
+    /// The SSH keys whose signatures count.
+    pub ssh_signers: Option<SshSigners>,
     /// How long an evaluation may take; `None` is as long as it likes.
     pub eval_timeout: Option<Duration>,
     /// How long a build may take; `None` is as long as it likes.
     pub build_timeout: Option<Duration>,
     /// In order of preference, at least one.
     pub remotes: Vec<Remote>,
+}
+
+/// Whose SSH signatures count. The files need not be there yet when the configuration is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshSigners {
+    /// The allowed signers, in the format of ssh-keygen(1).
+    pub allowed_signers_path: PathBuf,
+    /// Keys that count no longer, whatever the allowed signers say: a KRL or a list of public keys.
+    pub revoked_keys_path: Option<PathBuf>,
 }
 
 /// A repository that is followed.
@@ -204,6 +217,9 @@ struct File {
     repository_subdir: Option<String>,
     submodules: Option<bool>,
     profile: Option<String>,
+    gpg_public_key_paths: Option<Vec<PathBuf>>,
+    ssh_allowed_signers_path: Option<PathBuf>,
+    ssh_revoked_keys_path: Option<PathBuf>,
     eval_timeout: Option<u64>,
     build_timeout: Option<u64>,
     remotes: Vec<RemoteFile>,
@@ -270,6 +286,11 @@ impl File {
             is_hostname(&profile),
             "profile: {profile:?} is not a profile name: use letters, digits, . - and _"
         );
+        let gpg_public_key_paths = self.gpg_public_key_paths.unwrap_or_default();
+        for (index, path) in gpg_public_key_paths.iter().enumerate() {
+            check_file(path).with_context(|| format!("gpg_public_key_paths[{index}]"))?;
+        }
+        let ssh_signers = ssh_signers(self.ssh_allowed_signers_path, self.ssh_revoked_keys_path)?;
         ensure!(
             !self.remotes.is_empty(),
             "remotes: name at least one remote"
@@ -293,6 +314,8 @@ impl File {
             repository_subdir,
             submodules: self.submodules.unwrap_or(false),
             profile,
+            gpg_public_key_paths,
+            ssh_signers,
             eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
             build_timeout: seconds(self.build_timeout.unwrap_or(0)),
             remotes,
@@ -332,6 +355,36 @@ impl RemoteFile {
             testing,
         })
     }
+}
+
+/// An empty path is none, as the module of the Go comin writes it.
+fn ssh_signers(allowed: Option<PathBuf>, revoked: Option<PathBuf>) -> Result<Option<SshSigners>> {
+    let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+    let revoked_keys_path = given(revoked);
+    if let Some(path) = &revoked_keys_path {
+        check_file(path).context("ssh_revoked_keys_path")?;
+    }
+    let Some(allowed_signers_path) = given(allowed) else {
+        ensure!(
+            revoked_keys_path.is_none(),
+            "ssh_revoked_keys_path: it says nothing without allowed signers: set ssh_allowed_signers_path, or leave it out"
+        );
+        return Ok(None);
+    };
+    check_file(&allowed_signers_path).context("ssh_allowed_signers_path")?;
+    Ok(Some(SshSigners {
+        allowed_signers_path,
+        revoked_keys_path,
+    }))
+}
+
+fn check_file(path: &Path) -> Result<()> {
+    ensure!(
+        path.is_absolute(),
+        "{} is not an absolute path",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Seconds as in the configuration, where 0 stands for no limit.
@@ -408,6 +461,7 @@ mod tests {
     #[test]
     fn null_is_absence() {
         let json = r#"{"hostname": "m", "repository_subdir": null, "profile": null, "eval_timeout": null,
+            "gpg_public_key_paths": null, "ssh_allowed_signers_path": null, "ssh_revoked_keys_path": null,
             "remotes": [{"name": "o", "url": "/r", "auth": null, "branches": null, "poller": null, "timeout": null}]}"#;
         assert!(parse(json).is_ok());
     }
@@ -418,6 +472,60 @@ mod tests {
         assert!(parse(&with_remote(remote)).unwrap().remotes[0]
             .testing
             .is_none());
+    }
+
+    #[test]
+    fn signers_need_not_be_there_when_the_configuration_is_checked() {
+        let with = |keys: &str| {
+            let remote = r#""remotes": [{"name": "o", "url": "/r"}]"#;
+            parse(&format!(r#"{{"hostname": "m", {keys}, {remote}}}"#))
+        };
+        let config = with(
+            r#""gpg_public_key_paths": ["/no/a", "/no/b"], "ssh_allowed_signers_path": "/no/c",
+            "ssh_revoked_keys_path": "/no/d""#,
+        )
+        .unwrap();
+        assert_eq!(
+            config.gpg_public_key_paths,
+            [Path::new("/no/a"), Path::new("/no/b")]
+        );
+        let ssh = config.ssh_signers.unwrap();
+        assert_eq!(ssh.allowed_signers_path, Path::new("/no/c"));
+        assert_eq!(ssh.revoked_keys_path.unwrap(), Path::new("/no/d"));
+
+        let none = r#""gpg_public_key_paths": [], "ssh_allowed_signers_path": "", "ssh_revoked_keys_path": """#;
+        let config = with(none).unwrap();
+        assert!(config.gpg_public_key_paths.is_empty() && config.ssh_signers.is_none());
+
+        for (keys, wanted) in [
+            (
+                r#""gpg_public_key_paths": ["/a", "b"]"#,
+                "gpg_public_key_paths[1]: b is not an absolute path",
+            ),
+            (
+                r#""gpg_public_key_paths": [""]"#,
+                "gpg_public_key_paths[0]: ",
+            ),
+            (
+                r#""gpg_public_key_paths": "/a""#,
+                "gpg_public_key_paths: invalid type",
+            ),
+            (
+                r#""ssh_allowed_signers_path": "~/x""#,
+                "ssh_allowed_signers_path: ~/x is not",
+            ),
+            (
+                r#""ssh_allowed_signers_path": "/a", "ssh_revoked_keys_path": "x""#,
+                "ssh_revoked_keys_path: x is not",
+            ),
+            (
+                r#""ssh_revoked_keys_path": "/a""#,
+                "ssh_revoked_keys_path: it says nothing without",
+            ),
+        ] {
+            let error = format!("{:#}", with(keys).unwrap_err());
+            assert!(error.contains(wanted), "{keys}: {error}");
+        }
     }
 
     #[test]

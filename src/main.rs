@@ -19,6 +19,7 @@ mod process;
 mod refs;
 mod report;
 mod select;
+mod signature;
 mod ssh;
 mod state;
 mod system;

@@ -1,5 +1,5 @@
 //! Processes: a command run to its end, its standard error streamed into the journal, its failure
-//! one sentence; and whether another process still lives.
+//! one sentence; a tool that is asked quietly; and whether another process still lives.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -26,9 +26,91 @@ const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// It cannot be started, does not end within `timeout`, or fails; then with the end of what it said.
 pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Result<String> {
+    let Said {
+        ended,
+        output,
+        tail,
+    } = complete(
+        command.stdin(Stdio::null()),
+        what,
+        timeout,
+        log::Level::Info,
+    )?;
+    match ended {
+        Ended::InTime(status) if status.success() => {
+            String::from_utf8(output).with_context(|| format!("{what} answered no text"))
+        }
+        Ended::InTime(status) => bail!("{what} {}{}", sentence(status), tail.sentence()),
+        Ended::TimedOut(after) => bail!(
+            "{what} was stopped after {} seconds, as configured{}",
+            after.as_secs(),
+            tail.sentence()
+        ),
+    }
+}
+
+/// What a tool answered to a question.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub output: Vec<u8>,
+    tail: Tail,
+}
+
+impl Answer {
+    /// The last lines of its standard error, printable, the oldest first.
+    pub fn said(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.tail.0.iter().map(String::as_str)
+    }
+}
+
+/// Asks a tool something whose exit code is a part of the answer. What it says on standard error is
+/// for whoever debugs, not for the journal. `what` names it in errors.
+///
+/// # Errors
+/// It gave no answer: it cannot be started, was killed, or does not end within `timeout`.
+pub fn ask(
+    command: &mut Command,
+    what: &str,
+    input: impl Into<Stdio>,
+    timeout: Duration,
+) -> Result<Answer> {
+    let Said {
+        ended,
+        output,
+        tail,
+    } = complete(command.stdin(input), what, Some(timeout), log::Level::Debug)?;
+    match ended {
+        Ended::InTime(status) => {
+            let code = status
+                .code()
+                .with_context(|| format!("{what} {}", sentence(status)))?;
+            Ok(Answer { code, output, tail })
+        }
+        Ended::TimedOut(after) => bail!(
+            "{what} did not answer within {} seconds and was stopped{}",
+            after.as_secs(),
+            tail.sentence()
+        ),
+    }
+}
+
+struct Said {
+    ended: Ended,
+    output: Vec<u8>,
+    tail: Tail,
+}
+
+fn complete(
+    command: &mut Command,
+    what: &str,
+    timeout: Option<Duration>,
+    level: log::Level,
+) -> Result<Said> {
     log::debug!("Running {command:?}");
     let mut child = command
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -40,23 +122,17 @@ pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Resu
         let read = stdout.take(MAX_OUTPUT).read_to_end(&mut text);
         read.map(|_| text)
     });
-    let stderr = thread::spawn(move || Tail::stream(BufReader::new(stderr)));
+    let stderr = thread::spawn(move || Tail::stream(BufReader::new(stderr), level));
 
     let ended = await_end(&mut child, timeout)?;
     let output = stdout.join().map_err(|_| gone(what))?;
     let tail = stderr.join().map_err(|_| gone(what))?;
-    match ended {
-        Ended::InTime(status) if status.success() => {
-            let output = output.with_context(|| format!("Failed to read the answer of {what}"))?;
-            String::from_utf8(output).with_context(|| format!("{what} answered no text"))
-        }
-        Ended::InTime(status) => bail!("{what} {}{}", sentence(status), tail.sentence()),
-        Ended::TimedOut(after) => bail!(
-            "{what} was stopped after {} seconds, as configured{}",
-            after.as_secs(),
-            tail.sentence()
-        ),
-    }
+    let output = output.with_context(|| format!("Failed to read the answer of {what}"))?;
+    Ok(Said {
+        ended,
+        output,
+        tail,
+    })
 }
 
 fn gone(what: &str) -> anyhow::Error {
@@ -190,14 +266,14 @@ fn start_of(pid: u32) -> Option<u64> {
 }
 
 /// The last lines that a child said.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tail(VecDeque<String>);
 
 impl Tail {
     const LINES: usize = 12;
     const CHARS: usize = 2000;
 
-    fn stream(mut from: impl BufRead) -> Self {
+    fn stream(mut from: impl BufRead, level: log::Level) -> Self {
         let mut tail = Self::default();
         let mut line = Vec::new();
         while matches!(from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line), Ok(n) if n > 0) {
@@ -206,7 +282,7 @@ impl Tail {
             if text.trim().is_empty() {
                 continue;
             }
-            log::info!(target: CHILD, "{text}");
+            log::log!(target: CHILD, level, "{text}");
             tail.push(text);
         }
         tail
@@ -286,6 +362,30 @@ mod tests {
         };
         assert!(limited("sleep", Duration::from_millis(100)));
         assert!(!limited("true", Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn an_answer_has_the_code_and_the_input_is_read() {
+        let question = tempfile::tempfile().unwrap();
+        let ask = |script: &str| {
+            let mut sh = Command::new("sh");
+            let question = question.try_clone().unwrap();
+            ask(
+                sh.args(["-c", script]),
+                "sh",
+                question,
+                Duration::from_millis(200),
+            )
+        };
+        ask("echo hello >&0").unwrap();
+        let answer = ask("cat /proc/self/fd/0; echo a >&2; echo b >&2; exit 3").unwrap();
+        assert_eq!((answer.code, &*answer.output), (3, &b"hello\n"[..]));
+        assert_eq!(answer.said().collect::<Vec<_>>(), ["a", "b"]);
+
+        let killed = ask("kill -9 $$").unwrap_err();
+        assert_eq!(killed.to_string(), "sh was killed by signal 9");
+        let slow = ask("exec sleep 600").unwrap_err().to_string();
+        assert!(slow.contains("did not answer within"), "{slow}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Sourced: it may have to put a Rust toolchain on PATH.
-. tests/setup.sh build nix
+. tests/setup.sh build sign nix
 # Where these cannot be had, the tests that need them say so and are skipped.
 . tests/setup.sh servers host || [ -z "${CI:-}" ]
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# setup.sh [build|nix|servers|host|bench]…: makes sure that a Debian machine has what building comin, its
-# tests on real Nix, its test hosts and its measurements need. Sourced, it also puts a Rust toolchain
-# of rustup's on PATH. Where everything is there it only looks; what is missing is installed as root
-# by apt-get, or named.
+# setup.sh [build|sign|nix|servers|host|bench]…: makes sure that a Debian machine has what building comin, its
+# tests of signatures, its tests on real Nix, its test hosts and its measurements need. Sourced, it also
+# puts a Rust toolchain of rustup's on PATH. Where everything is there it only looks; what is missing is
+# installed as root by apt-get, or named.
 
 # Functions, so that a script that sources this keeps its own variables.
 comin_setup() {
@@ -14,6 +14,13 @@ comin_setup() {
                 comin_need pkg-config pkg-config
                 comin_need git git
                 comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
+                ;;
+            sign)
+                comin_need git git
+                comin_need gpg gpg
+                comin_need gpg-agent gpg-agent
+                comin_need gpgconf gpgconf
+                comin_need ssh-keygen openssh-client
                 ;;
             nix)
                 comin_need git git
@@ -43,7 +50,7 @@ comin_setup() {
                 comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             *)
-                echo "setup.sh: $purpose is none of build, nix, servers, host, bench" >&2
+                echo "setup.sh: $purpose is none of build, sign, nix, servers, host, bench" >&2
                 return 2
                 ;;
         esac

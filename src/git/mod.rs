@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use anyhow::{anyhow, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use git2::transport::Transport;
 use git2::{
     AutotagOption, ConfigLevel, Direction, ErrorCode, FetchOptions, ObjectType, Oid, Repository,
@@ -264,6 +264,22 @@ impl Mirror {
         let commit = self.commit(commit)?;
         let subject = commit.summary_bytes().unwrap_or_default();
         Ok(String::from_utf8_lossy(subject).into_owned())
+    }
+
+    /// The bytes of a commit object. They are those that the id stands for: libgit2 hashes what it
+    /// reads and compares (`GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION`, on by default, and a test of
+    /// ours), by the SHA-1 that detects collisions. It is built without SHA-256 repositories.
+    ///
+    /// # Errors
+    /// The mirror has no such commit, or it is damaged.
+    pub fn raw_commit(&self, commit: &Commit) -> Result<Vec<u8>> {
+        let read = || -> Result<Vec<u8>> {
+            let odb = self.repository.odb()?;
+            let object = odb.read(Oid::from_str(commit.as_str())?)?;
+            ensure!(object.kind() == ObjectType::Commit, "it is no commit");
+            Ok(object.data().to_vec())
+        };
+        read().with_context(|| format!("Failed to read {commit}"))
     }
 
     /// Where `head` stands relative to another commit, `base`.

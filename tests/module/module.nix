@@ -54,6 +54,8 @@ let
     debug = true;
     flakeSubdirectory = "machines";
     submodules = true;
+    gpgPublicKeyPaths = [ "/etc/keys/alice.asc" ];
+    sshAllowedSignersPath = "/etc/keys/allowed_signers";
     remotes = [
       {
         name = "origin";
@@ -142,6 +144,8 @@ let
       repository_type = "flake";
       repository_subdir = "machines";
       submodules = true;
+      gpg_public_key_paths = [ "/etc/keys/alice.asc" ];
+      ssh_allowed_signers_path = "/etc/keys/allowed_signers";
       remotes = [
         {
           name = "origin";
@@ -223,12 +227,14 @@ let
         profile = "comin";
         eval_timeout = 0;
         build_timeout = 3600;
+        ssh_revoked_keys_path = "/etc/keys/revoked";
       }
       (builtins.intersectAttrs
         {
           profile = null;
           eval_timeout = null;
           build_timeout = null;
+          ssh_revoked_keys_path = null;
         }
         (
           settingsOf (
@@ -237,9 +243,27 @@ let
               profile = "comin";
               evalTimeout = 0;
               buildTimeout = 3600;
+              sshRevokedKeysPath = "/etc/keys/revoked";
             })
           )
         )
+      )
+    )
+    (test "gpg is where it is needed"
+      [
+        true
+        false
+        false
+      ]
+      (
+        let
+          has = service: lib.any (package: lib.hasInfix "gnupg" "${package}") service.path;
+        in
+        [
+          (has go.systemd.services.comin)
+          (has go.systemd.services.comin-origin)
+          (has minimal.systemd.services.comin)
+        ]
       )
     )
     (test "machineId can be read by evaluation" "0123456789abcdef0123456789abcdef" go.services.comin.machineId)
