@@ -16,6 +16,7 @@ let
     gpg_public_key_paths = cfg.gpgPublicKeyPaths;
     ssh_allowed_signers_path = cfg.sshAllowedSignersPath;
     ssh_revoked_keys_path = cfg.sshRevokedKeysPath;
+    signed_ancestors = cfg.signedAncestors;
     eval_timeout = cfg.evalTimeout;
     build_timeout = cfg.buildTimeout;
     remotes = map (remote: {

@@ -249,6 +249,14 @@ in
         revocation list of {command}`ssh-keygen -k`; null or empty for none.
       '';
     };
+    signedAncestors = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether, where the head of a branch is not signed by one of these keys, its newest ancestor that is
+        gets deployed; otherwise the branch waits for a signed head.
+      '';
+    };
     evalTimeout = timeout "an evaluation";
     buildTimeout = timeout "a build";
     profile = mkOption {

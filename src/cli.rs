@@ -52,6 +52,11 @@ pub enum Command {
     Status(Output),
     /// Shows what a deploy would do, and the verdict on every branch.
     Plan(Output),
+    /// Allows a main that was rewound or rewritten, once.
+    Accept {
+        /// The head of that main, as in the status: the id, or its first 8 digits or more.
+        commit: String,
+    },
     /// Checks a configuration file.
     CheckConfig {
         /// The file.

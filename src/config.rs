@@ -31,6 +31,8 @@ pub struct Config {
     pub gpg_public_key_paths: Vec<PathBuf>,
     /// The SSH keys whose signatures count.
     pub ssh_signers: Option<SshSigners>,
+    /// Whether a head that is not signed gives way to its newest ancestor that is.
+    pub signed_ancestors: bool,
     /// How long an evaluation may take; `None` is as long as it likes.
     pub eval_timeout: Option<Duration>,
     /// How long a build may take; `None` is as long as it likes.
@@ -220,6 +222,7 @@ struct File {
     gpg_public_key_paths: Option<Vec<PathBuf>>,
     ssh_allowed_signers_path: Option<PathBuf>,
     ssh_revoked_keys_path: Option<PathBuf>,
+    signed_ancestors: Option<bool>,
     eval_timeout: Option<u64>,
     build_timeout: Option<u64>,
     remotes: Vec<RemoteFile>,
@@ -316,6 +319,7 @@ impl File {
             profile,
             gpg_public_key_paths,
             ssh_signers,
+            signed_ancestors: self.signed_ancestors.unwrap_or(false),
             eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
             build_timeout: seconds(self.build_timeout.unwrap_or(0)),
             remotes,

@@ -7,10 +7,13 @@ use crate::config::{Config, Remote};
 use crate::decided::{self, Decided};
 use crate::fetched::Fetched;
 use crate::git::{self, Heads, Mirror};
+use crate::history::Commits;
 use crate::paths::Paths;
+use crate::rewrite::Rewrite;
 use crate::select::{
     decide, Action, Candidate, Decision, Facts, Head, Refusal, RemoteFacts, Verdict,
 };
+use crate::signature::Signers;
 use crate::state::{State, Store};
 
 /// How long a deploy that could not do its work waits before it is due again.
@@ -39,9 +42,9 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Machine::deploy`].
-    pub fn run(&self, remotes: &[&Remote]) -> Result<Ending> {
+    pub fn run(&self, remotes: &[&Remote], signers: Option<&Signers>) -> Result<Ending> {
         let fetched = self.fetch_all(remotes)?;
-        let deployed = self.deploy()?;
+        let deployed = self.deploy(signers)?;
         Ok(match (fetched, deployed) {
             (Ending::Done, Ending::Done) => Ending::Done,
             (Ending::Failed, _) | (_, Ending::Failed) => Ending::Failed,
@@ -62,12 +65,12 @@ impl Machine {
         Ok(ending)
     }
 
-    /// Deploys what has been fetched.
+    /// Deploys what has been fetched, and where there are signers, only what they have signed.
     ///
     /// # Errors
     /// The state cannot be read or written. A deployment that fails is no error: it is recorded.
-    pub fn deploy(&self) -> Result<Ending> {
-        self.deploy_all().inspect_err(|_| {
+    pub fn deploy(&self, signers: Option<&Signers>) -> Result<Ending> {
+        self.deploy_all(signers).inspect_err(|_| {
             // A full disk or a broken state is met again in a while, not at the next poll.
             let postponed = self.observe().and_then(|remotes| {
                 let decided = Decided::deciding(remotes, Vec::new())?;
@@ -83,20 +86,23 @@ impl Machine {
 
     /// Deploys until there is nothing left to do: a deployment moves the accepted main, and with it
     /// what comes next.
-    fn deploy_all(&self) -> Result<Ending> {
+    fn deploy_all(&self, signers: Option<&Signers>) -> Result<Ending> {
         let mut store = Store::open(&self.paths)?;
         self.settle_interrupted(&mut store)?;
         let mut ending = Ending::Done;
         loop {
             let remotes = self.observe()?;
             let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
+            self.take_rewrite(&mut store)?;
             reconcile_accepted(&mut store, &mirror)?;
-            let decision = decide(&facts(remotes.clone(), store.state()), |base, head| {
-                mirror.relation(base, head)
-            });
+            let facts = self.facts(remotes.clone(), store.state());
+            let decision = decide(&facts, &Commits::of(&mirror, signers));
             let decided = self.announce(remotes, &decision)?;
             match (decision.action, decision.selected) {
                 (Action::Deploy, Some(target)) => {
+                    if facts.accepted.is_none() {
+                        log::info!("No main was accepted before: this one is taken as it is");
+                    }
                     ending = self.attempt(&mut store, mirror, target)?;
                 }
                 (Action::Retry(at), Some(target)) => {
@@ -107,7 +113,8 @@ impl Machine {
                     return Ok(ending);
                 }
                 (Action::Nothing | Action::Deploy | Action::Retry(_), _) => {
-                    decided.settled(None).write(&self.paths)?;
+                    let again = may_pass(&decision.candidates).then(|| facts.now + POSTPONED);
+                    decided.settled(again).write(&self.paths)?;
                     return Ok(ending);
                 }
             }
@@ -142,6 +149,30 @@ impl Machine {
         self.config.remotes.iter().map(observe).collect()
     }
 
+    /// Plain facts for a decision.
+    #[must_use]
+    pub fn facts(&self, remotes: Vec<RemoteFacts>, state: &State) -> Facts {
+        Facts {
+            remotes,
+            accepted: state.accepted_main.clone(),
+            signed_ancestors: self.config.signed_ancestors,
+            last: state.last(),
+            now: Timestamp::now(),
+        }
+    }
+
+    /// Accepts the main that the operator wants accepted, whatever was before it.
+    fn take_rewrite(&self, store: &mut Store) -> Result<()> {
+        if let Some(rewrite) = Rewrite::read(&self.paths)? {
+            let before = store.state().accepted_main.clone();
+            let before = before.map_or("none".to_string(), |before| before.to_string());
+            log::warn!("Main {rewrite} is accepted by order, in place of {before}");
+            store.accept(rewrite.commit)?;
+            Rewrite::forget(&self.paths)?;
+        }
+        Ok(())
+    }
+
     fn fetch_all(&self, remotes: &[&Remote]) -> Result<Ending> {
         let mut ending = Ending::Failed;
         for remote in remotes {
@@ -169,15 +200,12 @@ impl Machine {
     }
 }
 
-/// Plain facts for a decision.
-#[must_use]
-pub fn facts(remotes: Vec<RemoteFacts>, state: &State) -> Facts {
-    Facts {
-        remotes,
-        accepted: state.accepted_main.clone(),
-        last: state.last(),
-        now: Timestamp::now(),
-    }
+/// Whether time alone may change what was found.
+fn may_pass(candidates: &[Candidate]) -> bool {
+    candidates
+        .iter()
+        .filter_map(Candidate::refusal)
+        .any(|refusal| refusal.may_pass())
 }
 
 /// The accepted main is kept twice, and survives the loss of either one.
@@ -203,13 +231,11 @@ fn reconcile_accepted(store: &mut Store, mirror: &Mirror) -> Result<()> {
 
 /// The refusals that a person should hear of, with the heads' names; what is ordinary only shows in
 /// the status.
-fn refusals(decision: &Decision) -> impl Iterator<Item = (String, &Refusal)> {
+fn refusals(decision: &Decision) -> impl Iterator<Item = (String, Refusal)> + '_ {
     let qualifies = |c: &Candidate| !c.testing && !matches!(c.verdict, Verdict::Refused(_));
     let main_qualifies = decision.candidates.iter().any(qualifies);
     decision.candidates.iter().filter_map(move |candidate| {
-        let Verdict::Refused(refusal) = &candidate.verdict else {
-            return None;
-        };
+        let refusal = candidate.refusal()?;
         let Candidate { remote, head, .. } = candidate;
         let name = format!(
             "{} ({remote}/{})",

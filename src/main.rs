@@ -11,6 +11,7 @@ mod deployment;
 mod fetched;
 mod fs;
 mod git;
+mod history;
 mod journal;
 mod nix;
 mod paths;
@@ -18,6 +19,7 @@ mod poll;
 mod process;
 mod refs;
 mod report;
+mod rewrite;
 mod select;
 mod signature;
 mod ssh;
@@ -40,6 +42,7 @@ use config::{Config, Remote};
 use cycle::{Ending, Machine};
 use paths::Paths;
 use report::{Plan, Status};
+use signature::Signers;
 use url::Token;
 
 /// Why a command came to nothing.
@@ -80,10 +83,14 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
         let paths = Paths::new(&root, &config.state_dir);
         Ok(Machine { config, paths })
     };
+    let signers = |machine: &Machine| -> Result<Option<Signers>, Failure> {
+        Signers::load(&machine.config).map_err(Failure::Misconfigured)
+    };
     Ok(match cli.command {
         Command::Run { remotes } => {
             let machine = machine()?;
-            machine.run(&choose(&machine.config, &remotes)?)?
+            let signers = signers(&machine)?;
+            machine.run(&choose(&machine.config, &remotes)?, signers.as_ref())?
         }
         Command::Fetch { remotes } => {
             let machine = machine()?;
@@ -92,10 +99,22 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
         Command::Deploy => {
             // First of all: a request that stays makes systemd start this again and again.
             decided::take_request(&Paths::outside_state(&root))?;
-            machine()?.deploy()?
+            let machine = machine()?;
+            machine.deploy(signers(&machine)?.as_ref())?
         }
-        Command::Status(output) => show(&Status::of(&machine()?)?, &output)?,
-        Command::Plan(output) => show(&Plan::of(&machine()?)?, &output)?,
+        Command::Status(output) => {
+            let machine = machine()?;
+            show(&Status::of(&machine, signers(&machine)?.as_ref())?, &output)?
+        }
+        Command::Plan(output) => {
+            let machine = machine()?;
+            show(&Plan::of(&machine, signers(&machine)?.as_ref())?, &output)?
+        }
+        Command::Accept { commit } => {
+            let machine = machine()?;
+            let signers = signers(&machine)?;
+            machine.accept(&commit, signers.as_ref())?
+        }
         Command::CheckConfig { file } => {
             Config::load(&file).map_err(Failure::Misconfigured)?;
             Ending::Done

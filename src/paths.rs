@@ -58,6 +58,12 @@ impl Paths {
         self.state_dir.join("state.json")
     }
 
+    /// A rewrite of main that the operator accepts. Writer: accept; deploy removes it.
+    #[must_use]
+    pub fn rewrite(&self) -> PathBuf {
+        self.state_dir.join("accept.json")
+    }
+
     /// Held by the one process that deploys.
     #[must_use]
     pub fn deploy_lock(&self) -> PathBuf {

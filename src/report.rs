@@ -8,12 +8,14 @@ use serde::Serialize;
 
 use crate::commit::Commit;
 use crate::config::Operation;
-use crate::cycle::{facts, Machine};
+use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::fetched::Fetched;
 use crate::git::Mirror;
+use crate::history::Commits;
 use crate::journal::printable;
-use crate::select::{decide, Action, Candidate, Decision, Relation, Target, Verdict};
+use crate::select::{decide, Action, Candidate, Decision, Target, Verdict};
+use crate::signature::Signers;
 use crate::state::{Attempt, Outcome, Progress, State};
 use crate::system;
 
@@ -36,12 +38,14 @@ struct Selected {
     remote: String,
     branch: String,
     testing: bool,
+    signer: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Deployed {
     commit: Commit,
     subject: String,
+    signer: Option<String>,
     remote: String,
     branch: String,
     operation: Operation,
@@ -86,6 +90,7 @@ struct PlannedTarget {
     remote: String,
     branch: String,
     testing: bool,
+    signer: Option<String>,
     operation: Operation,
 }
 
@@ -100,13 +105,10 @@ struct PlannedCandidate {
 }
 
 /// Decides without doing anything; reads only what everybody may read.
-fn consider(machine: &Machine, state: &State) -> Result<Decision> {
+fn consider(machine: &Machine, state: &State, signers: Option<&Signers>) -> Result<Decision> {
     let mirror = Mirror::open(&machine.paths);
-    let relation = |base: &Commit, head: &Commit| match &mirror {
-        Ok(mirror) => mirror.relation(base, head),
-        Err(error) => Relation::Unreadable(format!("{error:#}")),
-    };
-    Ok(decide(&facts(machine.observe()?, state), relation))
+    let commits = Commits::of_any(mirror.as_ref(), signers);
+    Ok(decide(&machine.facts(machine.observe()?, state), &commits))
 }
 
 impl Status {
@@ -114,9 +116,9 @@ impl Status {
     ///
     /// # Errors
     /// The state or the records in `/run` cannot be read.
-    pub fn of(machine: &Machine) -> Result<Self> {
+    pub fn of(machine: &Machine, signers: Option<&Signers>) -> Result<Self> {
         let remembered = State::read(&machine.paths)?;
-        let decision = consider(machine, &remembered)?;
+        let decision = consider(machine, &remembered, signers)?;
         let at_work = Decided::read(&machine.paths)?.is_some_and(|decided| decided.at_work());
         let phase = match remembered.latest().map(|attempt| &attempt.progress) {
             Some(Progress::Running(stage)) if at_work => stage.name(),
@@ -162,10 +164,7 @@ fn remotes(machine: &Machine, decision: &Decision) -> Result<Vec<RemoteStatus>> 
 }
 
 fn refused(candidate: &Candidate) -> Option<String> {
-    match &candidate.verdict {
-        Verdict::Selected | Verdict::Qualifies => None,
-        Verdict::Refused(refusal) => Some(refusal.to_string()),
-    }
+    candidate.refusal().map(|refusal| refusal.to_string())
 }
 
 impl From<&Target> for Selected {
@@ -175,6 +174,7 @@ impl From<&Target> for Selected {
             remote: target.remote.to_string(),
             branch: target.branch.clone(),
             testing: target.testing,
+            signer: target.signer.clone(),
         }
     }
 }
@@ -195,6 +195,7 @@ impl Deployed {
         Some(Self {
             commit: attempt.target.commit.clone(),
             subject: attempt.subject.clone(),
+            signer: attempt.target.signer.clone(),
             remote: attempt.target.remote.to_string(),
             branch: attempt.target.branch.clone(),
             operation: attempt.target.operation,
@@ -226,6 +227,9 @@ impl fmt::Display for Status {
                     deployed.ended_at
                 )?;
                 writeln!(text, "            {}", printable(&deployed.subject))?;
+                if let Some(signer) = &deployed.signer {
+                    writeln!(text, "            signed by {}", printable(signer))?;
+                }
                 if let Some(error) = &deployed.error {
                     writeln!(text, "  error     {}", printable(error))?;
                 }
@@ -282,8 +286,8 @@ impl Plan {
     ///
     /// # Errors
     /// The state or the records in `/run` cannot be read.
-    pub fn of(machine: &Machine) -> Result<Self> {
-        let decision = consider(machine, &State::read(&machine.paths)?)?;
+    pub fn of(machine: &Machine, signers: Option<&Signers>) -> Result<Self> {
+        let decision = consider(machine, &State::read(&machine.paths)?, signers)?;
         let (action, retry_at) = match decision.action {
             Action::Deploy => ("deploy", None),
             Action::Retry(at) => ("retry", Some(at)),
@@ -298,8 +302,8 @@ impl Plan {
                 testing: candidate.testing,
                 commit: candidate.head.commit.clone(),
                 verdict: match candidate.verdict {
-                    Verdict::Selected => "selected",
-                    Verdict::Qualifies => "qualifies",
+                    Verdict::Selected(_) => "selected",
+                    Verdict::Qualifies(_) => "qualifies",
                     Verdict::Refused(_) => "refused",
                 },
                 refused: refused(candidate),
@@ -313,6 +317,7 @@ impl Plan {
                 remote: target.remote.to_string(),
                 branch: target.branch,
                 testing: target.testing,
+                signer: target.signer,
                 operation: target.operation,
             }),
         })

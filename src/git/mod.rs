@@ -13,6 +13,7 @@ use anyhow::{anyhow, ensure, Context, Result};
 use git2::transport::Transport;
 use git2::{
     AutotagOption, ConfigLevel, Direction, ErrorCode, FetchOptions, ObjectType, Oid, Repository,
+    Sort,
 };
 
 use crate::commit::Commit;
@@ -143,6 +144,7 @@ impl Mirror {
     pub fn ready(paths: &Paths, remotes: &[Remote]) -> Result<Self> {
         let open = || Self::open(paths).and_then(|mirror| mirror.sound(remotes));
         if let Ok(mirror) = open() {
+            mirror.forget_all_but(remotes)?;
             return Ok(mirror);
         }
         let path = paths.repository();
@@ -223,11 +225,21 @@ impl Mirror {
         let keep: Vec<String> = followed(remote, heads)
             .map(|(branch, _)| tracking(&remote.name, branch))
             .collect();
-        let pattern = format!("refs/remotes/{}/*", remote.name);
-        for reference in self.repository.references_glob(&pattern)? {
+        let stale = |name: &str| !keep.iter().any(|keep| keep == name);
+        self.delete(&tracking(&remote.name, "*"), stale)
+    }
+
+    /// Removes the refs of remotes that are not followed any more, or have another name now.
+    fn forget_all_but(&self, remotes: &[Remote]) -> Result<()> {
+        let kept: Vec<String> = remotes.iter().map(|r| tracking(&r.name, "")).collect();
+        let stale = |name: &str| !kept.iter().any(|kept| name.starts_with(kept));
+        self.delete("refs/remotes/*", stale)
+    }
+
+    fn delete(&self, pattern: &str, stale: impl Fn(&str) -> bool) -> Result<()> {
+        for reference in self.repository.references_glob(pattern)? {
             let mut reference = reference?;
-            let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
-            if !keep.contains(&name) {
+            if stale(&String::from_utf8_lossy(reference.name_bytes())) {
                 reference.delete()?;
             }
         }
@@ -310,6 +322,30 @@ impl Mirror {
                 self.path.display()
             ))
         })
+    }
+
+    /// The newest ancestors of `head` that are not in the history of `base`, then `base`; at most `most`.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn ancestors(
+        &self,
+        base: Option<&Commit>,
+        head: &Commit,
+        most: usize,
+    ) -> Result<Vec<Commit>> {
+        let head = Oid::from_str(head.as_str())?;
+        let mut walk = self.repository.revwalk()?;
+        walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME)?;
+        walk.push(head)?;
+        if let Some(base) = base {
+            walk.hide(Oid::from_str(base.as_str())?)?;
+        }
+        walk.filter(|oid| oid.as_ref().map_or(true, |oid| *oid != head))
+            .take(most)
+            .map(|oid| commit(oid?))
+            .chain(base.cloned().map(Ok))
+            .collect()
     }
 
     /// What is missing of a commit's files, if anything is.

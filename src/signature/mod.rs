@@ -209,6 +209,14 @@ pub enum Unverified {
     Unchecked(String),
 }
 
+impl Unverified {
+    /// Whether it may count later without a new commit: the tool was not there, or had no room.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unchecked(_))
+    }
+}
+
 /// What keeps a tool from being asked.
 impl From<Error> for Unverified {
     fn from(error: Error) -> Self {

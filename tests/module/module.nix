@@ -228,6 +228,7 @@ let
         eval_timeout = 0;
         build_timeout = 3600;
         ssh_revoked_keys_path = "/etc/keys/revoked";
+        signed_ancestors = true;
       }
       (builtins.intersectAttrs
         {
@@ -235,6 +236,7 @@ let
           eval_timeout = null;
           build_timeout = null;
           ssh_revoked_keys_path = null;
+          signed_ancestors = null;
         }
         (
           settingsOf (
@@ -244,6 +246,7 @@ let
               evalTimeout = 0;
               buildTimeout = 3600;
               sshRevokedKeysPath = "/etc/keys/revoked";
+              signedAncestors = true;
             })
           )
         )

@@ -118,11 +118,7 @@ impl World {
 
     /// An empty repository whose branch is `main`.
     pub fn repository(&self, name: &str) -> Repository {
-        let repository = Repository {
-            path: self.path(name),
-            home: self.path("home"),
-            root: self.root(),
-        };
+        let repository = Repository::at(self, name);
         fs::create_dir(&repository.path).unwrap();
         repository.git(&["init", "--quiet", "--initial-branch=main"]);
         repository
@@ -209,6 +205,13 @@ impl World {
         Some(link.display().to_string())
     }
 
+    /// The references of the mirror.
+    pub fn mirror_refs(&self) -> Vec<String> {
+        let mirror = Repository::at(self, "root/var/lib/comin/repository");
+        let refs = mirror.git(&["for-each-ref", "--format=%(refname)"]);
+        refs.lines().map(str::to_string).collect()
+    }
+
     /// Every file below a path, with what changes when it is written or replaced.
     pub fn files(&self, path: &str) -> String {
         let mut find = Command::new("find");
@@ -282,6 +285,15 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// One of a world's repositories that is there already.
+    pub fn at(world: &World, name: &str) -> Self {
+        Self {
+            path: world.path(name),
+            home: world.path("home"),
+            root: world.root(),
+        }
+    }
+
     pub fn git(&self, arguments: &[&str]) -> String {
         let mut git = Command::new("git");
         isolated(&mut git, &self.home);

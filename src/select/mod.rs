@@ -1,0 +1,468 @@
+//! What to deploy: a pure function from plain facts to a decision. No clock, no log, no disk.
+
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::commit::Commit;
+use crate::config::{Branch, Operation, RemoteName};
+use crate::signature::{Signer, Unverified};
+pub use refusal::Refusal;
+
+/// The longest that a failed deployment waits for its next try.
+pub const MAX_BACKOFF: SignedDuration = SignedDuration::from_hours(1);
+
+/// A followed branch and its head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its name and operation.
+    pub branch: Branch,
+    /// `None` where the remote has no such branch.
+    pub commit: Option<Commit>,
+}
+
+/// Whether the latest fetch of a remote worked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Not fetched since the machine booted, or since its URL changed.
+    Never,
+    /// The latest fetch failed.
+    Unreachable,
+    /// The latest fetch worked; its heads are those of the remote.
+    Fetched,
+}
+
+/// What is known of a remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteFacts {
+    /// Its name.
+    pub name: RemoteName,
+    /// Whether its heads count.
+    pub reach: Reach,
+    /// The branch that is deployed to stay.
+    pub main: Head,
+    /// The branch that is tried, if one is followed.
+    pub testing: Option<Head>,
+}
+
+/// Everything that a decision depends on, apart from the commits themselves: those are [`History`].
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// In the order of the configuration.
+    pub remotes: Vec<RemoteFacts>,
+    /// The chosen main of the latest deployment that reached activation.
+    pub accepted: Option<Commit>,
+    /// Whether a head that does not verify gives way to an ancestor of it that does.
+    pub signed_ancestors: bool,
+    /// The latest attempt, which has ended.
+    pub last: Option<Last>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The latest attempt, as far as it matters to a decision.
+#[derive(Debug, Clone)]
+pub struct Last {
+    /// What was deployed.
+    pub commit: Commit,
+    /// How.
+    pub operation: Operation,
+    /// When the same may be tried again; `None` where it succeeded or must not be repeated.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// Where a commit stands relative to a base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Relation {
+    /// They are the same.
+    Equal,
+    /// The base is in its history.
+    Descendant,
+    /// It is in the history of the base.
+    Ancestor,
+    /// Neither is in the other's history.
+    Diverged,
+    /// The history cannot be read.
+    Unreadable(String),
+}
+
+/// Whether a commit may be deployed for its signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signature {
+    /// The owner requires none.
+    NotRequired,
+    /// It is by somebody who is trusted.
+    By(Signer),
+    /// There is none that counts.
+    Refused(Unverified),
+}
+
+/// What a decision asks about commits; only about those that could still be chosen.
+pub trait History {
+    /// Where `head` stands relative to another commit, `base`.
+    fn relation(&self, base: &Commit, head: &Commit) -> Relation;
+
+    /// Whether a commit is signed by somebody whom the owner trusts, if that is required.
+    fn signature(&self, commit: &Commit) -> Signature;
+
+    /// The ancestors of `head` that are not in the history of `base`, and `base`; newest first. Not
+    /// necessarily all of them.
+    fn ancestors(&self, base: Option<&Commit>, head: &Commit) -> Vec<Commit>;
+}
+
+/// What was found about a head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the one to deploy.
+    Selected(Qualified),
+    /// It could be deployed, but another one comes first.
+    Qualifies(Qualified),
+    /// It cannot.
+    Refused(Refusal),
+}
+
+/// What of a branch can be deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qualified {
+    /// The head, or an ancestor of it.
+    pub commit: Commit,
+    /// Who signed it, where that is required.
+    pub signer: Option<Signer>,
+    /// Why it is not the head.
+    pub passed_over: Option<Unverified>,
+}
+
+/// A head with its verdict. Every head gets one, whatever is said of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The remote.
+    pub remote: RemoteName,
+    /// The branch and its head.
+    pub head: Head,
+    /// Whether this is a testing branch.
+    pub testing: bool,
+    /// What was found.
+    pub verdict: Verdict,
+}
+
+impl Candidate {
+    /// Why the head cannot be deployed, if it cannot.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match &self.verdict {
+            Verdict::Selected(qualified) | Verdict::Qualifies(qualified) => {
+                qualified.passed_over.clone().map(Refusal::Unverified)
+            }
+            Verdict::Refused(refusal) => Some(refusal.clone()),
+        }
+    }
+}
+
+/// What to deploy, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Of which remote.
+    pub remote: RemoteName,
+    /// Of which branch.
+    pub branch: String,
+    /// Whether that is a testing branch.
+    pub testing: bool,
+    /// Its head, or the newest ancestor that is signed where the owner wants that.
+    pub commit: Commit,
+    /// Who signed it, where that is required.
+    pub signer: Option<String>,
+    /// How it is activated.
+    pub operation: Operation,
+    /// The main it stands on: accepted once it reaches activation.
+    pub main: Commit,
+}
+
+/// As in `3f2a9c1e (origin/main)`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({}/{})",
+            self.commit.short(),
+            self.remote,
+            self.branch
+        )
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Deploy the selected target.
+    Deploy,
+    /// It failed; the same is tried again then.
+    Retry(Timestamp),
+    /// It is deployed, or its activation failed and is not repeated.
+    Nothing,
+}
+
+/// The decision on one set of facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What the machine should run; `None` where no head qualifies.
+    pub selected: Option<Target>,
+    /// What is to be done about it.
+    pub action: Action,
+    /// Every head, remote by remote, main first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Decides.
+///
+/// 1. A main qualifies when it is the accepted main or a descendant of it. The first strict
+///    descendant is chosen, else the first equal one; where none qualifies the accepted main stays
+///    the base of 2.
+/// 2. A testing head qualifies when it is a strict descendant of the chosen main. The first one
+///    wins over main.
+/// 3. Where signatures are required, what does not verify does not qualify.
+pub fn decide(facts: &Facts, history: &impl History) -> Decision {
+    let court = Court { facts, history };
+    let mut mains: Vec<Judged> = facts
+        .remotes
+        .iter()
+        .map(|remote| court.judge_main(remote))
+        .collect();
+    let chosen = first(&mains, Standing::Ahead).or_else(|| first(&mains, Standing::Level));
+    let base = chosen
+        .and_then(|main| mains[main].commit())
+        .or(facts.accepted.as_ref())
+        .cloned();
+    let mut testings: Vec<Judged> = facts
+        .remotes
+        .iter()
+        .filter_map(|remote| court.judge_testing(remote, base.as_ref()))
+        .collect();
+    let tested = first(&testings, Standing::Ahead);
+
+    let winner = match (tested, chosen) {
+        (Some(testing), _) => Some(&mut testings[testing]),
+        (None, Some(main)) => Some(&mut mains[main]),
+        (None, None) => None,
+    };
+    let selected = winner
+        .zip(base)
+        .and_then(|(winner, base)| winner.select(base));
+    let action = action(selected.as_ref(), facts);
+    let mut candidates: Vec<Candidate> = mains
+        .into_iter()
+        .chain(testings)
+        .map(Judged::done)
+        .collect();
+    let position = |c: &Candidate| facts.remotes.iter().position(|r| r.name == c.remote);
+    candidates.sort_by_key(|candidate| (position(candidate), candidate.testing));
+    Decision {
+        selected,
+        action,
+        candidates,
+    }
+}
+
+fn first(judged: &[Judged], standing: Standing) -> Option<usize> {
+    let stands = |judged: &Judged| matches!(&judged.result, Ok((_, s)) if *s == standing);
+    judged.iter().position(stands)
+}
+
+fn action(selected: Option<&Target>, facts: &Facts) -> Action {
+    let Some(target) = selected else {
+        return Action::Nothing;
+    };
+    match &facts.last {
+        Some(last) if (&last.commit, last.operation) == (&target.commit, target.operation) => {
+            match last.retry_at {
+                None => Action::Nothing,
+                Some(at) if is_due(at, facts.now) => Action::Deploy,
+                Some(at) => Action::Retry(at),
+            }
+        }
+        Some(_) | None => Action::Deploy,
+    }
+}
+
+/// Whether a time to try again has come. One further ahead than any wait was written by a clock that
+/// has been set back since, and does not count.
+#[must_use]
+pub fn is_due(retry_at: Timestamp, now: Timestamp) -> bool {
+    retry_at <= now || retry_at > now + MAX_BACKOFF
+}
+
+/// How a head that qualifies stands to its base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Ahead,
+    Level,
+}
+
+/// Judges heads.
+struct Court<'a, H> {
+    facts: &'a Facts,
+    history: &'a H,
+}
+
+impl<'a, H: History> Court<'a, H> {
+    fn judge_main(&self, remote: &'a RemoteFacts) -> Judged<'a> {
+        let accepted = self.facts.accepted.as_ref();
+        let stand = |commit: &Commit| {
+            let Some(accepted) = accepted else {
+                return Ok(Standing::Ahead);
+            };
+            match self.relation(accepted, commit) {
+                Relation::Equal => Ok(Standing::Level),
+                Relation::Descendant => Ok(Standing::Ahead),
+                Relation::Ancestor => Err(Refusal::Rewound(accepted.clone())),
+                Relation::Diverged => Err(Refusal::Rewritten(accepted.clone())),
+                Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
+            }
+        };
+        let result = self.judge(remote, &remote.main, accepted, stand);
+        Judged::new(remote, &remote.main, false, result)
+    }
+
+    fn judge_testing(&self, remote: &'a RemoteFacts, base: Option<&Commit>) -> Option<Judged<'a>> {
+        let head = remote.testing.as_ref()?;
+        let stand = |commit: &Commit| {
+            let base = base.ok_or(Refusal::NoMain)?;
+            match self.relation(base, commit) {
+                Relation::Descendant => Ok(Standing::Ahead),
+                Relation::Equal | Relation::Ancestor => Err(Refusal::InMain),
+                Relation::Diverged => Err(Refusal::NotOnMain(base.clone())),
+                Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
+            }
+        };
+        let result = self.judge(remote, head, base, stand);
+        Some(Judged::new(remote, head, true, result))
+    }
+
+    /// The head if it qualifies; if it only lacks a signature, and the owner wants that, the newest
+    /// ancestor that lacks nothing.
+    fn judge(
+        &self,
+        remote: &RemoteFacts,
+        head: &Head,
+        base: Option<&Commit>,
+        stand: impl Fn(&Commit) -> Result<Standing, Refusal>,
+    ) -> Result<(Qualified, Standing), Refusal> {
+        let head = usable(remote, head)?;
+        let standing = stand(head)?;
+        let unverified = match self.verified(head, None) {
+            Ok(qualified) => return Ok((qualified, standing)),
+            Err(unverified) => unverified,
+        };
+        let ancestors = if self.facts.signed_ancestors && standing == Standing::Ahead {
+            self.history.ancestors(base, head)
+        } else {
+            Vec::new()
+        };
+        let taken = ancestors.iter().find_map(|ancestor| {
+            let standing = stand(ancestor).ok()?;
+            let qualified = self.verified(ancestor, Some(&unverified)).ok()?;
+            Some((qualified, standing))
+        });
+        taken.ok_or(Refusal::Unverified(unverified))
+    }
+
+    fn verified(
+        &self,
+        commit: &Commit,
+        passed_over: Option<&Unverified>,
+    ) -> Result<Qualified, Unverified> {
+        let signer = match self.history.signature(commit) {
+            Signature::NotRequired => None,
+            Signature::By(signer) => Some(signer),
+            Signature::Refused(unverified) => return Err(unverified),
+        };
+        Ok(Qualified {
+            commit: commit.clone(),
+            signer,
+            passed_over: passed_over.cloned(),
+        })
+    }
+
+    fn relation(&self, base: &Commit, head: &Commit) -> Relation {
+        if base == head {
+            Relation::Equal
+        } else {
+            self.history.relation(base, head)
+        }
+    }
+}
+
+/// A head under judgement.
+struct Judged<'a> {
+    remote: &'a RemoteName,
+    head: &'a Head,
+    testing: bool,
+    result: Result<(Qualified, Standing), Refusal>,
+    selected: bool,
+}
+
+impl<'a> Judged<'a> {
+    fn new(
+        remote: &'a RemoteFacts,
+        head: &'a Head,
+        testing: bool,
+        result: Result<(Qualified, Standing), Refusal>,
+    ) -> Self {
+        Self {
+            remote: &remote.name,
+            head,
+            testing,
+            result,
+            selected: false,
+        }
+    }
+
+    /// What of it can be deployed.
+    fn commit(&self) -> Option<&Commit> {
+        self.result
+            .as_ref()
+            .ok()
+            .map(|(qualified, _)| &qualified.commit)
+    }
+
+    fn select(&mut self, main: Commit) -> Option<Target> {
+        let (qualified, _) = self.result.as_ref().ok()?;
+        self.selected = true;
+        Some(Target {
+            remote: self.remote.clone(),
+            branch: self.head.branch.name.clone(),
+            testing: self.testing,
+            commit: qualified.commit.clone(),
+            signer: qualified.signer.as_ref().map(Signer::to_string),
+            operation: self.head.branch.operation,
+            main,
+        })
+    }
+
+    fn done(self) -> Candidate {
+        Candidate {
+            remote: self.remote.clone(),
+            head: self.head.clone(),
+            testing: self.testing,
+            verdict: match self.result {
+                Ok((qualified, _)) if self.selected => Verdict::Selected(qualified),
+                Ok((qualified, _)) => Verdict::Qualifies(qualified),
+                Err(refusal) => Verdict::Refused(refusal),
+            },
+        }
+    }
+}
+
+/// The head's commit, if it is known and counts.
+fn usable<'a>(remote: &RemoteFacts, head: &'a Head) -> Result<&'a Commit, Refusal> {
+    match remote.reach {
+        Reach::Never => Err(Refusal::NotFetched),
+        Reach::Unreachable => Err(Refusal::Unreachable),
+        Reach::Fetched => head.commit.as_ref().ok_or(Refusal::Missing),
+    }
+}

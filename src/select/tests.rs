@@ -1,0 +1,429 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::signature::Key;
+
+/// The commit of a letter.
+fn commit(letter: &str) -> Commit {
+    let byte = letter.bytes().next().unwrap();
+    format!("{byte:02x}").repeat(20).parse().unwrap()
+}
+
+/// A history such as `A-B-C B-D*`: chains from parent to child; a commit with a star is not signed.
+/// Signatures are required where there is a star.
+struct Diagram {
+    edges: Vec<(Commit, Commit)>,
+    unsigned: BTreeSet<Commit>,
+}
+
+impl Diagram {
+    fn of(history: &str) -> Self {
+        let chains = history.split_whitespace();
+        let chains = chains.map(|chain| chain.split('-').collect::<Vec<_>>());
+        let mut diagram = Self {
+            edges: Vec::new(),
+            unsigned: BTreeSet::new(),
+        };
+        for chain in chains {
+            let star = chain.iter().filter(|name| name.ends_with('*'));
+            diagram.unsigned.extend(star.map(|name| commit(name)));
+            let pairs = chain.windows(2);
+            let pairs = pairs.map(|pair| (commit(pair[0]), commit(pair[1])));
+            diagram.edges.extend(pairs);
+        }
+        diagram
+    }
+
+    /// A commit and all that it comes from.
+    fn past(&self, commit: &Commit) -> BTreeSet<Commit> {
+        let mut seen = BTreeSet::from([commit.clone()]);
+        loop {
+            let parents = self.edges.iter().filter(|(_, child)| seen.contains(child));
+            let parents: Vec<Commit> = parents.map(|(parent, _)| parent.clone()).collect();
+            let before = seen.len();
+            seen.extend(parents);
+            if seen.len() == before {
+                return seen;
+            }
+        }
+    }
+}
+
+impl History for Diagram {
+    fn relation(&self, base: &Commit, head: &Commit) -> Relation {
+        assert_ne!(base, head, "nobody needs to ask");
+        if self.past(head).contains(base) {
+            Relation::Descendant
+        } else if self.past(base).contains(head) {
+            Relation::Ancestor
+        } else {
+            Relation::Diverged
+        }
+    }
+
+    fn signature(&self, commit: &Commit) -> Signature {
+        if self.unsigned.is_empty() {
+            Signature::NotRequired
+        } else if self.unsigned.contains(commit) {
+            Signature::Refused(Unverified::Unsigned)
+        } else {
+            Signature::By(signer())
+        }
+    }
+
+    /// The newest first: the commits of a diagram are in the order of the alphabet.
+    fn ancestors(&self, base: Option<&Commit>, head: &Commit) -> Vec<Commit> {
+        let mut ancestors = self.past(head);
+        ancestors.remove(head);
+        if let Some(base) = base {
+            ancestors = &ancestors - &self.past(base);
+        }
+        ancestors.into_iter().rev().chain(base.cloned()).collect()
+    }
+}
+
+fn signer() -> Signer {
+    Signer {
+        name: "alice".to_string(),
+        key: Key::Ssh("SHA256:x".to_string()),
+    }
+}
+
+/// Remotes such as `o:B/C l!:A/-`: name, `!` unreachable or `?` not fetched, main/testing. An accepted
+/// main such as `A+`: where a head is not signed, an ancestor may be taken.
+fn facts(accepted: &str, remotes: &str) -> Facts {
+    let head = |letter: &str, name: &str, operation| Head {
+        branch: Branch {
+            name: name.to_string(),
+            operation,
+        },
+        commit: (letter != "-").then(|| commit(letter)),
+    };
+    let remotes = remotes.split_whitespace().map(|remote| {
+        let (name, heads) = remote.split_once(':').unwrap();
+        let (main, testing) = heads.split_once('/').unwrap();
+        let reach = match name.chars().last() {
+            Some('!') => Reach::Unreachable,
+            Some('?') => Reach::Never,
+            _ => Reach::Fetched,
+        };
+        let name = name.trim_end_matches(['!', '?']);
+        RemoteFacts {
+            name: serde_json::from_value(name.into()).unwrap(),
+            reach,
+            main: head(main, "main", Operation::Switch),
+            testing: Some(head(testing, "testing", Operation::Test)),
+        }
+    });
+    Facts {
+        remotes: remotes.collect(),
+        accepted: (!accepted.starts_with('-')).then(|| commit(accepted)),
+        signed_ancestors: accepted.ends_with('+'),
+        last: None,
+        now: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// The decision in the words of the table: `o/testing C: ok, selected`.
+fn words(decision: &Decision) -> String {
+    let selected = match &decision.selected {
+        Some(target) => {
+            let letter = char::from(u8::from_str_radix(&target.commit.as_str()[..2], 16).unwrap());
+            format!("{}/{} {letter}", target.remote, target.branch)
+        }
+        None => "nothing".to_string(),
+    };
+    let verdicts: Vec<&str> = decision
+        .candidates
+        .iter()
+        .map(|candidate| match &candidate.verdict {
+            Verdict::Selected(qualified) if qualified.passed_over.is_some() => "selected-below",
+            Verdict::Qualifies(qualified) if qualified.passed_over.is_some() => "ok-below",
+            Verdict::Selected(_) => "selected",
+            Verdict::Qualifies(_) => "ok",
+            Verdict::Refused(refusal) => match refusal {
+                Refusal::NotFetched => "not-fetched",
+                Refusal::Unreachable => "unreachable",
+                Refusal::Missing => "missing",
+                Refusal::Rewound(_) => "rewound",
+                Refusal::Rewritten(_) => "diverged",
+                Refusal::NoMain => "no-main",
+                Refusal::InMain => "in-main",
+                Refusal::NotOnMain(_) => "not-on-main",
+                Refusal::Unreadable(_) => "unreadable",
+                Refusal::Unverified(_) => "unsigned",
+            },
+        })
+        .collect();
+    format!("{selected}: {}", verdicts.join(" "))
+}
+
+/// history | accepted | remotes | selected: verdict on main and testing of each remote.
+const TABLE: &str = "
+    A           | - | o:A/-             | o/main A: selected missing
+    A-B         | A | o:A/-             | o/main A: selected missing
+    A-B         | A | o:B/-             | o/main B: selected missing
+    A-B         | B | o:A/-             | nothing: rewound missing
+    A-B A-C     | B | o:C/-             | nothing: diverged missing
+    A X         | A | o:X/-             | nothing: diverged missing
+    A-B-D A-C-D | B | o:D/-             | o/main D: selected missing
+    A           | A | o:-/-             | nothing: missing missing
+    A           | - | o:-/A             | nothing: missing no-main
+    A           | - | o:-/-             | nothing: missing missing
+
+    A-B         | A | o:A/B             | o/testing B: ok selected
+    A-B         | - | o:A/B             | o/testing B: ok selected
+    A-B         | A | o:A/A             | o/main A: selected in-main
+    A-B         | A | o:B/A             | o/main B: selected in-main
+    A-B         | A | o:B/B             | o/main B: selected in-main
+    A-B A-C     | A | o:B/C             | o/main B: selected not-on-main
+    A-B-C       | A | o:B/C             | o/testing C: ok selected
+    A-B-C A-D   | A | o:B/D             | o/main B: selected not-on-main
+    A-B-D A-C-D | A | o:B/D             | o/testing D: ok selected
+    A-B-D A-C-D | A | o:D/C             | o/main D: selected in-main
+
+    A-B         | A | o:-/B             | o/testing B: missing selected
+    A-B-C       | B | o:A/C             | o/testing C: rewound selected
+    A-B A-C     | B | o:A/C             | nothing: rewound not-on-main
+    A-B-C       | B | o:A/B             | nothing: rewound in-main
+
+    A-B         | A | o:A/- l:A/-       | o/main A: selected missing ok missing
+    A-B         | A | o:A/- l:B/-       | l/main B: ok missing selected missing
+    A-B         | A | o:B/- l:A/-       | o/main B: selected missing ok missing
+    A-B-C       | A | o:B/- l:C/-       | o/main B: selected missing ok missing
+    A-B-C       | B | o:B/- l:C/-       | l/main C: ok missing selected missing
+    A-B A-C     | A | o:B/- l:C/-       | o/main B: selected missing ok missing
+    A-B A-C     | B | o:B/- l:C/-       | o/main B: selected missing diverged missing
+    A-B         | B | o:A/- l:B/-       | l/main B: rewound missing selected missing
+    A-B         | - | o:-/- l:B/-       | l/main B: missing missing selected missing
+
+    A-B         | A | o:A/- l:A/B       | l/testing B: ok missing ok selected
+    A-B A-C     | A | o:A/B l:A/C       | o/testing B: ok selected ok ok
+    A-B-C       | A | o:A/B l:B/C       | l/testing C: ok in-main ok selected
+    A-B A-C     | A | o:A/B l:C/-       | l/main C: ok not-on-main selected missing
+    A-B-C A-D   | A | o:B/D l:A/C       | l/testing C: ok not-on-main ok selected
+
+    A-B         | A | o!:B/- l:A/-      | l/main A: unreachable unreachable selected missing
+    A-B         | A | o!:B/-            | nothing: unreachable unreachable
+    A-B         | A | o!:A/B l:A/-      | l/main A: unreachable unreachable selected missing
+    A-B         | A | o!:A/- l:-/B      | l/testing B: unreachable unreachable missing selected
+    A-B         | - | o?:B/- l:A/-      | l/main A: not-fetched not-fetched selected missing
+    A-B         | A | o?:B/A            | nothing: not-fetched not-fetched
+    A-B         | B | o:A/- l!:B/-      | nothing: rewound missing unreachable unreachable
+
+    A-B A-C A-D | A | o:B/- l:C/- u:D/-   | o/main B: selected missing ok missing ok missing
+    A-B-C-D     | B | o:A/- l:B/- u:D/C   | u/main D: rewound missing ok missing selected in-main
+    A-B-C       | A | o:A/- l:A/- u:A/C   | u/testing C: ok missing ok missing ok selected
+    A-B-C-D A-D | C | o:D/-               | o/main D: selected missing
+    A-D B-D C-D | B | o:D/-               | o/main D: selected missing
+    A-D B-D C-D | - | o:B/D               | o/testing D: ok selected
+    A-B X-Y     | B | o:Y/X               | nothing: diverged not-on-main
+    A-B X-Y     | - | o:Y/B               | o/main Y: selected not-on-main
+
+    A-B*        | A | o:B/-             | nothing: unsigned missing
+    A-B*        | - | o:B/-             | nothing: unsigned missing
+    A*-B        | - | o:B/-             | o/main B: selected missing
+    A*-B        | A | o:A/-             | nothing: unsigned missing
+    A*-B        | A | o:B/-             | o/main B: selected missing
+    A-B* A-C    | A | o:B/- l:C/-       | l/main C: unsigned missing selected missing
+    A-B* A-C    | A | o:B/C             | o/testing C: unsigned selected
+    A-B*        | A | o:A/B             | o/main A: selected unsigned
+    A-B* A-C    | A | o:A/B l:A/C       | l/testing C: ok unsigned ok selected
+    A-B*        | B | o:A/-             | nothing: rewound missing
+    A-B* A-C    | B | o:C/-             | nothing: diverged missing
+    A-B*-C      | A | o:A/C             | o/testing C: ok selected
+    A-B*        | - | o:A/B             | o/main A: selected unsigned
+    A-B*        | - | o:-/B             | nothing: missing no-main
+
+    A-B*        | A+ | o:B/-            | o/main A: selected-below missing
+    A-B-C*      | A+ | o:C/-            | o/main B: selected-below missing
+    A-B-C*-D*   | A+ | o:D/-            | o/main B: selected-below missing
+    A-B-C*      | A+ | o:B/C            | o/main B: selected unsigned
+    A-B-C*      | A+ | o:A/C            | o/testing B: ok selected-below
+    A-B*-C*     | A+ | o:A/C            | o/main A: selected unsigned
+    A-B*        | -+ | o:B/-            | o/main A: selected-below missing
+    A*-B*       | -+ | o:B/-            | nothing: unsigned missing
+    A-B* A-C    | A+ | o:B/- l:C/-      | l/main C: ok-below missing selected missing
+    A-B-D* A-C  | A+ | o:D/- l:C/-      | o/main B: selected-below missing ok missing
+    A-B*        | B+ | o:A/-            | nothing: rewound missing
+    A-C* B-C    | A+ | o:C/-            | o/main A: selected-below missing
+";
+
+fn rows() -> Vec<[&'static str; 4]> {
+    let row = |line: &'static str| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        cells.try_into().ok()
+    };
+    TABLE.lines().filter_map(row).collect()
+}
+
+#[test]
+fn the_table() {
+    assert!(rows().len() >= 70);
+    for [history, accepted, remotes, wanted] in rows() {
+        let decision = decide(&facts(accepted, remotes), &Diagram::of(history));
+        assert_eq!(
+            words(&decision),
+            wanted,
+            "{history} | {accepted} | {remotes}"
+        );
+    }
+}
+
+/// Every history of three commits, each with or without a signature, and every position in it of an
+/// accepted main and of two remotes' heads: whatever is true of all of these is true.
+#[test]
+fn every_small_world() {
+    let letters = ["A", "B", "C"];
+    let histories = (0..8).map(|edges: u32| {
+        let pairs = ["A-B", "A-C", "B-C"].into_iter().enumerate();
+        let pairs = pairs.filter(move |(n, _)| edges >> n & 1 == 1);
+        pairs.map(|(_, pair)| pair).collect::<Vec<_>>().join(" ")
+    });
+    let heads = ["-", "A", "B", "C"];
+    let mut worlds = 0;
+    for history in histories {
+        for unsigned in 0..8 {
+            let mut diagram = Diagram::of(&history);
+            let bits = (0..3).filter(|n| unsigned >> n & 1 == 1);
+            diagram.unsigned = bits.map(|n| commit(letters[n])).collect();
+            for n in 0..4_usize.pow(5) {
+                let head = |place: u32| heads[n / 4_usize.pow(place) % 4];
+                let plus = if unsigned & 1 == 1 { "+" } else { "" };
+                let accepted = format!("{}{plus}", head(0));
+                let remotes = format!("o:{}/{} l:{}/{}", head(1), head(2), head(3), head(4));
+                let facts = facts(&accepted, &remotes);
+                let decision = decide(&facts, &diagram);
+                check(&facts, &diagram, &decision);
+                worlds += 1;
+            }
+        }
+    }
+    assert_eq!(worlds, 65_536);
+}
+
+/// What holds for every decision.
+fn check(facts: &Facts, diagram: &Diagram, decision: &Decision) {
+    assert_eq!(decide(facts, diagram), *decision, "twice is the same");
+    let heads = facts.remotes.len() * 2;
+    assert_eq!(decision.candidates.len(), heads, "each gets a verdict");
+    let selected = decision.candidates.iter();
+    let selected = selected.filter(|c| matches!(c.verdict, Verdict::Selected(_)));
+    assert_eq!(selected.count(), usize::from(decision.selected.is_some()));
+    for candidate in &decision.candidates {
+        let (Verdict::Selected(qualified) | Verdict::Qualifies(qualified)) = &candidate.verdict
+        else {
+            continue;
+        };
+        let head = candidate.head.commit.as_ref().unwrap();
+        assert!(!diagram.unsigned.contains(&qualified.commit), "{facts:?}");
+        assert!(diagram.past(head).contains(&qualified.commit), "{facts:?}");
+        assert!(facts.signed_ancestors || *head == qualified.commit);
+        assert_eq!(qualified.passed_over.is_some(), *head != qualified.commit);
+    }
+    let Some(target) = &decision.selected else {
+        return;
+    };
+    let past = diagram.past(&target.commit);
+    assert!(past.contains(&target.main), "{facts:?}");
+    assert!(!target.testing || target.main != target.commit, "{facts:?}");
+    if let Some(accepted) = &facts.accepted {
+        let past = diagram.past(&target.main);
+        assert!(past.contains(accepted), "{facts:?}: {target}");
+    }
+}
+
+#[test]
+fn an_unreadable_history_is_refused_and_hides_no_other_remote() {
+    struct Damaged;
+    impl History for Damaged {
+        fn relation(&self, _: &Commit, head: &Commit) -> Relation {
+            if *head == commit("B") {
+                Relation::Unreadable("a pack is missing".to_string())
+            } else {
+                Relation::Descendant
+            }
+        }
+        fn signature(&self, _: &Commit) -> Signature {
+            Signature::NotRequired
+        }
+        fn ancestors(&self, _: Option<&Commit>, _: &Commit) -> Vec<Commit> {
+            unreachable!()
+        }
+    }
+    assert_eq!(
+        words(&decide(&facts("A", "o:B/- l:C/-"), &Damaged)),
+        "l/main C: unreadable missing selected missing"
+    );
+}
+
+/// A history that nobody needs to look at.
+struct Unasked;
+
+impl History for Unasked {
+    fn relation(&self, _: &Commit, _: &Commit) -> Relation {
+        unreachable!()
+    }
+    fn signature(&self, _: &Commit) -> Signature {
+        Signature::NotRequired
+    }
+    fn ancestors(&self, _: Option<&Commit>, _: &Commit) -> Vec<Commit> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn the_base_is_not_looked_for_in_heads_that_do_not_count() {
+    let decision = decide(&facts("A", "o!:B/C l?:B/C"), &Unasked);
+    assert!(decision.selected.is_none());
+}
+
+#[test]
+fn the_signer_is_told_and_what_could_not_be_checked_is_checked_again() {
+    let decision = decide(&facts("A", "o:B/-"), &Diagram::of("A-B A-C*"));
+    let target = decision.selected.unwrap();
+    assert_eq!(target.signer.unwrap(), "alice (SSH SHA256:x)");
+    let unchecked = Unverified::Unchecked("gpg is missing".to_string());
+    assert!(Refusal::Unverified(unchecked).may_pass());
+    assert!(!Refusal::Unverified(Unverified::Unsigned).may_pass());
+    assert!(!Refusal::InMain.may_pass());
+}
+
+#[test]
+fn what_was_deployed_is_left_alone_and_what_failed_waits() {
+    let now = Timestamp::UNIX_EPOCH;
+    let minute = SignedDuration::from_mins(1);
+    let last = |letter, operation, retry_at| {
+        Some(Last {
+            commit: commit(letter),
+            operation,
+            retry_at,
+        })
+    };
+    for (last, wanted) in [
+        (None, Action::Deploy),
+        (last("A", Operation::Switch, None), Action::Nothing),
+        (last("A", Operation::Test, None), Action::Deploy),
+        (last("B", Operation::Switch, None), Action::Deploy),
+        (
+            last("A", Operation::Switch, Some(now - minute)),
+            Action::Deploy,
+        ),
+        (last("A", Operation::Switch, Some(now)), Action::Deploy),
+        (
+            last("A", Operation::Switch, Some(now + minute)),
+            Action::Retry(now + minute),
+        ),
+        // The clock was set back since.
+        (
+            last("A", Operation::Switch, Some(now + minute * 600)),
+            Action::Deploy,
+        ),
+    ] {
+        let facts = Facts {
+            last,
+            ..facts("A", "o:A/-")
+        };
+        assert_eq!(decide(&facts, &Unasked).action, wanted, "{facts:?}");
+    }
+}

@@ -1,0 +1,370 @@
+//! What may be deployed, on real Git: signatures, rewrites, remotes that change, long histories.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use support::{Repository, System, World};
+
+/// An SSH key for signing, which the machine trusts as `alice`.
+fn trusted_signer(world: &mut World, name: &str) -> PathBuf {
+    let key = ssh_key(world, name);
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let signers = world.path("signers");
+    fs::write(&signers, format!("alice {public}")).unwrap();
+    world.configure(|config| config["ssh_allowed_signers_path"] = signers.to_str().unwrap().into());
+    key
+}
+
+fn ssh_key(world: &World, name: &str) -> PathBuf {
+    let key = world.path(name);
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    key
+}
+
+/// From now on the repository's commits are signed.
+fn sign(repository: &Repository, key: &std::path::Path) {
+    repository.git(&["config", "gpg.format", "ssh"]);
+    repository.git(&["config", "user.signingKey", key.to_str().unwrap()]);
+    repository.git(&["config", "commit.gpgSign", "true"]);
+}
+
+#[test]
+fn only_what_is_signed_is_deployed_and_the_signer_is_told() {
+    need!("git", "nix", "ssh-keygen");
+    let (mut world, origin) = World::new();
+    let key = trusted_signer(&mut world, "alice");
+    let unsigned = origin.git(&["rev-parse", "HEAD"]);
+    let refusal = "it is not signed; sign it, e.g. with git commit -S";
+    let said = world.comin(&["run"], 0);
+    let refused = format!("Refused {} (origin/main): {refusal}\n", &unsigned[..8]);
+    assert!(said.err.ends_with(&refused), "{said:?}");
+    assert_eq!(world.switches(), [""; 0]);
+    let status = world.status();
+    assert_eq!(status["remotes"][0]["main"]["refused"], refusal);
+    assert!(status["selected"].is_null() && status["accepted_main"].is_null());
+    // Said once, and nothing was accepted on the way.
+    assert_eq!(world.comin(&["run"], 0).err, "");
+
+    sign(&origin, &key);
+    let signed = origin.commit("signed", &System::default());
+    world.comin(&["run"], 0);
+    let status = world.status();
+    assert_eq!(status["deployed"]["commit"], signed.as_str());
+    for place in ["selected", "deployed"] {
+        let name = status[place]["signer"].as_str().unwrap();
+        assert!(name.starts_with("alice (SSH SHA256:"), "{name}");
+    }
+    let text = world.comin(&["status"], 0).out;
+    assert!(text.contains("signed by alice (SSH SHA256:"), "{text}");
+
+    // A testing branch is no way around, and a bad tip does not hide main.
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.git(&["config", "commit.gpgSign", "false"]);
+    origin.commit("unsigned", &System::default());
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains(refusal), "{said:?}");
+    assert_eq!(world.running(), "signed");
+    // Nor is the operator: a key is what the owner asked for.
+    origin.git(&["checkout", "--quiet", "main"]);
+    let unsigned = origin.commit("unsigned-main", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    let said = world.comin(&["accept", &unsigned], 1);
+    assert!(
+        said.err.contains("cannot be accepted: it is not signed"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_signed_ancestor_is_taken_only_if_the_owner_asked_for_that() {
+    need!("git", "nix", "ssh-keygen");
+    let (mut world, origin) = World::new();
+    let key = trusted_signer(&mut world, "alice");
+    sign(&origin, &key);
+    origin.commit("signed", &System::default());
+    let newest = origin.commit("newest-signed", &System::default());
+    origin.git(&["config", "commit.gpgSign", "false"]);
+    let tip = origin.commit("unsigned", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), [""; 0]);
+
+    world.configure(|config| config["signed_ancestors"] = true.into());
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch newest-signed"]);
+    let status = world.status();
+    assert_eq!(status["accepted_main"], newest.as_str());
+    assert_eq!(status["selected"]["commit"], newest.as_str());
+    let main = &status["remotes"][0]["main"];
+    assert_eq!(main["commit"], tip.as_str());
+    assert_eq!(
+        main["refused"],
+        "it is not signed; sign it, e.g. with git commit -S"
+    );
+}
+
+#[test]
+fn keys_that_cannot_be_read_are_a_configuration_error_and_nothing_is_touched() {
+    need!("git", "nix");
+    let (mut world, _) = World::new();
+    world.configure(|config| {
+        config["gpg_public_key_paths"] = serde_json::json!(["/nonexistent/alice.asc"]);
+    });
+    for command in ["run", "deploy", "status", "plan"] {
+        let said = world.comin(&[command], 2);
+        let wanted = "gpg_public_key_paths: /nonexistent/alice.asc cannot be used";
+        assert!(said.err.contains(wanted), "{said:?}");
+    }
+    assert!(!world.path("root/var/lib/comin").exists());
+    // A fetch decides nothing, and a check is made where the keys need not be.
+    world.comin(&["fetch", "origin"], 0);
+    world.comin(
+        &["check-config", world.path("config.json").to_str().unwrap()],
+        0,
+    );
+}
+
+#[test]
+fn a_rewrite_is_refused_until_the_operator_accepts_it_once() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let first = origin.git(&["rev-parse", "HEAD"]);
+    let second = origin.commit("second", &System::default());
+    let said = world.comin(&["run"], 0);
+    assert!(said
+        .err
+        .contains("No main was accepted before: this one is taken as it is"));
+
+    origin.git(&["reset", "--quiet", "--hard", &first]);
+    let rewritten = origin.commit("rewritten", &System::default());
+    let said = world.comin(&["run"], 0);
+    let cure = "rebase or merge it onto that, or allow it once with comin accept";
+    assert!(said.err.contains(cure), "{said:?}");
+    assert_eq!(world.plan()["candidates"][0]["verdict"], "refused");
+
+    // Only what a remote has as its main now.
+    let said = world.comin(&["accept", &first], 1);
+    let heads = format!("No main is at {first:?}: origin/main is at {rewritten}\n");
+    assert!(said.err.ends_with(&heads), "{said:?}");
+    let said = world.comin(&["accept", "HEAD"], 1);
+    assert!(said.err.contains("at least 8 digits"), "{said:?}");
+    assert_eq!(world.status()["accepted_main"], second.as_str());
+
+    let said = world.comin(&["accept", &rewritten[..8]], 0);
+    assert!(
+        said.err.contains("is accepted as main, and deployed next"),
+        "{said:?}"
+    );
+    assert!(world.path("root/run/comin/wanted").exists());
+    let said = world.comin(&["deploy"], 0);
+    let logged =
+        format!("Main {rewritten} (origin/main) is accepted by order, in place of {second}");
+    assert!(said.err.contains(&logged), "{said:?}");
+    assert_eq!(world.running(), "rewritten");
+    assert_eq!(world.status()["accepted_main"], rewritten.as_str());
+    let said = world.comin(&["accept", &rewritten], 0);
+    assert!(
+        said.err.contains("is the accepted main already"),
+        "{said:?}"
+    );
+
+    // Once: the way back is a rewrite of its own.
+    origin.git(&["reset", "--quiet", "--hard", &second]);
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains("Refused"), "{said:?}");
+    assert_eq!(world.running(), "rewritten");
+}
+
+#[test]
+fn a_remote_that_cannot_be_fetched_offers_nothing_to_accept() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let head = origin.git(&["rev-parse", "HEAD"]);
+    fs::rename(&origin.path, world.path("elsewhere")).unwrap();
+    world.comin(&["fetch", "origin"], 1);
+    let said = world.comin(&["accept", &head], 1);
+    assert!(said.err.contains("No remote could be fetched"), "{said:?}");
+}
+
+#[test]
+fn the_accepted_main_survives_the_loss_of_state_or_mirror_and_not_of_both() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let first = origin.git(&["rev-parse", "HEAD"]);
+    let second = origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    origin.git(&["reset", "--quiet", "--hard", &first]);
+    let state = world.path("root/var/lib/comin/state.json");
+    let mirror = world.path("root/var/lib/comin/repository");
+
+    fs::remove_file(&state).unwrap();
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains("Refused"), "{said:?}");
+    fs::remove_dir_all(&mirror).unwrap();
+    let said = world.comin(&["run"], 0);
+    assert!(!said.err.contains("Deploying"), "{said:?}");
+    assert_eq!(world.status()["accepted_main"], second.as_str());
+
+    fs::remove_file(&state).unwrap();
+    fs::remove_dir_all(&mirror).unwrap();
+    let said = world.comin(&["run"], 0);
+    assert!(said
+        .err
+        .contains("No main was accepted before: this one is taken as it is"));
+    assert_eq!(world.running(), "first");
+}
+
+#[test]
+fn the_order_of_fetches_does_not_matter() {
+    need!("git", "nix");
+    let plans = [["origin", "local"], ["local", "origin"]].map(|order| {
+        let (mut world, origin) = World::new();
+        world.comin(&["run"], 0);
+        origin.git(&[
+            "clone",
+            "--quiet",
+            ".",
+            world.path("local").to_str().unwrap(),
+        ]);
+        world.follow("local", world.path("local").to_str().unwrap());
+        origin.commit("on-origin", &System::default());
+        let local = Repository::at(&world, "local");
+        local.git(&["checkout", "--quiet", "-b", "testing-m"]);
+        local.commit("tested", &System::default());
+        for remote in order {
+            world.comin(&["fetch", remote], 0);
+        }
+        world.comin(&["deploy"], 0);
+        (world.switches(), world.running())
+    });
+    assert_eq!(plans[0], plans[1]);
+    assert_eq!(plans[0].1, "on-origin");
+}
+
+#[test]
+fn a_renamed_remote_keeps_the_accepted_main_and_leaves_nothing_in_the_mirror() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let first = origin.git(&["rev-parse", "HEAD"]);
+    world.comin(&["run"], 0);
+    world.configure(|config| config["remotes"][0]["name"] = "upstream".into());
+    origin.git(&["checkout", "--quiet", "--orphan", "another"]);
+    origin.commit("unrelated", &System::default());
+    origin.git(&["branch", "--quiet", "-M", "main"]);
+    let said = world.comin(&["run"], 0);
+    assert!(said
+        .err
+        .contains("diverged: it does not contain the accepted main"));
+    assert_eq!(world.status()["accepted_main"], first.as_str());
+    assert_eq!(world.running(), "first");
+    let refs = world.mirror_refs();
+    assert_eq!(
+        refs,
+        [
+            "refs/comin/main",
+            "refs/comin/target",
+            "refs/remotes/upstream/main"
+        ]
+    );
+}
+
+#[test]
+fn main_and_testing_may_have_the_same_name() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.configure(|config| {
+        config["remotes"][0]["branches"] = serde_json::json!({"testing": {"name": "main"}});
+    });
+    world.comin(&["run"], 0);
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first", "switch second"]);
+    let refused = world.status()["remotes"][0]["testing"]["refused"].clone();
+    assert_eq!(refused, "it has nothing that main does not have");
+}
+
+/// 100,000 commits on top of the repository's main, each tenth thousand an octopus merge of three
+/// lines; returns the last one.
+fn grow(repository: &Repository) -> String {
+    let first = repository.git(&["rev-parse", "HEAD"]);
+    let mut stream = String::new();
+    for n in 1..=100_000 {
+        let from = if n == 1 {
+            first.clone()
+        } else {
+            format!(":{}", n - 1)
+        };
+        let branch = if n % 10_000 == 0 {
+            for side in 1..=2 {
+                let mark = n * 10 + side;
+                write!(
+                    stream,
+                    "commit refs/heads/side\nmark :{mark}\ncommitter a <a@example.org> {n} +0000\ndata 1\nx\nfrom {first}\n",
+                )
+                .unwrap();
+            }
+            format!("merge :{}\nmerge :{}\n", n * 10 + 1, n * 10 + 2)
+        } else {
+            String::new()
+        };
+        write!(
+            stream,
+            "commit refs/heads/main\nmark :{n}\ncommitter a <a@example.org> {n} +0000\ndata 1\nx\nfrom {from}\n{branch}",
+        )
+        .unwrap();
+    }
+    let mut import = Command::new("git")
+        .args(["fast-import", "--quiet", "--force"])
+        .current_dir(&repository.path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = import.stdin.take().unwrap();
+    input.write_all(stream.as_bytes()).unwrap();
+    drop(input);
+    assert!(import.wait().unwrap().success());
+    repository.git(&["rev-parse", "main"])
+}
+
+#[test]
+fn a_hundred_thousand_commits_with_octopus_merges_are_one_step() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let first = origin.git(&["rev-parse", "HEAD"]);
+    world.comin(&["run"], 0);
+    origin.git(&["branch", "--quiet", "testing-m"]);
+    let last = grow(&origin);
+    world.comin(&["fetch", "origin"], 0);
+    let plan = world.plan();
+    assert_eq!(plan["target"]["commit"], last.as_str());
+    assert_eq!(
+        plan["candidates"][1]["refused"],
+        "it has nothing that main does not have"
+    );
+
+    // And back again: from its side each of them is behind.
+    let state = world.path("root/var/lib/comin/state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    let accepted = format!("\"accepted_main\": \"{first}\"");
+    assert!(text.contains(&accepted));
+    let text = text.replace(&accepted, &format!("\"accepted_main\": \"{last}\""));
+    fs::write(&state, text).unwrap();
+    origin.git(&["update-ref", "refs/heads/main", &format!("{last}~50000")]);
+    world.comin(&["fetch", "origin"], 0);
+    let refused = world.plan()["candidates"][0]["refused"].clone();
+    assert!(
+        refused.as_str().unwrap().starts_with("rewound"),
+        "{refused}"
+    );
+}
