@@ -18,6 +18,8 @@ use crate::process;
 
 /// nixos-rebuild's own name, so that a rebuild by hand and ours exclude each other.
 const UNIT: &str = "nixos-rebuild-switch-to-configuration";
+/// The lock of every `switch-to-configuration`.
+const SWITCH_LOCK: &str = "switch-to-configuration.lock";
 /// What nixos-rebuild hands on to the switch.
 const ENVIRONMENT: [&str; 3] = [
     "LOCALE_ARCHIVE",
@@ -67,24 +69,23 @@ impl Ended {
         matches!(self, Self::Status(101) | Self::Signal(_))
     }
 
-    /// Success, or a sentence. The codes are those of nixpkgs' switch-to-configuration-ng.
-    ///
-    /// # Errors
-    /// The activation failed, or the system is not entirely what it should be.
-    pub fn check(&self) -> Result<()> {
-        let how = match self {
-            // The init interface has changed: the boot loader has it, and a reboot is needed.
-            Self::Status(0 | 100) => return Ok(()),
-            Self::Status(1) => "exited with status 1: the boot loader or a check before the switch failed, and nothing was activated",
-            Self::Status(2) => "exited with status 2: the activation script failed, while the units were switched",
-            Self::Status(4) => "exited with status 4: the new system runs, but units failed",
-            Self::Status(11) => "exited with status 11: another switch was running, or a service it needs was down",
-            Self::Status(code) => bail!("switch-to-configuration exited with status {code}"),
-            Self::Signal(signal) => {
-                bail!("switch-to-configuration was killed by signal {signal}")
-            }
+    /// What went wrong, as a sentence. The codes are those of nixpkgs' switch-to-configuration-ng.
+    /// `new_failures` are the units that have failed since, where that is known: units that had
+    /// failed before are no news.
+    #[must_use]
+    pub fn error(&self, new_failures: Option<&[String]>) -> Option<String> {
+        let how = match (self, new_failures) {
+            // 100: the init interface has changed: the boot loader has it, and a reboot is needed.
+            (Self::Status(0 | 100), _) | (Self::Status(4), Some([])) => return None,
+            (Self::Status(1), _) => "exited with status 1: the boot loader or a check before the switch failed, and nothing was activated".to_string(),
+            (Self::Status(2), _) => "exited with status 2: the activation script failed, while the units were switched".to_string(),
+            (Self::Status(4), None) => "exited with status 4: the new system runs, but units failed".to_string(),
+            (Self::Status(4), Some(units)) => format!("exited with status 4: the new system runs, but units failed: {}", units.join(", ")),
+            (Self::Status(11), _) => "exited with status 11: another switch was running, or a service it needs was down".to_string(),
+            (Self::Status(code), _) => format!("exited with status {code}"),
+            (Self::Signal(signal), _) => format!("was killed by signal {signal}"),
         };
-        bail!("switch-to-configuration {how}")
+        Some(format!("switch-to-configuration {how}"))
     }
 }
 
@@ -153,13 +154,19 @@ impl Activation {
         use std::os::unix::process::ExitStatusExt;
         let _running = Lock::wait(&paths.activation_lock())?;
         let program = self.toplevel.join("bin/switch-to-configuration");
-        let status = Command::new(&program)
-            .arg(self.operation.action())
-            .status()
-            .with_context(|| format!("Failed to run {}", program.display()))?;
-        let ended = match (status.code(), status.signal()) {
-            (Some(code), _) => Ended::Status(code),
-            (None, signal) => Ended::Signal(signal.unwrap_or_default()),
+        let ended = loop {
+            // It would not wait for another one, such as that of a rebuild by hand.
+            drop(Lock::wait(&paths.switch_lists().join(SWITCH_LOCK))?);
+            let status = Command::new(&program)
+                .arg(self.operation.action())
+                .status()
+                .with_context(|| format!("Failed to run {}", program.display()))?;
+            match (status.code(), status.signal()) {
+                // Another one came first after all, if there is one.
+                (Some(11), _) if is_busy(paths)? => {}
+                (Some(code), _) => break Ended::Status(code),
+                (None, signal) => break Ended::Signal(signal.unwrap_or_default()),
+            }
         };
         let record = Record {
             version: 1,
@@ -170,23 +177,49 @@ impl Activation {
     }
 }
 
+/// Whether some `switch-to-configuration` runs.
+fn is_busy(paths: &Paths) -> Result<bool> {
+    Ok(Lock::take_if_free(&paths.switch_lists().join(SWITCH_LOCK))?.is_none())
+}
+
+/// Kills the activation that runs, if one does.
+pub fn kill() {
+    for arguments in [["kill", "--signal=KILL", UNIT], ["stop", "--quiet", UNIT]] {
+        let mut systemctl = Command::new("systemctl");
+        if let Err(error) = process::run(systemctl.args(arguments), "systemctl", None) {
+            log::debug!("{error:#}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_status_is_told_apart() {
-        assert!(Ended::Status(0).check().is_ok());
-        assert!(Ended::Status(100).check().is_ok());
-        for (ended, wanted) in [
-            (Ended::Status(1), "nothing was activated"),
-            (Ended::Status(2), "activation script failed"),
-            (Ended::Status(4), "units failed"),
-            (Ended::Status(11), "another switch"),
-            (Ended::Status(101), "status 101"),
-            (Ended::Signal(9), "signal 9"),
+        let units = ["web.service".to_string(), "db.service".to_string()];
+        assert_eq!(Ended::Status(0).error(None), None);
+        assert_eq!(Ended::Status(100).error(None), None);
+        assert_eq!(Ended::Status(4).error(Some(&[])), None);
+        for (ended, failures, wanted) in [
+            (Ended::Status(1), None, "nothing was activated"),
+            (
+                Ended::Status(2),
+                Some(&units[..]),
+                "activation script failed",
+            ),
+            (Ended::Status(4), None, "units failed"),
+            (
+                Ended::Status(4),
+                Some(&units[..]),
+                "units failed: web.service, db.service",
+            ),
+            (Ended::Status(11), None, "another switch"),
+            (Ended::Status(101), None, "status 101"),
+            (Ended::Signal(9), None, "signal 9"),
         ] {
-            let error = ended.check().unwrap_err().to_string();
+            let error = ended.error(failures).unwrap();
             assert!(error.contains(wanted), "{error}");
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::config::Operation;
 
@@ -57,6 +58,27 @@ pub enum Command {
         /// The head of that main, as in the status: the id, or its first 8 digits or more.
         commit: String,
     },
+    /// Deploys nothing until further notice; fetches go on.
+    Suspend {
+        /// Why, for the status.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// For how long, as in 90m, 8h or 3d [default: until comin resume].
+        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        time: Option<SignedDuration>,
+    },
+    /// Ends a suspension.
+    Resume,
+    /// Tries again what failed or is in quarantine.
+    Retry,
+    /// Goes back to the system before, and holds there until a head moves or comin retry.
+    Rollback {
+        /// The generation to go back to [default: the one before].
+        #[arg(long, value_name = "GENERATION")]
+        to: Option<u64>,
+    },
+    /// Lists the latest deployments.
+    History(Output),
     /// Checks a configuration file.
     CheckConfig {
         /// The file.
@@ -77,6 +99,15 @@ pub enum Command {
         /// What git wants: `get`, `store` or `erase`.
         operation: String,
     },
+    /// Rolls back the activation of an attempt that did not come to an end in time.
+    #[command(hide = true)]
+    Undo {
+        /// The folder of the state.
+        #[arg(long)]
+        state_dir: PathBuf,
+        /// The attempt.
+        attempt: u64,
+    },
     /// Runs switch-to-configuration and leaves its result in a file.
     #[command(hide = true)]
     Activate {
@@ -95,4 +126,19 @@ pub struct Output {
     /// As JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A time of days, hours, minutes and seconds.
+fn time(text: &str) -> Result<SignedDuration, String> {
+    let span: Span = text
+        .parse()
+        .map_err(|error: jiff::Error| error.to_string())?;
+    let time = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|error| error.to_string())?;
+    if time.is_positive() {
+        Ok(time)
+    } else {
+        Err("it is no time to come".to_string())
+    }
 }

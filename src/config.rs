@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::ValueEnum;
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::url::{Auth, Url};
@@ -37,8 +38,55 @@ pub struct Config {
     pub eval_timeout: Option<Duration>,
     /// How long a build may take; `None` is as long as it likes.
     pub build_timeout: Option<Duration>,
+    /// How long a failed deployment waits before it is tried again.
+    pub retry: Backoff,
+    /// What has to be well after an activation.
+    pub health_check: HealthCheck,
+    /// What happens where it is not.
+    pub rollback: Rollback,
     /// In order of preference, at least one.
     pub remotes: Vec<Remote>,
+}
+
+/// How long a failed deployment waits: first this, then twice as long each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    first: SignedDuration,
+    most: SignedDuration,
+}
+
+impl Backoff {
+    /// How long after the how-manieth try.
+    #[must_use]
+    pub fn after(self, tries: u32) -> SignedDuration {
+        let factor = 1 << tries.saturating_sub(1).min(20);
+        self.first.saturating_mul(factor).min(self.most)
+    }
+}
+
+/// What has to be well after an activation.
+#[derive(Debug, Clone)]
+pub struct HealthCheck {
+    /// Shell commands, each of which has to succeed.
+    pub commands: Vec<String>,
+    /// How long each of them may take; `None` is as long as it likes.
+    pub timeout: Option<Duration>,
+    /// Whether one of the servers that could be fetched from before has to be within reach.
+    pub connectivity: bool,
+    /// How long that may take: the network may be starting anew.
+    pub connectivity_timeout: Duration,
+    /// Whether no unit may have failed that had not before.
+    pub failed_units: bool,
+}
+
+/// What happens to a system with which the machine is not well.
+#[derive(Debug, Clone, Copy)]
+pub struct Rollback {
+    /// Whether the system before is activated again.
+    pub enable: bool,
+    /// How long an activation and its checks may take together, whatever happens to comin; `None` is
+    /// for ever.
+    pub timeout: Option<Duration>,
 }
 
 /// Whose SSH signatures count. The files need not be there yet when the configuration is checked.
@@ -225,7 +273,34 @@ struct File {
     signed_ancestors: Option<bool>,
     eval_timeout: Option<u64>,
     build_timeout: Option<u64>,
+    retry: Option<RetryFile>,
+    health_check: Option<HealthCheckFile>,
+    rollback: Option<RollbackFile>,
     remotes: Vec<RemoteFile>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RetryFile {
+    first_delay: Option<u32>,
+    max_delay: Option<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct HealthCheckFile {
+    commands: Option<Vec<String>>,
+    timeout: Option<u64>,
+    connectivity: Option<bool>,
+    connectivity_timeout: Option<u64>,
+    failed_units: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RollbackFile {
+    enable: Option<bool>,
+    timeout: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -322,8 +397,59 @@ impl File {
             signed_ancestors: self.signed_ancestors.unwrap_or(false),
             eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
             build_timeout: seconds(self.build_timeout.unwrap_or(0)),
+            retry: self.retry.unwrap_or_default().check()?,
+            health_check: self.health_check.unwrap_or_default().check()?,
+            rollback: self.rollback.unwrap_or_default().check(),
             remotes,
         })
+    }
+}
+
+impl RetryFile {
+    fn check(self) -> Result<Backoff> {
+        let seconds = |seconds: u32| SignedDuration::from_secs(seconds.into());
+        let first = self.first_delay.unwrap_or(60);
+        let most = self.max_delay.unwrap_or(60 * 60);
+        ensure!(
+            first > 0,
+            "retry.first_delay: 0 is no wait: use at least 1 (seconds)"
+        );
+        ensure!(
+            first <= most,
+            "retry.max_delay: {most} is less than the first delay, {first}"
+        );
+        Ok(Backoff {
+            first: seconds(first),
+            most: seconds(most),
+        })
+    }
+}
+
+impl HealthCheckFile {
+    fn check(self) -> Result<HealthCheck> {
+        let commands = self.commands.unwrap_or_default();
+        for (index, command) in commands.iter().enumerate() {
+            ensure!(
+                !command.trim().is_empty() && !command.contains('\0'),
+                "health_check.commands[{index}]: {command:?} is no command"
+            );
+        }
+        Ok(HealthCheck {
+            commands,
+            timeout: seconds(self.timeout.unwrap_or(60)),
+            connectivity: self.connectivity.unwrap_or(true),
+            connectivity_timeout: Duration::from_secs(self.connectivity_timeout.unwrap_or(120)),
+            failed_units: self.failed_units.unwrap_or(false),
+        })
+    }
+}
+
+impl RollbackFile {
+    fn check(self) -> Rollback {
+        Rollback {
+            enable: self.enable.unwrap_or(true),
+            timeout: seconds(self.timeout.unwrap_or(15 * 60)),
+        }
     }
 }
 
@@ -463,6 +589,16 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_doubles_up_to_its_most() {
+        let backoff = parse(&with_remote(r#"{"name": "o", "url": "/r"}"#))
+            .unwrap()
+            .retry;
+        let minutes: Vec<i64> = (1..=9).map(|n| backoff.after(n).as_mins()).collect();
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(backoff.after(u32::MAX).as_mins(), 60);
+    }
+
+    #[test]
     fn null_is_absence() {
         let json = r#"{"hostname": "m", "repository_subdir": null, "profile": null, "eval_timeout": null,
             "gpg_public_key_paths": null, "ssh_allowed_signers_path": null, "ssh_revoked_keys_path": null,
@@ -579,6 +715,22 @@ mod tests {
             (
                 &format!(r#"{{"hostname": "m", "profile": "../x", "remotes": [{ok}]}}"#),
                 "profile: ",
+            ),
+            (
+                &format!(
+                    r#"{{"hostname": "m", "retry": {{"first_delay": 9, "max_delay": 3}}, "remotes": [{ok}]}}"#
+                ),
+                "retry.max_delay: 3 is less",
+            ),
+            (
+                &format!(
+                    r#"{{"hostname": "m", "health_check": {{"commands": [" "]}}, "remotes": [{ok}]}}"#
+                ),
+                "health_check.commands[0]: ",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "rollback": {{"on": true}}, "remotes": [{ok}]}}"#),
+                "rollback.on: unknown field",
             ),
             (
                 &format!(r#"{{"hostname": "m", "eval_timeout": -1, "remotes": [{ok}]}}"#),

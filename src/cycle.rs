@@ -3,9 +3,11 @@
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::again::Wait;
 use crate::config::{Config, Remote};
 use crate::decided::{self, Decided};
 use crate::fetched::Fetched;
+use crate::fs;
 use crate::git::{self, Heads, Mirror};
 use crate::history::Commits;
 use crate::paths::Paths;
@@ -15,6 +17,7 @@ use crate::select::{
 };
 use crate::signature::Signers;
 use crate::state::{State, Store};
+use crate::suspension::Suspension;
 
 /// How long a deploy that could not do its work waits before it is due again.
 const POSTPONED: SignedDuration = SignedDuration::from_mins(1);
@@ -74,9 +77,7 @@ impl Machine {
             // A full disk or a broken state is met again in a while, not at the next poll.
             let postponed = self.observe().and_then(|remotes| {
                 let decided = Decided::deciding(remotes, Vec::new())?;
-                decided
-                    .settled(Some(Timestamp::now() + POSTPONED))
-                    .write(&self.paths)
+                decided.settled(Some(postponed())).write(&self.paths)
             });
             if let Err(error) = postponed {
                 log::debug!("Failed to postpone the next deploy: {error:#}");
@@ -88,14 +89,15 @@ impl Machine {
     /// what comes next.
     fn deploy_all(&self, signers: Option<&Signers>) -> Result<Ending> {
         let mut store = Store::open(&self.paths)?;
+        self.claim(self.observe()?)?;
         self.settle_interrupted(&mut store)?;
         let mut ending = Ending::Done;
         loop {
             let remotes = self.observe()?;
             let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
-            self.take_rewrite(&mut store)?;
+            self.take_orders(&mut store)?;
             reconcile_accepted(&mut store, &mirror)?;
-            let facts = self.facts(remotes.clone(), store.state());
+            let facts = self.facts(remotes.clone(), store.state())?;
             let decision = decide(&facts, &Commits::of(&mirror, signers));
             let decided = self.announce(remotes, &decision)?;
             match (decision.action, decision.selected) {
@@ -103,18 +105,18 @@ impl Machine {
                     if facts.accepted.is_none() {
                         log::info!("No main was accepted before: this one is taken as it is");
                     }
-                    ending = self.attempt(&mut store, mirror, target)?;
+                    ending = self.attempt(&mut store, mirror, signers, target)?;
                 }
-                (Action::Retry(at), Some(target)) => {
-                    if ending == Ending::Done {
-                        log::info!("{target} failed before and is tried again at {at:.0}");
+                (action, selected) => {
+                    if let Some((target, why)) = selected.zip(action.hindrance()) {
+                        if ending == Ending::Done {
+                            log::info!("{target} is not deployed: {why}");
+                        }
                     }
-                    decided.settled(Some(at)).write(&self.paths)?;
-                    return Ok(ending);
-                }
-                (Action::Nothing | Action::Deploy | Action::Retry(_), _) => {
-                    let again = may_pass(&decision.candidates).then(|| facts.now + POSTPONED);
-                    decided.settled(again).write(&self.paths)?;
+                    let passing = may_pass(&decision.candidates).then(postponed);
+                    decided
+                        .settled(action.again().or(passing))
+                        .write(&self.paths)?;
                     return Ok(ending);
                 }
             }
@@ -150,19 +152,29 @@ impl Machine {
     }
 
     /// Plain facts for a decision.
-    #[must_use]
-    pub fn facts(&self, remotes: Vec<RemoteFacts>, state: &State) -> Facts {
-        Facts {
+    ///
+    /// # Errors
+    /// It cannot be found out whether the operator wants something deployed.
+    pub fn facts(&self, remotes: Vec<RemoteFacts>, state: &State) -> Result<Facts> {
+        let now = Timestamp::now();
+        Ok(Facts {
             remotes,
             accepted: state.accepted_main.clone(),
             signed_ancestors: self.config.signed_ancestors,
-            last: state.last(),
-            now: Timestamp::now(),
-        }
+            recent: state.recent(self.config.retry),
+            quarantine: state.quarantine.clone(),
+            suspended: Suspension::read(&self.paths, now)?,
+            now,
+        })
     }
 
-    /// Accepts the main that the operator wants accepted, whatever was before it.
-    fn take_rewrite(&self, store: &mut Store) -> Result<()> {
+    /// Takes up what the operator has ordered: to accept a main, whatever was before it, and to try
+    /// again what failed.
+    fn take_orders(&self, store: &mut Store) -> Result<()> {
+        if fs::remove_optional(&self.paths.retry())? {
+            log::info!("What failed is tried again, by order");
+            store.forgive()?;
+        }
         if let Some(rewrite) = Rewrite::read(&self.paths)? {
             let before = store.state().accepted_main.clone();
             let before = before.map_or("none".to_string(), |before| before.to_string());
@@ -183,10 +195,22 @@ impl Machine {
         Ok(ending)
     }
 
-    /// Says what was refused, once for each head, and records what is being decided on.
-    fn announce(&self, remotes: Vec<RemoteFacts>, decision: &Decision) -> Result<Decided> {
+    /// Records who is at work, before anything is decided.
+    fn claim(&self, remotes: Vec<RemoteFacts>) -> Result<()> {
+        Decided::deciding(remotes, self.refused_before()?)?.write(&self.paths)
+    }
+
+    fn refused_before(&self) -> Result<Vec<String>> {
         let before = Decided::read(&self.paths)?;
-        let before = before.map_or(Vec::new(), |before| before.refused);
+        Ok(before.map_or(Vec::new(), |before| before.refused))
+    }
+
+    /// Says what was refused, once for each head, and records what is being decided on.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn announce(&self, remotes: Vec<RemoteFacts>, decision: &Decision) -> Result<Decided> {
+        let before = self.refused_before()?;
         let mut refused = Vec::new();
         for (name, refusal) in refusals(decision) {
             if !before.contains(&name) {
@@ -198,6 +222,11 @@ impl Machine {
         decided.write(&self.paths)?;
         Ok(decided)
     }
+}
+
+/// The wait before a deploy that could not do its work is due again.
+fn postponed() -> Wait {
+    Wait::new(Timestamp::now(), POSTPONED)
 }
 
 /// Whether time alone may change what was found.

@@ -1,14 +1,19 @@
 //! The request to deploy, and what the latest deploy decided on: by these two a poll knows, without
 //! looking at the state or at any history, whether there is something to do.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::again::Wait;
 use crate::fs;
 use crate::paths::Paths;
 use crate::process::Process;
-use crate::select::{is_due, RemoteFacts};
+use crate::select::RemoteFacts;
 
 /// What the latest deploy decided on. Absent after a boot: then a deploy is due.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,7 +26,7 @@ pub struct Decided {
     /// Whether it is done.
     settled: bool,
     /// When something is to be tried again.
-    retry_at: Option<Timestamp>,
+    retry: Option<Wait>,
     /// The heads whose refusal has been said, so that it is said once.
     pub refused: Vec<String>,
 }
@@ -37,17 +42,17 @@ impl Decided {
             remotes,
             by: Process::own()?,
             settled: false,
-            retry_at: None,
+            retry: None,
             refused,
         })
     }
 
     /// The same, at its end.
     #[must_use]
-    pub fn settled(self, retry_at: Option<Timestamp>) -> Self {
+    pub fn settled(self, retry: Option<Wait>) -> Self {
         Self {
             settled: true,
-            retry_at,
+            retry,
             ..self
         }
     }
@@ -70,6 +75,13 @@ impl Decided {
         fs::replace(&paths.decided(), &text)
     }
 
+    /// Kills whoever decided, if that is still at work.
+    pub fn kill(&self) {
+        if self.at_work() {
+            self.by.kill();
+        }
+    }
+
     /// Whether the deploy that decided is still at work.
     #[must_use]
     pub fn at_work(&self) -> bool {
@@ -80,7 +92,7 @@ impl Decided {
     #[must_use]
     pub fn is_stale(&self, remotes: &[RemoteFacts], now: Timestamp) -> bool {
         let interrupted = !self.settled && !self.by.lives();
-        interrupted || self.remotes != remotes || self.retry_at.is_some_and(|at| is_due(at, now))
+        interrupted || self.remotes != remotes || self.retry.is_some_and(|wait| wait.is_over(now))
     }
 }
 
@@ -92,10 +104,49 @@ pub fn request(paths: &Paths) -> Result<()> {
     fs::replace(&paths.wanted(), b"")
 }
 
-/// Takes the request back before it is served: one made meanwhile starts another deploy.
+/// Takes the request back before it is served: one made meanwhile starts another deploy. Says whether
+/// there was one.
 ///
 /// # Errors
 /// The file cannot be removed.
-pub fn take_request(paths: &Paths) -> Result<()> {
-    fs::remove_optional(&paths.wanted()).map(|_| ())
+pub fn take_request(paths: &Paths) -> Result<bool> {
+    fs::remove_optional(&paths.wanted())
+}
+
+/// The requests that come while a deploy is at work.
+#[derive(Debug)]
+pub struct Requests(OwnedFd);
+
+impl Requests {
+    /// Looks out for them from now on.
+    ///
+    /// # Errors
+    /// The folder cannot be watched.
+    pub fn watch(paths: &Paths) -> Result<Self> {
+        let wanted = paths.wanted();
+        let folder = wanted.parent().unwrap_or(Path::new("/"));
+        let watch = || -> rustix::io::Result<OwnedFd> {
+            let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            inotify::add_watch(&fd, folder, WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
+            Ok(fd)
+        };
+        let fd = watch().with_context(|| format!("Failed to watch {}", folder.display()))?;
+        Ok(Self(fd))
+    }
+
+    /// Takes back a request that came meanwhile, and says whether there was one.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn take(&self, paths: &Paths) -> Result<bool> {
+        let mut events = [0; 4096];
+        while matches!(rustix::io::read(&self.0, &mut events), Ok(read) if read > 0) {}
+        take_request(paths)
+    }
+}
+
+impl AsFd for Requests {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }

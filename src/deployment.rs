@@ -1,15 +1,22 @@
-//! One attempt to deploy a commit: evaluate → build → activate → record.
+//! One attempt to deploy a commit: evaluate → build → activate → check → record.
 
-use anyhow::{Context, Result};
-use jiff::Timestamp;
+use std::os::fd::AsFd;
+
+use anyhow::Result;
 
 use crate::activation::Ended;
 use crate::cycle::{Ending, Machine};
+use crate::dead_man;
+use crate::decided::Requests;
 use crate::fs;
 use crate::git::{self, Mirror};
+use crate::health::{self, Fault};
+use crate::history::Commits;
 use crate::nix;
-use crate::select::Target;
-use crate::state::{Attempt, Outcome, Progress, Stage, State, Store};
+use crate::process::Interrupt;
+use crate::select::{decide, Target};
+use crate::signature::Signers;
+use crate::state::{Attempt, Before, Outcome, Progress, Stage, State, Store};
 use crate::system;
 
 impl Machine {
@@ -17,12 +24,19 @@ impl Machine {
     ///
     /// # Errors
     /// The state cannot be written.
-    pub fn attempt(&self, store: &mut Store, mirror: Mirror, target: Target) -> Result<Ending> {
+    pub fn attempt(
+        &self,
+        store: &mut Store,
+        mirror: Mirror,
+        signers: Option<&Signers>,
+        target: Target,
+    ) -> Result<Ending> {
         let subject = mirror.subject(&target.commit)?;
-        let half_switched = store.state().latest().is_some_and(left_half_switched);
+        let latest = store.state().latest();
+        let left = latest.map_or(Left::Nothing, Left::by);
         log::info!("Deploying {target} by {}: {subject}", target.operation);
         let mut attempt = store.begin(target, subject)?;
-        let outcome = self.carry_out(store, &mirror, &mut attempt, half_switched);
+        let outcome = self.carry_out(store, &mirror, signers, &mut attempt, left);
         let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
         if let Outcome::Failed {
             stage: Stage::Evaluating,
@@ -37,19 +51,31 @@ impl Machine {
         self.end(store, attempt, outcome)
     }
 
-    /// Evaluates, builds and activates; the attempt tells how far it came.
+    /// Evaluates, builds, activates and checks; the attempt tells how far it came.
     fn carry_out(
         &self,
         store: &mut Store,
         mirror: &Mirror,
+        signers: Option<&Signers>,
         attempt: &mut Attempt,
-        half_switched: bool,
+        left: Left,
     ) -> Result<Outcome> {
         let Self { config, paths } = self;
         let target = attempt.target.clone();
+        let requests = Requests::watch(paths)?;
+        let state = store.state().clone();
+        let superseded = || self.is_superseded(&requests, mirror, signers, &state, &target);
+        let interrupt = Interrupt {
+            signal: requests.as_fd(),
+            ends: &superseded,
+        };
+        let preempted = |stage| Ok(Outcome::Preempted { stage });
 
         mirror.keep_target(&target.commit)?;
-        let evaluation = nix::evaluate(config, paths, git::TARGET, &target)?;
+        let evaluation = nix::evaluate(config, paths, git::TARGET, &target, &interrupt)?;
+        let Some(evaluation) = evaluation else {
+            return preempted(Stage::Evaluating);
+        };
         if let Some(reason) = self.of_another_machine(evaluation.machine_id.as_deref())? {
             return Ok(Outcome::Skipped { reason });
         }
@@ -61,120 +87,228 @@ impl Machine {
         log::info!("Building {}", evaluation.out.display());
         let root = paths.gcroots().join(attempt.root());
         std::fs::create_dir_all(paths.gcroots())?;
-        nix::build(&evaluation.derivation, &root, config.build_timeout)?;
+        let timeout = config.build_timeout;
+        if !nix::build(&evaluation.derivation, &root, timeout, &interrupt)? {
+            return preempted(Stage::Building);
+        }
         system::check(&evaluation.out)?;
 
         let profile = paths.profile(&config.profile);
-        if !half_switched && system::has(config, paths, &evaluation.out, target.operation)? {
+        if left == Left::Nothing && system::has(&profile, paths, &evaluation.out, target.operation)?
+        {
             log::info!("{} is already there", evaluation.out.display());
             let generation = system::generation(&profile)?;
             return Ok(Outcome::Done { generation });
         }
 
+        attempt.before = match left {
+            Left::Unfinished(before) => *before,
+            Left::Nothing | Left::Faulty => self.look_around()?,
+        };
         attempt.enter(Stage::Activating);
-        attempt.generation_before = system::generation(&profile)?;
         store.record(attempt)?;
         mirror.keep_accepted(&target.main)?;
+        self.arm(attempt)?;
         if target.operation.moves_profile() {
-            system::set_profile(config, paths, &evaluation.out)?;
+            system::set_profile(&profile, &evaluation.out)?;
         }
         log::info!("Activating {}", evaluation.out.display());
-        match attempt.activation(evaluation.out).run(paths) {
-            Ok(ended) => self.conclude(attempt, &ended),
+        let activation = attempt.activation(evaluation.out, target.operation);
+        match activation.run(paths) {
+            Ok(ended) => self.conclude(store, attempt, &ended),
             Err(error) => {
-                self.take_profile_back(attempt)?;
-                Err(error)
+                take_profile_back(attempt)?;
+                let error = format!("{error:#}");
+                Ok(Outcome::Postponed { error })
             }
         }
     }
 
-    /// The outcome of an activation that came to an end.
-    fn conclude(&self, attempt: &Attempt, ended: &Ended) -> Result<Outcome> {
-        if ended.died() {
-            let stage = Stage::Activating;
-            return Ok(Outcome::Interrupted { stage });
+    /// Whether what has been fetched meanwhile makes a deployment of this target pointless.
+    fn is_superseded(
+        &self,
+        requests: &Requests,
+        mirror: &Mirror,
+        signers: Option<&Signers>,
+        state: &State,
+        target: &Target,
+    ) -> Result<bool> {
+        if !requests.take(&self.paths)? {
+            return Ok(false);
         }
-        if ended.before_activation() {
-            self.take_profile_back(attempt)?;
-        }
-        ended.check()?;
-        let generation = if attempt.target.operation.moves_profile() {
-            system::generation(&self.paths.profile(&self.config.profile))?
-        } else {
-            None
-        };
-        Ok(Outcome::Done { generation })
+        let remotes = self.observe()?;
+        let facts = self.facts(remotes.clone(), state)?;
+        let decision = decide(&facts, &Commits::of(mirror, signers));
+        self.announce(remotes, &decision)?;
+        Ok(decision.supersedes(target, &facts))
     }
 
-    /// Undoes the new generation of an attempt that activated nothing.
-    fn take_profile_back(&self, attempt: &Attempt) -> Result<()> {
+    /// What there is before an activation.
+    fn look_around(&self) -> Result<Before> {
         let profile = self.paths.profile(&self.config.profile);
-        match attempt.generation_before {
-            Some(generation) if attempt.target.operation.moves_profile() => {
-                nix::switch_generation(&profile, generation)
-                    .context("Failed to take the profile back")
+        let system = fs::read_link_optional(&self.paths.current_system())?;
+        if let Some(system) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {
+            // Where a rollback leads must not be collected before it is known to be needless.
+            nix::keep(system, &self.paths.gcroots().join(BEFORE))?;
+        }
+        Ok(Before {
+            system,
+            generation: system::generation(&profile)?,
+            profile,
+            reachable: self.servers_within_reach()?,
+            failed_units: health::failed_units(&self.paths)?,
+        })
+    }
+
+    /// Lets an activation be undone after a while, unless its checks have been passed by then.
+    fn arm(&self, attempt: &Attempt) -> Result<()> {
+        match self.config.rollback.timeout {
+            Some(time) if self.config.rollback.enable && attempt.target.operation.activates() => {
+                dead_man::arm(&self.paths, attempt.id, time)
             }
             Some(_) | None => Ok(()),
         }
     }
 
+    /// The outcome of an activation that came to an end: the machine has to be well.
+    fn conclude(&self, store: &mut Store, attempt: &mut Attempt, ended: &Ended) -> Result<Outcome> {
+        if ended.before_activation() {
+            take_profile_back(attempt)?;
+            return Ok(Outcome::Failed {
+                stage: Stage::Activating,
+                error: ended.error(None).unwrap_or_default(),
+            });
+        }
+        if ended.died() && !attempt.is_last_try() {
+            let stage = Stage::Activating;
+            return Ok(Outcome::Interrupted { stage });
+        }
+        attempt.enter(Stage::Checking);
+        store.record(attempt)?;
+        let is_known = health::has_systemd(&self.paths);
+        let new_failures = health::new_failures(&self.paths, &attempt.before.failed_units)?;
+        let error = ended.error(is_known.then_some(&new_failures[..]));
+        let fault = match &error {
+            Some(error) if ended.died() => Some(Fault::of_machine(error.clone())),
+            Some(_) | None if attempt.target.operation.activates() => {
+                self.check_health(attempt, &new_failures)
+            }
+            Some(_) | None => None,
+        };
+        if let Some(fault) = fault {
+            return self.roll_back(store, attempt, &fault);
+        }
+        Ok(match error {
+            None => Outcome::Done {
+                generation: self.generation_of(attempt),
+            },
+            Some(error) => Outcome::Failed {
+                stage: Stage::Activating,
+                error,
+            },
+        })
+    }
+
+    fn generation_of(&self, attempt: &Attempt) -> Option<u64> {
+        let moves = attempt.target.operation.moves_profile();
+        let profile = self.paths.profile(&self.config.profile);
+        moves.then(|| system::generation(&profile).ok().flatten())?
+    }
+
     /// Records and reports the end of an attempt, and lets go of what only older ones needed.
-    fn end(&self, store: &mut Store, mut attempt: Attempt, outcome: Outcome) -> Result<Ending> {
-        attempt.progress = Progress::Ended(Timestamp::now(), outcome);
+    pub fn end(&self, store: &mut Store, mut attempt: Attempt, outcome: Outcome) -> Result<Ending> {
+        attempt.end(outcome);
         store.record(&attempt)?;
+        dead_man::disarm(&self.paths);
+        let ending = self.report(&attempt);
+        self.release_roots(store.state())?;
+        Ok(ending)
+    }
+
+    /// Says how an attempt ended.
+    fn report(&self, attempt: &Attempt) -> Ending {
         let name = attempt.target.to_string();
-        let ending = match attempt.ended() {
-            None | Some((_, Outcome::Done { .. })) => {
+        let Some((_, outcome)) = attempt.ended() else {
+            return Ending::Done;
+        };
+        let next = attempt.again(self.config.retry).sentence();
+        match outcome {
+            Outcome::Done { .. } => {
                 log::info!("Deployed {name} by {}", attempt.target.operation);
                 Ending::Done
             }
-            Some((_, Outcome::Skipped { reason })) => {
+            Outcome::Skipped { reason } => {
                 log::warn!("Skipped {name}: {reason}");
                 Ending::Done
             }
-            Some((_, Outcome::Failed { error, .. })) => {
-                let next = match attempt.retry_at() {
-                    Some(at) => format!("; tried again at {at:.0}"),
-                    None => "; not tried again before another commit comes".to_string(),
-                };
-                log::error!("Failed to deploy {name}: {error}{next}");
+            Outcome::Preempted { stage } => {
+                log::info!(
+                    "Stopped {} {name}: there is something else to deploy",
+                    stage.name()
+                );
+                Ending::Done
+            }
+            Outcome::Postponed { error } => {
+                log::warn!("Could not begin to activate {name}: {error}; {next}");
                 Ending::Failed
             }
-            Some((_, Outcome::Interrupted { stage })) => {
+            Outcome::Failed { error, .. } => {
+                log::error!("Failed to deploy {name}: {error}; {next}");
+                Ending::Failed
+            }
+            Outcome::RolledBack { error, .. } => {
+                log::error!("Rolled back {name}: {error}; {next}");
+                Ending::Failed
+            }
+            Outcome::Interrupted { stage } => {
                 log::warn!(
                     "The deployment of {name} was interrupted while {}",
                     stage.name()
                 );
                 Ending::Failed
             }
-        };
-        self.release_roots(store.state())?;
-        Ok(ending)
+        }
     }
 
-    /// Settles an attempt whose comin died: the switch may have gone on without it.
+    /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
+    /// may have booted since.
     ///
     /// # Errors
     /// The state cannot be written, or the result of the switch cannot be read.
     pub fn settle_interrupted(&self, store: &mut Store) -> Result<()> {
-        let Some(attempt) = store.state().latest().cloned() else {
+        let Some(mut attempt) = store.state().latest().cloned() else {
             return Ok(());
         };
         let Progress::Running(stage) = attempt.progress else {
             return Ok(());
         };
-        let out = attempt.out.clone().filter(|_| stage == Stage::Activating);
-        let ended = match out {
-            Some(out) => attempt.activation(out).outcome(&self.paths)?,
-            None => None,
-        };
-        let outcome = match ended {
-            Some(ended) => self
-                .conclude(&attempt, &ended)
-                .unwrap_or_else(|error| attempt.failed(&error)),
-            None => Outcome::Interrupted { stage },
-        };
+        let outcome = self.settle(store, &mut attempt, stage);
+        let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
         self.end(store, attempt, outcome).map(|_| ())
+    }
+
+    fn settle(&self, store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<Outcome> {
+        let operation = attempt.target.operation;
+        let Some(out) = attempt.out.clone().filter(|_| stage.changes_the_machine()) else {
+            return Ok(Outcome::Interrupted { stage });
+        };
+        if let Some(fault) = attempt.fault.clone() {
+            return self.roll_back(store, attempt, &Fault::of_machine(fault));
+        }
+        let profile = &attempt.before.profile;
+        let is_there = system::has(profile, &self.paths, &out, operation)?;
+        let ended = match attempt.activation(out, operation).outcome(&self.paths)? {
+            // The machine has booted with it since: whatever came before, it is there now.
+            None if is_there => Some(Ended::Status(0)),
+            ended => ended,
+        };
+        match ended {
+            Some(ended) => {
+                self.arm(attempt)?;
+                self.conclude(store, attempt, &ended)
+            }
+            None => Ok(Outcome::Interrupted { stage }),
+        }
     }
 
     /// The reason, if an evaluation is meant for another machine.
@@ -205,12 +339,46 @@ impl Machine {
     }
 }
 
-/// Whether an attempt may have left a switch half done.
-fn left_half_switched(attempt: &Attempt) -> bool {
-    match attempt.ended() {
-        None | Some((_, Outcome::Done { .. } | Outcome::Skipped { .. })) => false,
-        Some((_, Outcome::Failed { stage, .. } | Outcome::Interrupted { stage })) => {
-            *stage == Stage::Activating
+/// Undoes the new generation of an attempt that activated nothing.
+fn take_profile_back(attempt: &Attempt) -> Result<()> {
+    if attempt.target.operation.moves_profile() {
+        system::take_profile_back(&attempt.before)?;
+    }
+    Ok(())
+}
+
+/// The GC root of the system that ran before the latest activation.
+const BEFORE: &str = "before";
+
+/// What the attempt before has left of the machine.
+#[derive(PartialEq, Eq)]
+enum Left {
+    /// A system that is whole.
+    Nothing,
+    /// A system whose activation failed.
+    Faulty,
+    /// A switch half done, and what it had found: that is what there was before.
+    Unfinished(Box<Before>),
+}
+
+impl Left {
+    fn by(attempt: &Attempt) -> Self {
+        match attempt.ended() {
+            Some((_, Outcome::Interrupted { stage })) if stage.changes_the_machine() => {
+                Self::Unfinished(Box::new(attempt.before.clone()))
+            }
+            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => Self::Faulty,
+            None
+            | Some((
+                _,
+                Outcome::Done { .. }
+                | Outcome::Failed { .. }
+                | Outcome::Interrupted { .. }
+                | Outcome::Postponed { .. }
+                | Outcome::Preempted { .. }
+                | Outcome::RolledBack { .. }
+                | Outcome::Skipped { .. },
+            )) => Self::Nothing,
         }
     }
 }

@@ -1,29 +1,36 @@
 //! comin: pull-mode deployment for NixOS. One run is one cycle, described in `cycle.rs`.
 
 mod activation;
+mod again;
 mod cli;
 mod commit;
 mod config;
 mod credential;
 mod cycle;
+mod dead_man;
 mod decided;
 mod deployment;
 mod fetched;
 mod fs;
 mod git;
+mod health;
 mod history;
 mod journal;
 mod nix;
+mod orders;
 mod paths;
 mod poll;
 mod process;
+mod quarantine;
 mod refs;
 mod report;
 mod rewrite;
+mod rollback;
 mod select;
 mod signature;
 mod ssh;
 mod state;
+mod suspension;
 mod system;
 mod url;
 
@@ -41,7 +48,7 @@ use cli::{Cli, Command, Output};
 use config::{Config, Remote};
 use cycle::{Ending, Machine};
 use paths::Paths;
-use report::{Plan, Status};
+use report::{History, Plan, Status};
 use signature::Signers;
 use url::Token;
 
@@ -114,6 +121,15 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
             let machine = machine()?;
             let signers = signers(&machine)?;
             machine.accept(&commit, signers.as_ref())?
+        }
+        Command::Suspend { reason, time } => machine()?.suspend(reason, time)?,
+        Command::Resume => machine()?.resume()?,
+        Command::Retry => machine()?.retry()?,
+        Command::Rollback { to } => machine()?.roll_back_by_hand(to)?,
+        Command::History(output) => show(&History::of(&machine()?)?, &output)?,
+        Command::Undo { state_dir, attempt } => {
+            dead_man::strike(&Paths::new(&root, &state_dir), attempt)?;
+            Ending::Done
         }
         Command::CheckConfig { file } => {
             Config::load(&file).map_err(Failure::Misconfigured)?;

@@ -12,7 +12,7 @@ use crate::commit::Commit;
 use crate::config::Config;
 use crate::credential;
 use crate::paths::Paths;
-use crate::process;
+use crate::process::{self, Interrupt};
 use crate::select::Target;
 
 /// What stays as it is in a flake URL.
@@ -43,7 +43,8 @@ const QUESTION: &str = "host: {
   machine_id = host.config.services.comin.machineId or null;
 }";
 
-/// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system.
+/// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system;
+/// `None` where it was interrupted.
 ///
 /// # Errors
 /// Nix's own sentence.
@@ -52,7 +53,8 @@ pub fn evaluate(
     paths: &Paths,
     reference: &str,
     target: &Target,
-) -> Result<Evaluation> {
+    interrupt: &Interrupt,
+) -> Result<Option<Evaluation>> {
     let installable = format!(
         "{}#nixosConfigurations.\"{}\"",
         flake_url(config, &paths.repository(), reference, &target.commit),
@@ -62,8 +64,12 @@ pub fn evaluate(
     nix.args(["--extra-experimental-features", "nix-command flakes"])
         .args(["eval", "--json", &installable, "--apply", QUESTION]);
     credential::hand_on(&mut nix, paths, &config.remotes, &target.remote)?;
-    let answer = process::run(&mut nix, "nix eval", config.eval_timeout)?;
-    serde_json::from_str(&answer).context("nix eval answered something unexpected")
+    let timeout = config.eval_timeout;
+    let answer = process::run_unless(&mut nix, "nix eval", timeout, Some(interrupt))?;
+    answer
+        .map(|answer| serde_json::from_str(&answer))
+        .transpose()
+        .context("nix eval answered something unexpected")
 }
 
 fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
@@ -83,18 +89,38 @@ fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commi
     url
 }
 
-/// Builds a derivation; `root` becomes a GC root of the result before it can be collected.
+/// Builds a derivation; `root` becomes a GC root of the result before it can be collected. Says whether
+/// it came to an end, and was not interrupted.
 ///
 /// The old command is the one that takes a derivation alike in every Nix since 2.3, streams the
 /// build log by itself and registers the root in the same step.
 ///
 /// # Errors
 /// Nix's own sentence.
-pub fn build(derivation: &str, root: &Path, timeout: Option<Duration>) -> Result<()> {
+pub fn build(
+    derivation: &str,
+    root: &Path,
+    timeout: Option<Duration>,
+    interrupt: &Interrupt,
+) -> Result<bool> {
+    let mut nix = realise(Path::new(derivation), root);
+    let built = process::run_unless(&mut nix, "nix build", timeout, Some(interrupt))?;
+    Ok(built.is_some())
+}
+
+/// Makes `root` a GC root of a system that is there.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn keep(system: &Path, root: &Path) -> Result<()> {
+    process::run(&mut realise(system, root), "nix-store --realise", None).map(|_| ())
+}
+
+fn realise(path: &Path, root: &Path) -> Command {
     let mut nix = Command::new("nix-store");
-    nix.args(["--realise", derivation, "--indirect", "--add-root"])
-        .arg(root);
-    process::run(&mut nix, "nix build", timeout).map(|_| ())
+    nix.arg("--realise").arg(path);
+    nix.args(["--indirect", "--add-root"]).arg(root);
+    nix
 }
 
 /// Makes `system` the newest generation of a profile, or leaves the profile alone if it is already

@@ -64,6 +64,24 @@ impl Paths {
         self.state_dir.join("accept.json")
     }
 
+    /// The order to deploy nothing. Writer: suspend and resume.
+    #[must_use]
+    pub fn suspension(&self) -> PathBuf {
+        self.state_dir.join("suspended.json")
+    }
+
+    /// The order to try again what failed. Writer: retry; deploy removes it.
+    #[must_use]
+    pub fn retry(&self) -> PathBuf {
+        self.state_dir.join("retry")
+    }
+
+    /// The folder of the state.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// Held by the one process that deploys.
     #[must_use]
     pub fn deploy_lock(&self) -> PathBuf {

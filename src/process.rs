@@ -3,14 +3,17 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::process::{kill_process, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
+use rustix::process::{
+    kill_process, kill_process_group, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{printable, CHILD};
@@ -26,6 +29,29 @@ const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// It cannot be started, does not end within `timeout`, or fails; then with the end of what it said.
 pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Result<String> {
+    let output = run_unless(command, what, timeout, None)?;
+    output.with_context(|| format!("{what} was stopped"))
+}
+
+/// Something that may end a command early, with all that the command has started.
+pub struct Interrupt<'a> {
+    /// Becomes readable when there is something to look at.
+    pub signal: BorrowedFd<'a>,
+    /// Looks at it: whether the command is to end.
+    pub ends: &'a dyn Fn() -> Result<bool>,
+}
+
+/// [`run`]; `None` where it was interrupted.
+///
+/// # Errors
+/// Those of [`run`], and those of the interrupt.
+pub fn run_unless(
+    command: &mut Command,
+    what: &str,
+    timeout: Option<Duration>,
+    interrupt: Option<&Interrupt>,
+) -> Result<Option<String>> {
+    let limits = Limits { timeout, interrupt };
     let Said {
         ended,
         output,
@@ -33,19 +59,20 @@ pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Resu
     } = complete(
         command.stdin(Stdio::null()),
         what,
-        timeout,
+        &limits,
         log::Level::Info,
     )?;
     match ended {
-        Ended::InTime(status) if status.success() => {
-            String::from_utf8(output).with_context(|| format!("{what} answered no text"))
-        }
+        Ended::InTime(status) if status.success() => String::from_utf8(output)
+            .map(Some)
+            .with_context(|| format!("{what} answered no text")),
         Ended::InTime(status) => bail!("{what} {}{}", sentence(status), tail.sentence()),
         Ended::TimedOut(after) => bail!(
             "{what} was stopped after {} seconds, as configured{}",
             after.as_secs(),
             tail.sentence()
         ),
+        Ended::Interrupted => Ok(None),
     }
 }
 
@@ -77,11 +104,15 @@ pub fn ask(
     input: impl Into<Stdio>,
     timeout: Duration,
 ) -> Result<Answer> {
+    let limits = Limits {
+        timeout: Some(timeout),
+        interrupt: None,
+    };
     let Said {
         ended,
         output,
         tail,
-    } = complete(command.stdin(input), what, Some(timeout), log::Level::Debug)?;
+    } = complete(command.stdin(input), what, &limits, log::Level::Debug)?;
     match ended {
         Ended::InTime(status) => {
             let code = status
@@ -94,7 +125,14 @@ pub fn ask(
             after.as_secs(),
             tail.sentence()
         ),
+        Ended::Interrupted => bail!("{what} was stopped"),
     }
+}
+
+/// What may end a command before it is done.
+struct Limits<'a> {
+    timeout: Option<Duration>,
+    interrupt: Option<&'a Interrupt<'a>>,
 }
 
 struct Said {
@@ -103,16 +141,13 @@ struct Said {
     tail: Tail,
 }
 
-fn complete(
-    command: &mut Command,
-    what: &str,
-    timeout: Option<Duration>,
-    level: log::Level,
-) -> Result<Said> {
+fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Level) -> Result<Said> {
     log::debug!("Running {command:?}");
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // A group of its own: with a command ends what it has started.
+        .process_group(0)
         .spawn()
         .with_context(|| format!("Failed to start {what}: is it installed?"))?;
     let stdout = child.stdout.take().context("the child has no output")?;
@@ -124,7 +159,7 @@ fn complete(
     });
     let stderr = thread::spawn(move || Tail::stream(BufReader::new(stderr), level));
 
-    let ended = await_end(&mut child, timeout)?;
+    let ended = await_end(&mut child, limits)?;
     let output = stdout.join().map_err(|_| gone(what))?;
     let tail = stderr.join().map_err(|_| gone(what))?;
     let output = output.with_context(|| format!("Failed to read the answer of {what}"))?;
@@ -142,20 +177,55 @@ fn gone(what: &str) -> anyhow::Error {
 enum Ended {
     InTime(ExitStatus),
     TimedOut(Duration),
+    Interrupted,
 }
 
-fn await_end(child: &mut Child, timeout: Option<Duration>) -> Result<Ended> {
-    let Some(after) = timeout else {
-        return Ok(Ended::InTime(child.wait()?));
+fn await_end(child: &mut Child, limits: &Limits) -> Result<Ended> {
+    let group = Pid::from_child(child);
+    let early = match ends_early(group, limits) {
+        Ok(None) => return Ok(Ended::InTime(child.wait()?)),
+        Ok(Some(early)) => Ok(early),
+        Err(error) => Err(error),
     };
-    let pid = Pid::from_child(child);
-    if ends_within(pid, after)? {
-        return Ok(Ended::InTime(child.wait()?));
-    }
     // Nix ends its builders when it is asked to end; killed, it would leave them.
-    kill_process(pid, Signal::TERM)?;
-    end(child, GRACE)?;
-    Ok(Ended::TimedOut(after))
+    kill_process_group(group, Signal::TERM)?;
+    if !ends_within(group, GRACE)? {
+        log::debug!("A child did not end when it was asked to");
+    }
+    // What is left of the group, if anything is, holds our pipes.
+    if let Err(error) = kill_process_group(group, Signal::KILL) {
+        log::debug!("Nothing is left to kill: {error}");
+    }
+    child.wait()?;
+    early
+}
+
+/// Waits until the child ends, its time is up or it is interrupted; `None` for the first.
+fn ends_early(child: Pid, limits: &Limits) -> Result<Option<Ended>> {
+    let pidfd = pidfd_open(child, PidfdFlags::empty())?;
+    let started = Instant::now();
+    loop {
+        let left = limits.timeout.map(|t| t.saturating_sub(started.elapsed()));
+        let left = left.map(Timespec::try_from).transpose()?;
+        let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        if let Some(interrupt) = limits.interrupt {
+            fds.push(PollFd::new(&interrupt.signal, PollFlags::IN));
+        }
+        match (poll(&mut fds, left.as_ref()), limits.timeout) {
+            (Ok(0), Some(timeout)) => return Ok(Some(Ended::TimedOut(timeout))),
+            (Ok(_) | Err(rustix::io::Errno::INTR), _) => {}
+            (Err(error), _) => return Err(error.into()),
+        }
+        let ready = |n: usize| fds.get(n).is_some_and(|fd| !fd.revents().is_empty());
+        if ready(0) {
+            return Ok(None);
+        }
+        if let Some(interrupt) = limits.interrupt.filter(|_| ready(1)) {
+            if (interrupt.ends)()? {
+                return Ok(Some(Ended::Interrupted));
+            }
+        }
+    }
 }
 
 /// Awaits the end of a child that has been told to end, and kills it if that takes too long.
@@ -248,6 +318,16 @@ impl Process {
         Ok(Self { pid, started })
     }
 
+    /// Kills it.
+    pub fn kill(&self) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| self.lives()) {
+            if let Err(error) = kill_process(pid, Signal::KILL) {
+                log::debug!("Failed to kill {self:?}: {error}");
+            }
+        }
+    }
+
     /// Whether it still runs.
     #[must_use]
     pub fn lives(&self) -> bool {
@@ -315,6 +395,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     fn sh(script: &str, timeout: Option<Duration>) -> Result<String> {
         run(
@@ -386,6 +467,45 @@ mod tests {
         assert_eq!(killed.to_string(), "sh was killed by signal 9");
         let slow = ask("exec sleep 600").unwrap_err().to_string();
         assert!(slow.contains("did not answer within"), "{slow}");
+    }
+
+    #[test]
+    fn with_a_command_ends_what_it_has_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let grandchild = folder.path().join("pid");
+        let script = format!("sleep 600 & echo $! >{}; wait", grandchild.display());
+        assert!(sh(&script, Some(Duration::from_millis(300))).is_err());
+        let pid = std::fs::read_to_string(&grandchild).unwrap();
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        let limit = Duration::from_secs(10);
+        assert!(ends_within(pid, limit).unwrap_or(true));
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_command_only_if_it_says_so() {
+        use std::io::Write;
+        let interrupted = |ends: bool| {
+            let (signal, mut sender) = std::io::pipe().unwrap();
+            sender.write_all(b"x").unwrap();
+            let looked = std::cell::Cell::new(0);
+            let ends = || {
+                let mut one = [0];
+                (&signal).read_exact(&mut one)?;
+                looked.set(looked.get() + 1);
+                Ok(ends)
+            };
+            let interrupt = Interrupt {
+                signal: signal.as_fd(),
+                ends: &ends,
+            };
+            let mut sh = Command::new("sh");
+            sh.args(["-c", "sleep 0.2; echo done"]);
+            let said = run_unless(&mut sh, "sh", None, Some(&interrupt)).unwrap();
+            assert_eq!(looked.get(), 1);
+            said
+        };
+        assert_eq!(interrupted(true), None);
+        assert_eq!(interrupted(false).unwrap(), "done\n");
     }
 
     #[test]

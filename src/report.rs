@@ -6,17 +6,19 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::again::Again;
 use crate::commit::Commit;
-use crate::config::Operation;
+use crate::config::{Backoff, Operation};
 use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::fetched::Fetched;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
-use crate::select::{decide, Action, Candidate, Decision, Target, Verdict};
+use crate::select::{decide, Candidate, Decision, Target, Verdict};
 use crate::signature::Signers;
 use crate::state::{Attempt, Outcome, Progress, State};
+use crate::suspension::Suspension;
 use crate::system;
 
 /// What the machine runs, what it should run, and what is in between.
@@ -24,6 +26,7 @@ use crate::system;
 pub struct Status {
     hostname: String,
     suspended: bool,
+    hindrance: Option<String>,
     need_to_reboot: bool,
     phase: &'static str,
     accepted_main: Option<Commit>,
@@ -79,6 +82,7 @@ struct BranchStatus {
 #[derive(Debug, Serialize)]
 pub struct Plan {
     action: &'static str,
+    hindrance: Option<String>,
     target: Option<PlannedTarget>,
     retry_at: Option<Timestamp>,
     candidates: Vec<PlannedCandidate>,
@@ -108,7 +112,7 @@ struct PlannedCandidate {
 fn consider(machine: &Machine, state: &State, signers: Option<&Signers>) -> Result<Decision> {
     let mirror = Mirror::open(&machine.paths);
     let commits = Commits::of_any(mirror.as_ref(), signers);
-    Ok(decide(&machine.facts(machine.observe()?, state), &commits))
+    Ok(decide(&machine.facts(machine.observe()?, state)?, &commits))
 }
 
 impl Status {
@@ -126,14 +130,143 @@ impl Status {
         };
         Ok(Self {
             hostname: machine.config.hostname.clone(),
-            suspended: false,
+            suspended: Suspension::read(&machine.paths, Timestamp::now())?.is_some(),
+            hindrance: decision.action.hindrance(),
             need_to_reboot: system::needs_reboot(&machine.config, &machine.paths),
             phase,
             accepted_main: remembered.accepted_main.clone(),
             selected: decision.selected.as_ref().map(Selected::from),
-            deployed: remembered.latest_ended().and_then(Deployed::of),
+            deployed: remembered
+                .latest_ended()
+                .and_then(|attempt| Deployed::of(attempt, machine.config.retry)),
             remotes: remotes(machine, &decision)?,
         })
+    }
+}
+
+/// The attempts, the latest first.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct History(Vec<PastAttempt>);
+
+#[derive(Debug, Serialize)]
+struct PastAttempt {
+    id: u64,
+    commit: Commit,
+    subject: String,
+    signer: Option<String>,
+    remote: String,
+    branch: String,
+    testing: bool,
+    operation: Operation,
+    out: Option<String>,
+    generation: Option<u64>,
+    status: &'static str,
+    error: Option<String>,
+    started_at: Timestamp,
+    ended_at: Option<Timestamp>,
+    stages: Vec<PastStage>,
+}
+
+#[derive(Debug, Serialize)]
+struct PastStage {
+    stage: &'static str,
+    started_at: Timestamp,
+}
+
+impl History {
+    /// Reads what the state remembers.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn of(machine: &Machine) -> Result<Self> {
+        let state = State::read(&machine.paths)?;
+        Ok(Self(
+            state.attempts.iter().rev().map(PastAttempt::of).collect(),
+        ))
+    }
+}
+
+impl PastAttempt {
+    fn of(attempt: &Attempt) -> Self {
+        let ended = attempt.ended();
+        let (status, error, generation) = ended.map_or(("running", None, None), |(_, o)| words(o));
+        Self {
+            id: attempt.id,
+            commit: attempt.target.commit.clone(),
+            subject: attempt.subject.clone(),
+            signer: attempt.target.signer.clone(),
+            remote: attempt.target.remote.to_string(),
+            branch: attempt.target.branch.clone(),
+            testing: attempt.target.testing,
+            operation: attempt.target.operation,
+            out: attempt.out.as_ref().map(|out| out.display().to_string()),
+            generation,
+            status,
+            error,
+            started_at: attempt.started_at,
+            ended_at: ended.map(|(at, _)| at),
+            stages: attempt
+                .stages
+                .iter()
+                .map(|entered| PastStage {
+                    stage: entered.stage.name(),
+                    started_at: entered.at,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("Nothing has been deployed yet");
+        }
+        let mut text = String::new();
+        for attempt in &self.0 {
+            let took = attempt.ended_at.map_or(String::new(), |end| {
+                format!(", {} s", end.duration_since(attempt.started_at).as_secs())
+            });
+            writeln!(
+                text,
+                "{:>4}  {:.0}  {:<11}  {} ({}/{}) by {}{took}",
+                attempt.id,
+                attempt.started_at,
+                attempt.status,
+                attempt.commit.short(),
+                attempt.remote,
+                attempt.branch,
+                attempt.operation,
+            )?;
+            writeln!(text, "      {}", printable(&attempt.subject))?;
+            if let Some(error) = &attempt.error {
+                writeln!(text, "      {}", printable(error))?;
+            }
+        }
+        f.write_str(text.trim_end())
+    }
+}
+
+/// An outcome as the reports have it: status, error, generation.
+fn words(outcome: &Outcome) -> (&'static str, Option<String>, Option<u64>) {
+    match outcome {
+        Outcome::Done { generation } => ("done", None, *generation),
+        Outcome::Failed { error, .. } | Outcome::Postponed { error } => {
+            ("failed", Some(error.clone()), None)
+        }
+        Outcome::RolledBack { error, .. } => ("rolled_back", Some(error.clone()), None),
+        Outcome::Preempted { stage } => (
+            "skipped",
+            Some(format!("overtaken while {}", stage.name())),
+            None,
+        ),
+        Outcome::Interrupted { stage } => (
+            "failed",
+            Some(format!("interrupted while {}", stage.name())),
+            None,
+        ),
+        Outcome::Skipped { reason } => ("skipped", Some(reason.clone()), None),
     }
 }
 
@@ -180,18 +313,9 @@ impl From<&Target> for Selected {
 }
 
 impl Deployed {
-    fn of(attempt: &Attempt) -> Option<Self> {
+    fn of(attempt: &Attempt, backoff: Backoff) -> Option<Self> {
         let (ended_at, outcome) = attempt.ended()?;
-        let (status, error, generation) = match outcome {
-            Outcome::Done { generation } => ("done", None, *generation),
-            Outcome::Failed { error, .. } => ("failed", Some(error.clone()), None),
-            Outcome::Interrupted { stage } => (
-                "failed",
-                Some(format!("interrupted while {}", stage.name())),
-                None,
-            ),
-            Outcome::Skipped { reason } => ("skipped", Some(reason.clone()), None),
-        };
+        let (status, error, generation) = words(outcome);
         Some(Self {
             commit: attempt.target.commit.clone(),
             subject: attempt.subject.clone(),
@@ -205,7 +329,10 @@ impl Deployed {
             error,
             started_at: attempt.started_at,
             ended_at,
-            retry_at: attempt.retry_at(),
+            retry_at: match attempt.again(backoff) {
+                Again::After(wait) => Some(wait.until),
+                Again::Never | Again::WhenBack(_) => None,
+            },
         })
     }
 }
@@ -248,6 +375,9 @@ impl fmt::Display for Status {
                 selected.branch
             )?,
         }
+        if let Some(hindrance) = &self.hindrance {
+            writeln!(text, "            {}", printable(hindrance))?;
+        }
         for remote in &self.remotes {
             let fetched = match remote.fetched_at {
                 Some(at) => format!("fetched {at:.0}"),
@@ -288,11 +418,8 @@ impl Plan {
     /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine, signers: Option<&Signers>) -> Result<Self> {
         let decision = consider(machine, &State::read(&machine.paths)?, signers)?;
-        let (action, retry_at) = match decision.action {
-            Action::Deploy => ("deploy", None),
-            Action::Retry(at) => ("retry", Some(at)),
-            Action::Nothing => ("nothing", None),
-        };
+        let (action, hindrance) = (decision.action.name(), decision.action.hindrance());
+        let retry_at = decision.action.again().map(|wait| wait.until);
         let candidates = decision
             .candidates
             .iter()
@@ -310,6 +437,7 @@ impl Plan {
             });
         Ok(Self {
             action,
+            hindrance,
             retry_at,
             candidates: candidates.collect(),
             target: decision.selected.map(|target| PlannedTarget {
@@ -336,9 +464,11 @@ impl fmt::Display for Plan {
                     target.remote,
                     target.branch
                 );
-                match (self.action, self.retry_at) {
+                match (self.action, &self.hindrance) {
                     ("deploy", _) => writeln!(text, "Would deploy {name} by {}", target.operation)?,
-                    (_, Some(at)) => writeln!(text, "Would deploy {name} again at {at:.0}")?,
+                    (_, Some(why)) => {
+                        writeln!(text, "Would not deploy {name}: {}", printable(why))?;
+                    }
                     (_, None) => writeln!(text, "Nothing to do: {name} was the latest deployment")?,
                 }
             }

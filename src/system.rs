@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::config::{Config, Operation};
 use crate::fs::read_link_optional;
 use crate::nix;
 use crate::paths::Paths;
+use crate::state::Before;
 
 /// Refuses a path that is not a NixOS system, before anything is touched. nixos-rebuild looks for
 /// the same file.
@@ -30,9 +31,9 @@ pub fn check(out: &Path) -> Result<()> {
 ///
 /// # Errors
 /// A link cannot be read.
-pub fn has(config: &Config, paths: &Paths, out: &Path, operation: Operation) -> Result<bool> {
+pub fn has(profile: &Path, paths: &Paths, out: &Path, operation: Operation) -> Result<bool> {
     let runs = read_link_optional(&paths.current_system())?.as_deref() == Some(out);
-    let boots = fs::canonicalize(paths.profile(&config.profile)).is_ok_and(|path| path == out);
+    let boots = fs::canonicalize(profile).is_ok_and(|path| path == out);
     Ok((runs || !operation.activates())
         && (boots || !operation.moves_profile())
         && !switch_is_unfinished(paths))
@@ -59,17 +60,57 @@ pub fn generation(profile: &Path) -> Result<Option<u64>> {
     }))
 }
 
-/// Makes `out` the newest generation of the configured profile and returns its number.
+/// The link of a generation.
+#[must_use]
+pub fn generation_link(profile: &Path, generation: u64) -> PathBuf {
+    let name = profile.file_name().unwrap_or_default().to_string_lossy();
+    profile.with_file_name(format!("{name}-{generation}-link"))
+}
+
+/// The generations that a profile has, the oldest first.
+///
+/// # Errors
+/// The profile's folder cannot be read.
+pub fn generations(profile: &Path) -> Result<Vec<u64>> {
+    let name = profile.file_name().unwrap_or_default().to_string_lossy();
+    let folder = profile.parent().unwrap_or(Path::new("/"));
+    let mut generations = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let link = entry?.file_name();
+        let number: Option<u64> = link.to_str().and_then(|link| {
+            let number = link.strip_prefix(&*name)?.strip_prefix('-')?;
+            number.strip_suffix("-link")?.parse().ok()
+        });
+        generations.extend(number);
+    }
+    generations.sort_unstable();
+    Ok(generations)
+}
+
+/// Makes `out` the newest generation of a profile.
 ///
 /// # Errors
 /// The profile cannot be changed.
-pub fn set_profile(config: &Config, paths: &Paths, out: &Path) -> Result<Option<u64>> {
-    let profile = paths.profile(&config.profile);
+pub fn set_profile(profile: &Path, out: &Path) -> Result<()> {
     if let Some(folder) = profile.parent() {
         fs::create_dir_all(folder)?;
     }
-    nix::set_profile(&profile, out)?;
-    generation(&profile)
+    nix::set_profile(profile, out)
+}
+
+/// Takes the profile back to where an activation found it. A profile that was not there before stays:
+/// it cannot be at no generation.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn take_profile_back(before: &Before) -> Result<()> {
+    match before.generation {
+        Some(found) if generation(&before.profile)? != Some(found) => {
+            nix::switch_generation(&before.profile, found)
+                .context("Failed to take the profile back")
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether a part of the running system is only taken up by a reboot, or another system boots next.

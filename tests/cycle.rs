@@ -313,7 +313,7 @@ fn a_boot_loader_that_fails_leaves_the_profile_where_it_was() {
     assert!(said.err.contains("nothing was activated"), "{said:?}");
     assert!(
         said.err
-            .contains("not tried again before another commit comes"),
+            .contains("not tried again before a head moves, or comin retry"),
         "{said:?}"
     );
     assert_eq!(world.profile().unwrap(), "system-1-link");
@@ -334,9 +334,15 @@ fn a_switch_that_cannot_be_started_leaves_the_profile_where_it_was() {
     fs::create_dir(&lock).unwrap();
     origin.commit("second", &System::default());
     let said = world.comin(&["run"], 1);
-    assert!(said.err.contains("Failed to deploy"), "{said:?}");
+    assert!(said.err.contains("Could not begin to activate"), "{said:?}");
     assert_eq!(world.profile().unwrap(), "system-1-link");
     assert_eq!(world.running(), "first");
+    // Nothing has changed, so it is tried again in a while.
+    assert!(world.plan()["retry_at"].is_string());
+    fs::remove_dir(&lock).unwrap();
+    world.comin(&["retry"], 0);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
 }
 
 #[test]

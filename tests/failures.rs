@@ -291,7 +291,7 @@ fn a_switch_that_died_half_way_is_run_again() {
 }
 
 #[test]
-fn a_switch_that_is_killed_is_run_again_but_not_for_ever() {
+fn a_switch_that_is_killed_is_run_again_and_then_rolled_back() {
     need!("git", "nix");
     let (world, origin) = World::new();
     world.comin(&["run"], 0);
@@ -304,10 +304,12 @@ fn a_switch_that_is_killed_is_run_again_but_not_for_ever() {
         said.err.contains("was interrupted while activating"),
         "{said:?}"
     );
-    assert_eq!(world.switches().len(), 1 + 3);
+    assert_eq!(world.switches().len(), 1 + 3 + 1);
     world.comin(&["run"], 0);
-    assert_eq!(world.switches().len(), 1 + 3);
-    assert_eq!(world.status()["deployed"]["status"], "failed");
+    assert_eq!(world.switches().len(), 1 + 3 + 1);
+    assert_eq!(world.status()["deployed"]["status"], "rolled_back");
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.profile().unwrap(), "system-1-link");
 }
 
 #[test]

@@ -371,8 +371,9 @@ fn a_deployment_and_a_rebuild_by_hand_exclude_each_other() {
     let host = Host::installed(&first);
     let rebuild = format!("systemd-run --collect --unit={ACTIVATION} sleep infinity");
     host.run(&rebuild);
-    let attempt = host.await_ended(&host.commit(&first.named("second")));
-    assert_eq!(attempt["status"], "failed", "{attempt:#}");
+    let commit = host.commit(&first.named("second"));
+    let attempt = host.await_ended(&commit);
+    assert_eq!(attempt["status"], "postponed", "{attempt:#}");
     let error = attempt["error"].as_str().unwrap();
     assert!(
         error.contains(&format!("{ACTIVATION}.service was already loaded")),
@@ -380,7 +381,10 @@ fn a_deployment_and_a_rebuild_by_hand_exclude_each_other() {
     );
     assert_eq!(host.switches(), ["switch first"]);
     assert_eq!(host.systems(), ("first".into(), "first".into()));
+    // It is tried again by itself once that has come to its end.
     host.run(&format!("systemctl stop {ACTIVATION}"));
+    host.await_done(&commit);
+    assert_eq!(host.systems(), ("second".into(), "second".into()));
 
     let gate = Gate::new(&host, "activation");
     let commit = host.commit(&first.with("third", |c| {
@@ -391,7 +395,8 @@ fn a_deployment_and_a_rebuild_by_hand_exclude_each_other() {
     assert!(said.err.contains("already loaded"), "{said:?}");
     gate.open();
     host.await_deployed(&commit);
-    assert_eq!(host.switches(), ["switch first", "switch third"]);
+    let switches = ["switch first", "switch second", "switch third"];
+    assert_eq!(host.switches(), switches);
     assert_eq!(host.systems(), ("third".into(), "third".into()));
 }
 
@@ -429,14 +434,10 @@ fn after_a_power_cut_the_machine_reaches_the_right_system_by_itself() {
     host.await_idle();
     assert_eq!(host.label("/run/booted-system"), "third");
     assert_eq!(host.systems(), ("third".into(), "third".into()));
+    // The boot has activated it: to switch once more would be for nothing.
     assert_eq!(
         host.switches(),
-        [
-            "switch first",
-            "switch second",
-            "switch third",
-            "switch third",
-        ]
+        ["switch first", "switch second", "switch third"]
     );
 }
 

@@ -110,6 +110,23 @@ impl Heads {
     }
 }
 
+/// Asks a remote for its branches within a time, and leaves the mirror alone.
+///
+/// # Errors
+/// It does not answer.
+pub fn reach(remote: &Remote, time: Duration) -> Result<()> {
+    start_libgit2();
+    let hurried = Remote {
+        timeout: Some(time),
+        ..remote.clone()
+    };
+    Server::of(&hurried)?.install();
+    let mut git = git2::Remote::create_detached(format!("{SCHEME}://{}", remote.name))?;
+    let connection = git.connect_auth(Direction::Fetch, None, None)?;
+    connection.list()?;
+    Ok(())
+}
+
 /// The ref of the mirror that follows a branch.
 #[must_use]
 pub fn tracking(remote: &RemoteName, branch: &str) -> String {

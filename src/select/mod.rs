@@ -6,16 +6,16 @@ mod tests;
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::again::{Again, Wait};
 use crate::commit::Commit;
 use crate::config::{Branch, Operation, RemoteName};
+use crate::quarantine::Quarantine;
 use crate::signature::{Signer, Unverified};
+use crate::suspension::Suspension;
 pub use refusal::Refusal;
-
-/// The longest that a failed deployment waits for its next try.
-pub const MAX_BACKOFF: SignedDuration = SignedDuration::from_hours(1);
 
 /// A followed branch and its head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,21 +60,25 @@ pub struct Facts {
     pub accepted: Option<Commit>,
     /// Whether a head that does not verify gives way to an ancestor of it that does.
     pub signed_ancestors: bool,
-    /// The latest attempt, which has ended.
-    pub last: Option<Last>,
+    /// What was tried since the machine last changed; the latest first.
+    pub recent: Vec<Recent>,
+    /// What is not deployed again.
+    pub quarantine: Vec<Quarantine>,
+    /// Whether the operator wants nothing deployed.
+    pub suspended: Option<Suspension>,
     /// The time.
     pub now: Timestamp,
 }
 
-/// The latest attempt, as far as it matters to a decision.
+/// An attempt that has ended, as far as it matters to a decision.
 #[derive(Debug, Clone)]
-pub struct Last {
+pub struct Recent {
     /// What was deployed.
     pub commit: Commit,
     /// How.
     pub operation: Operation,
-    /// When the same may be tried again; `None` where it succeeded or must not be repeated.
-    pub retry_at: Option<Timestamp>,
+    /// Whether the same may be tried again.
+    pub again: Again,
 }
 
 /// Where a commit stands relative to a base.
@@ -201,8 +205,14 @@ impl fmt::Display for Target {
 pub enum Action {
     /// Deploy the selected target.
     Deploy,
-    /// It failed; the same is tried again then.
-    Retry(Timestamp),
+    /// It failed; the same is tried again after a wait.
+    Retry(Wait),
+    /// It was undone by an outage; the same is tried again when one of these remotes is back.
+    AwaitRemotes(Vec<RemoteName>),
+    /// It is in quarantine.
+    Quarantined(Quarantine),
+    /// The operator wants nothing deployed.
+    Suspended(Suspension),
     /// It is deployed, or its activation failed and is not repeated.
     Nothing,
 }
@@ -277,23 +287,91 @@ fn action(selected: Option<&Target>, facts: &Facts) -> Action {
     let Some(target) = selected else {
         return Action::Nothing;
     };
-    match &facts.last {
-        Some(last) if (&last.commit, last.operation) == (&target.commit, target.operation) => {
-            match last.retry_at {
-                None => Action::Nothing,
-                Some(at) if is_due(at, facts.now) => Action::Deploy,
-                Some(at) => Action::Retry(at),
-            }
-        }
-        Some(_) | None => Action::Deploy,
+    let mut quarantine = facts.quarantine.iter();
+    if let Some(quarantine) = quarantine.find(|q| q.holds(target, &facts.remotes)) {
+        return Action::Quarantined(quarantine.clone());
+    }
+    let is_same = |r: &&Recent| (&r.commit, r.operation) == (&target.commit, target.operation);
+    let is_back = |name: &RemoteName| {
+        let remote = facts.remotes.iter().find(|remote| remote.name == *name);
+        remote.is_none_or(|remote| remote.reach == Reach::Fetched)
+    };
+    let action = match facts
+        .recent
+        .iter()
+        .find(is_same)
+        .map(|recent| &recent.again)
+    {
+        None => Action::Deploy,
+        Some(Again::Never) => Action::Nothing,
+        Some(Again::After(wait)) if wait.is_over(facts.now) => Action::Deploy,
+        Some(Again::After(wait)) => Action::Retry(*wait),
+        Some(Again::WhenBack(remotes)) if remotes.iter().any(is_back) => Action::Deploy,
+        Some(Again::WhenBack(remotes)) => Action::AwaitRemotes(remotes.clone()),
+    };
+    match &facts.suspended {
+        Some(suspension) if action != Action::Nothing => Action::Suspended(suspension.clone()),
+        Some(_) | None => action,
     }
 }
 
-/// Whether a time to try again has come. One further ahead than any wait was written by a clock that
-/// has been set back since, and does not count.
-#[must_use]
-pub fn is_due(retry_at: Timestamp, now: Timestamp) -> bool {
-    retry_at <= now || retry_at > now + MAX_BACKOFF
+impl Action {
+    /// The word for it in the plan.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Retry(_) => "retry",
+            Self::AwaitRemotes(_) => "await_remotes",
+            Self::Quarantined(_) => "quarantined",
+            Self::Suspended(_) => "suspended",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    /// Why a target that was selected is not deployed now, where a person could expect it.
+    #[must_use]
+    pub fn hindrance(&self) -> Option<String> {
+        match self {
+            Self::Deploy | Self::Nothing => None,
+            Self::Retry(wait) => Some(format!(
+                "it failed before and is {}",
+                Again::After(*wait).sentence()
+            )),
+            Self::AwaitRemotes(remotes) => Some(format!(
+                "it was rolled back in an outage and is {}",
+                Again::WhenBack(remotes.clone()).sentence()
+            )),
+            Self::Quarantined(quarantine) => Some(format!(
+                "it is in quarantine until a head moves, or comin retry: {}",
+                quarantine.reason
+            )),
+            Self::Suspended(suspension) => Some(suspension.to_string()),
+        }
+    }
+
+    /// When there may be something else to do without any news.
+    #[must_use]
+    pub fn again(&self) -> Option<Wait> {
+        match self {
+            Self::Retry(wait) => Some(*wait),
+            Self::Suspended(suspension) => suspension.wait(),
+            Self::Deploy | Self::AwaitRemotes(_) | Self::Quarantined(_) | Self::Nothing => None,
+        }
+    }
+}
+
+impl Decision {
+    /// Whether a deployment of `target` that is still evaluated or built has lost its point: there
+    /// is another one to deploy, or its remote has taken it back. That its remote cannot be reached
+    /// for a while is no reason.
+    #[must_use]
+    pub fn supersedes(&self, target: &Target, facts: &Facts) -> bool {
+        let same = |s: &Target| (&s.commit, s.operation) == (&target.commit, target.operation);
+        let own = facts.remotes.iter().find(|r| r.name == target.remote);
+        let taken_back = own.is_none_or(|remote| remote.reach == Reach::Fetched);
+        !self.selected.as_ref().is_some_and(same) && (self.action == Action::Deploy || taken_back)
+    }
 }
 
 /// How a head that qualifies stands to its base.

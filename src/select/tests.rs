@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
+
 use super::*;
 use crate::signature::Key;
 
@@ -119,7 +121,9 @@ fn facts(accepted: &str, remotes: &str) -> Facts {
         remotes: remotes.collect(),
         accepted: (!accepted.starts_with('-')).then(|| commit(accepted)),
         signed_ancestors: accepted.ends_with('+'),
-        last: None,
+        recent: Vec::new(),
+        quarantine: Vec::new(),
+        suspended: None,
         now: Timestamp::UNIX_EPOCH,
     }
 }
@@ -389,41 +393,133 @@ fn the_signer_is_told_and_what_could_not_be_checked_is_checked_again() {
     assert!(!Refusal::InMain.may_pass());
 }
 
+fn minutes(minutes: i64) -> SignedDuration {
+    SignedDuration::from_mins(minutes)
+}
+
+fn tried(letter: &str, operation: Operation, again: Again) -> Recent {
+    Recent {
+        commit: commit(letter),
+        operation,
+        again,
+    }
+}
+
+fn after(from: Timestamp, wait: i64) -> Again {
+    Again::After(Wait::new(from, minutes(wait)))
+}
+
 #[test]
 fn what_was_deployed_is_left_alone_and_what_failed_waits() {
     let now = Timestamp::UNIX_EPOCH;
-    let minute = SignedDuration::from_mins(1);
-    let last = |letter, operation, retry_at| {
-        Some(Last {
-            commit: commit(letter),
-            operation,
-            retry_at,
-        })
-    };
-    for (last, wanted) in [
-        (None, Action::Deploy),
-        (last("A", Operation::Switch, None), Action::Nothing),
-        (last("A", Operation::Test, None), Action::Deploy),
-        (last("B", Operation::Switch, None), Action::Deploy),
-        (
-            last("A", Operation::Switch, Some(now - minute)),
-            Action::Deploy,
-        ),
-        (last("A", Operation::Switch, Some(now)), Action::Deploy),
-        (
-            last("A", Operation::Switch, Some(now + minute)),
-            Action::Retry(now + minute),
-        ),
+    let switch = Operation::Switch;
+    let hour_ago = now - minutes(60);
+    for (recent, wanted) in [
+        (vec![], "deploy"),
+        (vec![tried("A", switch, Again::Never)], "nothing"),
+        (vec![tried("A", Operation::Test, Again::Never)], "deploy"),
+        (vec![tried("B", switch, Again::Never)], "deploy"),
+        (vec![tried("A", switch, after(hour_ago, 59))], "deploy"),
+        (vec![tried("A", switch, after(hour_ago, 60))], "deploy"),
+        (vec![tried("A", switch, after(hour_ago, 61))], "retry"),
         // The clock was set back since.
         (
-            last("A", Operation::Switch, Some(now + minute * 600)),
-            Action::Deploy,
+            vec![tried("A", switch, after(now + minutes(1), 9))],
+            "deploy",
+        ),
+        // Nothing has changed the machine since it was deployed.
+        (
+            vec![
+                tried("B", switch, after(now, 9)),
+                tried("A", switch, Again::Never),
+            ],
+            "nothing",
         ),
     ] {
         let facts = Facts {
-            last,
+            recent,
             ..facts("A", "o:A/-")
         };
-        assert_eq!(decide(&facts, &Unasked).action, wanted, "{facts:?}");
+        let action = decide(&facts, &Unasked).action;
+        assert_eq!(action.name(), wanted, "{facts:?}");
     }
+}
+
+#[test]
+fn what_an_outage_undid_waits_for_one_of_the_servers() {
+    let name = |name: &str| serde_json::from_value::<RemoteName>(name.into()).unwrap();
+    for (remotes, wanted) in [
+        ("o:A/- l!:A/-", "await_remotes"),
+        ("o:A/- l?:A/-", "await_remotes"),
+        ("o:A/- l:A/-", "deploy"),
+        // It is not followed any more.
+        ("o:A/-", "deploy"),
+    ] {
+        let again = Again::WhenBack(vec![name("l")]);
+        let facts = Facts {
+            recent: vec![tried("A", Operation::Switch, again)],
+            ..facts("A", remotes)
+        };
+        assert_eq!(decide(&facts, &Unasked).action.name(), wanted, "{remotes}");
+    }
+}
+
+#[test]
+fn a_quarantine_holds_until_a_head_moves() {
+    let held = |before: &str, now: &str| {
+        let before = facts("A", before);
+        let target = decide(&before, &Diagram::of("A-B A-C")).selected.unwrap();
+        let quarantine = Quarantine::of(&target, &before.remotes, "it hangs".to_string());
+        let facts = Facts {
+            quarantine: vec![quarantine],
+            ..facts("A", now)
+        };
+        let decision = decide(&facts, &Diagram::of("A-B A-C"));
+        matches!(decision.action, Action::Quarantined(_))
+    };
+    assert!(held("o:B/- l:A/-", "o:B/- l:A/-"));
+    // An outage moves nothing, and brings nothing back.
+    assert!(held("o:B/- l:A/-", "o:B/- l!:A/-"));
+    assert!(!held("o:B/- l:A/-", "o:B/- l:B/-"));
+    assert!(!held("o:B/- l:A/-", "o:C/- l:A/-"));
+    assert!(!held("o:A/B", "o:B/B"));
+}
+
+#[test]
+fn a_suspension_holds_whatever_would_be_deployed_and_nothing_else() {
+    let facts = |recent| Facts {
+        recent,
+        suspended: Some(Suspension::now(None, Some("the move".to_string()))),
+        ..facts("A", "o:A/-")
+    };
+    let action = decide(&facts(vec![]), &Unasked).action;
+    assert_eq!(
+        action.hindrance().unwrap(),
+        "comin is suspended until comin resume: the move"
+    );
+    let deployed = vec![tried("A", Operation::Switch, Again::Never)];
+    assert_eq!(decide(&facts(deployed), &Unasked).action, Action::Nothing);
+}
+
+#[test]
+fn a_deployment_is_overtaken_by_another_one_and_not_by_an_outage() {
+    let superseded = |now: &str, recent: Vec<Recent>| {
+        let diagram = Diagram::of("A-B-D A-C");
+        let target = decide(&facts("A", "o:B/- l:A/-"), &diagram)
+            .selected
+            .unwrap();
+        let facts = Facts {
+            recent,
+            ..facts("A", now)
+        };
+        decide(&facts, &diagram).supersedes(&target, &facts)
+    };
+    let deployed = || vec![tried("A", Operation::Switch, Again::Never)];
+    assert!(!superseded("o:B/- l:A/-", vec![]));
+    assert!(superseded("o:C/- l:A/-", vec![]));
+    assert!(superseded("o:B/D l:A/-", vec![]));
+    assert!(superseded("o:A/- l:A/-", deployed()));
+    assert!(!superseded("o!:B/- l:A/-", deployed()));
+    assert!(!superseded("o!:B/-", deployed()));
+    assert!(superseded("o!:B/- l:C/-", deployed()));
 }

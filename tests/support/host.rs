@@ -31,6 +31,9 @@ const PATH: &str = "/usr/local/bin:/usr/bin";
 /// * `label`: the system's name;
 /// * `comin`: what is given to the module's units, and becomes `config.json`; null: comin is disabled;
 /// * `evaluation`, `build`: shell code that runs during the evaluation and during the build;
+/// * `units`, `wants`: further units, and what pulls them in;
+/// * `settings`: further keys of `config.json`;
+/// * `etc`: further files below `/etc`;
 /// * `system`: further arguments of `tests/host/system`.
 const FLAKE: &str = r#"{
   outputs =
@@ -49,7 +52,7 @@ const FLAKE: &str = r#"{
             + (if service == "comin" then "Environment=HOME=/root\n" else "");
         }) (builtins.attrNames units.services)
       );
-      settings = {
+      settings = configuration.settings // {
         hostname = "machine";
         remotes = map (remote: removeAttrs remote [ "watch" ]) comin.remotes;
       };
@@ -76,9 +79,12 @@ const FLAKE: &str = r#"{
           { }
         else
           {
-            units = rendered.files // environment;
-            inherit (rendered) wants;
-            etc."comin/config.json" = builtins.toJSON settings;
+            units = rendered.files // environment // configuration.units or { };
+            wants = rendered.wants // configuration.wants or { };
+            etc = {
+              "comin/config.json" = builtins.toJSON settings;
+            }
+            // configuration.etc or { };
           };
       toplevel = import ./system (
         {
@@ -192,7 +198,8 @@ impl Drop for Slot {
 pub struct Host {
     folder: TempDir,
     init: Cell<u32>,
-    server: Server,
+    /// The server of its origin.
+    pub server: Server,
     /// The repository in the owner's home.
     pub local: Repository,
     /// After the machine.
@@ -202,7 +209,13 @@ pub struct Host {
 impl Host {
     /// A machine that runs the system of the first commit, which comin itself has deployed.
     pub fn installed(configuration: &Configuration) -> Self {
+        Self::installed_with(configuration, |_| ())
+    }
+
+    /// The same on a machine that is prepared first.
+    pub fn installed_with(configuration: &Configuration, prepare: impl FnOnce(&Self)) -> Self {
         let host = Self::bare();
+        prepare(&host);
         let commit = host.commit(configuration);
         host.local.git(&host, "push --quiet origin main");
         host.write("/root/config.json", &configuration.settings(&host));
@@ -398,6 +411,15 @@ impl Host {
         attempt
     }
 
+    /// Waits until this commit is deployed, whatever becomes of the tries before.
+    #[track_caller]
+    pub fn await_done(&self, commit: &str) {
+        await_that("the deployment", || {
+            let attempt = self.attempts().pop().unwrap_or_default();
+            attempt["commit"] == commit && attempt["status"] == "done"
+        });
+    }
+
     /// Waits until this commit is deployed.
     #[track_caller]
     pub fn await_deployed(&self, commit: &str) -> Value {
@@ -419,6 +441,13 @@ impl Host {
     /// When a remote was fetched.
     pub fn fetched(&self, remote: &str) -> Value {
         self.json(&format!("/run/comin/remotes/{remote}.json"))["attempted_at"].take()
+    }
+
+    /// Waits until a remote has been fetched.
+    #[track_caller]
+    pub fn await_fetched(&self, remote: &str) {
+        let record = format!("/run/comin/remotes/{remote}.json");
+        await_that("a fetch", || self.json(&record)["succeeded_at"].is_string());
     }
 
     /// Waits for further fetches of the local repository.
@@ -541,6 +570,7 @@ impl Configuration {
         };
         Self(json!({
             "label": label,
+            "settings": {"retry": {"first_delay": 1}},
             "comin": {
                 "comin": "/usr/local/bin/comin",
                 "debug": false,
@@ -567,7 +597,7 @@ impl Configuration {
     }
 
     fn text(&self, host: &Host) -> String {
-        self.0.to_string().replace("@ORIGIN@", &host.origin())
+        located(&self.0, host)
     }
 
     /// `config.json`, as the flake makes it.
@@ -576,9 +606,19 @@ impl Configuration {
         for remote in remotes.as_array_mut().unwrap() {
             remote.as_object_mut().unwrap().remove("watch");
         }
-        let settings = json!({"hostname": "machine", "remotes": remotes});
-        settings.to_string().replace("@ORIGIN@", &host.origin())
+        let mut settings = self.0["settings"].clone();
+        settings["hostname"] = "machine".into();
+        settings["remotes"] = remotes;
+        located(&settings, host)
     }
+}
+
+/// With the address of the origin, or a name for it.
+fn located(configuration: &Value, host: &Host) -> String {
+    let (address, text) = (host.origin(), configuration.to_string());
+    let name = address.replace("127.0.0.1", "origin.example");
+    text.replace("@ORIGIN@", &address)
+        .replace("@NAMED_ORIGIN@", &name)
 }
 
 /// Shell code that waits until the test lets it go on, on whichever side of a power cut.

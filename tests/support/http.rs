@@ -24,6 +24,8 @@ pub struct Rules {
     pub redirect: Option<String>,
     /// What goes wrong.
     pub fault: Option<Fault>,
+    /// It closes every connection as long as there is a file here.
+    pub away_while: Option<PathBuf>,
 }
 
 /// What can go wrong with a server.
@@ -93,6 +95,10 @@ impl Server {
                     requests.clone(),
                     wrap.clone(),
                 );
+                let is_away = rules.away_while.as_ref().is_some_and(|file| file.exists());
+                if is_away {
+                    continue;
+                }
                 thread::spawn(move || answer(wrap(stream.unwrap())?, &folder, &rules, &requests));
             }
         });

@@ -183,6 +183,11 @@ impl World {
         serde_json::from_str(&self.comin(&["plan", "--json"], 0).out).unwrap()
     }
 
+    /// `comin history --json`.
+    pub fn history(&self) -> Vec<Value> {
+        serde_json::from_str(&self.comin(&["history", "--json"], 0).out).unwrap()
+    }
+
     /// What `switch-to-configuration` did: `switch LABEL`, in order.
     pub fn switches(&self) -> Vec<String> {
         let log = fs::read_to_string(self.path("root/switch.log")).unwrap_or_default();

@@ -1,0 +1,78 @@
+//! Whether, and when, something is tried again.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::config::RemoteName;
+
+/// Whether, and when, a target may be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// It is deployed, or would only fail again.
+    Never,
+    /// After a wait.
+    After(Wait),
+    /// When one of these remotes can be fetched again.
+    WhenBack(Vec<RemoteName>),
+}
+
+impl Again {
+    /// As in "tried again at …".
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Never => "not tried again before a head moves, or comin retry".to_string(),
+            Self::After(wait) => format!("tried again at {:.0}", wait.until),
+            Self::WhenBack(remotes) => format!("tried again when {} is back", either(remotes)),
+        }
+    }
+}
+
+/// As in "a or b".
+#[must_use]
+pub fn either(remotes: &[RemoteName]) -> String {
+    let names: Vec<&str> = remotes.iter().map(RemoteName::as_str).collect();
+    names.join(" or ")
+}
+
+/// From a moment that was seen until another one. A clock that is set back does not make it longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    from: Timestamp,
+    /// When it is over.
+    pub until: Timestamp,
+}
+
+impl Wait {
+    /// A wait of a certain length.
+    #[must_use]
+    pub fn new(from: Timestamp, length: SignedDuration) -> Self {
+        let until = from.checked_add(length).unwrap_or(Timestamp::MAX);
+        Self { from, until }
+    }
+
+    /// Whether it is over. One that has not begun yet was written by a clock that has been set back
+    /// since, and does not count.
+    #[must_use]
+    pub fn is_over(self, now: Timestamp) -> bool {
+        self.until <= now || now < self.from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_over_at_its_end_and_when_the_clock_is_before_its_beginning() {
+        let second = SignedDuration::from_secs(1);
+        let begin = Timestamp::UNIX_EPOCH;
+        let wait = Wait::new(begin, second * 10);
+        assert!(!wait.is_over(begin));
+        assert!(!wait.is_over(begin + second * 9));
+        assert!(wait.is_over(begin + second * 10));
+        assert!(wait.is_over(begin - second));
+        let for_ever = Wait::new(begin, SignedDuration::MAX);
+        assert!(!for_ever.is_over(begin + second * 1_000_000));
+    }
+}

@@ -1,0 +1,110 @@
+//! The dead man's switch: a timer of systemd's that rolls an activation back unless it has passed its
+//! checks by then, whatever has become of comin.
+//!
+//! It does not need to be disarmed to be harmless: it looks at the state, and an attempt that has
+//! ended is left alone.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::activation;
+use crate::decided::Decided;
+use crate::health::has_systemd;
+use crate::paths::Paths;
+use crate::process;
+use crate::rollback::go_back;
+use crate::state::{Attempt, Blame, Progress, State, Store};
+
+const UNIT: &str = "comin-dead-man";
+
+/// Arms it for an attempt. It takes along the comin that runs now: the system that is about to be
+/// activated may have none, or a broken one.
+///
+/// # Errors
+/// systemd cannot be asked; then nothing should be activated.
+pub fn arm(paths: &Paths, attempt: u64, time: Duration) -> Result<()> {
+    if !has_systemd(paths) {
+        return Ok(());
+    }
+    disarm(paths);
+    let comin = std::env::current_exe().context("Failed to find the comin program")?;
+    let mut systemd = Command::new("systemd-run");
+    systemd
+        .args(["--quiet", "--collect", "--no-ask-password"])
+        .arg(format!("--unit={UNIT}"))
+        .arg(format!("--on-active={}s", time.as_secs()))
+        .arg("--timer-property=AccuracySec=1s")
+        .arg("--description=Roll back a system that did not pass its checks");
+    if let Some(path) = std::env::var_os("PATH") {
+        let mut setting = std::ffi::OsString::from("--setenv=PATH=");
+        setting.push(path);
+        systemd.arg(setting);
+    }
+    systemd
+        .arg("--")
+        .arg(comin)
+        .args(["undo", "--state-dir"])
+        .arg(paths.state_dir())
+        .arg(attempt.to_string());
+    process::run(&mut systemd, "the timer for a rollback", None)
+        .context("Failed to make sure that this can be rolled back")?;
+    Ok(())
+}
+
+/// Disarms it, if it is armed.
+pub fn disarm(paths: &Paths) {
+    if has_systemd(paths) {
+        systemctl(&["stop", &format!("{UNIT}.timer")]);
+    }
+}
+
+/// The time is up: stops whoever is at work, and rolls back.
+///
+/// # Errors
+/// The state cannot be read or written.
+pub fn strike(paths: &Paths, id: u64) -> Result<()> {
+    if !State::read(paths)?
+        .latest()
+        .is_some_and(|latest| is_at(latest, id))
+    {
+        return Ok(());
+    }
+    log::warn!("The activation of attempt {id} has not passed its checks in time");
+    // Else a request that waits would start it over and over meanwhile.
+    systemctl(&["stop", "comin.path"]);
+    systemctl(&["kill", "--signal=KILL", "comin.service"]);
+    let decided = Decided::read(paths)?;
+    if let Some(decided) = &decided {
+        decided.kill();
+    }
+    activation::kill();
+    let mut store = Store::open(paths)?;
+    let latest = store.state().latest().cloned();
+    if let Some(mut attempt) = latest.filter(|latest| is_at(latest, id)) {
+        let error = "it did not pass its checks in time";
+        let remotes = decided.map_or(Vec::new(), |decided| decided.remotes);
+        let blame = || Ok(Blame::Commit);
+        let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
+        attempt.end(outcome);
+        store.record(&attempt)?;
+    }
+    systemctl(&["start", "comin.path"]);
+    Ok(())
+}
+
+/// Whether an attempt is this one, and is still changing the machine.
+fn is_at(attempt: &Attempt, id: u64) -> bool {
+    attempt.id == id
+        && matches!(attempt.progress, Progress::Running(stage) if stage.changes_the_machine())
+}
+
+/// What cannot be stopped or started is not there.
+fn systemctl(arguments: &[&str]) {
+    let mut systemctl = Command::new("systemctl");
+    systemctl.arg("--quiet").args(arguments);
+    if let Err(error) = process::run(&mut systemctl, "systemctl", None) {
+        log::debug!("{error:#}");
+    }
+}

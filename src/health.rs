@@ -1,0 +1,157 @@
+//! Whether the machine is well after an activation: a server can be reached, no further unit has
+//! failed, and what the owner wants to be checked succeeds.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::again::either;
+use crate::config::{Remote, RemoteName};
+use crate::cycle::Machine;
+use crate::fetched::Fetched;
+use crate::git;
+use crate::paths::Paths;
+use crate::process;
+use crate::select::Reach;
+use crate::state::Attempt;
+use crate::url::Url;
+
+/// How long systemd may take to list units.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server that cannot be reached is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is wrong with the machine.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// As a sentence.
+    pub error: String,
+    /// The servers that cannot be reached, where that is what is wrong.
+    pub out_of_reach: Vec<RemoteName>,
+}
+
+impl Fault {
+    /// A fault that has nothing to do with the servers.
+    #[must_use]
+    pub fn of_machine(error: String) -> Self {
+        Self {
+            error,
+            out_of_reach: Vec::new(),
+        }
+    }
+}
+
+impl Machine {
+    /// What is wrong after an activation, if anything is. `new_failures` are the units that failed
+    /// since.
+    #[must_use]
+    pub fn check_health(&self, attempt: &Attempt, new_failures: &[String]) -> Option<Fault> {
+        let check = &self.config.health_check;
+        let reachable = &attempt.before.reachable;
+        if check.connectivity && !self.can_reach_one_of(reachable) {
+            return Some(Fault {
+                error: format!(
+                    "{} could be fetched from before, and not within {} seconds now",
+                    either(reachable),
+                    check.connectivity_timeout.as_secs()
+                ),
+                out_of_reach: reachable.clone(),
+            });
+        }
+        if check.failed_units && !new_failures.is_empty() {
+            let error = format!("units failed: {}", new_failures.join(", "));
+            return Some(Fault::of_machine(error));
+        }
+        for command in &check.commands {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", command]);
+            if let Err(error) = process::run(&mut shell, "the health check", check.timeout) {
+                let error = format!("{error:#} ({command})");
+                return Some(Fault::of_machine(error));
+            }
+        }
+        None
+    }
+
+    /// The remotes on other machines whose latest fetch worked.
+    ///
+    /// # Errors
+    /// The records of the fetches cannot be read.
+    pub fn servers_within_reach(&self) -> Result<Vec<RemoteName>> {
+        let mut servers = Vec::new();
+        for remote in &self.config.remotes {
+            let record = Fetched::read(&self.paths, remote)?;
+            let is_reached = Fetched::reach(record.as_ref()) == Reach::Fetched;
+            if is_reached && !matches!(remote.url, Url::Local(_)) {
+                servers.push(remote.name.clone());
+            }
+        }
+        Ok(servers)
+    }
+
+    /// Whether one of these servers can be reached within the time that the owner gives; true where
+    /// there is none of them.
+    #[must_use]
+    pub fn can_reach_one_of(&self, servers: &[RemoteName]) -> bool {
+        let is_one = |remote: &&Remote| servers.contains(&remote.name);
+        let servers: Vec<&Remote> = self.config.remotes.iter().filter(is_one).collect();
+        if servers.is_empty() {
+            return true;
+        }
+        let deadline = Instant::now() + self.config.health_check.connectivity_timeout;
+        loop {
+            for server in &servers {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match git::reach(server, left.max(PAUSE)) {
+                    Ok(()) => return true,
+                    Err(error) => log::debug!("{} is out of reach: {error:#}", server.name),
+                }
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// The units that have failed and had not before an activation.
+///
+/// # Errors
+/// systemd does not answer.
+pub fn new_failures(paths: &Paths, before: &[String]) -> Result<Vec<String>> {
+    let mut failed = failed_units(paths)?;
+    failed.retain(|unit| !before.contains(unit));
+    Ok(failed)
+}
+
+/// The units that have failed; none where there is no systemd.
+///
+/// # Errors
+/// systemd does not answer.
+pub fn failed_units(paths: &Paths) -> Result<Vec<String>> {
+    if !has_systemd(paths) {
+        return Ok(Vec::new());
+    }
+    let mut systemctl = Command::new("systemctl");
+    systemctl.args([
+        "list-units",
+        "--failed",
+        "--plain",
+        "--no-legend",
+        "--no-pager",
+    ]);
+    let answer = process::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)?;
+    let text = String::from_utf8_lossy(&answer.output);
+    let first = |line: &str| line.split_whitespace().next().map(str::to_string);
+    Ok(text.lines().filter_map(first).collect())
+}
+
+/// Whether there is a systemd that rules the machine below the root.
+#[must_use]
+pub fn has_systemd(paths: &Paths) -> bool {
+    paths.is_machine() && Path::new("/run/systemd/system").exists()
+}

@@ -1,0 +1,56 @@
+//! A commit that is not deployed again, until a head moves or the operator says so.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::commit::Commit;
+use crate::config::Operation;
+use crate::select::{RemoteFacts, Target};
+
+/// A commit in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The commit.
+    pub commit: Commit,
+    /// Only activated like this; another way of activating it is another thing.
+    pub operation: Operation,
+    /// Why, as a sentence.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Every followed head at that time.
+    heads: Vec<String>,
+}
+
+impl Quarantine {
+    /// Puts a target into quarantine.
+    #[must_use]
+    pub fn of(target: &Target, remotes: &[RemoteFacts], reason: String) -> Self {
+        Self {
+            commit: target.commit.clone(),
+            operation: target.operation,
+            reason,
+            since: Timestamp::now(),
+            heads: heads(remotes),
+        }
+    }
+
+    /// Whether it is this target that may not be deployed. Whether remotes can be reached does not
+    /// matter: else an outage would bring a bad commit back.
+    #[must_use]
+    pub fn holds(&self, target: &Target, remotes: &[RemoteFacts]) -> bool {
+        (&self.commit, self.operation) == (&target.commit, target.operation)
+            && self.heads == heads(remotes)
+    }
+}
+
+fn heads(remotes: &[RemoteFacts]) -> Vec<String> {
+    let heads = remotes.iter().flat_map(|remote| {
+        let heads = [Some(&remote.main), remote.testing.as_ref()];
+        heads.into_iter().flatten().map(|head| {
+            let commit = head.commit.as_ref().map_or("-", Commit::as_str);
+            format!("{}/{} {commit}", remote.name, head.branch.name)
+        })
+    });
+    heads.collect()
+}

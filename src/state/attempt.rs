@@ -1,0 +1,271 @@
+//! One try to deploy a commit: what is deployed, how far it is, how it ended.
+
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::activation::Activation;
+use crate::again::{Again, Wait};
+use crate::config::{Backoff, Operation, RemoteName};
+use crate::select::Target;
+
+/// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
+const INTERRUPTIONS: u32 = 3;
+
+/// One try to deploy a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counts up; never used twice as long as the state lives.
+    pub id: u64,
+    /// What is deployed.
+    pub target: Target,
+    /// The first line of the commit's message, as the author wrote it.
+    pub subject: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The how-manieth try of the same target in a row, from 1.
+    pub tries: u32,
+    /// The derivation, once evaluated.
+    pub derivation: Option<String>,
+    /// The system, once evaluated.
+    pub out: Option<PathBuf>,
+    /// What the activation found, once it begins.
+    pub before: Before,
+    /// Why it is rolled back, once it is.
+    pub fault: Option<String>,
+    /// When each stage began; it ended when the next one did.
+    pub stages: Vec<Entered>,
+    /// How far it is, or how it ended.
+    pub progress: Progress,
+}
+
+/// What an activation found: where a rollback leads, and what was well before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The system that ran.
+    #[serde(default)]
+    pub system: Option<PathBuf>,
+    /// The profile that `switch` and `boot` move.
+    #[serde(default)]
+    pub profile: PathBuf,
+    /// The generation it was at. The file has it under a name of its own, as comin 0.1 had.
+    #[serde(skip)]
+    pub generation: Option<u64>,
+    /// The servers that could be fetched from.
+    #[serde(default)]
+    pub reachable: Vec<RemoteName>,
+    /// The units that had failed already.
+    #[serde(default)]
+    pub failed_units: Vec<String>,
+}
+
+/// The beginning of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entered {
+    /// Which one.
+    pub stage: Stage,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Under way.
+    Running(Stage),
+    /// Over.
+    Ended(Timestamp, Outcome),
+}
+
+/// The part of a deployment that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Nix evaluates the configuration.
+    Evaluating,
+    /// Nix builds the system.
+    Building,
+    /// `switch-to-configuration` runs.
+    Activating,
+    /// Whether the machine is still well is looked at.
+    Checking,
+    /// It is not, and the system before is activated again.
+    RollingBack,
+}
+
+impl Stage {
+    /// As in `evaluating`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Evaluating => "evaluating",
+            Self::Building => "building",
+            Self::Activating => "activating",
+            Self::Checking => "checking",
+            Self::RollingBack => "rolling_back",
+        }
+    }
+
+    /// Whether the machine may have changed.
+    #[must_use]
+    pub fn changes_the_machine(self) -> bool {
+        match self {
+            Self::Evaluating | Self::Building => false,
+            Self::Activating | Self::Checking | Self::RollingBack => true,
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The system runs, or boots next; with a profile, its generation.
+    Done {
+        /// The generation of the profile.
+        generation: Option<u64>,
+    },
+    /// It went wrong.
+    Failed {
+        /// Where.
+        stage: Stage,
+        /// What, as a sentence.
+        error: String,
+    },
+    /// The switch could not begin; nothing has changed.
+    Postponed {
+        /// Why, as a sentence.
+        error: String,
+    },
+    /// Another target came while it was evaluated or built.
+    Preempted {
+        /// Where.
+        stage: Stage,
+    },
+    /// The machine was not well with it, and runs the system before again.
+    RolledBack {
+        /// What was wrong, as a sentence.
+        error: String,
+        /// Whose fault that was.
+        blame: Blame,
+    },
+    /// comin died.
+    Interrupted {
+        /// Where.
+        stage: Stage,
+    },
+    /// It is not for this machine.
+    Skipped {
+        /// Why, as a sentence.
+        reason: String,
+    },
+}
+
+/// Whose fault it was that the machine was not well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blame {
+    /// The commit's: it is in quarantine.
+    Commit,
+    /// The servers', which cannot be reached from the system before either. The commit is tried again
+    /// when one of them is back.
+    Outage(Vec<RemoteName>),
+}
+
+impl Attempt {
+    /// Goes on to a stage.
+    pub fn enter(&mut self, stage: Stage) {
+        let at = Timestamp::now();
+        self.stages.push(Entered { stage, at });
+        self.progress = Progress::Running(stage);
+    }
+
+    /// Comes to an end.
+    pub fn end(&mut self, outcome: Outcome) {
+        self.progress = Progress::Ended(Timestamp::now(), outcome);
+    }
+
+    /// The outcome, when something goes wrong where it is now.
+    #[must_use]
+    pub fn failed(&self, error: &anyhow::Error) -> Outcome {
+        let stage = match &self.progress {
+            Progress::Running(stage) => *stage,
+            Progress::Ended(_, _) => Stage::Activating,
+        };
+        let error = format!("{error:#}");
+        Outcome::Failed { stage, error }
+    }
+
+    /// The name of its GC root.
+    #[must_use]
+    pub fn root(&self) -> String {
+        format!("attempt-{}", self.id)
+    }
+
+    /// Its activation of a system.
+    #[must_use]
+    pub fn activation(&self, toplevel: PathBuf, operation: Operation) -> Activation {
+        Activation {
+            attempt: self.id,
+            toplevel,
+            operation,
+        }
+    }
+
+    /// How it ended and when, if it did.
+    #[must_use]
+    pub fn ended(&self) -> Option<(Timestamp, &Outcome)> {
+        match &self.progress {
+            Progress::Running(_) => None,
+            Progress::Ended(at, outcome) => Some((*at, outcome)),
+        }
+    }
+
+    /// Whether an interruption now would be one too many.
+    #[must_use]
+    pub fn is_last_try(&self) -> bool {
+        self.tries >= INTERRUPTIONS
+    }
+
+    /// Whether, and when, the same target may be tried again.
+    #[must_use]
+    pub fn again(&self, backoff: Backoff) -> Again {
+        let Some((at, outcome)) = self.ended() else {
+            return Again::Never;
+        };
+        let at_once = Again::After(Wait::new(at, SignedDuration::ZERO));
+        let in_a_while = Again::After(Wait::new(at, backoff.after(self.tries)));
+        match outcome {
+            Outcome::Done { .. } | Outcome::Skipped { .. } => Again::Never,
+            Outcome::Preempted { .. } => at_once,
+            Outcome::Postponed { .. } => in_a_while,
+            Outcome::RolledBack { blame, .. } => match blame {
+                Blame::Commit => Again::Never,
+                Blame::Outage(remotes) => Again::WhenBack(remotes.clone()),
+            },
+            Outcome::Interrupted { .. } if !self.is_last_try() => at_once,
+            Outcome::Failed { stage, .. } | Outcome::Interrupted { stage } => {
+                if stage.changes_the_machine() {
+                    Again::Never
+                } else {
+                    in_a_while
+                }
+            }
+        }
+    }
+
+    /// Whether its activation began: its main is the accepted one from then on.
+    #[must_use]
+    pub fn reached_activation(&self) -> bool {
+        match &self.progress {
+            Progress::Running(stage)
+            | Progress::Ended(_, Outcome::Failed { stage, .. } | Outcome::Interrupted { stage }) => {
+                stage.changes_the_machine()
+            }
+            Progress::Ended(_, Outcome::Done { .. } | Outcome::RolledBack { .. }) => true,
+            Progress::Ended(
+                _,
+                Outcome::Skipped { .. } | Outcome::Preempted { .. } | Outcome::Postponed { .. },
+            ) => false,
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The state as it stands in its file. A file of the next version is read too, for a rollback brings
+//! the older comin back: versions only add keys, and unknown ones are passed over.
+
+use std::path::PathBuf;
+
+use anyhow::{bail, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::attempt::{Attempt, Before, Blame, Entered, Outcome, Progress, Stage};
+use super::State;
+use crate::commit::Commit;
+use crate::config::{Operation, RemoteName};
+use crate::quarantine::Quarantine;
+use crate::select::Target;
+
+/// The version that this comin writes.
+const VERSION: u32 = 1;
+
+/// Reads a file.
+///
+/// # Errors
+/// It is none of ours, or of a version that is too new.
+pub fn decode(content: &[u8]) -> Result<State> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let Versioned { version } = serde_json::from_slice(content)?;
+    if !(VERSION..=VERSION + 1).contains(&version) {
+        bail!("it has version {version}, and this comin knows version {VERSION}");
+    }
+    let file: V1 = serde_json::from_slice(content)?;
+    Ok(file.into())
+}
+
+/// Writes a file.
+///
+/// # Errors
+/// It cannot be put into words: a path is not text.
+pub fn encode(state: &State) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(&V1::from(state))?)
+}
+
+/// The file, version 1. What 0.1 did not have is left out where there is none of it.
+#[derive(Serialize, Deserialize)]
+struct V1 {
+    version: u32,
+    accepted_main: Option<Commit>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    quarantine: Vec<Quarantine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forgiven: Option<u64>,
+    attempts: Vec<AttemptV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AttemptV1 {
+    id: u64,
+    commit: Commit,
+    subject: String,
+    remote: RemoteName,
+    branch: String,
+    testing: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signer: Option<String>,
+    operation: Operation,
+    main: Commit,
+    started_at: Timestamp,
+    tries: u32,
+    derivation: Option<String>,
+    out: Option<PathBuf>,
+    generation_before: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    before: Before,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stages: Vec<Entered>,
+    stage: Option<Stage>,
+    status: Status,
+    ended_at: Option<Timestamp>,
+    generation: Option<u64>,
+    error: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    waiting_for: Vec<RemoteName>,
+}
+
+fn is_default(before: &Before) -> bool {
+    *before == Before::default()
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Running,
+    Done,
+    Failed,
+    Interrupted,
+    Skipped,
+    Postponed,
+    Preempted,
+    RolledBack,
+    /// Of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl From<V1> for State {
+    fn from(file: V1) -> Self {
+        Self {
+            accepted_main: file.accepted_main,
+            quarantine: file.quarantine,
+            forgiven: file.forgiven,
+            attempts: file.attempts.into_iter().map(Attempt::from).collect(),
+        }
+    }
+}
+
+impl From<AttemptV1> for Attempt {
+    fn from(file: AttemptV1) -> Self {
+        let stage = file.stage.unwrap_or(Stage::Evaluating);
+        let text = file.error.unwrap_or_default();
+        let ended = |outcome| Progress::Ended(file.ended_at.unwrap_or(file.started_at), outcome);
+        let progress = match file.status {
+            Status::Running => Progress::Running(stage),
+            Status::Done => ended(Outcome::Done {
+                generation: file.generation,
+            }),
+            Status::Failed | Status::Unknown => ended(Outcome::Failed { stage, error: text }),
+            Status::Interrupted => ended(Outcome::Interrupted { stage }),
+            Status::Skipped => ended(Outcome::Skipped { reason: text }),
+            Status::Postponed => ended(Outcome::Postponed { error: text }),
+            Status::Preempted => ended(Outcome::Preempted { stage }),
+            Status::RolledBack => ended(Outcome::RolledBack {
+                error: text,
+                blame: match &file.waiting_for[..] {
+                    [] => Blame::Commit,
+                    remotes => Blame::Outage(remotes.to_vec()),
+                },
+            }),
+        };
+        Self {
+            id: file.id,
+            target: Target {
+                remote: file.remote,
+                branch: file.branch,
+                testing: file.testing,
+                commit: file.commit,
+                signer: file.signer,
+                operation: file.operation,
+                main: file.main,
+            },
+            subject: file.subject,
+            started_at: file.started_at,
+            tries: file.tries,
+            derivation: file.derivation,
+            out: file.out,
+            before: Before {
+                generation: file.generation_before,
+                ..file.before
+            },
+            fault: file.fault,
+            stages: file.stages,
+            progress,
+        }
+    }
+}
+
+impl From<&State> for V1 {
+    fn from(state: &State) -> Self {
+        Self {
+            version: VERSION,
+            accepted_main: state.accepted_main.clone(),
+            quarantine: state.quarantine.clone(),
+            forgiven: state.forgiven,
+            attempts: state.attempts.iter().map(AttemptV1::from).collect(),
+        }
+    }
+}
+
+impl From<&Attempt> for AttemptV1 {
+    fn from(attempt: &Attempt) -> Self {
+        let Attempt {
+            id,
+            target,
+            subject,
+            started_at,
+            tries,
+            derivation,
+            out,
+            before,
+            fault,
+            stages,
+            progress,
+        } = attempt.clone();
+        let mut file = Self {
+            id,
+            commit: target.commit,
+            subject,
+            remote: target.remote,
+            branch: target.branch,
+            testing: target.testing,
+            signer: target.signer,
+            operation: target.operation,
+            main: target.main,
+            started_at,
+            tries,
+            derivation,
+            out,
+            generation_before: before.generation,
+            before: Before {
+                generation: None,
+                ..before
+            },
+            fault,
+            stages,
+            stage: None,
+            status: Status::Running,
+            ended_at: None,
+            generation: None,
+            error: None,
+            waiting_for: Vec::new(),
+        };
+        match progress {
+            Progress::Running(stage) => file.stage = Some(stage),
+            Progress::Ended(at, outcome) => {
+                file.ended_at = Some(at);
+                match outcome {
+                    Outcome::Done { generation } => {
+                        file.status = Status::Done;
+                        file.generation = generation;
+                    }
+                    Outcome::Failed { stage, error } => {
+                        file.status = Status::Failed;
+                        file.stage = Some(stage);
+                        file.error = Some(error);
+                    }
+                    Outcome::Interrupted { stage } => {
+                        file.status = Status::Interrupted;
+                        file.stage = Some(stage);
+                    }
+                    Outcome::Skipped { reason } => {
+                        file.status = Status::Skipped;
+                        file.error = Some(reason);
+                    }
+                    Outcome::Postponed { error } => {
+                        file.status = Status::Postponed;
+                        file.error = Some(error);
+                    }
+                    Outcome::Preempted { stage } => {
+                        file.status = Status::Preempted;
+                        file.stage = Some(stage);
+                    }
+                    Outcome::RolledBack { error, blame } => {
+                        file.status = Status::RolledBack;
+                        file.error = Some(error);
+                        file.waiting_for = match blame {
+                            Blame::Commit => Vec::new(),
+                            Blame::Outage(remotes) => remotes,
+                        };
+                    }
+                }
+            }
+        }
+        file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by comin 0.1. Never edited: later versions must go on reading it.
+    const OF_0_1: &[u8] = include_bytes!("../../tests/states/0.1.json");
+
+    #[test]
+    fn a_state_of_every_released_version_is_read_and_nothing_of_it_is_lost() {
+        let state = decode(OF_0_1).unwrap();
+        assert_eq!(state.accepted_main.as_ref().unwrap().short(), "bbbbbbbb");
+        let outcomes: Vec<_> = state.attempts.iter().map(|a| a.progress.clone()).collect();
+        let at: Timestamp = "2026-01-02T03:04:06Z".parse().unwrap();
+        let ended = |outcome| Progress::Ended(at, outcome);
+        assert_eq!(
+            outcomes,
+            [
+                ended(Outcome::Done {
+                    generation: Some(7)
+                }),
+                ended(Outcome::Failed {
+                    stage: Stage::Building,
+                    error: "no space".to_string()
+                }),
+                ended(Outcome::Interrupted {
+                    stage: Stage::Activating
+                }),
+                ended(Outcome::Skipped {
+                    reason: "another machine".to_string()
+                }),
+                Progress::Running(Stage::Evaluating),
+            ]
+        );
+        let again = encode(&state).unwrap();
+        let (before, after): (serde_json::Value, serde_json::Value) = (
+            serde_json::from_slice(OF_0_1).unwrap(),
+            serde_json::from_slice(&again).unwrap(),
+        );
+        assert_eq!(before, after);
+    }
+}

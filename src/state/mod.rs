@@ -1,0 +1,222 @@
+//! What comin remembers between two runs: the accepted main, the attempts, the quarantine.
+
+mod attempt;
+mod file;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+pub use attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
+
+use crate::commit::Commit;
+use crate::config::Backoff;
+use crate::fs::{self, Lock};
+use crate::paths::Paths;
+use crate::quarantine::Quarantine;
+use crate::select::{Recent, Target};
+
+/// How many attempts are remembered.
+const ATTEMPTS: usize = 100;
+/// How many commits are in quarantine at most; the oldest have long been overtaken.
+const QUARANTINE: usize = 20;
+
+/// The state of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The chosen main of the latest deployment that reached activation.
+    pub accepted_main: Option<Commit>,
+    /// What is not deployed again.
+    pub quarantine: Vec<Quarantine>,
+    /// The attempt up to which failures are forgiven.
+    pub forgiven: Option<u64>,
+    /// The latest last.
+    pub attempts: Vec<Attempt>,
+}
+
+impl State {
+    /// Reads the state; the state of a first run where there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be understood; the sentence has the cure. It is never taken for a first run,
+    /// for then an older commit could be deployed.
+    pub fn read(paths: &Paths) -> Result<Self> {
+        let path = paths.state();
+        match fs::read_optional(&path)? {
+            Some(content) => file::decode(&content).with_context(|| cure(&path)),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// The latest attempt.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// The latest attempt that came to an end of its own.
+    #[must_use]
+    pub fn latest_ended(&self) -> Option<&Attempt> {
+        self.attempts.iter().rfind(|attempt| match attempt.ended() {
+            None | Some((_, Outcome::Preempted { .. })) => false,
+            Some(_) => true,
+        })
+    }
+
+    /// What was tried since the machine last changed, the latest first, as far as a decision needs
+    /// it. What the operator has forgiven counts no more.
+    #[must_use]
+    pub fn recent(&self, backoff: Backoff) -> Vec<Recent> {
+        let mut recent = Vec::new();
+        for attempt in self.attempts.iter().rev() {
+            let Some((_, outcome)) = attempt.ended() else {
+                continue;
+            };
+            let done = matches!(outcome, Outcome::Done { .. } | Outcome::Skipped { .. });
+            if done || self.forgiven.is_none_or(|forgiven| attempt.id > forgiven) {
+                recent.push(Recent {
+                    commit: attempt.target.commit.clone(),
+                    operation: attempt.target.operation,
+                    again: attempt.again(backoff),
+                });
+            }
+            if attempt.reached_activation() {
+                break;
+            }
+        }
+        recent
+    }
+}
+
+fn cure(path: &Path) -> String {
+    format!(
+        "The state {} cannot be read; restore it from a backup, or move it away to begin anew with the main branch of the first remote",
+        path.display()
+    )
+}
+
+/// The state, to be changed: whoever has it holds the lock, so there is one writer.
+#[derive(Debug)]
+pub struct Store {
+    state: State,
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Waits until no other process deploys, and reads the state.
+    ///
+    /// # Errors
+    /// As [`State::read`].
+    pub fn open(paths: &Paths) -> Result<Self> {
+        let lock = Lock::take_if_free(&paths.deploy_lock())?;
+        let lock = if let Some(lock) = lock {
+            lock
+        } else {
+            log::info!("Another comin deploys; waiting for it");
+            Lock::wait(&paths.deploy_lock())?
+        };
+        Ok(Self {
+            state: State::read(paths)?,
+            path: paths.state(),
+            _lock: lock,
+        })
+    }
+
+    /// The state as it is on the disk.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Records the accepted main.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing has changed then.
+    pub fn accept(&mut self, main: Commit) -> Result<()> {
+        if self.state.accepted_main.as_ref() == Some(&main) {
+            return Ok(());
+        }
+        self.change(|state| state.accepted_main = Some(main))
+    }
+
+    /// Records the beginning of an attempt.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing has changed then.
+    pub fn begin(&mut self, target: Target, subject: String) -> Result<Attempt> {
+        let before = self.state.latest();
+        let again = before.filter(|before| before.target == target);
+        let mut attempt = Attempt {
+            id: before.map_or(0, |before| before.id) + 1,
+            tries: again.map_or(0, |again| again.tries) + 1,
+            target,
+            subject,
+            started_at: Timestamp::now(),
+            derivation: None,
+            out: None,
+            before: Before::default(),
+            fault: None,
+            stages: Vec::new(),
+            progress: Progress::Running(Stage::Evaluating),
+        };
+        attempt.enter(Stage::Evaluating);
+        let recorded = attempt.clone();
+        self.change(|state| {
+            let surplus = (state.attempts.len() + 1).saturating_sub(ATTEMPTS);
+            state.attempts.drain(..surplus);
+            state.attempts.push(recorded);
+        })?;
+        Ok(attempt)
+    }
+
+    /// Records how far the latest attempt is; one that reaches activation brings its main along.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing has changed then.
+    pub fn record(&mut self, attempt: &Attempt) -> Result<()> {
+        let recorded = attempt.clone();
+        self.change(|state| {
+            if recorded.reached_activation() {
+                state.accepted_main = Some(recorded.target.main.clone());
+            }
+            if let Some(latest) = state.attempts.last_mut() {
+                *latest = recorded;
+            }
+        })
+    }
+
+    /// Puts a commit into quarantine, and forgets those that no longer hold.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing has changed then.
+    pub fn quarantine(&mut self, quarantine: Quarantine) -> Result<()> {
+        self.change(|state| {
+            let surplus = (state.quarantine.len() + 1).saturating_sub(QUARANTINE);
+            state.quarantine.drain(..surplus);
+            state.quarantine.push(quarantine);
+        })
+    }
+
+    /// Forgives every failure until now: what failed may be tried at once, and nothing is in
+    /// quarantine.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing has changed then.
+    pub fn forgive(&mut self) -> Result<()> {
+        self.change(|state| {
+            state.quarantine.clear();
+            state.forgiven = state.latest().map(|latest| latest.id);
+        })
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut State)) -> Result<()> {
+        let mut state = self.state.clone();
+        change(&mut state);
+        let text = file::encode(&state)?;
+        fs::replace_durably(&self.path, &text)?;
+        self.state = state;
+        Ok(())
+    }
+}

@@ -1,0 +1,462 @@
+//! Deployments that cannot strand a machine: checks, the way back, quarantine, outages, orders of an
+//! operator, and what overtakes what.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::http::Server;
+use support::{Repository, Said, System, World};
+
+/// Waits for what another process brings about.
+#[track_caller]
+fn await_that(mut done: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < limit);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A machine whose systems are well as long as they are not called `bad…`.
+fn checked() -> (World, Repository) {
+    let (mut world, origin) = World::new();
+    let running = world.path("root/run/current-system/nixos-version");
+    world.configure(|config| {
+        let command = format!("! grep bad {} >&2", running.display());
+        config["health_check"] = json!({"commands": [command]});
+    });
+    world.comin(&["run"], 0);
+    (world, origin)
+}
+
+#[test]
+fn a_system_that_fails_its_check_is_rolled_back_and_stays_away_until_a_head_moves() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    let bad = origin.commit("bad", &System::default());
+    let said = world.comin(&["run"], 1);
+    let error = "the health check exited with status 1: bad";
+    let rolled_back = format!("Rolled back {} (origin/main): {error}", &bad[..8]);
+    assert!(said.err.contains(&rolled_back), "{said:?}");
+    assert_eq!(
+        world.switches(),
+        ["switch first", "switch bad", "switch first"]
+    );
+    assert_eq!(
+        (world.running(), world.profile().unwrap()),
+        ("first".into(), "system-1-link".into())
+    );
+    let status = world.status();
+    assert_eq!(status["deployed"]["status"], "rolled_back");
+    assert_eq!(status["deployed"]["commit"], bad.as_str());
+    let hindrance = status["hindrance"].as_str().unwrap();
+    assert!(hindrance
+        .starts_with("it is in quarantine until a head moves, or comin retry: the health check"));
+    assert_eq!(world.plan()["action"], "quarantined");
+    assert!(world.comin(&["status"], 0).out.contains("in quarantine"));
+
+    // It stays away, and a fix on top of it is deployed.
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches().len(), 3);
+    origin.commit("fixed", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "fixed");
+    assert_eq!(world.status()["deployed"]["status"], "done");
+}
+
+#[test]
+fn a_retry_brings_a_quarantined_commit_back() {
+    need!("git", "nix");
+    let (mut world, origin) = checked();
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    world.configure(|config| config["health_check"] = json!({}));
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "first");
+    let said = world.comin(&["retry"], 0);
+    assert!(said.err.contains("What failed is tried again"));
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "bad");
+}
+
+#[test]
+fn what_was_tested_is_tested_again_when_a_switch_on_top_of_it_is_rolled_back() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.commit("tested", &System::default());
+    world.comin(&["run"], 0);
+    origin.git(&["checkout", "--quiet", "main"]);
+    origin.git(&["merge", "--quiet", "--ff-only", "testing-m"]);
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    assert_eq!(
+        world.switches(),
+        [
+            "switch first",
+            "test tested",
+            "switch bad",
+            "boot first",
+            "test tested"
+        ]
+    );
+    assert_eq!(
+        (world.running(), world.profile().unwrap()),
+        ("tested".into(), "system-1-link".into())
+    );
+    let boots = fs::read_to_string(world.path("root/boot/loader-default")).unwrap();
+    let label = fs::read_to_string(Path::new(boots.trim()).join("nixos-version")).unwrap();
+    assert_eq!(label, "first");
+}
+
+#[test]
+fn a_test_that_fails_its_check_is_undone_without_the_boot_loader() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    assert_eq!(world.switches(), ["switch first", "test bad", "test first"]);
+    origin.git(&["checkout", "--quiet", "main"]);
+    origin.git(&["branch", "--quiet", "-D", "testing-m"]);
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches().len(), 3, "first is already there");
+}
+
+#[test]
+fn without_rollback_a_fault_is_reported_and_the_system_stays() {
+    need!("git", "nix");
+    let (mut world, origin) = checked();
+    world.configure(|config| config["rollback"] = json!({"enable": false}));
+    origin.commit("bad", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Failed to deploy"), "{said:?}");
+    assert_eq!(world.running(), "bad");
+}
+
+#[test]
+fn a_check_that_hangs_is_a_check_that_fails() {
+    need!("git", "nix");
+    let (mut world, origin) = checked();
+    world.configure(|config| {
+        config["health_check"] = json!({"commands": ["sleep 600 & wait"], "timeout": 1});
+    });
+    origin.commit("second", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert!(
+        said.err
+            .contains("the health check was stopped after 1 seconds"),
+        "{said:?}"
+    );
+    assert_eq!(world.running(), "first");
+}
+
+/// A machine that follows a work tree by path, and the same by HTTP.
+fn connected() -> (World, Repository, Server) {
+    let (mut world, origin) = World::new();
+    let server = Server::start(&world.path(""));
+    world.follow("server", &format!("{}/origin/.git", server.url));
+    world.configure(|config| {
+        config["health_check"] = json!({"connectivity_timeout": 1});
+        config["retry"] = json!({"first_delay": 1});
+    });
+    world.comin(&["run"], 0);
+    (world, origin, server)
+}
+
+#[test]
+fn an_outage_of_the_server_costs_no_deployment() {
+    need!("git", "nix");
+    let (world, origin, server) = connected();
+    let second = origin.commit("second", &System::default());
+    world.comin(&["fetch", "origin", "server"], 0);
+    server.rule(|rules| rules.away_while = Some(world.path("config.json")));
+    let said = world.comin(&["deploy"], 1);
+    let error = "server could be fetched from before, and not within 1 seconds now";
+    assert!(said.err.contains(error), "{said:?}");
+    assert!(
+        said.err.contains("tried again when server is back"),
+        "{said:?}"
+    );
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.plan()["action"], "await_remotes");
+
+    // Nothing is tried as long as the outage lasts, and then it is deployed by itself.
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "first");
+    server.rule(|rules| rules.away_while = None);
+    world.comin(&["fetch", "server"], 0);
+    assert!(world.path("root/run/comin/wanted").exists());
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "second");
+    assert_eq!(world.status()["deployed"]["commit"], second.as_str());
+}
+
+#[test]
+fn a_system_that_cuts_the_machine_off_is_the_one_to_blame() {
+    need!("git", "nix");
+    let (world, origin, server) = connected();
+    // A system with this file is cut off while it runs.
+    let cut = world.path("root/run/current-system/cut");
+    server.rule(|rules| rules.away_while = Some(cut));
+    origin.commit("bad", &System::with("extra.\"cut\" = \"\";"));
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Rolled back"), "{said:?}");
+    assert!(
+        said.err.contains("not tried again before a head moves"),
+        "{said:?}"
+    );
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.plan()["action"], "quarantined");
+    origin.commit("fixed", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "fixed");
+}
+
+#[test]
+fn a_server_that_was_down_before_is_not_missed() {
+    need!("git", "nix");
+    let (world, origin, server) = connected();
+    server.rule(|rules| rules.away_while = Some(world.path("config.json")));
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+}
+
+// ---- what overtakes what
+
+fn start(world: &World, arguments: &[&str]) -> Child {
+    let mut command = world.command(arguments);
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// A system that says when its build begins and waits there until the test lets it go on.
+fn gated(world: &World) -> (System, impl Fn(), impl Fn()) {
+    let (begun, open) = (world.path("begun"), world.path("open"));
+    let script = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.01; done",
+        begun.display(),
+        open.display()
+    );
+    let system = System::with(&format!(
+        "extra.\"gate\" = \"${{derivation {{
+            name = \"gate\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
+            args = [ \"-c\" \"{script}; echo >$out\" ]; salt = \"{}\"; }}}}\";",
+        world.path("").display()
+    ));
+    let await_begun = move || await_that(|| begun.exists());
+    (system, await_begun, move || fs::write(&open, "").unwrap())
+}
+
+#[test]
+fn a_burst_of_commits_during_a_build_deploys_the_last_one_once() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let (system, await_begun, open) = gated(&world);
+    origin.commit("gated", &system);
+    let deploy = start(&world, &["run"]);
+    await_begun();
+    let mut last = String::new();
+    for n in 0..20 {
+        last = origin.commit(&format!("burst{n}"), &system);
+        world.comin(&["fetch", "origin"], 0);
+    }
+    open();
+    let said = Said::of(&deploy.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("Stopped building"), "{said:?}");
+    assert_eq!(world.switches(), ["switch first", "switch burst19"]);
+    assert_eq!(world.status()["deployed"]["commit"], last.as_str());
+    let running = |attempt: &serde_json::Value| attempt["status"] == "running";
+    assert!(!world.history().iter().any(running));
+    // Nothing is left of the build.
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches().len(), 2);
+}
+
+#[test]
+fn an_outage_during_a_build_does_not_stop_it() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let spare = world.path("spare");
+    origin.git(&["clone", "--quiet", ".", spare.to_str().unwrap()]);
+    world.follow("spare", spare.to_str().unwrap());
+    let (system, await_begun, open) = gated(&world);
+    origin.commit("gated", &system);
+    let deploy = start(&world, &["run"]);
+    await_begun();
+    fs::rename(&origin.path, world.path("away")).unwrap();
+    world.comin(&["fetch", "origin"], 1);
+    await_that(|| !world.path("root/run/comin/wanted").exists());
+    open();
+    let said = Said::of(&deploy.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.switches()[..2], ["switch first", "switch gated"]);
+}
+
+// ---- orders
+
+#[test]
+fn while_it_is_suspended_nothing_is_deployed_and_everything_is_fetched() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let said = world.comin(
+        &["suspend", "--reason", "the move\x1b[2J", "--for", "3d"],
+        0,
+    );
+    assert!(said.err.contains("comin is suspended until 20"), "{said:?}");
+    let second = origin.commit("second", &System::default());
+    let said = world.comin(&["run"], 0);
+    assert!(
+        said.err
+            .contains("is not deployed: comin is suspended until"),
+        "{said:?}"
+    );
+    assert!(!said.err.contains('\x1b'));
+    let status = world.status();
+    assert_eq!(status["suspended"], true);
+    assert_eq!(status["selected"]["commit"], second.as_str());
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.plan()["action"], "suspended");
+
+    let said = world.comin(&["resume"], 0);
+    assert!(said.err.contains("comin deploys again"), "{said:?}");
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "second");
+    assert_eq!(world.status()["suspended"], false);
+    assert!(world
+        .comin(&["resume"], 0)
+        .err
+        .contains("was not suspended"));
+    for bad in ["0s", "-1h", "soon", "3"] {
+        world.comin(&["suspend", "--for", bad], 2);
+    }
+    assert_eq!(world.status()["suspended"], false);
+}
+
+#[test]
+fn a_suspension_that_is_over_or_damaged() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    world.comin(&["suspend", "--for", "1s"], 0);
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    // A poll notices that it is over, without any news.
+    await_that(|| {
+        world.comin(&["fetch", "origin"], 0);
+        world.path("root/run/comin/wanted").exists()
+    });
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "second");
+
+    fs::write(world.path("root/var/lib/comin/suspended.json"), "{").unwrap();
+    origin.commit("third", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert!(
+        said.err
+            .contains("use comin suspend or comin resume to write it anew"),
+        "{said:?}"
+    );
+    assert_eq!(world.running(), "second");
+    world.comin(&["resume"], 0);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "third");
+}
+
+#[test]
+fn a_rollback_by_hand_holds_until_a_head_moves() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let said = world.comin(&["rollback"], 1);
+    assert!(
+        said.err.contains("has no generation to go back from"),
+        "{said:?}"
+    );
+    world.comin(&["run"], 0);
+    let said = world.comin(&["rollback"], 1);
+    assert!(
+        said.err.contains("there is no generation before this one"),
+        "{said:?}"
+    );
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    origin.commit("third", &System::default());
+    world.comin(&["run"], 0);
+
+    let said = world.comin(&["rollback"], 0);
+    assert!(said.err.contains("Rolled back to generation 2"), "{said:?}");
+    assert_eq!(
+        (world.running(), world.profile().unwrap()),
+        ("second".into(), "system-2-link".into())
+    );
+    let said = world.comin(&["rollback", "--to", "7"], 1);
+    assert!(
+        said.err.contains("has no generation 7: it has [1, 2, 3]"),
+        "{said:?}"
+    );
+    world.comin(&["rollback", "--to", "1"], 0);
+    assert_eq!(world.running(), "first");
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "first");
+    let hindrance = world.status()["hindrance"].clone();
+    assert_eq!(
+        hindrance,
+        "it is in quarantine until a head moves, or comin retry: rolled back to generation 2 by hand"
+    );
+    origin.commit("fourth", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "fourth");
+}
+
+#[test]
+fn the_history_has_every_attempt_with_its_stages() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    assert_eq!(world.history().len(), 1);
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    let history = world.history();
+    let stages = |n: usize| -> Vec<String> {
+        let stages = history[n]["stages"].as_array().unwrap().iter();
+        stages
+            .map(|s| s["stage"].as_str().unwrap().to_string())
+            .collect()
+    };
+    assert_eq!(
+        stages(1),
+        ["evaluating", "building", "activating", "checking"]
+    );
+    assert_eq!(
+        stages(0),
+        [
+            "evaluating",
+            "building",
+            "activating",
+            "checking",
+            "rolling_back"
+        ]
+    );
+    assert_eq!(history[0]["status"], "rolled_back");
+    assert_eq!(history[1]["status"], "done");
+    let text = world.comin(&["history"], 0).out;
+    assert!(
+        text.lines().next().unwrap().contains("rolled_back"),
+        "{text}"
+    );
+}
