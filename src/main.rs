@@ -24,6 +24,7 @@ mod select;
 mod signature;
 mod ssh;
 mod state;
+mod submodules;
 mod system;
 mod url;
 
