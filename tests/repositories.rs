@@ -8,10 +8,10 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use serde_json::json;
 use support::http::Server;
+use support::ssh::{self, Sshd};
 use support::{Repository, Said, System, World};
 
 /// A machine that follows a repository without a flake, in which there is nothing yet.
@@ -303,23 +303,27 @@ fn labelled_by_the_submodule(world: &World) -> System {
     ))
 }
 
-/// Deploys a configuration with submodules from `url`, below which there is what is in `folder`.
-fn deploy_with_submodules(folder: &Path, is_flake: bool, url: impl Fn(&World) -> String) {
+/// Deploys configurations of both types with a submodule from `served/group/origin`, which `follow`
+/// makes a remote.
+fn deploy_with_submodules(state_dir: &str, follow: impl Fn(&mut World)) {
+    for repository_type in ["flake", "nix"] {
+        deploy_with_a_submodule(state_dir, repository_type, &follow);
+    }
+}
+
+fn deploy_with_a_submodule(state_dir: &str, repository_type: &str, follow: impl Fn(&mut World)) {
     let mut world = World::empty();
     let (label, library) = library(&world, "served/group");
     let origin = world.repository("served/group/origin");
     let system = labelled_by_the_submodule(&world);
-    if is_flake {
-        origin.write("", "", &system);
-    } else {
-        commit(&origin, "first", "{ config = CONFIG; }", &system);
-    }
+    origin.write("", "first", &system);
+    commit(&origin, "first", "{ config = CONFIG; }", &system);
     add_submodule(&origin, "library", "../libraries/library", &library);
-    world.follow("origin", &url(&world));
+    follow(&mut world);
     world.configure(|config| {
         config["submodules"] = json!(true);
-        config["repository_type"] = json!(if is_flake { "flake" } else { "nix" });
-        config["state_dir"] = json!(folder);
+        config["repository_type"] = json!(repository_type);
+        config["state_dir"] = json!(state_dir);
     });
     world.comin(&["run"], 0);
     assert_eq!(world.switches(), [format!("switch {label}")]);
@@ -333,22 +337,39 @@ fn deploy_with_submodules(folder: &Path, is_flake: bool, url: impl Fn(&World) ->
 #[test]
 fn a_relative_submodule_is_beside_a_remote_on_this_machine() {
     need!("git", "nix");
-    for is_flake in [true, false] {
-        deploy_with_submodules(Path::new("/var/lib/comin"), is_flake, |world| {
-            world.path("served/group/origin").display().to_string()
-        });
-    }
+    deploy_with_submodules("/var/lib/comin", |world| {
+        let url = world.path("served/group/origin").display().to_string();
+        world.follow("origin", &url);
+    });
 }
 
 #[test]
-fn a_relative_submodule_is_beside_a_remote_on_a_server() {
+fn a_relative_submodule_is_beside_a_remote_on_an_http_server() {
     need!("git", "nix");
-    for is_flake in [true, false] {
-        deploy_with_submodules(Path::new("/var/lib/a b"), is_flake, |world| {
-            let server = Server::start(&world.path("served"));
-            format!("{}/group/origin", server.url)
-        });
+    deploy_with_submodules("/var/lib/a b", |world| {
+        let server = Server::start(&world.path("served"));
+        world.follow("origin", &format!("{}/group/origin", server.url));
+    });
+}
+
+#[test]
+fn a_relative_submodule_is_beside_a_remote_on_an_ssh_server() {
+    need!("git", "nix");
+    if !ssh::is_there() {
+        support::skip("OpenSSH is missing");
+        return;
     }
+    deploy_with_submodules("/var/lib/comin", |world| {
+        let sshd = Sshd::start(&world.path("secrets"));
+        let origin = world.path("served/group/origin");
+        world.follow("origin", &sshd.url(origin.to_str().unwrap()));
+        world.configure(|config| {
+            config["remotes"][0]["auth"] = json!({
+                "ssh_deploy_key_path": sshd.path("key"),
+                "ssh_known_hosts_path": sshd.path("known_hosts"),
+            });
+        });
+    });
 }
 
 #[test]
