@@ -27,8 +27,8 @@ pub fn settings(paths: &Paths, remote: &Remote) -> Result<Vec<(String, String)>>
     let told = paths.submodules().display().to_string();
     let mut settings = vec![(TEMPORARY.to_string(), told)];
     match &remote.url {
-        // Git would have nothing of this machine in a submodule, lest a stranger's repository reads what
-        // its reader may. Here the owner follows a repository of this machine, and it runs as root anyway.
+        // Git takes no submodule from this machine, for whose files it may read, a stranger's repository
+        // may have. This one is no stranger's: what it says is going to be run by root.
         Url::Local(_) => settings.push(("protocol.file.allow".into(), "always".into())),
         Url::Http(_) | Url::Ssh(_) => {}
     }

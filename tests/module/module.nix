@@ -146,6 +146,7 @@ let
       submodules = true;
       gpg_public_key_paths = [ "/etc/keys/alice.asc" ];
       ssh_allowed_signers_path = "/etc/keys/allowed_signers";
+      signed_ancestors = false;
       remotes = [
         {
           name = "origin";
