@@ -27,8 +27,8 @@ pub fn settings(paths: &Paths, remote: &Remote) -> Result<Vec<(String, String)>>
     let told = paths.submodules().display().to_string();
     let mut settings = vec![(TEMPORARY.to_string(), told)];
     match &remote.url {
-        // Git takes no submodule from this machine, for whose files it may read, a stranger's repository
-        // may have. This one is no stranger's: what it says is going to be run by root.
+        // By default git takes no submodule from this machine: a stranger's repository could so learn what
+        // only its reader may read. This one is no stranger's: what it says is going to be run by root.
         Url::Local(_) => settings.push(("protocol.file.allow".into(), "always".into())),
         Url::Http(_) | Url::Ssh(_) => {}
     }
