@@ -13,6 +13,7 @@ let
     inherit (cfg) hostname submodules profile;
     repository_type = cfg.repositoryType;
     repository_subdir = cfg.repositorySubdir;
+    system_attr = cfg.systemAttr;
     gpg_public_key_paths = cfg.gpgPublicKeyPaths;
     ssh_allowed_signers_path = cfg.sshAllowedSignersPath;
     ssh_revoked_keys_path = cfg.sshRevokedKeysPath;
@@ -55,9 +56,12 @@ let
   gpg = lib.optional (cfg.gpgPublicKeyPaths != [ ]) pkgs.gnupg;
 
   # The values of Environment= are subject to systemd's specifiers, and a proxy's password is percent-encoded.
-  proxy = lib.mapAttrs (
-    _: value: lib.replaceStrings [ "%" ] [ "%%" ] value
-  ) config.networking.proxy.envVars;
+  variables = lib.mapAttrs (_: lib.replaceStrings [ "%" ] [ "%%" ]);
+  proxy = variables config.networking.proxy.envVars;
+  # Where `<nixpkgs>` is. Units have nothing of what sessions have.
+  nixPath = lib.optionalAttrs (cfg.repositoryType == "nix") (
+    variables (builtins.intersectAttrs { NIX_PATH = null; } config.environment.sessionVariables)
+  );
 
   names = map (remote: remote.name) cfg.remotes;
   isSafe = name: builtins.match "[A-Za-z0-9][A-Za-z0-9_-]*" name != null && lib.stringLength name <= 64;
@@ -147,7 +151,9 @@ in
             ]
             ++ gpg;
             # Nix keeps its evaluation cache there, and git and ssh look for their settings.
-            environment.HOME = "/root";
+            environment = nixPath // {
+              HOME = "/root";
+            };
           };
         }
       ];

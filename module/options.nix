@@ -173,7 +173,7 @@ in
       default = config.networking.hostName;
       defaultText = lib.literalExpression "config.networking.hostName";
       description = ''
-        Which configuration of the repository is this machine's:
+        Which configuration of a flake is this machine's:
         `nixosConfigurations."<hostname>".config.system.build.toplevel`.
       '';
     };
@@ -189,19 +189,40 @@ in
       '';
     };
     repositoryType = mkOption {
-      type = types.enum [ "flake" ];
+      type = types.enum [
+        "flake"
+        "nix"
+      ];
       default = "flake";
-      description = "What the repository contains.";
+      description = ''
+        What the repository contains: a {file}`flake.nix`, or a {file}`default.nix`, in which
+        {option}`services.comin.systemAttr` is this machine. The latter is evaluated with the
+        machine's {option}`nix.nixPath`.
+      '';
     };
     repositorySubdir = mkOption {
       type = types.str;
       default = ".";
-      description = "Folder of the repository that holds {file}`flake.nix`.";
+      description = "Folder of the repository that holds {file}`flake.nix` or {file}`default.nix`.";
+    };
+    systemAttr = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "hosts.web";
+      description = ''
+        Attribute of {file}`default.nix` that is this machine, where the repository is not a flake: what
+        `import <nixpkgs/nixos>`, `pkgs.nixos` or `lib.nixosSystem` returns, or another set with `toplevel`.
+        Null is the whole of {file}`default.nix`. {option}`services.comin.machineId` counts where the
+        attribute has `config`.
+      '';
     };
     submodules = mkOption {
       type = types.bool;
       default = false;
-      description = "Whether the submodules of the repository are part of the configuration.";
+      description = ''
+        Whether the submodules of the repository are part of the configuration. A relative URL of theirs is
+        relative to the remote's.
+      '';
     };
     remotes = mkOption {
       type = types.listOf (types.submodule remote);

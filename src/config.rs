@@ -18,11 +18,13 @@ pub const STATE_DIR: &str = "/var/lib/comin";
 /// What a machine follows, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The attribute of `nixosConfigurations` that is this machine.
+    /// The machine's name, and the attribute of a flake's `nixosConfigurations` that is its own.
     pub hostname: String,
     /// [`STATE_DIR`], or where the owner wants it.
     pub state_dir: PathBuf,
-    /// The folder of the flake in the repository; `None` is its top.
+    /// What the repository contains.
+    pub repository_type: RepositoryType,
+    /// Where in the repository that is; `None` is its top.
     pub repository_subdir: Option<String>,
     /// Whether Nix fetches the repository's submodules.
     pub submodules: bool,
@@ -87,6 +89,18 @@ pub struct Rollback {
     /// How long an activation and its checks may take together, whatever happens to comin; `None` is
     /// for ever.
     pub timeout: Option<Duration>,
+}
+
+/// How a repository says what its machines are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepositoryType {
+    /// By `nixosConfigurations."<hostname>"` of its `flake.nix`.
+    Flake,
+    /// By its `default.nix`.
+    Nix {
+        /// The attribute that is this machine, as `nix-build -A` takes it; `None` is the whole.
+        system_attr: Option<String>,
+    },
 }
 
 /// Whose SSH signatures count. The files need not be there yet when the configuration is checked.
@@ -265,6 +279,7 @@ struct File {
     state_dir: Option<PathBuf>,
     repository_type: Option<String>,
     repository_subdir: Option<String>,
+    system_attr: Option<String>,
     submodules: Option<bool>,
     profile: Option<String>,
     gpg_public_key_paths: Option<Vec<PathBuf>>,
@@ -342,10 +357,7 @@ impl File {
             "hostname: {:?} is not a host name: use letters, digits, . - and _",
             self.hostname
         );
-        match self.repository_type.as_deref() {
-            None | Some("flake") => {}
-            Some(other) => bail!("repository_type: {other:?} is not supported: use \"flake\""),
-        }
+        let repository_type = repository_type(self.repository_type.as_deref(), self.system_attr)?;
         let state_dir = self.state_dir.unwrap_or_else(|| STATE_DIR.into());
         ensure!(
             state_dir.is_absolute() && !escapes(&state_dir),
@@ -389,6 +401,7 @@ impl File {
         Ok(Config {
             hostname: self.hostname,
             state_dir,
+            repository_type,
             repository_subdir,
             submodules: self.submodules.unwrap_or(false),
             profile,
@@ -487,6 +500,28 @@ impl RemoteFile {
     }
 }
 
+fn repository_type(written: Option<&str>, system_attr: Option<String>) -> Result<RepositoryType> {
+    let system_attr = system_attr.filter(|attribute| !attribute.is_empty());
+    match (written, system_attr) {
+        (None | Some("flake"), None) => Ok(RepositoryType::Flake),
+        (None | Some("flake"), Some(_)) => bail!(
+            "system_attr: the hostname selects a flake's configuration: set repository_type to \"nix\", or leave it out"
+        ),
+        (Some("nix"), system_attr) => {
+            if let Some(attribute) = &system_attr {
+                ensure!(
+                    is_attribute_path(attribute),
+                    "system_attr: {attribute:?} is not an attribute path: use one like hosts.{{name}}, as nix-build -A takes it"
+                );
+            }
+            Ok(RepositoryType::Nix { system_attr })
+        }
+        (Some(other), _) => {
+            bail!("repository_type: {other:?} is not supported: use \"flake\" or \"nix\"")
+        }
+    }
+}
+
 /// An empty path is none, as the module of the Go comin writes it.
 fn ssh_signers(allowed: Option<PathBuf>, revoked: Option<PathBuf>) -> Result<Option<SshSigners>> {
     let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
@@ -528,6 +563,14 @@ fn is_hostname(name: &str) -> bool {
     name.len() <= 253
         && name.chars().all(safe)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether Nix takes a word for an attribute path: not for an option, nor for one with outputs (`a^out`).
+fn is_attribute_path(path: &str) -> bool {
+    !path.starts_with(['-', '.'])
+        && !path.ends_with('.')
+        && !path.contains("..")
+        && !path.contains(|c: char| c.is_control() || c == '^')
 }
 
 /// Whether a path climbs with `..`.
@@ -600,7 +643,7 @@ mod tests {
 
     #[test]
     fn null_is_absence() {
-        let json = r#"{"hostname": "m", "repository_subdir": null, "profile": null, "eval_timeout": null,
+        let json = r#"{"hostname": "m", "repository_type": null, "repository_subdir": null, "system_attr": null, "profile": null, "eval_timeout": null,
             "gpg_public_key_paths": null, "ssh_allowed_signers_path": null, "ssh_revoked_keys_path": null,
             "remotes": [{"name": "o", "url": "/r", "auth": null, "branches": null, "poller": null, "timeout": null}]}"#;
         assert!(parse(json).is_ok());
@@ -701,8 +744,18 @@ mod tests {
                 "hostname: \"a/b\" is not",
             ),
             (
-                &format!(r#"{{"hostname": "m", "repository_type": "nix", "remotes": [{ok}]}}"#),
-                "repository_type: \"nix\"",
+                &format!(
+                    r#"{{"hostname": "m", "repository_type": "nix-flake", "remotes": [{ok}]}}"#
+                ),
+                "repository_type: \"nix-flake\" is not supported: use \"flake\" or \"nix\"",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "repository_type": "", "remotes": [{ok}]}}"#),
+                "repository_type: \"\" is not",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "system_attr": "hosts.m", "remotes": [{ok}]}}"#),
+                "system_attr: the hostname selects",
             ),
             (
                 &format!(r#"{{"hostname": "m", "repository_subdir": "../x", "remotes": [{ok}]}}"#),
@@ -739,6 +792,43 @@ mod tests {
         ] {
             let error = error(json);
             assert!(error.contains(wanted), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn repository_types() {
+        let with = |keys: &str| {
+            let remote = r#""remotes": [{"name": "o", "url": "/r"}]"#;
+            parse(&format!(r#"{{"hostname": "m", {keys}, {remote}}}"#))
+        };
+        let nix = |system_attr: Option<&str>| RepositoryType::Nix {
+            system_attr: system_attr.map(str::to_string),
+        };
+        for (keys, wanted) in [
+            (r#""repository_type": null"#, RepositoryType::Flake),
+            (r#""repository_type": "flake""#, RepositoryType::Flake),
+            (
+                r#""repository_type": "flake", "system_attr": null"#,
+                RepositoryType::Flake,
+            ),
+            (r#""system_attr": """#, RepositoryType::Flake),
+            (r#""repository_type": "nix""#, nix(None)),
+            (r#""repository_type": "nix", "system_attr": """#, nix(None)),
+            (
+                r#""repository_type": "nix", "system_attr": "hosts.m""#,
+                nix(Some("hosts.m")),
+            ),
+            (
+                r#""repository_type": "nix", "system_attr": "hosts.\"a.b\"""#,
+                nix(Some("hosts.\"a.b\"")),
+            ),
+        ] {
+            assert_eq!(with(keys).unwrap().repository_type, wanted, "{keys}");
+        }
+        for bad in ["-x", ".", ".a", "a.", "a..b", "a^out", "a\\nb"] {
+            let keys = format!(r#""repository_type": "nix", "system_attr": "{bad}""#);
+            let error = format!("{:#}", with(&keys).unwrap_err());
+            assert!(error.contains("is not an attribute path"), "{bad}: {error}");
         }
     }
 

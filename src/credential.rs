@@ -58,7 +58,8 @@ impl Token {
 }
 
 /// Lets a command, and the git and ssh that it starts, reach the servers of all remotes as comin
-/// does; `first` is the remote whose credentials come first where two are for one host.
+/// does; `first` is the remote whose credentials come first where two are for one host. What git is
+/// told besides, as name and value, is in `settings`.
 ///
 /// # Errors
 /// The settings for ssh cannot be written.
@@ -67,6 +68,7 @@ pub fn hand_on(
     paths: &Paths,
     remotes: &[Remote],
     first: &RemoteName,
+    mut settings: Vec<(String, String)>,
 ) -> Result<()> {
     let is_first = |remote: &&Remote| remote.name == *first;
     let others = remotes.iter().filter(|remote| !is_first(remote));
@@ -82,7 +84,6 @@ pub fn hand_on(
         );
     }
 
-    let mut settings = Vec::new();
     for remote in remotes {
         let Url::Http(http) = &remote.url else {
             continue;
@@ -176,7 +177,7 @@ mod tests {
         let remotes = crate::config::Config::for_tests(json).remotes;
         let paths = Paths::outside_state(Path::new("/nonexistent"));
         let mut command = Command::new("true");
-        hand_on(&mut command, &paths, &remotes, &remotes[1].name).unwrap();
+        hand_on(&mut command, &paths, &remotes, &remotes[1].name, Vec::new()).unwrap();
         let set: std::collections::BTreeMap<_, _> = command
             .get_envs()
             .map(|(name, value)| (name.to_str().unwrap(), value.unwrap().to_str().unwrap()))

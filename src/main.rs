@@ -30,6 +30,7 @@ mod select;
 mod signature;
 mod ssh;
 mod state;
+mod submodules;
 mod suspension;
 mod system;
 mod url;

@@ -9,13 +9,14 @@ use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::Deserialize;
 
 use crate::commit::Commit;
-use crate::config::Config;
+use crate::config::{Config, RepositoryType};
 use crate::credential;
 use crate::paths::Paths;
 use crate::process::{self, Interrupt};
 use crate::select::Target;
+use crate::submodules;
 
-/// What stays as it is in a flake URL.
+/// What stays as it is in a URL.
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -36,11 +37,18 @@ pub struct Evaluation {
     pub machine_id: Option<String>,
 }
 
-/// Asked of `nixosConfigurations."<hostname>"`. `or null` covers configurations without our module.
-const QUESTION: &str = "host: {
-  derivation = host.config.system.build.toplevel.drvPath;
-  out = host.config.system.build.toplevel.outPath;
-  machine_id = host.config.services.comin.machineId or null;
+/// Asked of a flake's `nixosConfigurations."<hostname>"`, and of what `system_attr` selects: what
+/// `lib.nixosSystem`, `import <nixpkgs/nixos>` or `pkgs.nixos` return, a set with the `toplevel`
+/// alone, or the toplevel itself. `or null` covers those without our module.
+const QUESTION: &str = "system:
+let
+  toplevel = system.config.system.build.toplevel or system.toplevel or system;
+in
+{
+  derivation = toplevel.drvPath or (throw
+    \"this is no NixOS system: it has neither config.system.build.toplevel nor toplevel, and is no derivation\");
+  out = toplevel.outPath;
+  machine_id = system.config.services.comin.machineId or null;
 }";
 
 /// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system;
@@ -55,15 +63,31 @@ pub fn evaluate(
     target: &Target,
     interrupt: &Interrupt,
 ) -> Result<Option<Evaluation>> {
-    let installable = format!(
-        "{}#nixosConfigurations.\"{}\"",
-        flake_url(config, &paths.repository(), reference, &target.commit),
-        config.hostname
-    );
+    let repository = paths.repository();
     let mut nix = Command::new("nix");
     nix.args(["--extra-experimental-features", "nix-command flakes"])
-        .args(["eval", "--json", &installable, "--apply", QUESTION]);
-    credential::hand_on(&mut nix, paths, &config.remotes, &target.remote)?;
+        .args(["eval", "--json", "--apply", QUESTION]);
+    match &config.repository_type {
+        RepositoryType::Flake => {
+            let flake = flake_url(config, &repository, reference, &target.commit);
+            nix.arg(format!(
+                "{flake}#nixosConfigurations.\"{}\"",
+                config.hostname
+            ));
+        }
+        // Impure: without a lock file, nixpkgs is what NIX_PATH says.
+        RepositoryType::Nix { system_attr } => {
+            let expression = expression(config, &repository, reference, &target.commit);
+            nix.args(["--impure", "--expr", &expression])
+                .args(system_attr);
+        }
+    }
+    let settings = if config.submodules {
+        submodules::settings(paths, config.remote(target.remote.as_str())?)?
+    } else {
+        Vec::new()
+    };
+    credential::hand_on(&mut nix, paths, &config.remotes, &target.remote, settings)?;
     let timeout = config.eval_timeout;
     let answer = process::run_unless(&mut nix, "nix eval", timeout, Some(interrupt))?;
     answer
@@ -72,11 +96,18 @@ pub fn evaluate(
         .context("nix eval answered something unexpected")
 }
 
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, SAFE).to_string()
+}
+
+fn file_url(path: &Path) -> String {
+    format!("file://{}", encode(&path.to_string_lossy()))
+}
+
 fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
-    let encode = |text: &str| utf8_percent_encode(text, SAFE).to_string();
     let mut url = format!(
-        "git+file://{}?ref={}&rev={commit}",
-        encode(&repository.to_string_lossy()),
+        "git+{}?ref={}&rev={commit}",
+        file_url(repository),
         encode(reference)
     );
     if let Some(subdir) = &config.repository_subdir {
@@ -87,6 +118,38 @@ fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commi
         url.push_str("&submodules=1");
     }
     url
+}
+
+/// What a repository without a flake contains, as a Nix expression: the same files of the same commit.
+///
+/// Called if it is a function, as `nix-build` calls it. `shallow` saves counting the commits, which
+/// nobody asks for.
+fn expression(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
+    let folder = config.repository_subdir.as_ref();
+    format!(
+        "let
+  files = builtins.fetchGit {{
+    url = {};
+    ref = {};
+    rev = {};
+    submodules = {};
+    shallow = true;
+  }};
+  contained = import (files + {});
+in
+if builtins.isFunction contained then contained {{ }} else contained",
+        literal(&file_url(repository)),
+        literal(reference),
+        literal(commit.as_str()),
+        config.submodules,
+        literal(&folder.map_or(String::new(), |folder| format!("/{folder}"))),
+    )
+}
+
+/// A string of Nix, in which nothing is evaluated.
+fn literal(text: &str) -> String {
+    let escaped = text.replace('\\', r"\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('$', r"\$"))
 }
 
 /// Builds a derivation; `root` becomes a GC root of the result before it can be collected. Says whether
@@ -169,5 +232,19 @@ mod tests {
         config.submodules = true;
         let url = flake_url(&config, Path::new("/r"), "refs/comin/target", &commit);
         assert!(url.ends_with("&dir=a%26b&submodules=1"), "{url}");
+    }
+
+    #[test]
+    fn nothing_in_a_literal_is_evaluated() {
+        assert_eq!(literal(r#"a"b\c${d}$$"#), r#""a\"b\\c\${d}\$\$""#);
+        let mut config = crate::config::for_tests();
+        config.repository_subdir = Some("a\"; b = \"".to_string());
+        let commit: Commit = "a".repeat(40).parse().unwrap();
+        let expression = expression(&config, Path::new("/a \"b"), "refs/comin/target", &commit);
+        assert!(
+            expression.contains(r#"url = "file:///a%20%22b";"#)
+                && expression.contains(r#"import (files + "/a\"; b = \"");"#),
+            "{expression}"
+        );
     }
 }

@@ -124,6 +124,12 @@ impl Paths {
         self.below("run/comin/ssh_config")
     }
 
+    /// Where git finds relative submodules when Nix runs it. Writer: deploy.
+    #[must_use]
+    pub fn submodules(&self) -> PathBuf {
+        self.below("run/comin/submodules")
+    }
+
     /// How the latest activation ended. Writer: the activation runner.
     #[must_use]
     pub fn activation(&self) -> PathBuf {

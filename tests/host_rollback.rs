@@ -41,7 +41,7 @@ fn a_system_that_cuts_the_machine_off_is_rolled_back_and_the_fixed_one_is_deploy
     let host = Host::installed(&first);
     host.await_fetched("origin");
     let bad = first.with("bad", |c| {
-        c["etc"]["hosts"] = json!("127.0.0.1 localhost\n")
+        c["etc"]["hosts"] = json!("127.0.0.1 localhost\n");
     });
     let commit = host.commit(&bad);
     let error = "origin could be fetched from before, and not within 2 seconds now";

@@ -5,6 +5,7 @@ mod http;
 mod local;
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
@@ -161,6 +162,7 @@ impl Mirror {
     pub fn ready(paths: &Paths, remotes: &[Remote]) -> Result<Self> {
         let open = || Self::open(paths).and_then(|mirror| mirror.sound(remotes));
         if let Ok(mirror) = open() {
+            mirror.link()?;
             mirror.forget_all_but(remotes)?;
             return Ok(mirror);
         }
@@ -175,7 +177,18 @@ impl Mirror {
             Repository::init_bare(&path)
                 .with_context(|| format!("Failed to make the mirror {}", path.display()))?;
         }
-        Self::open(paths)
+        let mirror = Self::open(paths)?;
+        mirror.link()?;
+        Ok(mirror)
+    }
+
+    /// Lets the mirror look like a repository with files: Nix uses that as it is, but of a bare one it
+    /// makes a copy, and forgets where relative submodules are.
+    fn link(&self) -> Result<()> {
+        match std::os::unix::fs::symlink(".", self.path.join(".git")) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made.with_context(|| format!("Failed to write into {}", self.path.display())),
+        }
     }
 
     /// Whether every ref leads to a commit and its tree. What lies deeper shows when it is used.
@@ -460,6 +473,22 @@ fn empty(path: &Path) -> std::io::Result<()> {
         }
     }
     File::open(path)?.sync_all()
+}
+
+/// Makes a setting in a file of git's format, if it is not there yet.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub fn set(file: &Path, name: &str, value: &str) -> Result<()> {
+    start_libgit2();
+    let set = || -> Result<(), git2::Error> {
+        let mut settings = git2::Config::open(file)?;
+        if settings.get_string(name).is_ok_and(|now| now == value) {
+            return Ok(());
+        }
+        settings.set_str(name, value)
+    };
+    set().with_context(|| format!("Failed to set {name} in {}", file.display()))
 }
 
 /// Lets libgit2 read objects without hashing each one again, which is a sixth of a long walk: all were

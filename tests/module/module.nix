@@ -146,6 +146,7 @@ let
       submodules = true;
       gpg_public_key_paths = [ "/etc/keys/alice.asc" ];
       ssh_allowed_signers_path = "/etc/keys/allowed_signers";
+      signed_ancestors = false;
       remotes = [
         {
           name = "origin";
@@ -269,6 +270,42 @@ let
         ]
       )
     )
+    (test "a repository without a flake"
+      [
+        {
+          repository_type = "nix";
+          system_attr = "hosts.web";
+        }
+        "nixpkgs=/srv/100%%:/srv/channels"
+        false
+      ]
+      (
+        let
+          config = configOf {
+            imports = [
+              (comin {
+                remotes = [ local ];
+                repositoryType = "nix";
+                systemAttr = "hosts.web";
+              })
+            ];
+            environment.sessionVariables.NIX_PATH = lib.mkForce [
+              "nixpkgs=/srv/100%"
+              "/srv/channels"
+            ];
+          };
+        in
+        [
+          (builtins.intersectAttrs {
+            repository_type = null;
+            system_attr = null;
+          } (settingsOf config))
+          config.systemd.services.comin.environment.NIX_PATH
+          # A flake says itself where everything is.
+          (go.systemd.services.comin.environment ? NIX_PATH)
+        ]
+      )
+    )
     (test "machineId can be read by evaluation" "0123456789abcdef0123456789abcdef" go.services.comin.machineId)
 
     (test "remotes.*.watch of a local path" "/srv/machines/.git/refs/heads"
@@ -359,7 +396,7 @@ let
       remotes = [ (local // { auth.ssh_deploy_key_path = ./module.nix; }) ];
     })
     (refuses "a machine id that is none" { machineId = "0123456789ABCDEF0123456789ABCDEF"; })
-    (refuses "a repository of another type" { repositoryType = "nix"; })
+    (refuses "a repository of another type" { repositoryType = "nix-flake"; })
     (refuses "an option that does not exist" { remotes = [ (local // { branch = "main"; }) ]; })
   ]
   ++ lib.optionals isFull (

@@ -41,6 +41,10 @@ in
     # mkRenamedOptionModule says there that the old name is used.
     warnings = list;
     environment.etc = section;
+    environment.sessionVariables = mkOption {
+      type = types.attrsOf (types.coercedTo (types.listOf types.str) (lib.concatStringsSep ":") types.str);
+      default = { };
+    };
     environment.systemPackages = list;
     networking.hostName = any "machine";
     networking.proxy.default = any null;

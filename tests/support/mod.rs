@@ -327,6 +327,16 @@ impl Repository {
 
     /// Writes a flake into a folder of the work tree.
     pub fn write(&self, folder: &str, label: &str, system: &System) {
+        let configuration = self.configuration(folder, label, system);
+        let flake = format!(
+            "{{ outputs = _: {{ nixosConfigurations.\"m\".config = {configuration}; }}; }}"
+        );
+        fs::write(self.path.join(folder).join("flake.nix"), flake).unwrap();
+    }
+
+    /// Nix code for what a NixOS configuration has as `config`, for a file in this folder of the work
+    /// tree, into which goes what the code needs.
+    pub fn configuration(&self, folder: &str, label: &str, system: &System) -> String {
         let folder = self.path.join(folder);
         let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host/system");
         fs::create_dir_all(folder.join("system")).unwrap();
@@ -340,13 +350,9 @@ impl Repository {
                 self.root, system.arguments
             )
         });
-        let flake = format!(
-            "{{ outputs = _: {{ nixosConfigurations.\"m\".config = {{
-                system.build.toplevel = {toplevel};
-                services.comin.machineId = {};
-            }}; }}; }}",
+        format!(
+            "{{ system.build.toplevel = {toplevel}; services.comin.machineId = {}; }}",
             system.machine_id
-        );
-        fs::write(folder.join("flake.nix"), flake).unwrap();
+        )
     }
 }
