@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 
 use log::Level;
 
+use crate::progress;
+
 /// The target of lines that a child process printed; they are info where our own are notices.
 pub const CHILD: &str = "child";
 
@@ -31,7 +33,9 @@ pub fn start(debug: bool) {
                 Level::Debug | Level::Trace => "<7>",
             };
             let severity = if journal { severity } else { "" };
-            writeln!(out, "{severity}{}", printable(&record.args().to_string()))
+            let text = record.args().to_string();
+            let line = format!("{severity}{}", printable(&text));
+            out.write_all(progress::above(&line).as_bytes())
         })
         .init();
 }

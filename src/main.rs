@@ -9,14 +9,17 @@ mod cycle;
 mod decided;
 mod deployment;
 mod fetched;
+mod flake;
 mod fs;
 mod git;
 mod history;
 mod journal;
+mod manual;
 mod nix;
 mod paths;
 mod poll;
 mod process;
+mod progress;
 mod refs;
 mod report;
 mod rewrite;
@@ -79,14 +82,17 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<Ending, Failure> {
     let root = absolute(&cli.root).context("--root is no path")?;
     let machine = || -> Result<Machine, Failure> {
-        let config = Config::load(&cli.config).map_err(Failure::Misconfigured)?;
+        let config = Config::of_machine(&cli.config).map_err(Failure::Misconfigured)?;
         let paths = Paths::new(&root, &config.state_dir);
         Ok(Machine { config, paths })
     };
     let signers = |machine: &Machine| -> Result<Option<Signers>, Failure> {
         Signers::load(&machine.config).map_err(Failure::Misconfigured)
     };
-    Ok(match cli.command {
+    let command = cli
+        .command
+        .unwrap_or(Command::Status(Output { json: false }));
+    Ok(match command {
         Command::Run { remotes } => {
             let machine = machine()?;
             let signers = signers(&machine)?;
@@ -115,6 +121,22 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
             let signers = signers(&machine)?;
             machine.accept(&commit, signers.as_ref())?
         }
+        Command::List { flake, output } => show(&flake::list(&flake.flake_url)?, &output)?,
+        Command::Eval { hosts, output } => {
+            let systems = flake::evaluate(&hosts.flake.flake_url, hosts.hostname.as_deref())?;
+            show(&systems, &output)?;
+            systems.ending()
+        }
+        Command::Build {
+            hosts,
+            out_link,
+            output,
+        } => {
+            let hostname = hosts.hostname.as_deref();
+            let systems = flake::build(&hosts.flake.flake_url, hostname, &out_link)?;
+            show(&systems, &output)?;
+            systems.ending()
+        }
         Command::CheckConfig { file } => {
             Config::load(&file).map_err(Failure::Misconfigured)?;
             Ending::Done
@@ -133,6 +155,10 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
                     print(answer.trim_end())?;
                 }
             }
+            Ending::Done
+        }
+        Command::Generate { folder } => {
+            manual::write(&folder)?;
             Ending::Done
         }
         Command::Activate {
@@ -171,6 +197,9 @@ fn show(report: &(impl Display + Serialize), output: &Output) -> Result<Ending> 
 }
 
 fn print(text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
     match writeln!(std::io::stdout(), "{text}") {
         // The reader has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

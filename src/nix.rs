@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use serde::de::DeserializeOwned;
 use serde::Deserialize;
 
 use crate::commit::Commit;
@@ -36,7 +37,7 @@ pub struct Evaluation {
     pub machine_id: Option<String>,
 }
 
-/// Asked of `nixosConfigurations."<hostname>"`. `or null` covers configurations without our module.
+/// Asked of a host. `or null` covers configurations without our module.
 const QUESTION: &str = "host: {
   derivation = host.config.system.build.toplevel.drvPath;
   out = host.config.system.build.toplevel.outPath;
@@ -53,16 +54,64 @@ pub fn evaluate(
     reference: &str,
     target: &Target,
 ) -> Result<Evaluation> {
-    let installable = format!(
-        "{}#nixosConfigurations.\"{}\"",
-        flake_url(config, &paths.repository(), reference, &target.commit),
-        config.hostname
-    );
+    let url = flake_url(config, &paths.repository(), reference, &target.commit);
+    let mut nix = asking(&url, &of_host(&config.hostname));
+    credential::hand_on(&mut nix, paths, &config.remotes, &target.remote)?;
+    answer(&mut nix, config.eval_timeout)
+}
+
+/// Evaluates a host of any flake, as whoever runs this, and instantiates its system.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn evaluate_host(flake: &str, host: &str) -> Result<Evaluation> {
+    answer(&mut asking(flake, &of_host(host)), None)
+}
+
+/// The names of a flake's hosts, which may be any text.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn hosts(flake: &str) -> Result<Vec<String>> {
+    answer(&mut asking(flake, "builtins.attrNames"), None)
+}
+
+/// Nix, to be asked something of all hosts of a flake.
+fn asking(flake: &str, question: &str) -> Command {
     let mut nix = Command::new("nix");
     nix.args(["--extra-experimental-features", "nix-command flakes"])
-        .args(["eval", "--json", &installable, "--apply", QUESTION]);
-    credential::hand_on(&mut nix, paths, &config.remotes, &target.remote)?;
-    let answer = process::run(&mut nix, "nix eval", config.eval_timeout)?;
+        .args(["eval", "--json", "--apply", question])
+        .arg(format!("{flake}#nixosConfigurations"));
+    nix
+}
+
+/// The [`QUESTION`] to one host. An attribute path could not name it: there, a quote has no escape.
+fn of_host(host: &str) -> String {
+    let name = literal(host);
+    format!(
+        "hosts: ({QUESTION}) (hosts.{name} or (throw (
+          \"there is no host \" + {name} + \": nixosConfigurations has \"
+          + builtins.concatStringsSep \", \" (builtins.attrNames hosts))))"
+    )
+}
+
+/// A string as Nix reads it.
+fn literal(text: &str) -> String {
+    let mut literal = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' | '$' => literal.extend(['\\', c]),
+            // Nix takes a bare one for the end of a line.
+            '\r' => literal.push_str("\\r"),
+            c => literal.push(c),
+        }
+    }
+    literal.push('"');
+    literal
+}
+
+fn answer<T: DeserializeOwned>(nix: &mut Command, timeout: Option<Duration>) -> Result<T> {
+    let answer = process::run(nix, "nix eval", timeout)?;
     serde_json::from_str(&answer).context("nix eval answered something unexpected")
 }
 
@@ -124,6 +173,12 @@ pub fn switch_generation(profile: &Path, generation: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_named_by_a_string_that_evaluates_nothing() {
+        assert_eq!(literal("a.b"), r#""a.b""#);
+        assert_eq!(literal("\"${x}\\\r\n"), "\"\\\"\\${x}\\\\\\r\n\"");
+    }
 
     #[test]
     fn flake_urls_are_encoded() {
