@@ -188,7 +188,7 @@ fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, F
 
 fn show(report: &(impl Display + Serialize), output: &Output) -> Result<Ending> {
     let text = if output.json {
-        serde_json::to_string_pretty(report)?
+        journal::printable_json(&serde_json::to_string_pretty(report)?)
     } else {
         report.to_string()
     };

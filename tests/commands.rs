@@ -11,22 +11,23 @@ use std::process::Command;
 use serde_json::{json, Value};
 use support::{isolated, Repository, Said, System, World};
 
-/// A checkout whose flake has these hosts: Nix code for their name and their toplevel.
+/// A checkout whose flake has these hosts: Nix code for their names and their toplevels.
 fn checkout(world: &World, hosts: &[(&str, &str)]) -> Repository {
     let checkout = world.repository("checkout");
     checkout.write("", "unused", &System::default());
-    let hosts: String = hosts
-        .iter()
-        .map(|(name, toplevel)| format!("{name}.config.system.build.toplevel = {toplevel};\n"))
-        .collect();
+    let host = |(name, toplevel): &(&str, &str)| {
+        format!("{name}.config.system.build.toplevel = {toplevel};")
+    };
+    let hosts: Vec<String> = hosts.iter().map(host).collect();
     let flake = format!(
         "{{ outputs = _: let
-            system = label: import ./system {{ inherit label; scratch = {:?}; }};
+            system = label: import ./system {{ inherit label; scratch = {scratch:?}; }};
             file = derivation {{
                 name = \"file\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \"echo > $out\" ];
             }};
         in {{ nixosConfigurations = {{ {hosts} }}; }}; }}",
-        world.root()
+        scratch = world.root().display().to_string(),
+        hosts = hosts.join("\n"),
     );
     fs::write(checkout.path.join("flake.nix"), flake).unwrap();
     checkout.git(&["add", "--all"]);
@@ -70,6 +71,7 @@ fn hosts_are_listed_one_a_line_whatever_they_are_called() {
     );
     let said = comin(&world, &checkout, &["list", "--json"], 0);
     assert_eq!(json(&said), json!(ODD_NAMES));
+    assert!(!said.out.contains(['\u{1b}', '\u{202e}']), "{said:?}");
 
     // From anywhere, of any flake.
     let url = format!("git+file://{}", checkout.path.display());
