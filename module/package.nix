@@ -1,6 +1,8 @@
 {
   lib,
+  stdenv,
   rustPlatform,
+  installShellFiles,
   pkg-config,
   openssl,
   zlib,
@@ -32,7 +34,10 @@ rustPlatform.buildRustPackage {
   };
   cargoLock.lockFile = ../Cargo.lock;
 
-  nativeBuildInputs = [ pkg-config ];
+  nativeBuildInputs = [
+    installShellFiles
+    pkg-config
+  ];
   buildInputs = [
     openssl
     zlib
@@ -44,6 +49,13 @@ rustPlatform.buildRustPackage {
     gnupg
     openssh
   ];
+
+  # The program writes them itself; one that is built for another kind of machine cannot.
+  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    $out/bin/comin generate manual
+    installManPage manual/*.1
+    installShellCompletion --bash manual/comin.bash --fish manual/comin.fish --zsh manual/_comin
+  '';
 
   meta = {
     inherit (manifest.package) description;

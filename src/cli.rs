@@ -2,89 +2,170 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::config::Operation;
 
-/// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it.
+/// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Exit code: 0 done, or nothing to do; 1 failed; 2 wrong usage or configuration"
+)]
 pub struct Cli {
-    /// The configuration file.
+    /// The configuration of this machine
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         value_name = "FILE",
         default_value = "/etc/comin/config.json"
     )]
     pub config: PathBuf,
 
-    /// Puts every path but /nix/store below DIR.
-    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    /// Take every path but /nix/store to be below DIR
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "DIR",
+        default_value = "/"
+    )]
     pub root: PathBuf,
 
-    /// Says more about what happens.
-    #[arg(long, global = true)]
+    /// Say more about what happens
+    #[arg(long, global = true, help_heading = "Global options")]
     pub debug: bool,
 
-    /// What to do.
+    /// What to do; `None` is to show the status.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Fetches and deploys, once.
+    /// One about the machine that the configuration describes.
+    #[command(flatten)]
+    Machine(MachineCommand),
+    /// One that needs no configuration.
+    #[command(flatten)]
+    Standalone(StandaloneCommand),
+}
+
+/// A command about the machine that the configuration describes.
+#[derive(Debug, Subcommand)]
+pub enum MachineCommand {
+    /// Fetch and deploy, once
+    ///
+    /// Both halves of the cycle in one process: for a shell, or an init system that is not systemd.
     Run {
-        /// The remotes to fetch [default: all].
+        /// A remote to fetch; all where none is named
+        #[arg(value_name = "REMOTE")]
         remotes: Vec<String>,
     },
-    /// Fetches, and asks for a deploy if there is something to decide.
+    /// Fetch remotes, and ask for a deploy where there is something to decide
+    ///
+    /// This is what the timers run. Where a head has moved, or something is due, it asks systemd for
+    /// `comin deploy` by the file /run/comin/wanted.
     Fetch {
-        /// The remotes to fetch.
-        #[arg(required = true)]
+        /// A remote to fetch
+        #[arg(required = true, value_name = "REMOTE")]
         remotes: Vec<String>,
     },
-    /// Deploys what has been fetched.
+    /// Deploy what has been fetched
+    ///
+    /// Selects a commit, evaluates, builds and activates it. Where nothing has changed, it does nothing.
     Deploy,
-    /// Shows what is deployed, what is selected, and what is wrong.
+    /// Show what is deployed, what is selected, and what is wrong
     Status(Output),
-    /// Shows what a deploy would do, and the verdict on every branch.
+    /// Show what a deploy would do, and the verdict on every branch
+    ///
+    /// Changes nothing.
     Plan(Output),
-    /// Allows a main that was rewound or rewritten, once.
+    /// Accept a main that was rewound or rewritten, once
+    ///
+    /// Without it, a main that does not contain the accepted one is never deployed.
     Accept {
-        /// The head of that main, as in the status: the id, or its first 8 digits or more.
+        /// The head of that main now: its id as `comin status` has it, or the first 8 digits or more
         commit: String,
     },
-    /// Deploys nothing until further notice; fetches go on.
+    /// Deploy nothing until further notice
+    ///
+    /// Fetches go on, and the status tells what would be deployed.
     Suspend {
-        /// Why, for the status.
+        /// Why, for the status
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        /// For how long, as in 90m, 8h or 3d [default: until comin resume].
+        /// For how long, as in 90m, 8h or 3d; until `comin resume` where it is not given
         #[arg(long = "for", value_name = "TIME", value_parser = time)]
         time: Option<SignedDuration>,
     },
-    /// Ends a suspension.
+    /// End a suspension
     Resume,
-    /// Tries again what failed or is in quarantine.
+    /// Try again what failed or is in quarantine
     Retry,
-    /// Goes back to the system before, and holds there until a head moves or comin retry.
+    /// Go back to the system before, and stay there
+    ///
+    /// What was deployed last does not come back before a head moves, or `comin retry`.
     Rollback {
-        /// The generation to go back to [default: the one before].
+        /// The generation to go back to; the one before where none is given
         #[arg(long, value_name = "GENERATION")]
         to: Option<u64>,
     },
-    /// Lists the latest deployments.
+    /// List the latest deployments
     History(Output),
-    /// Checks a configuration file.
+}
+
+/// A command that needs no configuration.
+#[derive(Debug, Subcommand)]
+pub enum StandaloneCommand {
+    /// List the hosts of a flake
+    ///
+    /// The attributes of its nixosConfigurations, one a line. Needs no configuration.
+    List {
+        /// The flake.
+        #[command(flatten)]
+        flake: Flake,
+        /// How to show them.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Evaluate hosts of a flake
+    ///
+    /// Prints the derivation and the output path of each host's system. One that fails does not keep
+    /// the others from being evaluated. Needs no configuration.
+    Eval {
+        /// The hosts.
+        #[command(flatten)]
+        hosts: Hosts,
+        /// How to show them.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Build hosts of a flake
+    ///
+    /// Activates nothing. One that fails does not keep the others from being built. Needs no
+    /// configuration.
+    Build {
+        /// The hosts.
+        #[command(flatten)]
+        hosts: Hosts,
+        /// The link to the built system; LINK-HOST for each where no host is named
+        #[arg(long, short, value_name = "LINK", default_value = "result")]
+        out_link: PathBuf,
+        /// How to show them.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check a configuration file
     CheckConfig {
-        /// The file.
+        /// The file to check
         file: PathBuf,
     },
-    /// Tells git the token for a server, when Nix runs git.
+    /// Tell git the token for a server, when Nix runs git
     #[command(hide = true)]
     Credential {
         /// The server, as `https://host:port`.
@@ -99,7 +180,7 @@ pub enum Command {
         /// What git wants: `get`, `store` or `erase`.
         operation: String,
     },
-    /// Rolls back the activation of an attempt that did not come to an end in time.
+    /// Roll back the activation of an attempt that did not come to an end in time
     #[command(hide = true)]
     Undo {
         /// The folder of the state.
@@ -108,7 +189,13 @@ pub enum Command {
         /// The attempt.
         attempt: u64,
     },
-    /// Runs switch-to-configuration and leaves its result in a file.
+    /// Write shell completions and man pages, for the package
+    #[command(hide = true)]
+    Generate {
+        /// Where to.
+        folder: PathBuf,
+    },
+    /// Run switch-to-configuration and leave its result in a file
     #[command(hide = true)]
     Activate {
         /// The attempt.
@@ -123,7 +210,7 @@ pub enum Command {
 /// How to show something.
 #[derive(Debug, Args)]
 pub struct Output {
-    /// As JSON.
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -141,4 +228,36 @@ fn time(text: &str) -> Result<SignedDuration, String> {
     } else {
         Err("it is no time to come".to_string())
     }
+}
+
+/// A flake.
+#[derive(Debug, Args)]
+pub struct Flake {
+    /// The flake, as Nix takes it: a folder or a URL
+    #[arg(long, value_name = "URL", default_value = ".", value_parser = flake_url, value_hint = ValueHint::AnyPath)]
+    pub flake_url: String,
+}
+
+/// Hosts of a flake.
+#[derive(Debug, Args)]
+pub struct Hosts {
+    /// Where they are.
+    #[command(flatten)]
+    pub flake: Flake,
+    /// One host, an attribute of nixosConfigurations; all where none is named
+    #[arg(long, value_name = "HOST")]
+    pub hostname: Option<String>,
+}
+
+/// Refuses what Nix would not take for a flake, and what people are used to from nixos-rebuild.
+fn flake_url(url: &str) -> Result<String, String> {
+    if let Some((flake, host)) = url.split_once('#') {
+        return Err(format!(
+            "it names a host: use --flake-url {flake} --hostname {host}"
+        ));
+    }
+    if url.starts_with('-') {
+        return Err("Nix would take it for an option: begin a folder with ./".to_string());
+    }
+    Ok(url.to_string())
 }

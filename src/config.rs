@@ -228,6 +228,20 @@ impl<'de> Deserialize<'de> for RemoteName {
 }
 
 impl Config {
+    /// [`Config::load`] on a machine that may have no configuration yet.
+    ///
+    /// # Errors
+    /// As there; where there is no file, what to do next.
+    pub fn of_machine(path: &Path) -> Result<Self> {
+        Self::load(path).map_err(|error| match path.try_exists() {
+            Ok(false) => anyhow::anyhow!(
+                "There is no configuration {}: enable the NixOS module, which writes it (services.comin.enable, services.comin.remotes), or name a file with --config FILE; comin help lists what needs none",
+                path.display()
+            ),
+            Ok(true) | Err(_) => error,
+        })
+    }
+
     /// Reads and checks a configuration file.
     ///
     /// # Errors

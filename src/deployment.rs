@@ -88,7 +88,7 @@ impl Machine {
         let root = paths.gcroots().join(attempt.root());
         std::fs::create_dir_all(paths.gcroots())?;
         let timeout = config.build_timeout;
-        if !nix::build(&evaluation.derivation, &root, timeout, &interrupt)? {
+        if !nix::build(&evaluation.derivation, &root, timeout, Some(&interrupt))? {
             return preempted(Stage::Building);
         }
         system::check(&evaluation.out)?;

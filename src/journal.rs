@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 
 use log::Level;
 
+use crate::progress;
+
 /// The target of lines that a child process printed; they are info where our own are notices.
 pub const CHILD: &str = "child";
 
@@ -31,7 +33,9 @@ pub fn start(debug: bool) {
                 Level::Debug | Level::Trace => "<7>",
             };
             let severity = if journal { severity } else { "" };
-            writeln!(out, "{severity}{}", printable(&record.args().to_string()))
+            let text = record.args().to_string();
+            let line = format!("{severity}{}", printable(&text));
+            out.write_all(progress::above(&line).as_bytes())
         })
         .init();
 }
@@ -65,6 +69,19 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(replace).collect())
 }
 
+/// JSON that means the same and is as [`printable`], but for its line ends: what is not can only be
+/// a part of a string, where it has an escape.
+#[must_use]
+pub fn printable_json(json: &str) -> String {
+    let printable = |c| match c {
+        '\n' => c.to_string(),
+        // All of them are below U+10000.
+        c if is_unprintable(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    json.chars().map(printable).collect()
+}
+
 /// Control characters, and the format characters of Unicode that reorder or hide.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
@@ -82,6 +99,10 @@ mod tests {
         assert_eq!(
             printable("\u{9b}31m\u{202e}x\u{2066}\u{200b}\r"),
             "\u{fffd}31m\u{fffd}x\u{fffd}\u{fffd}"
+        );
+        assert_eq!(
+            printable_json("[\n\"ü\u{9b}31m\u{202e}\"\n]"),
+            "[\n\"ü\\u009b31m\\u202e\"\n]"
         );
     }
 }

@@ -11,16 +11,19 @@ mod dead_man;
 mod decided;
 mod deployment;
 mod fetched;
+mod flake;
 mod fs;
 mod git;
 mod health;
 mod history;
 mod journal;
+mod manual;
 mod nix;
 mod orders;
 mod paths;
 mod poll;
 mod process;
+mod progress;
 mod quarantine;
 mod refs;
 mod report;
@@ -37,7 +40,7 @@ mod url;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
-use std::path::absolute;
+use std::path::{absolute, Path};
 use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result};
@@ -45,7 +48,7 @@ use clap::Parser;
 use serde::Serialize;
 
 use activation::Activation;
-use cli::{Cli, Command, Output};
+use cli::{Cli, Command, MachineCommand, Output, StandaloneCommand};
 use config::{Config, Remote};
 use cycle::{Ending, Machine};
 use paths::Paths;
@@ -86,57 +89,75 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<Ending, Failure> {
     let root = absolute(&cli.root).context("--root is no path")?;
-    let machine = || -> Result<Machine, Failure> {
-        let config = Config::load(&cli.config).map_err(Failure::Misconfigured)?;
-        let paths = Paths::new(&root, &config.state_dir);
-        Ok(Machine { config, paths })
-    };
-    let signers = |machine: &Machine| -> Result<Option<Signers>, Failure> {
-        Signers::load(&machine.config).map_err(Failure::Misconfigured)
-    };
-    Ok(match cli.command {
-        Command::Run { remotes } => {
-            let machine = machine()?;
-            let signers = signers(&machine)?;
-            machine.run(&choose(&machine.config, &remotes)?, signers.as_ref())?
+    let status = MachineCommand::Status(Output { json: false });
+    match cli.command.unwrap_or(Command::Machine(status)) {
+        Command::Machine(command) => execute_on_machine(command, &cli.config, &root),
+        Command::Standalone(command) => execute_alone(command, &root),
+    }
+}
+
+fn execute_on_machine(
+    command: MachineCommand,
+    config: &Path,
+    root: &Path,
+) -> Result<Ending, Failure> {
+    if let MachineCommand::Deploy = command {
+        // First of all: a request that stays makes systemd start this again and again.
+        decided::take_request(&Paths::outside_state(root))?;
+    }
+    let config = Config::of_machine(config).map_err(Failure::Misconfigured)?;
+    let paths = Paths::new(root, &config.state_dir);
+    let machine = Machine { config, paths };
+    let signers = || Signers::load(&machine.config).map_err(Failure::Misconfigured);
+    Ok(match command {
+        MachineCommand::Run { remotes } => {
+            let remotes = choose(&machine.config, &remotes)?;
+            machine.run(&remotes, signers()?.as_ref())?
         }
-        Command::Fetch { remotes } => {
-            let machine = machine()?;
-            machine.fetch(&choose(&machine.config, &remotes)?)?
+        MachineCommand::Fetch { remotes } => machine.fetch(&choose(&machine.config, &remotes)?)?,
+        MachineCommand::Deploy => machine.deploy(signers()?.as_ref())?,
+        MachineCommand::Status(output) => {
+            show(&Status::of(&machine, signers()?.as_ref())?, &output)?
         }
-        Command::Deploy => {
-            // First of all: a request that stays makes systemd start this again and again.
-            decided::take_request(&Paths::outside_state(&root))?;
-            let machine = machine()?;
-            machine.deploy(signers(&machine)?.as_ref())?
+        MachineCommand::Plan(output) => show(&Plan::of(&machine, signers()?.as_ref())?, &output)?,
+        MachineCommand::History(output) => show(&History::of(&machine)?, &output)?,
+        MachineCommand::Accept { commit } => machine.accept(&commit, signers()?.as_ref())?,
+        MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
+        MachineCommand::Resume => machine.resume()?,
+        MachineCommand::Retry => machine.retry()?,
+        MachineCommand::Rollback { to } => machine.roll_back_by_hand(to)?,
+    })
+}
+
+fn execute_alone(command: StandaloneCommand, root: &Path) -> Result<Ending, Failure> {
+    Ok(match command {
+        StandaloneCommand::List { flake, output } => {
+            show(&flake::list(&flake.flake_url)?, &output)?
         }
-        Command::Status(output) => {
-            let machine = machine()?;
-            show(&Status::of(&machine, signers(&machine)?.as_ref())?, &output)?
+        StandaloneCommand::Eval { hosts, output } => {
+            let systems = flake::evaluate(&hosts.flake.flake_url, hosts.hostname.as_deref())?;
+            show(&systems, &output)?;
+            systems.ending()
         }
-        Command::Plan(output) => {
-            let machine = machine()?;
-            show(&Plan::of(&machine, signers(&machine)?.as_ref())?, &output)?
+        StandaloneCommand::Build {
+            hosts,
+            out_link,
+            output,
+        } => {
+            let hostname = hosts.hostname.as_deref();
+            let systems = flake::build(&hosts.flake.flake_url, hostname, &out_link)?;
+            show(&systems, &output)?;
+            systems.ending()
         }
-        Command::Accept { commit } => {
-            let machine = machine()?;
-            let signers = signers(&machine)?;
-            machine.accept(&commit, signers.as_ref())?
-        }
-        Command::Suspend { reason, time } => machine()?.suspend(reason, time)?,
-        Command::Resume => machine()?.resume()?,
-        Command::Retry => machine()?.retry()?,
-        Command::Rollback { to } => machine()?.roll_back_by_hand(to)?,
-        Command::History(output) => show(&History::of(&machine()?)?, &output)?,
-        Command::Undo { state_dir, attempt } => {
-            dead_man::strike(&Paths::new(&root, &state_dir), attempt)?;
+        StandaloneCommand::Undo { state_dir, attempt } => {
+            dead_man::strike(&Paths::new(root, &state_dir), attempt)?;
             Ending::Done
         }
-        Command::CheckConfig { file } => {
+        StandaloneCommand::CheckConfig { file } => {
             Config::load(&file).map_err(Failure::Misconfigured)?;
             Ending::Done
         }
-        Command::Credential {
+        StandaloneCommand::Credential {
             origin,
             username,
             token: path,
@@ -152,7 +173,11 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
             }
             Ending::Done
         }
-        Command::Activate {
+        StandaloneCommand::Generate { folder } => {
+            manual::write(&folder)?;
+            Ending::Done
+        }
+        StandaloneCommand::Activate {
             attempt,
             toplevel,
             operation,
@@ -162,7 +187,7 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
                 toplevel,
                 operation,
             };
-            activation.carry_out(&Paths::outside_state(&root))?;
+            activation.carry_out(&Paths::outside_state(root))?;
             Ending::Done
         }
     })
@@ -179,7 +204,7 @@ fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, F
 
 fn show(report: &(impl Display + Serialize), output: &Output) -> Result<Ending> {
     let text = if output.json {
-        serde_json::to_string_pretty(report)?
+        journal::printable_json(&serde_json::to_string_pretty(report)?)
     } else {
         report.to_string()
     };
@@ -188,6 +213,9 @@ fn show(report: &(impl Display + Serialize), output: &Output) -> Result<Ending> 
 }
 
 fn print(text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
     match writeln!(std::io::stdout(), "{text}") {
         // The reader has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use serde::de::DeserializeOwned;
 use serde::Deserialize;
 
 use crate::commit::Commit;
@@ -64,24 +65,20 @@ pub fn evaluate(
     interrupt: &Interrupt,
 ) -> Result<Option<Evaluation>> {
     let repository = paths.repository();
-    let mut nix = Command::new("nix");
-    nix.args(["--extra-experimental-features", "nix-command flakes"])
-        .args(["eval", "--json", "--apply", QUESTION]);
-    match &config.repository_type {
+    let mut nix = match &config.repository_type {
         RepositoryType::Flake => {
             let flake = flake_url(config, &repository, reference, &target.commit);
-            nix.arg(format!(
-                "{flake}#nixosConfigurations.\"{}\"",
-                config.hostname
-            ));
+            asking(&flake, &of_host(&config.hostname))
         }
-        // Impure: without a lock file, nixpkgs is what NIX_PATH says.
         RepositoryType::Nix { system_attr } => {
-            let expression = expression(config, &repository, reference, &target.commit);
-            nix.args(["--impure", "--expr", &expression])
+            let contained = expression(config, &repository, reference, &target.commit);
+            let mut nix = eval(QUESTION);
+            // Impure: without a lock file, nixpkgs is what NIX_PATH says.
+            nix.args(["--impure", "--expr", &contained])
                 .args(system_attr);
+            nix
         }
-    }
+    };
     let settings = if config.submodules {
         submodules::settings(paths, config.remote(target.remote.as_str())?)?
     } else {
@@ -90,10 +87,74 @@ pub fn evaluate(
     credential::hand_on(&mut nix, paths, &config.remotes, &target.remote, settings)?;
     let timeout = config.eval_timeout;
     let answer = process::run_unless(&mut nix, "nix eval", timeout, Some(interrupt))?;
-    answer
-        .map(|answer| serde_json::from_str(&answer))
-        .transpose()
-        .context("nix eval answered something unexpected")
+    answer.map(|answer| understand(&answer)).transpose()
+}
+
+/// Evaluates a host of any flake, as whoever runs this, and instantiates its system.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn evaluate_host(flake: &str, host: &str) -> Result<Evaluation> {
+    understand(&process::run(
+        &mut asking(flake, &of_host(host)),
+        "nix eval",
+        None,
+    )?)
+}
+
+/// The names of a flake's hosts, which may be any text.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn hosts(flake: &str) -> Result<Vec<String>> {
+    understand(&process::run(
+        &mut asking(flake, "builtins.attrNames"),
+        "nix eval",
+        None,
+    )?)
+}
+
+/// Nix, to be asked something of all hosts of a flake.
+fn asking(flake: &str, question: &str) -> Command {
+    let mut nix = eval(question);
+    nix.arg(format!("{flake}#nixosConfigurations"));
+    nix
+}
+
+fn eval(question: &str) -> Command {
+    let mut nix = Command::new("nix");
+    nix.args(["--extra-experimental-features", "nix-command flakes"])
+        .args(["eval", "--json", "--apply", question]);
+    nix
+}
+
+/// The [`QUESTION`] to one host. An attribute path could not name it: there, a quote has no escape.
+fn of_host(host: &str) -> String {
+    let name = literal(host);
+    format!(
+        "hosts: ({QUESTION}) (hosts.{name} or (throw (
+          \"there is no host \" + {name} + \": nixosConfigurations has \"
+          + builtins.concatStringsSep \", \" (builtins.attrNames hosts))))"
+    )
+}
+
+/// A string as Nix reads it.
+fn literal(text: &str) -> String {
+    let mut literal = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' | '$' => literal.extend(['\\', c]),
+            // Nix takes a bare one for the end of a line.
+            '\r' => literal.push_str("\\r"),
+            c => literal.push(c),
+        }
+    }
+    literal.push('"');
+    literal
+}
+
+fn understand<T: DeserializeOwned>(answer: &str) -> Result<T> {
+    serde_json::from_str(answer).context("nix eval answered something unexpected")
 }
 
 fn encode(text: &str) -> String {
@@ -146,12 +207,6 @@ if builtins.isFunction contained then contained {{ }} else contained",
     )
 }
 
-/// A string of Nix, in which nothing is evaluated.
-fn literal(text: &str) -> String {
-    let escaped = text.replace('\\', r"\\").replace('"', "\\\"");
-    format!("\"{}\"", escaped.replace('$', r"\$"))
-}
-
 /// Builds a derivation; `root` becomes a GC root of the result before it can be collected. Says whether
 /// it came to an end, and was not interrupted.
 ///
@@ -164,10 +219,10 @@ pub fn build(
     derivation: &str,
     root: &Path,
     timeout: Option<Duration>,
-    interrupt: &Interrupt,
+    interrupt: Option<&Interrupt>,
 ) -> Result<bool> {
     let mut nix = realise(Path::new(derivation), root);
-    let built = process::run_unless(&mut nix, "nix build", timeout, Some(interrupt))?;
+    let built = process::run_unless(&mut nix, "nix build", timeout, interrupt)?;
     Ok(built.is_some())
 }
 
@@ -213,6 +268,12 @@ pub fn switch_generation(profile: &Path, generation: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_named_by_a_string_that_evaluates_nothing() {
+        assert_eq!(literal("a.b"), r#""a.b""#);
+        assert_eq!(literal("\"${x}\\\r\n"), "\"\\\"\\${x}\\\\\\r\n\"");
+    }
 
     #[test]
     fn flake_urls_are_encoded() {

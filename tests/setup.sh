@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# setup.sh [build|sign|nix|servers|host|bench]…: makes sure that a Debian machine has what building comin, its
-# tests of signatures, its tests on real Nix, its test hosts and its measurements need. Sourced, it also
+# setup.sh [build|sign|nix|manual|servers|host|bench]…: makes sure that a Debian machine has what building comin,
+# its tests of signatures, on real Nix and of the manual, its test hosts and its measurements need. Sourced, it also
 # puts a Rust toolchain of rustup's on PATH. Where everything is there it only looks; what is missing is
 # installed as root by apt-get, or named.
 
@@ -26,6 +26,12 @@ comin_setup() {
                 comin_need git git
                 comin_need nix nix-bin
                 ;;
+            manual)
+                comin_need zsh zsh
+                comin_need fish fish
+                comin_need man man-db
+                comin_need script bsdutils
+                ;;
             servers)
                 comin_need ssh openssh-client
                 comin_need sshd openssh-server
@@ -50,7 +56,7 @@ comin_setup() {
                 comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             *)
-                echo "setup.sh: $purpose is none of build, sign, nix, servers, host, bench" >&2
+                echo "setup.sh: $purpose is none of build, sign, nix, manual, servers, host, bench" >&2
                 return 2
                 ;;
         esac
