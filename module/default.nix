@@ -9,7 +9,8 @@ let
   comin = lib.getExe' cfg.package "comin";
 
   # Keys as in the Go comin; what is null is left to the defaults of the binary.
-  settings = lib.filterAttrs (_: value: value != null) {
+  given = lib.filterAttrs (_: value: value != null && value != { });
+  settings = given {
     inherit (cfg) hostname submodules profile;
     repository_type = cfg.repositoryType;
     repository_subdir = cfg.repositorySubdir;
@@ -20,6 +21,17 @@ let
     signed_ancestors = cfg.signedAncestors;
     eval_timeout = cfg.evalTimeout;
     build_timeout = cfg.buildTimeout;
+    retry = given {
+      first_delay = cfg.retry.firstDelay;
+      max_delay = cfg.retry.maxDelay;
+    };
+    health_check = given {
+      inherit (cfg.healthCheck) timeout connectivity;
+      commands = if cfg.healthCheck.commands == [ ] then null else cfg.healthCheck.commands;
+      connectivity_timeout = cfg.healthCheck.connectivityTimeout;
+      failed_units = cfg.healthCheck.failedUnits;
+    };
+    rollback = given { inherit (cfg.rollback) enable timeout; };
     remotes = map (remote: {
       inherit (remote)
         name

@@ -280,6 +280,77 @@ in
     };
     evalTimeout = timeout "an evaluation";
     buildTimeout = timeout "a build";
+    retry = {
+      firstDelay = mkOption {
+        type = types.nullOr types.ints.positive;
+        default = null;
+        description = ''
+          Seconds until a deployment whose evaluation or build failed is tried again, without a new commit;
+          each further wait is twice as long. Null is comin's own default, one minute.
+        '';
+      };
+      maxDelay = mkOption {
+        type = types.nullOr types.ints.positive;
+        default = null;
+        description = "Seconds that such a wait lasts at the most; null is comin's own default, one hour.";
+      };
+    };
+    healthCheck = {
+      commands = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "curl --fail --silent http://localhost/health" ];
+        description = ''
+          Shell commands that are run after a system was activated, by `switch` or `test`. Where one of them
+          fails, the system before is activated again. They find what is in the path of `comin.service`.
+        '';
+      };
+      timeout = mkOption {
+        type = types.nullOr types.ints.unsigned;
+        default = null;
+        description = "Seconds after which such a command has failed; 0 is never, null is comin's own default, 60.";
+      };
+      connectivity = mkOption {
+        type = types.nullOr types.bool;
+        default = null;
+        description = ''
+          Whether one of the servers that could be fetched from before has to be within reach after an
+          activation. Where none is, the system before is activated again; if one is within reach then, it was
+          the commit's fault, else it is tried again when a server is back. Null is comin's own default, true.
+        '';
+      };
+      connectivityTimeout = mkOption {
+        type = types.nullOr types.ints.unsigned;
+        default = null;
+        description = "Seconds that a server may take to be within reach again; null is comin's own default, 120.";
+      };
+      failedUnits = mkOption {
+        type = types.nullOr types.bool;
+        default = null;
+        description = ''
+          Whether a system with which units fail that had not failed before is rolled back; null is comin's own
+          default, false: then it stays, and the units are named.
+        '';
+      };
+    };
+    rollback = {
+      enable = mkOption {
+        type = types.nullOr types.bool;
+        default = null;
+        description = ''
+          Whether a system that does not pass its checks gives way to the one before; null is comin's own
+          default, true.
+        '';
+      };
+      timeout = mkOption {
+        type = types.nullOr types.ints.unsigned;
+        default = null;
+        description = ''
+          Seconds that an activation and its checks may take together. After that a timer of systemd's rolls it
+          back, whatever has become of comin; 0 is never, null is comin's own default, 900.
+        '';
+      };
+    };
     profile = mkOption {
       type = types.nullOr types.str;
       default = null;

@@ -230,6 +230,13 @@ let
         build_timeout = 3600;
         ssh_revoked_keys_path = "/etc/keys/revoked";
         signed_ancestors = true;
+        retry.first_delay = 30;
+        health_check = {
+          commands = [ "true" ];
+          connectivity = false;
+          failed_units = true;
+        };
+        rollback.timeout = 0;
       }
       (builtins.intersectAttrs
         {
@@ -238,6 +245,9 @@ let
           build_timeout = null;
           ssh_revoked_keys_path = null;
           signed_ancestors = null;
+          retry = null;
+          health_check = null;
+          rollback = null;
         }
         (
           settingsOf (
@@ -248,6 +258,13 @@ let
               buildTimeout = 3600;
               sshRevokedKeysPath = "/etc/keys/revoked";
               signedAncestors = true;
+              retry.firstDelay = 30;
+              healthCheck = {
+                commands = [ "true" ];
+                connectivity = false;
+                failedUnits = true;
+              };
+              rollback.timeout = 0;
             })
           )
         )
