@@ -156,3 +156,25 @@ fn killed_while_it_checks_the_next_start_checks_again() {
     host.await_deployed(&commit);
     assert_eq!(host.switches(), ["switch first", "switch second"]);
 }
+
+#[test]
+fn a_bad_system_that_boots_before_it_has_been_checked_is_rolled_back_then() {
+    need_host!();
+    let first = by_name("first").with("first", |c| {
+        c["settings"]["health_check"]["connectivity_timeout"] = json!(8);
+    });
+    let host = Host::installed(&first);
+    host.await_fetched("origin");
+    let bad = first.with("bad", |c| {
+        c["etc"]["hosts"] = json!("127.0.0.1 localhost\n");
+    });
+    let commit = host.commit(&bad);
+    await_that("the checks", || host.status()["phase"] == "checking");
+    host.cut_power();
+    host.boot();
+    assert_eq!(host.label("/run/booted-system"), "bad");
+    let attempt = host.await_ended(&commit);
+    assert_eq!(attempt["status"], "rolled_back", "{attempt:#}");
+    host.await_idle();
+    assert_eq!(host.systems(), ("first".into(), "first".into()));
+}
