@@ -21,6 +21,7 @@ let
     signed_ancestors = cfg.signedAncestors;
     eval_timeout = cfg.evalTimeout;
     build_timeout = cfg.buildTimeout;
+    post_deployment_command = cfg.postDeploymentCommand;
     retry = given {
       first_delay = cfg.retry.firstDelay;
       max_delay = cfg.retry.maxDelay;

@@ -280,6 +280,18 @@ in
     };
     evalTimeout = timeout "an evaluation";
     buildTimeout = timeout "a build";
+    postDeploymentCommand = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = lib.literalExpression ''pkgs.writeShellScript "notify" "echo $COMIN_GIT_SHA: $COMIN_STATUS"'';
+      description = ''
+        Program that is run after each deployment, successful or not. It finds `COMIN_GIT_SHA`,
+        `COMIN_GIT_REF` (`remote/branch`), `COMIN_GIT_MSG`, `COMIN_HOSTNAME`, `COMIN_FLAKE_URL`,
+        `COMIN_GENERATION` (the profile's, if there is a new one), `COMIN_STATUS` (`done`, `failed`,
+        `rolled_back`, `skipped`) and `COMIN_ERROR_MSG` in its environment. It is stopped after ten minutes, and
+        its failure is only logged.
+      '';
+    };
     retry = {
       firstDelay = mkOption {
         type = types.nullOr types.ints.positive;

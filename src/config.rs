@@ -42,6 +42,8 @@ pub struct Config {
     pub build_timeout: Option<Duration>,
     /// How long a failed deployment waits before it is tried again.
     pub retry: Backoff,
+    /// A program that is run after each deployment.
+    pub post_deployment_command: Option<PathBuf>,
     /// What has to be well after an activation.
     pub health_check: HealthCheck,
     /// What happens where it is not.
@@ -303,6 +305,7 @@ struct File {
     eval_timeout: Option<u64>,
     build_timeout: Option<u64>,
     retry: Option<RetryFile>,
+    post_deployment_command: Option<PathBuf>,
     health_check: Option<HealthCheckFile>,
     rollback: Option<RollbackFile>,
     remotes: Vec<RemoteFile>,
@@ -390,6 +393,10 @@ impl File {
             is_hostname(&profile),
             "profile: {profile:?} is not a profile name: use letters, digits, . - and _"
         );
+        let post_deployment_command = self.post_deployment_command;
+        if let Some(command) = &post_deployment_command {
+            check_file(command).context("post_deployment_command")?;
+        }
         let gpg_public_key_paths = self.gpg_public_key_paths.unwrap_or_default();
         for (index, path) in gpg_public_key_paths.iter().enumerate() {
             check_file(path).with_context(|| format!("gpg_public_key_paths[{index}]"))?;
@@ -425,6 +432,7 @@ impl File {
             eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
             build_timeout: seconds(self.build_timeout.unwrap_or(0)),
             retry: self.retry.unwrap_or_default().check()?,
+            post_deployment_command,
             health_check: self.health_check.unwrap_or_default().check()?,
             rollback: self.rollback.unwrap_or_default().check(),
             remotes,

@@ -221,6 +221,7 @@ impl Machine {
         store.record(&attempt)?;
         dead_man::disarm(&self.paths);
         let ending = self.report(&attempt);
+        self.run_post_deployment_command(&attempt);
         self.release_roots(store.state())?;
         Ok(ending)
     }

@@ -22,6 +22,7 @@ mod nix;
 mod orders;
 mod paths;
 mod poll;
+mod post_deployment;
 mod process;
 mod progress;
 mod quarantine;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::commit::Commit;
 use crate::config::{Config, RepositoryType};
 use crate::credential;
+use crate::git;
 use crate::paths::Paths;
 use crate::process::{self, Interrupt};
 use crate::select::Target;
@@ -163,6 +164,12 @@ fn encode(text: &str) -> String {
 
 fn file_url(path: &Path) -> String {
     format!("file://{}", encode(&path.to_string_lossy()))
+}
+
+/// Where the files of a commit are for Nix.
+#[must_use]
+pub fn source_url(config: &Config, paths: &Paths, commit: &Commit) -> String {
+    flake_url(config, &paths.repository(), git::TARGET, commit)
 }
 
 fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {

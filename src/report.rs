@@ -249,7 +249,8 @@ impl fmt::Display for History {
 }
 
 /// An outcome as the reports have it: status, error, generation.
-fn words(outcome: &Outcome) -> (&'static str, Option<String>, Option<u64>) {
+#[must_use]
+pub fn words(outcome: &Outcome) -> (&'static str, Option<String>, Option<u64>) {
     match outcome {
         Outcome::Done { generation } => ("done", None, *generation),
         Outcome::Failed { error, .. } | Outcome::Postponed { error } => {

@@ -461,3 +461,56 @@ fn plan_says_what_would_happen_and_changes_nothing() {
     assert_eq!(world.files("root/var"), before);
     assert_eq!(world.switches(), ["switch first"]);
 }
+
+#[test]
+fn the_post_deployment_command_is_told_everything_and_cannot_do_harm() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let (script, log) = (world.path("notify"), world.path("notified"));
+    let text = format!(
+        "#!/bin/sh\nenv -0 | grep -z ^COMIN_ | sort -z | tr '\\0' '|' >>{0}; echo >>{0}; exit 7\n",
+        log.display()
+    );
+    fs::write(&script, text).unwrap();
+    let mut mode = fs::metadata(&script).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+    fs::set_permissions(&script, mode).unwrap();
+    world.configure(|c| c["post_deployment_command"] = script.to_str().unwrap().into());
+    let said = world.comin(&["run"], 0);
+    let failure = "the post-deployment command exited with status 7";
+    assert!(said.err.contains(failure), "{said:?}");
+    let commit = origin.git(&["rev-parse", "HEAD"]);
+    let mirror = world.path("root/var/lib/comin/repository");
+    let told = |n: usize| -> String {
+        let log = fs::read_to_string(&log).unwrap();
+        log.lines().nth(n).unwrap_or_default().to_string()
+    };
+    assert_eq!(
+        told(0),
+        format!(
+            "COMIN_ERROR_MSG=|COMIN_FLAKE_URL=git+file://{}?ref=refs/comin/target&rev={commit}|COMIN_GENERATION=1|\
+             COMIN_GIT_MSG=first|COMIN_GIT_REF=origin/main|COMIN_GIT_SHA={commit}|COMIN_HOSTNAME=m|COMIN_STATUS=done|",
+            mirror.display()
+        )
+    );
+
+    fs::write(origin.path.join("flake.nix"), "{").unwrap();
+    origin.git(&["commit", "--quiet", "--all", "--message", "bad\x1b[2J"]);
+    world.comin(&["run"], 1);
+    assert!(told(1).contains("COMIN_STATUS=failed|"), "{}", told(1));
+    assert!(
+        told(1).contains("COMIN_ERROR_MSG=nix eval exited"),
+        "{}",
+        told(1)
+    );
+    assert!(!told(1).contains('\x1b'));
+    // An idle cycle deploys nothing, and tells nothing.
+    world.comin(&["run"], 0);
+    assert_eq!(told(2), "");
+
+    world.configure(|c| c["post_deployment_command"] = "notify".into());
+    let said = world.comin(&["run"], 2);
+    assert!(said
+        .err
+        .contains("post_deployment_command: notify is not an absolute path"));
+}

@@ -308,6 +308,15 @@ impl Mirror {
         Ok(String::from_utf8_lossy(subject).into_owned())
     }
 
+    /// A commit's message, as the author wrote it.
+    ///
+    /// # Errors
+    /// The commit cannot be read.
+    pub fn message(&self, commit: &Commit) -> Result<String> {
+        let commit = self.commit(commit)?;
+        Ok(String::from_utf8_lossy(commit.message_bytes()).into_owned())
+    }
+
     /// The bytes of a commit object. They are those that the id stands for: libgit2 hashes what it
     /// reads and compares (`GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION`, on by default, and a test of
     /// ours), by the SHA-1 that detects collisions. It is built without SHA-256 repositories.
