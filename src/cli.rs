@@ -57,6 +57,8 @@ pub enum Command {
         /// The head of that main, as in the status: the id, or its first 8 digits or more.
         commit: String,
     },
+    /// Shows the metrics for Prometheus, or answers the one HTTP request that systemd has accepted.
+    Exporter,
     /// Checks a configuration file.
     CheckConfig {
         /// The file.

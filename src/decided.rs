@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs;
 use crate::paths::Paths;
 use crate::process::Process;
-use crate::select::{is_due, RemoteFacts};
+use crate::select::{is_due, RemoteFacts, Target};
 
 /// What the latest deploy decided on. Absent after a boot: then a deploy is due.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Decided {
     version: u32,
     /// The heads it saw.
     pub remotes: Vec<RemoteFacts>,
+    /// What it selected, for those who do not decide themselves.
+    #[serde(default)]
+    pub selected: Option<Target>,
     /// Who decided; at work as long as it lives and has not `settled`.
     by: Process,
     /// Whether it is done.
@@ -35,11 +38,21 @@ impl Decided {
         Ok(Self {
             version: 1,
             remotes,
+            selected: None,
             by: Process::own()?,
             settled: false,
             retry_at: None,
             refused,
         })
+    }
+
+    /// The same, with what was selected.
+    #[must_use]
+    pub fn selecting(self, selected: Option<&Target>) -> Self {
+        Self {
+            selected: selected.cloned(),
+            ..self
+        }
     }
 
     /// The same, at its end.

@@ -8,11 +8,13 @@ mod credential;
 mod cycle;
 mod decided;
 mod deployment;
+mod exporter;
 mod fetched;
 mod fs;
 mod git;
 mod history;
 mod journal;
+mod metrics;
 mod nix;
 mod paths;
 mod poll;
@@ -29,6 +31,7 @@ mod url;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::path::absolute;
 use std::process::ExitCode;
 
@@ -40,6 +43,7 @@ use activation::Activation;
 use cli::{Cli, Command, Output};
 use config::{Config, Remote};
 use cycle::{Ending, Machine};
+use metrics::Metrics;
 use paths::Paths;
 use report::{Plan, Status};
 use signature::Signers;
@@ -114,6 +118,11 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
             let machine = machine()?;
             let signers = signers(&machine)?;
             machine.accept(&commit, signers.as_ref())?
+        }
+        Command::Exporter => {
+            let machine = machine()?;
+            exporter::answer(std::io::stdin().as_fd(), || Metrics::of(&machine))?;
+            Ending::Done
         }
         Command::CheckConfig { file } => {
             Config::load(&file).map_err(Failure::Misconfigured)?;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# setup.sh [build|sign|nix|servers|host|bench]…: makes sure that a Debian machine has what building comin, its
-# tests of signatures, its tests on real Nix, its test hosts and its measurements need. Sourced, it also
+# setup.sh [build|sign|nix|servers|metrics|host|bench]…: makes sure that a Debian machine has what building comin,
+# its tests of signatures, its tests on real Nix, its test hosts and its measurements need. Sourced, it also
 # puts a Rust toolchain of rustup's on PATH. Where everything is there it only looks; what is missing is
 # installed as root by apt-get, or named.
 
@@ -32,6 +32,10 @@ comin_setup() {
                 comin_need openssl openssl
                 comin_need strace strace
                 ;;
+            metrics)
+                comin_need promtool prometheus
+                comin_need prometheus prometheus
+                ;;
             host)
                 comin_need debootstrap debootstrap
                 comin_need systemd-nspawn systemd-container
@@ -50,7 +54,7 @@ comin_setup() {
                 comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             *)
-                echo "setup.sh: $purpose is none of build, sign, nix, servers, host, bench" >&2
+                echo "setup.sh: $purpose is none of build, sign, nix, servers, metrics, host, bench" >&2
                 return 2
                 ;;
         esac
@@ -60,6 +64,9 @@ comin_setup() {
         # Tests start the server themselves: nobody else is to be able to log in because of them.
         case " ${packages[*]} " in
             *" openssh-server "*) systemctl disable --quiet --now ssh 2>/dev/null || : ;;
+        esac
+        case " ${packages[*]} " in
+            *" prometheus "*) systemctl disable --quiet --now prometheus 2>/dev/null || : ;;
         esac
     fi
     case " $* " in *" build "*) comin_setup_rust ;; esac
