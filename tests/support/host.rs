@@ -51,7 +51,9 @@ const FLAKE: &str = r#"{
       );
       settings = {
         hostname = "machine";
-        remotes = map (remote: removeAttrs remote [ "watch" ]) comin.remotes;
+        remotes = map (
+          remote: removeAttrs remote [ "watch" ] // { poller = { inherit (remote.poller) period; }; }
+        ) comin.remotes;
       };
 
       run =
@@ -536,7 +538,8 @@ impl Configuration {
                     "main": {"name": "main", "operation": "switch"},
                     "testing": {"name": "testing-machine", "operation": "test"},
                 },
-                "poller": {"period": period},
+                // Without jitter: a test knows when the first fetch is.
+                "poller": {"period": period, "jitter": 0},
             })
         };
         Self(json!({
@@ -575,6 +578,7 @@ impl Configuration {
         let mut remotes = self.0["comin"]["remotes"].clone();
         for remote in remotes.as_array_mut().unwrap() {
             remote.as_object_mut().unwrap().remove("watch");
+            remote["poller"].as_object_mut().unwrap().remove("jitter");
         }
         let settings = json!({"hostname": "machine", "remotes": remotes});
         settings.to_string().replace("@ORIGIN@", &host.origin())
