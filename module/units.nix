@@ -103,15 +103,14 @@ let
     );
 
   # What a fetch and a scrape have in common. `systemd-analyze security` rates the result at 2.0 for a fetch
-  # and at 1.0 for a scrape. Left out is what would break them: ProtectProc and, for a fetch, ProcSubset,
-  # because both look in /proc whether a deploy is at work, and what has few capabilities is not shown
-  # processes that have all of them; PrivateNetwork, at whose every start systemd complains where it cannot
-  # have it, as in a container.
+  # and at 1.0 for a scrape. Left out are ProtectProc, which would hide nothing from a fetch, for root's group
+  # sees every process, and from a scrape whether a deploy is at work; and PrivateNetwork, at whose every start
+  # systemd complains where it cannot have it, as in a container.
   #
   # A start every second makes each setting count. CPU of systemd for one start of a oneshot that does
   # nothing, the mean of 200, on systemd 257 and a machine that others used, too:
   #   10 ms  with nothing of all this
-  #   14 ms  with the folders, ProtectSystem=strict, NoNewPrivileges and the four Restrict and Lock settings
+  #   14 ms  with the folders, ProtectSystem=strict, NoNewPrivileges and three filters of system calls
   #   20 ms  as a fetch of a local path
   #   23 ms  as a fetch of a server, and 24 ms with a credential
   #   21 ms  as a scrape
@@ -176,7 +175,7 @@ let
     ReadOnlyPaths = notRun ++ mirrorSettings;
   };
 
-  # Read-only already by ProtectSystem, but with ProtectControlGroups systemd 257 makes it writable again.
+  # Read-only already by ProtectSystem, but with ProtectControlGroups it was found writable on systemd 257.
   notRun = [ "/run" ];
 
   # Root's git, which Nix runs, does what they say. A mirror whose settings are damaged is made anew by the
