@@ -33,14 +33,16 @@ let
       failed_units = cfg.healthCheck.failedUnits;
     };
     rollback = given { inherit (cfg.rollback) enable timeout; };
+    exporter = { inherit (cfg.exporter) listen_address port; };
     remotes = map (remote: {
       inherit (remote)
         name
         url
         timeout
         branches
-        poller
         ;
+      # The rest is the timer's.
+      poller = { inherit (remote.poller) period; };
       auth = lib.filterAttrs (_: value: value != "") remote.auth;
     }) cfg.remotes;
   };
@@ -56,13 +58,21 @@ let
       ''
         ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
           ${comin} check-config "$jsonPath"
+          ${lib.concatMapStringsSep "\n" checkCalendar calendars}
         ''}
         cp "$jsonPath" "$out"
       '';
 
+  # systemd passes over a time that it cannot read: the remote would not be fetched until the next boot.
+  calendars = lib.concatMap (remote: remote.poller.calendar) cfg.remotes;
+  checkCalendar =
+    calendar:
+    "${config.systemd.package}/bin/systemd-analyze calendar -- ${lib.escapeShellArg calendar} >/dev/null";
+
   units = import ./units.nix {
     inherit comin;
     inherit (cfg) remotes debug;
+    exporter = if cfg.exporter.enable then cfg.exporter else null;
   };
 
   # Its counterpart, ssh-keygen, comes with ssh, which comin.service needs anyway.
@@ -99,6 +109,15 @@ let
       "services.comin.remotes.*.name: ${builtins.toJSON name} cannot be part of a unit's name."
       + " Use letters, digits, _ and -, at most 64, and begin with a letter or a digit.";
   }) names
+  ++ lib.concatMap (
+    remote:
+    lib.mapAttrsToList (option: file: {
+      assertion = builtins.match "(/[A-Za-z0-9/._:@%+=,~-]{0,200})?" file != null;
+      message =
+        "services.comin.remotes.*.auth.${option}: systemd cannot hand ${builtins.toJSON file} to the unit of"
+        + " remote ${remote.name}. Use an absolute path of at most 200 letters, digits and /._:@%+=,~-.";
+    }) (removeAttrs remote.auth [ "username" ])
+  ) cfg.remotes
   ++ map (name: {
     assertion = !lib.elem name reserved;
     message =
@@ -137,11 +156,27 @@ in
       }
     ]
     ++ aboutRemotes
-    ++ aboutUnits;
+    ++ aboutUnits
+    ++ [
+      {
+        assertion = builtins.match "[0-9a-fA-F.:]*" cfg.exporter.listen_address != null;
+        message =
+          "services.comin.exporter.listen_address: ${builtins.toJSON cfg.exporter.listen_address} is not an IP"
+          + " address. Use one of this machine's, such as \"127.0.0.1\", or \"\" for all of them.";
+      }
+      {
+        assertion = cfg.exporter.openFirewall -> cfg.exporter.enable;
+        message =
+          "services.comin.exporter.openFirewall opens a port at which nobody listens: set"
+          + " services.comin.exporter.enable, or remove it.";
+      }
+    ];
 
     environment.etc."comin/config.json".source = checkedSettings;
     # For `comin status` and its like, which verify signatures as well.
     environment.systemPackages = [ cfg.package ] ++ gpg;
+
+    networking.firewall.allowedTCPPorts = lib.optional cfg.exporter.openFirewall cfg.exporter.port;
 
     systemd = {
       services = lib.mkMerge [
@@ -150,7 +185,7 @@ in
           environment = proxy;
           # comin fetches from a path by git's own server side, and Nix fetches with git.
           path = [ pkgs.gitMinimal ];
-        }) units.services)
+        }) (removeAttrs units.services [ "comin-exporter@" ]))
         (lib.listToAttrs (
           map (remote: lib.nameValuePair "comin-${remote.name}" { path = [ config.programs.ssh.package ]; }) (
             lib.filter (remote: (import ./url.nix).isSsh remote.url) cfg.remotes
@@ -170,7 +205,7 @@ in
           };
         }
       ];
-      inherit (units) timers paths;
+      inherit (units) sockets timers paths;
     };
   };
 }

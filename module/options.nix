@@ -70,7 +70,8 @@ let
             example = "/run/secrets/git-token";
             description = ''
               Path, on the machine, of a file that holds the token or password for the remote; empty for
-              none. Everyone can read the Nix store, so keep the file out of it.
+              none. Everyone can read the Nix store, so keep the file out of it. systemd hands it to the
+              remote's unit, from which the files of the other remotes are hidden.
             '';
           };
           username = mkOption {
@@ -120,10 +121,34 @@ let
             description = "The branch that is tried out: its commits on top of main are deployed instead of main.";
           };
         };
-        poller.period = mkOption {
-          type = types.ints.positive;
-          default = 60;
-          description = "Seconds between the end of one fetch and the start of the next.";
+        poller = {
+          period = mkOption {
+            type = types.ints.positive;
+            default = 60;
+            description = "Seconds between the end of one fetch and the start of the next.";
+          };
+          calendar = mkOption {
+            type = types.coercedTo types.nonEmptyStr lib.singleton (types.listOf types.nonEmptyStr);
+            default = [ ];
+            example = [
+              "Mon..Fri 06:00"
+              "Sat 09:30"
+            ];
+            description = ''
+              Times at which to fetch, in the format of {manpage}`systemd.time(7)`, section CALENDAR EVENTS, in
+              place of `period`. Another fetch follows each boot, for until a remote has been fetched since
+              then, it does not count.
+            '';
+          };
+          jitter = mkOption {
+            type = types.nullOr types.ints.unsigned;
+            default = null;
+            description = ''
+              A fetch, the first one included, waits up to this number of seconds longer, always the same on one
+              machine and another one on the next, so that many machines do not ask a server at once; 0 is none.
+              null is a tenth of `period` where that is 60 or more, but at most 60, and 60 with `calendar`.
+            '';
+          };
         };
         watch = mkOption {
           type = types.nullOr (types.strMatching "/([^\n]*[^\n\\])?");
@@ -277,6 +302,35 @@ in
         Whether, where the head of a branch is not signed by one of these keys, its newest ancestor that is
         gets deployed; otherwise the branch waits for a signed head.
       '';
+    };
+    exporter = {
+      enable = mkOption {
+        type = types.bool;
+        default = true;
+        description = ''
+          Whether metrics for Prometheus can be had at `/metrics`. systemd listens and starts comin for each
+          request; between two nothing is in memory.
+        '';
+      };
+      listen_address = mkOption {
+        type = types.str;
+        default = "";
+        example = "127.0.0.1";
+        description = "IP address at which the metrics can be had; empty for all of the machine's.";
+      };
+      port = mkOption {
+        type = types.port;
+        default = 4243;
+        description = "TCP port at which the metrics can be had.";
+      };
+      openFirewall = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether the firewall lets others reach the port. Everybody who can then learns which commits are
+          deployed.
+        '';
+      };
     };
     evalTimeout = timeout "an evaluation";
     buildTimeout = timeout "a build";

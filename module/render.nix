@@ -1,12 +1,13 @@
 # The text of unit files, as NixOS writes them, for what units.nix returns: tests on any systemd host
 # install the same units as users. Only builtins.
 #
-# { services, timers, paths }  ->  { files = { "comin.service" = "[Unit]\n…"; … };
+# { services, sockets, timers, paths }  ->  { files = { "comin.service" = "[Unit]\n…"; … };
 #                                    wants = { "timers.target" = [ "comin-origin.timer" ]; … }; }
 #
 # Not rendered is what NixOS adds to every service by itself: Environment= with PATH, LOCALE_ARCHIVE, TZDIR.
 {
   services ? { },
+  sockets ? { },
   timers ? { },
   paths ? { },
 }:
@@ -67,6 +68,8 @@ let
   # The empty line at the end is NixOS's.
   timerText = unit: text unit "Timer" (lines unit.timerConfig + "\n");
   pathText = unit: text unit "Path" (lines unit.pathConfig + "\n");
+  # And two more, in place of options that are not used here.
+  socketText = unit: text unit "Socket" (lines unit.socketConfig + "\n\n\n");
 
   ofKind =
     suffix: toText: units:
@@ -79,6 +82,7 @@ let
   all =
     ofKind "path" pathText paths
     ++ ofKind "service" serviceText services
+    ++ ofKind "socket" socketText sockets
     ++ ofKind "timer" timerText timers;
 in
 {

@@ -117,6 +117,10 @@ pub enum MachineCommand {
     },
     /// List the latest deployments
     History(Output),
+    /// Show the metrics for Prometheus
+    ///
+    /// Where systemd has accepted a connection for it, it answers the one HTTP request in there.
+    Exporter,
 }
 
 /// A command that needs no configuration.

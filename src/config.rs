@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -308,6 +309,7 @@ struct File {
     post_deployment_command: Option<PathBuf>,
     health_check: Option<HealthCheckFile>,
     rollback: Option<RollbackFile>,
+    exporter: Option<ExporterFile>,
     remotes: Vec<RemoteFile>,
 }
 
@@ -333,6 +335,14 @@ struct HealthCheckFile {
 struct RollbackFile {
     enable: Option<bool>,
     timeout: Option<u64>,
+}
+
+/// Only the socket unit looks at it; here it is checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExporterFile {
+    listen_address: Option<String>,
+    port: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -402,6 +412,9 @@ impl File {
             check_file(path).with_context(|| format!("gpg_public_key_paths[{index}]"))?;
         }
         let ssh_signers = ssh_signers(self.ssh_allowed_signers_path, self.ssh_revoked_keys_path)?;
+        if let Some(exporter) = &self.exporter {
+            exporter.check()?;
+        }
         ensure!(
             !self.remotes.is_empty(),
             "remotes: name at least one remote"
@@ -485,6 +498,21 @@ impl RollbackFile {
             enable: self.enable.unwrap_or(true),
             timeout: seconds(self.timeout.unwrap_or(15 * 60)),
         }
+    }
+}
+
+impl ExporterFile {
+    fn check(&self) -> Result<()> {
+        let address = self.listen_address.as_deref().unwrap_or_default();
+        ensure!(
+            address.is_empty() || address.parse::<IpAddr>().is_ok(),
+            "exporter.listen_address: {address:?} is not an IP address: use one of this machine's, or \"\" for all of them"
+        );
+        ensure!(
+            self.port != Some(0),
+            "exporter.port: 0 is no port: use one from 1 to 65535, such as 4243"
+        );
+        Ok(())
     }
 }
 
@@ -667,8 +695,22 @@ mod tests {
     fn null_is_absence() {
         let json = r#"{"hostname": "m", "repository_type": null, "repository_subdir": null, "system_attr": null, "profile": null, "eval_timeout": null,
             "gpg_public_key_paths": null, "ssh_allowed_signers_path": null, "ssh_revoked_keys_path": null,
+            "exporter": null,
             "remotes": [{"name": "o", "url": "/r", "auth": null, "branches": null, "poller": null, "timeout": null}]}"#;
         assert!(parse(json).is_ok());
+    }
+
+    #[test]
+    fn the_exporter_listens_on_an_address_or_on_all() {
+        for exporter in [
+            "{}",
+            r#"{"listen_address": "", "port": 4243}"#,
+            r#"{"listen_address": "::1"}"#,
+        ] {
+            let remote = r#""remotes": [{"name": "o", "url": "/r"}]"#;
+            let json = format!(r#"{{"hostname": "m", "exporter": {exporter}, {remote}}}"#);
+            assert!(parse(&json).is_ok(), "{exporter}");
+        }
     }
 
     #[test]
@@ -810,6 +852,22 @@ mod tests {
             (
                 &format!(r#"{{"hostname": "m", "eval_timeout": -1, "remotes": [{ok}]}}"#),
                 "eval_timeout: invalid value",
+            ),
+            (
+                &format!(
+                    r#"{{"hostname": "m", "exporter": {{"listen_address": "localhost"}}, "remotes": [{ok}]}}"#
+                ),
+                "exporter.listen_address: \"localhost\" is not an IP address",
+            ),
+            (
+                &format!(r#"{{"hostname": "m", "exporter": {{"port": 0}}, "remotes": [{ok}]}}"#),
+                "exporter.port: 0 is no port",
+            ),
+            (
+                &format!(
+                    r#"{{"hostname": "m", "exporter": {{"port": 65536}}, "remotes": [{ok}]}}"#
+                ),
+                "exporter.port: invalid value",
             ),
         ] {
             let error = error(json);

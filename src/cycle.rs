@@ -218,7 +218,7 @@ impl Machine {
             }
             refused.push(name);
         }
-        let decided = Decided::deciding(remotes, refused)?;
+        let decided = Decided::deciding(remotes, refused)?.selecting(decision.selected.as_ref());
         decided.write(&self.paths)?;
         Ok(decided)
     }

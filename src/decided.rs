@@ -13,7 +13,7 @@ use crate::again::Wait;
 use crate::fs;
 use crate::paths::Paths;
 use crate::process::Process;
-use crate::select::RemoteFacts;
+use crate::select::{RemoteFacts, Target};
 
 /// What the latest deploy decided on. Absent after a boot: then a deploy is due.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Decided {
     version: u32,
     /// The heads it saw.
     pub remotes: Vec<RemoteFacts>,
+    /// What it selected, for those who do not decide themselves.
+    #[serde(default)]
+    pub selected: Option<Target>,
     /// Who decided; at work as long as it lives and has not `settled`.
     by: Process,
     /// Whether it is done.
@@ -40,11 +43,21 @@ impl Decided {
         Ok(Self {
             version: 1,
             remotes,
+            selected: None,
             by: Process::own()?,
             settled: false,
             retry: None,
             refused,
         })
+    }
+
+    /// The same, with what was selected.
+    #[must_use]
+    pub fn selecting(self, selected: Option<&Target>) -> Self {
+        Self {
+            selected: selected.cloned(),
+            ..self
+        }
     }
 
     /// The same, at its end.

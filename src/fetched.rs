@@ -23,6 +23,12 @@ pub struct Fetched {
     pub succeeded_at: Option<Timestamp>,
     /// Why the latest one did not.
     pub error: Option<String>,
+    /// How many have worked since the machine booted. The first comin did not count.
+    #[serde(default)]
+    pub successes: u64,
+    /// How many have not.
+    #[serde(default)]
+    pub failures: u64,
 }
 
 impl Fetched {
@@ -43,6 +49,8 @@ impl Fetched {
     #[must_use]
     pub fn now(remote: &Remote, before: Option<&Self>, error: Option<String>) -> Self {
         let now = Timestamp::now();
+        let (successes, failures) = before.map_or((0, 0), |b| (b.successes, b.failures));
+        let failed = u64::from(error.is_some());
         Self {
             version: 1,
             url: text(&remote.url),
@@ -52,6 +60,8 @@ impl Fetched {
                 Some(_) => before.and_then(|before| before.succeeded_at),
             },
             error,
+            successes: successes + 1 - failed,
+            failures: failures + failed,
         }
     }
 
@@ -78,4 +88,33 @@ impl Fetched {
 /// The URL as it may be shown: the configuration refuses one with credentials.
 fn text(url: &Url) -> String {
     url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn fetches_are_counted_from_a_record_without_counts_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path(), Path::new("/state"));
+        let remote = &config::for_tests().remotes[0];
+        let old = r#"{"version": 1, "url": "/r", "attempted_at": "2026-01-02T03:04:05Z",
+            "succeeded_at": null, "error": "it is away"}"#;
+        fs::replace(&paths.remote(&remote.name), old.as_bytes()).unwrap();
+        for (error, counts) in [
+            (None, (1, 0)),
+            (Some("it is away".to_string()), (1, 1)),
+            (None, (2, 1)),
+        ] {
+            let before = Fetched::read(&paths, remote).unwrap();
+            assert!(before.is_some());
+            let record = Fetched::now(remote, before.as_ref(), error);
+            record.write(&paths, remote).unwrap();
+            assert_eq!((record.successes, record.failures), counts);
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod cycle;
 mod dead_man;
 mod decided;
 mod deployment;
+mod exporter;
 mod fetched;
 mod flake;
 mod fs;
@@ -18,6 +19,7 @@ mod health;
 mod history;
 mod journal;
 mod manual;
+mod metrics;
 mod nix;
 mod orders;
 mod paths;
@@ -41,6 +43,7 @@ mod url;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::path::{absolute, Path};
 use std::process::ExitCode;
 
@@ -52,6 +55,7 @@ use activation::Activation;
 use cli::{Cli, Command, MachineCommand, Output, StandaloneCommand};
 use config::{Config, Remote};
 use cycle::{Ending, Machine};
+use metrics::Metrics;
 use paths::Paths;
 use report::{History, Plan, Status};
 use signature::Signers;
@@ -122,6 +126,10 @@ fn execute_on_machine(
         }
         MachineCommand::Plan(output) => show(&Plan::of(&machine, signers()?.as_ref())?, &output)?,
         MachineCommand::History(output) => show(&History::of(&machine)?, &output)?,
+        MachineCommand::Exporter => {
+            exporter::answer(std::io::stdin().as_fd(), || Metrics::of(&machine))?;
+            Ending::Done
+        }
         MachineCommand::Accept { commit } => machine.accept(&commit, signers()?.as_ref())?,
         MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
         MachineCommand::Resume => machine.resume()?,

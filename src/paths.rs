@@ -52,6 +52,12 @@ impl Paths {
         self.state_dir.join("repository")
     }
 
+    /// Held by the one process that makes the mirror. In the state folder a fetch may write nothing else.
+    #[must_use]
+    pub fn repository_lock(&self) -> PathBuf {
+        self.below("run/comin/repository.lock")
+    }
+
     /// Accepted main and attempts. Writer: deploy.
     #[must_use]
     pub fn state(&self) -> PathBuf {
@@ -118,10 +124,11 @@ impl Paths {
         self.below("run/comin/decided.json")
     }
 
-    /// How git reaches SSH servers when Nix runs it. Writer: deploy.
+    /// How git reaches SSH servers when Nix runs it. Writer: deploy. Where no fetch can write: ssh runs what it
+    /// says, as root.
     #[must_use]
     pub fn ssh_config(&self) -> PathBuf {
-        self.below("run/comin/ssh_config")
+        self.state_dir.join("ssh_config")
     }
 
     /// Where git finds relative submodules when Nix runs it. Writer: deploy.

@@ -25,14 +25,25 @@ use crate::system;
 #[derive(Debug, Serialize)]
 pub struct Status {
     hostname: String,
-    suspended: bool,
+    #[serde(flatten)]
+    standing: Standing,
     hindrance: Option<String>,
-    need_to_reboot: bool,
-    phase: &'static str,
     accepted_main: Option<Commit>,
     selected: Option<Selected>,
-    deployed: Option<Deployed>,
     remotes: Vec<RemoteStatus>,
+}
+
+/// What of the status needs no decision, and so neither the history of a commit nor its signature.
+#[derive(Debug, Serialize)]
+pub struct Standing {
+    /// Whether nothing is deployed until somebody wants it again.
+    pub suspended: bool,
+    /// Whether a part of what is deployed is only taken up by a reboot.
+    pub need_to_reboot: bool,
+    /// The stage of the deployment that is under way, or `idle`.
+    pub phase: &'static str,
+    /// The latest attempt that ended.
+    pub deployed: Option<Deployed>,
 }
 
 #[derive(Debug, Serialize)]
@@ -44,9 +55,11 @@ struct Selected {
     signer: Option<String>,
 }
 
+/// An attempt that ended.
 #[derive(Debug, Serialize)]
-struct Deployed {
-    commit: Commit,
+pub struct Deployed {
+    /// What was to be deployed.
+    pub commit: Commit,
     subject: String,
     signer: Option<String>,
     remote: String,
@@ -54,10 +67,13 @@ struct Deployed {
     operation: Operation,
     out: Option<String>,
     generation: Option<u64>,
-    status: &'static str,
+    /// `done`, `failed` or `skipped`.
+    pub status: &'static str,
     error: Option<String>,
-    started_at: Timestamp,
-    ended_at: Timestamp,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
     retry_at: Option<Timestamp>,
 }
 
@@ -123,23 +139,36 @@ impl Status {
     pub fn of(machine: &Machine, signers: Option<&Signers>) -> Result<Self> {
         let remembered = State::read(&machine.paths)?;
         let decision = consider(machine, &remembered, signers)?;
-        let at_work = Decided::read(&machine.paths)?.is_some_and(|decided| decided.at_work());
+        let decided = Decided::read(&machine.paths)?;
+        Ok(Self {
+            hostname: machine.config.hostname.clone(),
+            standing: Standing::of(machine, &remembered, decided.as_ref())?,
+            hindrance: decision.action.hindrance(),
+            accepted_main: remembered.accepted_main.clone(),
+            selected: decision.selected.as_ref().map(Selected::from),
+            remotes: remotes(machine, &decision)?,
+        })
+    }
+}
+
+impl Standing {
+    /// How a machine stands with this state and this record of the latest deploy.
+    ///
+    /// # Errors
+    /// The order to suspend cannot be read.
+    pub fn of(machine: &Machine, remembered: &State, decided: Option<&Decided>) -> Result<Self> {
+        let at_work = decided.is_some_and(Decided::at_work);
         let phase = match remembered.latest().map(|attempt| &attempt.progress) {
             Some(Progress::Running(stage)) if at_work => stage.name(),
             Some(_) | None => "idle",
         };
         Ok(Self {
-            hostname: machine.config.hostname.clone(),
             suspended: Suspension::read(&machine.paths, Timestamp::now())?.is_some(),
-            hindrance: decision.action.hindrance(),
             need_to_reboot: system::needs_reboot(&machine.config, &machine.paths),
             phase,
-            accepted_main: remembered.accepted_main.clone(),
-            selected: decision.selected.as_ref().map(Selected::from),
             deployed: remembered
                 .latest_ended()
                 .and_then(|attempt| Deployed::of(attempt, machine.config.retry)),
-            remotes: remotes(machine, &decision)?,
         })
     }
 }
@@ -340,8 +369,8 @@ impl Deployed {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = format!("{}: {}\n", self.hostname, self.phase);
-        match &self.deployed {
+        let mut text = format!("{}: {}\n", self.hostname, self.standing.phase);
+        match &self.standing.deployed {
             None => writeln!(text, "  deployed  nothing yet")?,
             Some(deployed) => {
                 writeln!(
@@ -405,7 +434,7 @@ impl fmt::Display for Status {
                 writeln!(text, "    {}  {commit}{refused}", branch.name)?;
             }
         }
-        if self.need_to_reboot {
+        if self.standing.need_to_reboot {
             writeln!(text, "  a reboot is needed")?;
         }
         f.write_str(text.trim_end())

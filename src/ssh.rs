@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context, Result};
 
 use crate::config::Remote;
+use crate::credential;
 use crate::url::{Ssh, Url};
 
 /// What ssh exits with when it is ssh that failed, and not the server's command.
@@ -16,7 +17,10 @@ const FAILED: i32 = 255;
 /// The settings of a server, as `ssh_config(5)` has them. They hold paths and no secret.
 fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
     // ssh replaces what follows a %; a path with characters that it cannot take is no `Ssh`.
-    let path = |path: &Path| format!("\"{}\"", path.display().to_string().replace('%', "%%"));
+    let path = |path: &Path| {
+        let path = credential::place(path).display().to_string();
+        format!("\"{}\"", path.replace('%', "%%"))
+    };
     let word = str::to_string;
     vec![
         // Nobody is there to answer, and what is not known is not trusted.
@@ -85,12 +89,14 @@ pub fn config<'a>(remotes: impl Iterator<Item = &'a Remote>) -> Option<String> {
 /// # Errors
 /// It cannot.
 pub fn check_key(ssh: &Ssh) -> Result<()> {
-    File::open(&ssh.key).map(drop).with_context(|| {
-        format!(
-            "Failed to read the SSH key {}, which auth.ssh_deploy_key_path names",
-            ssh.key.display()
-        )
-    })
+    File::open(credential::place(&ssh.key))
+        .map(drop)
+        .with_context(|| {
+            format!(
+                "Failed to read the SSH key {}, which auth.ssh_deploy_key_path names",
+                ssh.key.display()
+            )
+        })
 }
 
 /// What went wrong and what helps, from the last words of ssh.
@@ -169,7 +175,7 @@ fn spoken(words: &str) -> String {
 fn wants_passphrase(key: &Path) -> bool {
     let output = Command::new("ssh-keygen")
         .args(["-y", "-P", "", "-f"])
-        .arg(key)
+        .arg(credential::place(key))
         .stdin(Stdio::null())
         .output();
     output.is_ok_and(|output| {

@@ -34,6 +34,41 @@ fn http() {
 }
 
 #[test]
+fn a_token_is_read_where_systemd_has_put_it_for_the_unit() {
+    need!("git");
+    let mut world = World::empty();
+    world.repository("origin").commit_all("one");
+    let server = Server::start(&world.path("."));
+    server.rule(|rules| rules.authorization = Some("Basic Y29taW46aGFuZGVk".to_string()));
+    world.follow("origin", &format!("{}/origin", server.url));
+    let file = world.path("100%:token").display().to_string();
+    world.configure(|config| {
+        config["remotes"][0]["auth"] = json!({"access_token_path": file});
+    });
+    let credentials = world.path("credentials");
+    fs::create_dir(&credentials).unwrap();
+    let name = file.replace('%', "%25").replace('/', "%2F");
+    let copy = credentials.join(name.replace(':', "%3A"));
+    let fetch = || {
+        let mut comin = world.command(&["fetch", "origin"]);
+        let output = comin.env("CREDENTIALS_DIRECTORY", &credentials).output();
+        Said::of(&output.unwrap())
+    };
+
+    // As the module's units have it where there is no token.
+    fs::write(&copy, "\n").unwrap();
+    let said = fetch();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let wanted = format!("Failed to read the access token {file}, which auth.access_token_path");
+    assert!(said.err.contains(&wanted), "{said:?}");
+
+    fs::write(&copy, "handed\n").unwrap();
+    let said = fetch();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!said.err.contains("handed"), "{said:?}");
+}
+
+#[test]
 fn http_that_fails_is_a_sentence_and_changes_no_ref() {
     need!("git");
     let mut world = World::empty();

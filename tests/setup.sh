@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh [build|sign|nix|manual|servers|host|bench]…: makes sure that a Debian machine has what building comin,
+# setup.sh [build|sign|nix|manual|servers|metrics|host|bench]…: makes sure that a Debian machine has what building comin,
 # its tests of signatures, on real Nix and of the manual, its test hosts and its measurements need. Sourced, it also
 # puts a Rust toolchain of rustup's on PATH. Where everything is there it only looks; what is missing is
 # installed as root by apt-get, or named.
@@ -38,6 +38,10 @@ comin_setup() {
                 comin_need openssl openssl
                 comin_need strace strace
                 ;;
+            metrics)
+                comin_need promtool prometheus
+                comin_need prometheus prometheus
+                ;;
             host)
                 comin_need debootstrap debootstrap
                 comin_need systemd-nspawn systemd-container
@@ -56,7 +60,7 @@ comin_setup() {
                 comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             *)
-                echo "setup.sh: $purpose is none of build, sign, nix, manual, servers, host, bench" >&2
+                echo "setup.sh: $purpose is none of build, sign, nix, manual, servers, metrics, host, bench" >&2
                 return 2
                 ;;
         esac
@@ -66,6 +70,9 @@ comin_setup() {
         # Tests start the server themselves: nobody else is to be able to log in because of them.
         case " ${packages[*]} " in
             *" openssh-server "*) systemctl disable --quiet --now ssh 2>/dev/null || : ;;
+        esac
+        case " ${packages[*]} " in
+            *" prometheus "*) systemctl disable --quiet --now prometheus 2>/dev/null || : ;;
         esac
     fi
     case " $* " in *" build "*) comin_setup_rust ;; esac

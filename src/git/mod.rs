@@ -168,7 +168,7 @@ impl Mirror {
         }
         let path = paths.repository();
         // Another process may be at the same: the one that comes second finds it done.
-        let _lock = Lock::wait(&path.with_extension("lock"))?;
+        let _lock = Lock::wait(&paths.repository_lock())?;
         if let Err(damage) = open() {
             if path.join("HEAD").exists() || path.join("objects").exists() {
                 log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");

@@ -169,7 +169,7 @@ impl Candidate {
 }
 
 /// What to deploy, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Of which remote.
     pub remote: RemoteName,

@@ -50,6 +50,64 @@ in
     remotes = [ (remote "local" "/home/me/worktree" { watch = "/home/me/machines/.git/refs/heads"; }) ];
   };
 
+  secrets = {
+    inherit comin;
+    remotes = [
+      (remote "local" "/srv/machines" { })
+      (remote "token" "https://git.example.org/machines.git" {
+        auth.access_token_path = "/run/secrets/token";
+        auth.username = "me";
+      })
+      (remote "key" "git@git.example.org:machines.git" {
+        auth = {
+          access_token_path = "";
+          ssh_deploy_key_path = "/home/me/100%/key:1";
+          ssh_known_hosts_path = "/etc/known_hosts";
+        };
+      })
+    ];
+  };
+
+  timers = {
+    inherit comin;
+    remotes = [
+      (remote "jitter" "/a" { poller = { period = 600; jitter = 7; }; })
+      (remote "steady" "/b" { poller = { period = 600; jitter = 0; }; })
+      (remote "seldom" "/s" { poller.period = 3600; })
+      (remote "quick" "/c" { poller = { period = 59; jitter = null; calendar = [ ]; }; })
+      (remote "daily" "/d" { poller = { period = 60; calendar = "04:00"; }; })
+      (remote "often" "/e" {
+        poller = {
+          period = 60;
+          jitter = 0;
+          calendar = [
+            "Mon..Fri 08:00"
+            "*:0/15"
+          ];
+        };
+      })
+    ];
+  };
+
+  exporter = {
+    inherit comin;
+    remotes = [ ];
+    exporter = {
+      listen_address = "";
+      port = 4243;
+    };
+  };
+
+  exporter-elsewhere = {
+    inherit comin;
+    debug = true;
+    remotes = [ ];
+    exporter = {
+      listen_address = "fe80::1";
+      port = 1;
+    };
+  };
+
   no-remotes = {
     inherit comin;
     remotes = [ ];

@@ -82,7 +82,7 @@ let
   go = configOf fromGoComin;
   goUnits = import ../../module/units.nix {
     comin = "${go.services.comin.package}/bin/comin";
-    inherit (go.services.comin) remotes debug;
+    inherit (go.services.comin) remotes debug exporter;
   };
 
   minimal = configOf (comin { remotes = [ local ]; });
@@ -147,6 +147,10 @@ let
       gpg_public_key_paths = [ "/etc/keys/alice.asc" ];
       ssh_allowed_signers_path = "/etc/keys/allowed_signers";
       signed_ancestors = false;
+      exporter = {
+        listen_address = "";
+        port = 4243;
+      };
       remotes = [
         {
           name = "origin";
@@ -323,6 +327,98 @@ let
         ]
       )
     )
+    (test "the exporter of the Go comin"
+      {
+        port = 4243;
+        stream = "4243";
+        wantedBy = [ "sockets.target" ];
+        firewall = [ ];
+      }
+      {
+        inherit (go.services.comin.exporter) port;
+        stream = go.systemd.sockets.comin-exporter.socketConfig.ListenStream;
+        inherit (go.systemd.sockets.comin-exporter) wantedBy;
+        firewall = go.networking.firewall.allowedTCPPorts;
+      }
+    )
+    (test "an exporter elsewhere, behind an open port"
+      {
+        settings = {
+          listen_address = "::1";
+          port = 9000;
+        };
+        stream = "[::1]:9000";
+        firewall = [ 9000 ];
+      }
+      (
+        let
+          elsewhere = configOf (comin {
+            remotes = [ local ];
+            exporter = {
+              listen_address = "::1";
+              port = 9000;
+              openFirewall = true;
+            };
+          });
+        in
+        {
+          settings = (settingsOf elsewhere).exporter;
+          stream = elsewhere.systemd.sockets.comin-exporter.socketConfig.ListenStream;
+          firewall = elsewhere.networking.firewall.allowedTCPPorts;
+        }
+      )
+    )
+    (test "no exporter" [ false false ]
+      (
+        let
+          inherit
+            (configOf (comin {
+              remotes = [ local ];
+              exporter.enable = false;
+            }))
+            systemd
+            ;
+        in
+        [
+          (systemd.sockets ? comin-exporter)
+          (systemd.services ? "comin-exporter@")
+        ]
+      )
+    )
+    (test "an exporter needs nothing but comin" [ ] go.systemd.services."comin-exporter@".path)
+    (test "a calendar is one time or several, and is checked at build time"
+      [
+        [ "hourly" ]
+        [
+          "04:00"
+          "16:00"
+        ]
+        true
+      ]
+      (
+        let
+          with' =
+            calendar:
+            configOf (comin {
+              remotes = [ (local // { poller = { inherit calendar; }; }) ];
+            });
+          times = config: config.systemd.timers.comin-local.timerConfig.OnCalendar;
+        in
+        [
+          (times (with' "hourly"))
+          (times (with' [
+            "04:00"
+            "16:00"
+          ]))
+          (lib.hasInfix "systemd-analyze calendar -- hourly" (
+            with' "hourly"
+          ).environment.etc."comin/config.json".source.script)
+        ]
+      )
+    )
+    (test "secrets are handed to their remote's unit" [ "%%2Frun%%2Fsecrets%%2Ftoken:/run/secrets/token" ]
+      go.systemd.services.comin-origin.serviceConfig.LoadCredential
+    )
     (test "machineId can be read by evaluation" "0123456789abcdef0123456789abcdef" go.services.comin.machineId)
 
     (test "remotes.*.watch of a local path" "/srv/machines/.git/refs/heads"
@@ -398,6 +494,18 @@ let
       ''systemd.services.comin-local.serviceConfig.Restart = "always" would start it over and over''
     )
     (asserts "no Restart of comin.service" (withRestart "comin") "Remove it: a timer or path unit")
+    (asserts "files that can be credentials" (comin {
+      remotes = [ (local // { auth.access_token_path = "/run/my secrets/token"; }) ];
+    }) ''services.comin.remotes.*.auth.access_token_path: systemd cannot hand "/run/my secrets/token" to'')
+    (asserts "an address to listen at" (comin {
+      remotes = [ local ];
+      exporter.listen_address = "localhost";
+    }) ''exporter.listen_address: "localhost" is not an IP address'')
+    (asserts "that a port is opened for somebody" (comin {
+      remotes = [ local ];
+      exporter.enable = false;
+      exporter.openFirewall = true;
+    }) "services.comin.exporter.openFirewall opens a port at which nobody listens")
     (asserts "a hostname" (comin {
       hostname = "";
       remotes = [ local ];
@@ -405,6 +513,12 @@ let
 
     (test "what is refused is not refused for another reason" false (refuses "" { remotes = [ local ]; }).ok)
     (refuses "a period of 0" { remotes = [ (local // { poller.period = 0; }) ]; })
+    (refuses "a negative jitter" { remotes = [ (local // { poller.jitter = -1; }) ]; })
+    (refuses "an empty calendar" { remotes = [ (local // { poller.calendar = ""; }) ]; })
+    (refuses "a port that is none" {
+      remotes = [ local ];
+      exporter.port = 65536;
+    })
     (refuses "a negative timeout" { remotes = [ (local // { timeout = -1; }) ]; })
     (refuses "an unknown operation" { remotes = [ (local // { branches.main.operation = "reboot"; }) ]; })
     (refuses "a relative watch" { remotes = [ (local // { watch = "machines"; }) ]; })

@@ -165,6 +165,87 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
     "comin.path"
     "comin.service"
   ] (names (render "no-remotes").files))
+  (test "an exporter has a socket and a service for each connection"
+    [
+      [
+        "comin-exporter.socket"
+        "comin-exporter@.service"
+        "comin.path"
+        "comin.service"
+      ]
+      [ "comin-exporter.socket" ]
+      [ "4243" "[fe80::1]:1" ]
+    ]
+    [
+      (names (render "exporter").files)
+      (render "exporter").wants."sockets.target"
+      (map (case: (units case).sockets.comin-exporter.socketConfig.ListenStream) [ "exporter" "exporter-elsewhere" ])
+    ]
+  )
+  (test "each remote gets its own files, and none can read the others'"
+    {
+      local = [ ];
+      token = [ "%%2Frun%%2Fsecrets%%2Ftoken:/run/secrets/token" ];
+      key = [
+        "%%2Fhome%%2Fme%%2F100%%25%%2Fkey%%3A1:/home/me/100%%/key:1"
+        "%%2Fetc%%2Fknown_hosts:/etc/known_hosts"
+      ];
+      hidden = [
+        "-/run/secrets/token"
+        "-/home/me/100%%/key:1"
+      ];
+    }
+    (
+      let
+        of = name: (units "secrets").services."comin-${name}".serviceConfig;
+      in
+      {
+        local = (of "local").LoadCredential or [ ];
+        token = (of "token").LoadCredential;
+        key = (of "key").LoadCredential;
+        hidden =
+          assert (of "local").InaccessiblePaths == (of "token").InaccessiblePaths;
+          (of "key").InaccessiblePaths;
+      }
+    )
+  )
+  (test "when the timers fetch"
+    {
+      jitter = [ "600s" null "7s" ];
+      steady = [ "600s" null null ];
+      quick = [ "59s" null null ];
+      daily = [ null "04:00" "60s" ];
+      often = [ null [ "Mon..Fri 08:00" "*:0/15" ] null ];
+    }
+    (
+      builtins.listToAttrs (
+        map (
+          name:
+          let
+            timer = (units "timers").timers."comin-${name}".timerConfig;
+          in
+          {
+            inherit name;
+            value = [
+              (timer.OnUnitInactiveSec or null)
+              (timer.OnCalendar or null)
+              (timer.RandomizedDelaySec or null)
+            ];
+          }
+        ) [ "jitter" "steady" "quick" "daily" "often" ]
+      )
+    )
+  )
+  (test "a jitter of a tenth from 60 s on, up to 60 s"
+    [
+      "30s"
+      "60s"
+    ]
+    [
+      (units "two-remotes").timers.comin-origin.timerConfig.RandomizedDelaySec
+      (units "timers").timers.comin-seldom.timerConfig.RandomizedDelaySec
+    ]
+  )
   (test "accuracy of 1 s" "50ms" (accuracy 1))
   (test "accuracy of 300 s" "15000ms" (accuracy 300))
 

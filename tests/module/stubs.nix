@@ -46,6 +46,7 @@ in
       default = { };
     };
     environment.systemPackages = list;
+    networking.firewall.allowedTCPPorts = list;
     networking.hostName = any "machine";
     networking.proxy.default = any null;
     networking.proxy.envVars = any (
@@ -55,12 +56,14 @@ in
     );
     nix.package = any "nix";
     programs.ssh.package = any "openssh";
+    systemd.package = any "systemd";
     systemd.services = units {
       restartIfChanged = any true;
       path = list;
       environment = section;
       serviceConfig = section;
     };
+    systemd.sockets = units { socketConfig = section; };
     systemd.timers = units { timerConfig = section; };
     systemd.paths = units { pathConfig = section; };
   };

@@ -54,7 +54,9 @@ const FLAKE: &str = r#"{
       );
       settings = configuration.settings // {
         hostname = "machine";
-        remotes = map (remote: removeAttrs remote [ "watch" ]) comin.remotes;
+        remotes = map (
+          remote: removeAttrs remote [ "watch" ] // { poller = { inherit (remote.poller) period; }; }
+        ) comin.remotes;
       };
 
       run =
@@ -565,7 +567,8 @@ impl Configuration {
                     "main": {"name": "main", "operation": "switch"},
                     "testing": {"name": "testing-machine", "operation": "test"},
                 },
-                "poller": {"period": period},
+                // Without jitter: a test knows when the first fetch is.
+                "poller": {"period": period, "jitter": 0},
             })
         };
         Self(json!({
@@ -605,6 +608,7 @@ impl Configuration {
         let mut remotes = self.0["comin"]["remotes"].clone();
         for remote in remotes.as_array_mut().unwrap() {
             remote.as_object_mut().unwrap().remove("watch");
+            remote["poller"].as_object_mut().unwrap().remove("jitter");
         }
         let mut settings = self.0["settings"].clone();
         settings["hostname"] = "machine".into();
