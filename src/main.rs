@@ -2,8 +2,10 @@
 
 mod activation;
 mod again;
+mod boot;
 mod cli;
 mod commit;
+mod components;
 mod config;
 mod credential;
 mod cycle;
@@ -25,8 +27,10 @@ mod poll;
 mod process;
 mod progress;
 mod quarantine;
+mod reboot;
 mod refs;
 mod report;
+mod retention;
 mod rewrite;
 mod rollback;
 mod select;

@@ -15,11 +15,11 @@ use crate::fetched::Fetched;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
+use crate::reboot;
 use crate::select::{decide, Candidate, Decision, Target, Verdict};
 use crate::signature::Signers;
 use crate::state::{Attempt, Outcome, Progress, State};
 use crate::suspension::Suspension;
-use crate::system;
 
 /// What the machine runs, what it should run, and what is in between.
 #[derive(Debug, Serialize)]
@@ -28,6 +28,8 @@ pub struct Status {
     suspended: bool,
     hindrance: Option<String>,
     need_to_reboot: bool,
+    reboot_reasons: Vec<String>,
+    booted_instead: Option<String>,
     phase: &'static str,
     accepted_main: Option<Commit>,
     selected: Option<Selected>,
@@ -128,11 +130,15 @@ impl Status {
             Some(Progress::Running(stage)) if at_work => stage.name(),
             Some(_) | None => "idle",
         };
+        let reboot_reasons = reboot::reasons(&machine.config, &machine.paths);
+        let booted_instead = machine.booted_instead(&remembered)?;
         Ok(Self {
             hostname: machine.config.hostname.clone(),
             suspended: Suspension::read(&machine.paths, Timestamp::now())?.is_some(),
             hindrance: decision.action.hindrance(),
-            need_to_reboot: system::needs_reboot(&machine.config, &machine.paths),
+            need_to_reboot: !reboot_reasons.is_empty(),
+            reboot_reasons,
+            booted_instead: booted_instead.map(|system| system.display().to_string()),
             phase,
             accepted_main: remembered.accepted_main.clone(),
             selected: decision.selected.as_ref().map(Selected::from),
@@ -199,7 +205,7 @@ impl PastAttempt {
             remote: attempt.target.remote.to_string(),
             branch: attempt.target.branch.clone(),
             testing: attempt.target.testing,
-            operation: attempt.target.operation,
+            operation: attempt.operation(),
             out: attempt.out.as_ref().map(|out| out.display().to_string()),
             generation,
             status,
@@ -322,7 +328,7 @@ impl Deployed {
             signer: attempt.target.signer.clone(),
             remote: attempt.target.remote.to_string(),
             branch: attempt.target.branch.clone(),
-            operation: attempt.target.operation,
+            operation: attempt.operation(),
             out: attempt.out.as_ref().map(|out| out.display().to_string()),
             generation,
             status,
@@ -404,8 +410,15 @@ impl fmt::Display for Status {
                 writeln!(text, "    {}  {commit}{refused}", branch.name)?;
             }
         }
+        if let Some(booted) = &self.booted_instead {
+            writeln!(
+                text,
+                "  booted    {booted}, and not what was deployed last; comin retry deploys that again"
+            )?;
+        }
         if self.need_to_reboot {
-            writeln!(text, "  a reboot is needed")?;
+            let why = self.reboot_reasons.join(", ");
+            writeln!(text, "  a reboot is needed: {}", printable(&why))?;
         }
         f.write_str(text.trim_end())
     }
