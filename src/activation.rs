@@ -178,7 +178,10 @@ impl Activation {
 }
 
 /// Whether some `switch-to-configuration` runs.
-fn is_busy(paths: &Paths) -> Result<bool> {
+///
+/// # Errors
+/// The lock cannot be looked at.
+pub fn is_busy(paths: &Paths) -> Result<bool> {
     Ok(Lock::take_if_free(&paths.switch_lists().join(SWITCH_LOCK))?.is_none())
 }
 

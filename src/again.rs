@@ -51,6 +51,12 @@ impl Wait {
         Self { from, until }
     }
 
+    /// The one that ends first.
+    #[must_use]
+    pub fn sooner(waits: impl IntoIterator<Item = Self>) -> Option<Self> {
+        waits.into_iter().min_by_key(|wait| wait.until)
+    }
+
     /// Whether it is over. One that has not begun yet was written by a clock that has been set back
     /// since, and does not count.
     #[must_use]

@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::reboot::Window;
 use crate::url::{Auth, Url};
 
 /// Where the state is kept, unless the owner wants it elsewhere.
@@ -49,6 +50,10 @@ pub struct Config {
     pub health_check: HealthCheck,
     /// What happens where it is not.
     pub rollback: Rollback,
+    /// Whether and when the machine reboots by itself.
+    pub reboot: Reboots,
+    /// What is kept of what was deployed.
+    pub retention: Retention,
     /// In order of preference, at least one.
     pub remotes: Vec<Remote>,
 }
@@ -92,6 +97,28 @@ pub struct Rollback {
     /// How long an activation and its checks may take together, whatever happens to comin; `None` is
     /// for ever.
     pub timeout: Option<Duration>,
+}
+
+/// Whether and when the machine reboots by itself, where a deployment needs that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reboots {
+    /// Whether it does.
+    pub allow: bool,
+    /// When it may; `None` is at any time.
+    pub window: Option<Window>,
+    /// How long before it is announced, at least.
+    pub delay: SignedDuration,
+}
+
+/// How many are kept, each at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Different systems that comin made generations of the profile of.
+    pub boot_entries: usize,
+    /// Successful deployments whose systems Nix does not collect.
+    pub successful: usize,
+    /// Deployments, however they ended, whose systems Nix does not collect.
+    pub any: usize,
 }
 
 /// How a repository says what its machines are.
@@ -310,6 +337,8 @@ struct File {
     health_check: Option<HealthCheckFile>,
     rollback: Option<RollbackFile>,
     exporter: Option<ExporterFile>,
+    reboot: Option<RebootFile>,
+    retention: Option<RetentionFile>,
     remotes: Vec<RemoteFile>,
 }
 
@@ -343,6 +372,32 @@ struct RollbackFile {
 struct ExporterFile {
     listen_address: Option<String>,
     port: Option<u16>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RebootFile {
+    allow: Option<bool>,
+    window: Option<WindowFile>,
+    delay: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WindowFile {
+    lower: String,
+    upper: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RetentionFile {
+    #[serde(rename = "deployment_boot_entry_capacity")]
+    boot_entries: Option<usize>,
+    #[serde(rename = "deployment_successful_capacity")]
+    successful: Option<usize>,
+    #[serde(rename = "deployment_any_capacity")]
+    any: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -448,6 +503,8 @@ impl File {
             post_deployment_command,
             health_check: self.health_check.unwrap_or_default().check()?,
             rollback: self.rollback.unwrap_or_default().check(),
+            reboot: self.reboot.unwrap_or_default().check()?,
+            retention: self.retention.unwrap_or_default().check()?,
             remotes,
         })
     }
@@ -513,6 +570,38 @@ impl ExporterFile {
             "exporter.port: 0 is no port: use one from 1 to 65535, such as 4243"
         );
         Ok(())
+    }
+}
+
+impl RebootFile {
+    fn check(self) -> Result<Reboots> {
+        let window = self.window.map(|window| {
+            Window::new(&window.lower, &window.upper)
+                .map_err(|error| anyhow::anyhow!("reboot.window.{error}"))
+        });
+        Ok(Reboots {
+            allow: self.allow.unwrap_or(false),
+            window: window.transpose()?,
+            delay: SignedDuration::from_secs(self.delay.unwrap_or(60).into()),
+        })
+    }
+}
+
+impl RetentionFile {
+    fn check(self) -> Result<Retention> {
+        let check = |key: &str, written: Option<usize>, default| {
+            let capacity = written.unwrap_or(default);
+            ensure!(
+                capacity > 0,
+                "retention.deployment_{key}_capacity: 0 would keep nothing: use at least 1"
+            );
+            Ok(capacity)
+        };
+        Ok(Retention {
+            boot_entries: check("boot_entry", self.boot_entries, 3)?,
+            successful: check("successful", self.successful, 3)?,
+            any: check("any", self.any, 5)?,
+        })
     }
 }
 
@@ -679,6 +768,13 @@ mod tests {
         assert_eq!(config.state_dir, Path::new("/var/lib/comin"));
         assert_eq!(config.profile, "system");
         assert_eq!(config.build_timeout, None);
+        assert!(!config.reboot.allow);
+        let Retention {
+            boot_entries,
+            successful,
+            any,
+        } = config.retention;
+        assert_eq!((boot_entries, successful, any), (3, 3, 5));
     }
 
     #[test]
@@ -848,6 +944,24 @@ mod tests {
             (
                 &format!(r#"{{"hostname": "m", "rollback": {{"on": true}}, "remotes": [{ok}]}}"#),
                 "rollback.on: unknown field",
+            ),
+            (
+                &format!(
+                    r#"{{"hostname": "m", "reboot": {{"window": {{"lower": "1", "upper": "02:00"}}}}, "remotes": [{ok}]}}"#
+                ),
+                "reboot.window.lower: \"1\" is no time of day",
+            ),
+            (
+                &format!(
+                    r#"{{"hostname": "m", "reboot": {{"window": {{"lower": "01:00"}}}}, "remotes": [{ok}]}}"#
+                ),
+                "reboot.window: missing field `upper`",
+            ),
+            (
+                &format!(
+                    r#"{{"hostname": "m", "retention": {{"deployment_any_capacity": 0}}, "remotes": [{ok}]}}"#
+                ),
+                "retention.deployment_any_capacity: 0 would keep nothing",
             ),
             (
                 &format!(r#"{{"hostname": "m", "eval_timeout": -1, "remotes": [{ok}]}}"#),

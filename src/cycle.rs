@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
+use log::Level;
 
 use crate::again::Wait;
 use crate::config::{Config, Remote};
@@ -11,6 +12,7 @@ use crate::fs;
 use crate::git::{self, Heads, Mirror};
 use crate::history::Commits;
 use crate::paths::Paths;
+use crate::reboot::Prospect;
 use crate::rewrite::Rewrite;
 use crate::select::{
     decide, Action, Candidate, Decision, Facts, Head, Refusal, RemoteFacts, Verdict,
@@ -76,7 +78,7 @@ impl Machine {
         self.deploy_all(signers).inspect_err(|_| {
             // A full disk or a broken state is met again in a while, not at the next poll.
             let postponed = self.observe().and_then(|remotes| {
-                let decided = Decided::deciding(remotes, Vec::new())?;
+                let decided = Decided::deciding(remotes, Vec::new(), Vec::new())?;
                 decided.settled(Some(postponed())).write(&self.paths)
             });
             if let Err(error) = postponed {
@@ -89,7 +91,7 @@ impl Machine {
     /// what comes next.
     fn deploy_all(&self, signers: Option<&Signers>) -> Result<Ending> {
         let mut store = Store::open(&self.paths)?;
-        self.claim(self.observe()?)?;
+        self.claim(&store)?;
         self.settle_interrupted(&mut store)?;
         let mut ending = Ending::Done;
         loop {
@@ -99,7 +101,7 @@ impl Machine {
             reconcile_accepted(&mut store, &mirror)?;
             let facts = self.facts(remotes.clone(), store.state())?;
             let decision = decide(&facts, &Commits::of(&mirror, signers));
-            let decided = self.announce(remotes, &decision)?;
+            let mut decided = self.announce(remotes, &decision)?;
             match (decision.action, decision.selected) {
                 (Action::Deploy, Some(target)) => {
                     if facts.accepted.is_none() {
@@ -113,10 +115,17 @@ impl Machine {
                             log::info!("{target} is not deployed: {why}");
                         }
                     }
-                    let passing = may_pass(&decision.candidates).then(postponed);
-                    decided
-                        .settled(action.again().or(passing))
-                        .write(&self.paths)?;
+                    let mut waits = Vec::from_iter(action.again());
+                    waits.extend(may_pass(&decision.candidates).then(postponed));
+                    let suspended = facts.suspended.as_ref();
+                    let reboot = self.consider_reboot(&mut store, suspended, &mut decided)?;
+                    if let Prospect::Later(wait) = &reboot {
+                        waits.push(*wait);
+                    }
+                    decided.settled(Wait::sooner(waits)).write(&self.paths)?;
+                    if let Prospect::Due(reboot) = reboot {
+                        self.reboot(&mut store, reboot)?;
+                    }
                     return Ok(ending);
                 }
             }
@@ -173,7 +182,8 @@ impl Machine {
     fn take_orders(&self, store: &mut Store) -> Result<()> {
         if fs::remove_optional(&self.paths.retry())? {
             log::info!("What failed is tried again, by order");
-            store.forgive()?;
+            let strayed = self.booted_instead(store.state())?.is_some();
+            store.forgive(strayed)?;
         }
         if let Some(rewrite) = Rewrite::read(&self.paths)? {
             let before = store.state().accepted_main.clone();
@@ -195,14 +205,25 @@ impl Machine {
         Ok(ending)
     }
 
-    /// Records who is at work, before anything is decided.
-    fn claim(&self, remotes: Vec<RemoteFacts>) -> Result<()> {
-        Decided::deciding(remotes, self.refused_before()?)?.write(&self.paths)
+    /// Records who is at work, before anything is decided, and says what of the boot before that was not
+    /// as it should be.
+    fn claim(&self, store: &Store) -> Result<()> {
+        let (refused, notices) = self.said_before()?;
+        let mut decided = Decided::deciding(self.observe()?, refused, notices)?;
+        if let Some(booted) = self.booted_instead(store.state())? {
+            let notice = format!(
+                "The machine booted {} instead of what was deployed last; comin leaves it there until there is another commit to deploy, or comin retry",
+                booted.display()
+            );
+            decided.notice(Level::Warn, notice);
+        }
+        decided.write(&self.paths)
     }
 
-    fn refused_before(&self) -> Result<Vec<String>> {
+    /// The heads whose refusal has been said, and what else has been.
+    fn said_before(&self) -> Result<(Vec<String>, Vec<String>)> {
         let before = Decided::read(&self.paths)?;
-        Ok(before.map_or(Vec::new(), |before| before.refused))
+        Ok(before.map_or_else(Default::default, |before| (before.refused, before.notices)))
     }
 
     /// Says what was refused, once for each head, and records what is being decided on.
@@ -210,7 +231,7 @@ impl Machine {
     /// # Errors
     /// The record cannot be written.
     pub fn announce(&self, remotes: Vec<RemoteFacts>, decision: &Decision) -> Result<Decided> {
-        let before = self.refused_before()?;
+        let (before, notices) = self.said_before()?;
         let mut refused = Vec::new();
         for (name, refusal) in refusals(decision) {
             if !before.contains(&name) {
@@ -218,7 +239,8 @@ impl Machine {
             }
             refused.push(name);
         }
-        let decided = Decided::deciding(remotes, refused)?.selecting(decision.selected.as_ref());
+        let decided = Decided::deciding(remotes, refused, notices)?;
+        let decided = decided.selecting(decision.selected.as_ref());
         decided.write(&self.paths)?;
         Ok(decided)
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use log::Level;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ use crate::fs;
 use crate::paths::Paths;
 use crate::process::Process;
 use crate::select::{RemoteFacts, Target};
+
+/// How much of what has been said is remembered.
+const NOTICES: usize = 20;
 
 /// What the latest deploy decided on. Absent after a boot: then a deploy is due.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +36,8 @@ pub struct Decided {
     retry: Option<Wait>,
     /// The heads whose refusal has been said, so that it is said once.
     pub refused: Vec<String>,
+    /// What else has been said since the machine booted, and is not said again.
+    pub notices: Vec<String>,
 }
 
 impl Decided {
@@ -39,7 +45,11 @@ impl Decided {
     ///
     /// # Errors
     /// This process cannot be identified.
-    pub fn deciding(remotes: Vec<RemoteFacts>, refused: Vec<String>) -> Result<Self> {
+    pub fn deciding(
+        remotes: Vec<RemoteFacts>,
+        refused: Vec<String>,
+        notices: Vec<String>,
+    ) -> Result<Self> {
         Ok(Self {
             version: 1,
             remotes,
@@ -48,6 +58,7 @@ impl Decided {
             settled: false,
             retry: None,
             refused,
+            notices,
         })
     }
 
@@ -68,6 +79,17 @@ impl Decided {
             retry,
             ..self
         }
+    }
+
+    /// Says something, if it has not been said since the machine booted.
+    pub fn notice(&mut self, level: Level, text: String) {
+        if self.notices.contains(&text) {
+            return;
+        }
+        log::log!(level, "{text}");
+        let surplus = (self.notices.len() + 1).saturating_sub(NOTICES);
+        self.notices.drain(..surplus);
+        self.notices.push(text);
     }
 
     /// Reads the record; one that cannot be understood counts as absent, and a deploy follows.

@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 use anyhow::Result;
 
 use crate::activation::Ended;
+use crate::boot;
+use crate::config::Operation;
 use crate::cycle::{Ending, Machine};
 use crate::dead_man;
 use crate::decided::Requests;
@@ -14,6 +16,7 @@ use crate::health::{self, Fault};
 use crate::history::Commits;
 use crate::nix;
 use crate::process::Interrupt;
+use crate::reboot;
 use crate::select::{decide, Target};
 use crate::signature::Signers;
 use crate::state::{Attempt, Before, Outcome, Progress, Stage, State, Store};
@@ -35,7 +38,7 @@ impl Machine {
         let latest = store.state().latest();
         let left = latest.map_or(Left::Nothing, Left::by);
         log::info!("Deploying {target} by {}: {subject}", target.operation);
-        let mut attempt = store.begin(target, subject)?;
+        let mut attempt = store.begin(target, subject, boot::id(&self.paths)?)?;
         let outcome = self.carry_out(store, &mirror, signers, &mut attempt, left);
         let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
         if let Outcome::Failed {
@@ -101,6 +104,19 @@ impl Machine {
             return Ok(Outcome::Done { generation });
         }
 
+        attempt.inhibitors = system::switch_inhibitors(paths, &evaluation.out);
+        if !attempt.inhibitors.is_empty() {
+            let why = system::inhibited_by(&attempt.inhibitors);
+            match target.operation {
+                Operation::Switch => log::warn!("{target} is put off until the next boot: {why}"),
+                Operation::Boot => {}
+                Operation::Test => {
+                    let reason = format!("{why}, so it cannot be tested while this system runs");
+                    return Ok(Outcome::Skipped { reason });
+                }
+            }
+        }
+        let operation = attempt.operation();
         attempt.before = match left {
             Left::Unfinished(before) => *before,
             Left::Nothing | Left::Faulty => self.look_around()?,
@@ -109,11 +125,11 @@ impl Machine {
         store.record(attempt)?;
         mirror.keep_accepted(&target.main)?;
         self.arm(attempt)?;
-        if target.operation.moves_profile() {
+        if operation.moves_profile() {
             system::set_profile(&profile, &evaluation.out)?;
         }
         log::info!("Activating {}", evaluation.out.display());
-        let activation = attempt.activation(evaluation.out, target.operation);
+        let activation = attempt.activation(evaluation.out, operation);
         match activation.run(paths) {
             Ok(ended) => self.conclude(store, attempt, &ended),
             Err(error) => {
@@ -154,6 +170,7 @@ impl Machine {
         Ok(Before {
             system,
             generation: system::generation(&profile)?,
+            newest: Some(system::newest_generation(&profile)?),
             profile,
             reachable: self.servers_within_reach()?,
             failed_units: health::failed_units(&self.paths)?,
@@ -163,7 +180,7 @@ impl Machine {
     /// Lets an activation be undone after a while, unless its checks have been passed by then.
     fn arm(&self, attempt: &Attempt) -> Result<()> {
         match self.config.rollback.timeout {
-            Some(time) if self.config.rollback.enable && attempt.target.operation.activates() => {
+            Some(time) if self.config.rollback.enable && attempt.operation().activates() => {
                 dead_man::arm(&self.paths, attempt.id, time)
             }
             Some(_) | None => Ok(()),
@@ -190,7 +207,7 @@ impl Machine {
         let error = ended.error(is_known.then_some(&new_failures[..]));
         let fault = match &error {
             Some(error) if ended.died() => Some(Fault::of_machine(error.clone())),
-            Some(_) | None if attempt.target.operation.activates() => {
+            Some(_) | None if attempt.operation().activates() => {
                 self.check_health(attempt, &new_failures)
             }
             Some(_) | None => None,
@@ -210,7 +227,7 @@ impl Machine {
     }
 
     fn generation_of(&self, attempt: &Attempt) -> Option<u64> {
-        let moves = attempt.target.operation.moves_profile();
+        let moves = attempt.operation().moves_profile();
         let profile = self.paths.profile(&self.config.profile);
         moves.then(|| system::generation(&profile).ok().flatten())?
     }
@@ -222,7 +239,10 @@ impl Machine {
         dead_man::disarm(&self.paths);
         let ending = self.report(&attempt);
         self.run_post_deployment_command(&attempt);
-        self.release_roots(store.state())?;
+        if let Err(error) = self.tidy(store.state()) {
+            // That costs space, and the next attempt tries again.
+            log::warn!("Failed to remove what is no longer needed: {error:#}");
+        }
         Ok(ending)
     }
 
@@ -235,7 +255,12 @@ impl Machine {
         let next = attempt.again(self.config.retry).sentence();
         match outcome {
             Outcome::Done { .. } => {
-                log::info!("Deployed {name} by {}", attempt.target.operation);
+                let reasons = reboot::reasons(&self.config, &self.paths);
+                let reboot = match &reasons[..] {
+                    [] => String::new(),
+                    reasons => format!("; a reboot is needed: {}", reasons.join(", ")),
+                };
+                log::info!("Deployed {name} by {}{reboot}", attempt.operation());
                 Ending::Done
             }
             Outcome::Skipped { reason } => {
@@ -289,7 +314,7 @@ impl Machine {
     }
 
     fn settle(&self, store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<Outcome> {
-        let operation = attempt.target.operation;
+        let operation = attempt.operation();
         let Some(out) = attempt.out.clone().filter(|_| stage.changes_the_machine()) else {
             return Ok(Outcome::Interrupted { stage });
         };
@@ -324,32 +349,18 @@ impl Machine {
             format!("services.comin.machineId is {wanted:?}, and this machine's id is {own:?}")
         }))
     }
-
-    /// Removes the GC roots of attempts other than the latest and the latest deployed one. Only
-    /// names that an attempt of the state has are touched.
-    fn release_roots(&self, state: &State) -> Result<()> {
-        let deployed = |a: &&Attempt| matches!(a.ended(), Some((_, Outcome::Done { .. })));
-        let deployed = state.attempts.iter().rfind(deployed);
-        let needed = [state.latest(), deployed];
-        for attempt in &state.attempts {
-            if !needed.contains(&Some(attempt)) {
-                fs::remove_optional(&self.paths.gcroots().join(attempt.root()))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Undoes the new generation of an attempt that activated nothing.
 fn take_profile_back(attempt: &Attempt) -> Result<()> {
-    if attempt.target.operation.moves_profile() {
+    if attempt.operation().moves_profile() {
         system::take_profile_back(&attempt.before)?;
     }
     Ok(())
 }
 
 /// The GC root of the system that ran before the latest activation.
-const BEFORE: &str = "before";
+pub const BEFORE: &str = "before";
 
 /// What the attempt before has left of the machine.
 #[derive(PartialEq, Eq)]

@@ -2,8 +2,10 @@
 
 mod activation;
 mod again;
+mod boot;
 mod cli;
 mod commit;
+mod components;
 mod config;
 mod credential;
 mod cycle;
@@ -28,8 +30,10 @@ mod post_deployment;
 mod process;
 mod progress;
 mod quarantine;
+mod reboot;
 mod refs;
 mod report;
+mod retention;
 mod rewrite;
 mod rollback;
 mod select;

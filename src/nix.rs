@@ -272,6 +272,19 @@ pub fn switch_generation(profile: &Path, generation: u64) -> Result<()> {
     process::run(&mut nix, "nix-env --switch-generation", None).map(|_| ())
 }
 
+/// Deletes generations of a profile; never its current one.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn delete_generations(profile: &Path, generations: &[u64]) -> Result<()> {
+    let mut nix = Command::new("nix-env");
+    nix.arg("--profile")
+        .arg(profile)
+        .arg("--delete-generations")
+        .args(generations.iter().map(u64::to_string));
+    process::run(&mut nix, "nix-env --delete-generations", None).map(|_| ())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

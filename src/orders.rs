@@ -35,7 +35,8 @@ impl Machine {
         Ok(Ending::Done)
     }
 
-    /// Orders that what failed or is in quarantine be tried again, and asks for a deploy.
+    /// Orders that what failed or is in quarantine be tried again, and what is deployed but was not
+    /// booted, and asks for a deploy.
     ///
     /// # Errors
     /// The order cannot be written.

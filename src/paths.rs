@@ -161,6 +161,12 @@ impl Paths {
         self.below("run/booted-system")
     }
 
+    /// The kernel's name for this boot.
+    #[must_use]
+    pub fn boot_id(&self) -> PathBuf {
+        self.below("proc/sys/kernel/random/boot_id")
+    }
+
     /// The folder in which a switch that has not ended keeps its lists.
     #[must_use]
     pub fn switch_lists(&self) -> PathBuf {

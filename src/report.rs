@@ -15,11 +15,11 @@ use crate::fetched::Fetched;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
+use crate::reboot;
 use crate::select::{decide, Candidate, Decision, Target, Verdict};
 use crate::signature::Signers;
 use crate::state::{Attempt, Outcome, Progress, State};
 use crate::suspension::Suspension;
-use crate::system;
 
 /// What the machine runs, what it should run, and what is in between.
 #[derive(Debug, Serialize)]
@@ -40,6 +40,10 @@ pub struct Standing {
     pub suspended: bool,
     /// Whether a part of what is deployed is only taken up by a reboot.
     pub need_to_reboot: bool,
+    /// Why, in words.
+    pub reboot_reasons: Vec<String>,
+    /// The system that booted in place of the one that was deployed to boot.
+    pub booted_instead: Option<String>,
     /// The stage of the deployment that is under way, or `idle`.
     pub phase: &'static str,
     /// The latest attempt that ended.
@@ -162,9 +166,13 @@ impl Standing {
             Some(Progress::Running(stage)) if at_work => stage.name(),
             Some(_) | None => "idle",
         };
+        let reboot_reasons = reboot::reasons(&machine.config, &machine.paths);
+        let booted_instead = machine.booted_instead(remembered)?;
         Ok(Self {
             suspended: Suspension::read(&machine.paths, Timestamp::now())?.is_some(),
-            need_to_reboot: system::needs_reboot(&machine.config, &machine.paths),
+            need_to_reboot: !reboot_reasons.is_empty(),
+            reboot_reasons,
+            booted_instead: booted_instead.map(|system| system.display().to_string()),
             phase,
             deployed: remembered
                 .latest_ended()
@@ -228,7 +236,7 @@ impl PastAttempt {
             remote: attempt.target.remote.to_string(),
             branch: attempt.target.branch.clone(),
             testing: attempt.target.testing,
-            operation: attempt.target.operation,
+            operation: attempt.operation(),
             out: attempt.out.as_ref().map(|out| out.display().to_string()),
             generation,
             status,
@@ -352,7 +360,7 @@ impl Deployed {
             signer: attempt.target.signer.clone(),
             remote: attempt.target.remote.to_string(),
             branch: attempt.target.branch.clone(),
-            operation: attempt.target.operation,
+            operation: attempt.operation(),
             out: attempt.out.as_ref().map(|out| out.display().to_string()),
             generation,
             status,
@@ -434,8 +442,15 @@ impl fmt::Display for Status {
                 writeln!(text, "    {}  {commit}{refused}", branch.name)?;
             }
         }
+        if let Some(booted) = &self.standing.booted_instead {
+            writeln!(
+                text,
+                "  booted    {booted}, and not what was deployed last; comin retry deploys that again"
+            )?;
+        }
         if self.standing.need_to_reboot {
-            writeln!(text, "  a reboot is needed")?;
+            let why = self.standing.reboot_reasons.join(", ");
+            writeln!(text, "  a reboot is needed: {}", printable(&why))?;
         }
         f.write_str(text.trim_end())
     }

@@ -70,11 +70,21 @@ impl Machine {
             ..Before::default()
         };
         system::take_profile_back(&before)?;
+        let inhibitors = system::switch_inhibitors(&self.paths, &system);
+        let operation = if inhibitors.is_empty() {
+            Operation::Switch
+        } else {
+            log::warn!(
+                "Generation {to} is put off until the next boot: {}",
+                system::inhibited_by(&inhibitors)
+            );
+            Operation::Boot
+        };
         log::info!("Activating generation {to}, {}", system.display());
         let activation = Activation {
             attempt: 0,
             toplevel: system.clone(),
-            operation: Operation::Switch,
+            operation,
         };
         let ended = activation.run(&self.paths)?;
         if let Some(error) = ended.error(None) {
@@ -145,11 +155,11 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
         .system
         .clone()
         .context("it is not known what ran before")?;
-    if attempt.target.operation.moves_profile() {
+    if attempt.operation().moves_profile() {
         system::take_profile_back(before)?;
     }
-    let boots = std::fs::canonicalize(&before.profile).unwrap_or_else(|_| runs.clone());
-    let steps = match attempt.target.operation {
+    let boots = system::of_profile(&before.profile).unwrap_or_else(|| runs.clone());
+    let steps = match attempt.operation() {
         Operation::Switch if boots == runs => vec![(runs.clone(), Operation::Switch)],
         // What ran was only tested.
         Operation::Switch => vec![(boots, Operation::Boot), (runs.clone(), Operation::Test)],

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Context, Result};
 
-use crate::config::{Config, Operation};
+use crate::components;
+use crate::config::Operation;
 use crate::fs::read_link_optional;
 use crate::nix;
 use crate::paths::Paths;
@@ -33,7 +34,7 @@ pub fn check(out: &Path) -> Result<()> {
 /// A link cannot be read.
 pub fn has(profile: &Path, paths: &Paths, out: &Path, operation: Operation) -> Result<bool> {
     let runs = read_link_optional(&paths.current_system())?.as_deref() == Some(out);
-    let boots = fs::canonicalize(profile).is_ok_and(|path| path == out);
+    let boots = of_profile(profile).as_deref() == Some(out);
     Ok((runs || !operation.activates())
         && (boots || !operation.moves_profile())
         && !switch_is_unfinished(paths))
@@ -45,6 +46,12 @@ fn switch_is_unfinished(paths: &Paths) -> bool {
     ["start-list", "restart-list", "reload-list"]
         .iter()
         .any(|list| paths.switch_lists().join(list).exists())
+}
+
+/// The system that a profile is at: the one that boots next. `None` where there is no profile yet.
+#[must_use]
+pub fn of_profile(profile: &Path) -> Option<PathBuf> {
+    fs::canonicalize(profile).ok()
 }
 
 /// The generation that a profile is at; `None` where there is no profile yet.
@@ -75,6 +82,9 @@ pub fn generations(profile: &Path) -> Result<Vec<u64>> {
     let name = profile.file_name().unwrap_or_default().to_string_lossy();
     let folder = profile.parent().unwrap_or(Path::new("/"));
     let mut generations = Vec::new();
+    if !folder.exists() {
+        return Ok(generations);
+    }
     for entry in fs::read_dir(folder)? {
         let link = entry?.file_name();
         let number: Option<u64> = link.to_str().and_then(|link| {
@@ -85,6 +95,31 @@ pub fn generations(profile: &Path) -> Result<Vec<u64>> {
     }
     generations.sort_unstable();
     Ok(generations)
+}
+
+/// The newest generation that a profile has, 0 where it has none.
+///
+/// # Errors
+/// The profile's folder cannot be read.
+pub fn newest_generation(profile: &Path) -> Result<u64> {
+    Ok(generations(profile)?.pop().unwrap_or(0))
+}
+
+/// What keeps a system from being switched to or tested while the current one runs: what is critical in
+/// both, and differs. As with `switch-to-configuration`, nothing does where `NIXOS_NO_CHECK` is 1.
+#[must_use]
+pub fn switch_inhibitors(paths: &Paths, system: &Path) -> Vec<String> {
+    if std::env::var_os("NIXOS_NO_CHECK").is_some_and(|value| value == "1") {
+        return Vec::new();
+    }
+    let of = |system: &Path| components::read(&system.join("switch-inhibitors"));
+    components::changed(&of(&paths.current_system()), &of(system))
+}
+
+/// As in "only a reboot changes dbus".
+#[must_use]
+pub fn inhibited_by(inhibitors: &[String]) -> String {
+    format!("only a reboot changes {}", inhibitors.join(", "))
 }
 
 /// Makes `out` the newest generation of a profile.
@@ -111,17 +146,4 @@ pub fn take_profile_back(before: &Before) -> Result<()> {
         }
         Some(_) | None => Ok(()),
     }
-}
-
-/// Whether a part of the running system is only taken up by a reboot, or another system boots next.
-#[must_use]
-pub fn needs_reboot(config: &Config, paths: &Paths) -> bool {
-    let target = |link: PathBuf| fs::canonicalize(link).ok();
-    let boots = target(paths.profile(&config.profile));
-    let runs = target(paths.current_system());
-    let parts_differ = ["kernel", "initrd", "kernel-modules"].iter().any(|part| {
-        target(paths.booted_system().join(part)) != target(paths.current_system().join(part))
-    });
-    let booted = paths.booted_system().exists();
-    booted && (parts_differ || (boots.is_some() && boots != runs))
 }

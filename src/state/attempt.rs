@@ -1,6 +1,6 @@
 //! One try to deploy a commit: what is deployed, how far it is, how it ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,16 @@ pub struct Attempt {
     pub subject: String,
     /// When it began.
     pub started_at: Timestamp,
+    /// The boot in which it began.
+    pub boot: Option<String>,
     /// The how-manieth try of the same target in a row, from 1.
     pub tries: u32,
     /// The derivation, once evaluated.
     pub derivation: Option<String>,
     /// The system, once evaluated.
     pub out: Option<PathBuf>,
+    /// What of the running system cannot become what it is in the new one before a reboot.
+    pub inhibitors: Vec<String>,
     /// What the activation found, once it begins.
     pub before: Before,
     /// Why it is rolled back, once it is.
@@ -49,6 +53,9 @@ pub struct Before {
     /// The profile that `switch` and `boot` move.
     #[serde(default)]
     pub profile: PathBuf,
+    /// The newest generation that it had, 0 where it had none. What is newer, comin made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<u64>,
     /// The generation it was at. The file has it under a name of its own, as comin 0.1 had.
     #[serde(skip)]
     pub generation: Option<u64>,
@@ -154,7 +161,7 @@ pub enum Outcome {
         /// Where.
         stage: Stage,
     },
-    /// It is not for this machine.
+    /// It is not for this machine, or cannot be tested on it.
     Skipped {
         /// Why, as a sentence.
         reason: String,
@@ -198,7 +205,90 @@ impl Attempt {
     /// The name of its GC root.
     #[must_use]
     pub fn root(&self) -> String {
-        format!("attempt-{}", self.id)
+        Self::root_of(self.id)
+    }
+
+    /// The name of the GC root of an attempt.
+    #[must_use]
+    pub fn root_of(id: u64) -> String {
+        format!("attempt-{id}")
+    }
+
+    /// The generation of the profile that it made, and its system. One that was there before is not its
+    /// own: Nix goes to the newest one instead of making another of the same system.
+    #[must_use]
+    pub fn made_generation(&self) -> Option<(u64, &Path)> {
+        let generation = match self.ended()? {
+            (_, Outcome::Done { generation }) => (*generation)?,
+            (
+                _,
+                Outcome::Failed { .. }
+                | Outcome::Interrupted { .. }
+                | Outcome::Postponed { .. }
+                | Outcome::Preempted { .. }
+                | Outcome::RolledBack { .. }
+                | Outcome::Skipped { .. },
+            ) => return None,
+        };
+        let is_new = self.before.newest.is_some_and(|newest| generation > newest);
+        Some((generation, self.out.as_deref()?)).filter(|_| is_new)
+    }
+
+    /// An attempt that has just begun.
+    #[cfg(test)]
+    pub fn for_tests(id: u64, operation: Operation) -> Self {
+        let commit: crate::commit::Commit = format!("{id:040x}").parse().unwrap();
+        Self {
+            id,
+            target: Target {
+                remote: serde_json::from_str("\"origin\"").unwrap(),
+                branch: "main".to_string(),
+                testing: false,
+                commit: commit.clone(),
+                signer: None,
+                operation,
+                main: commit,
+            },
+            subject: String::new(),
+            started_at: Timestamp::UNIX_EPOCH,
+            boot: None,
+            tries: 1,
+            derivation: None,
+            out: None,
+            inhibitors: Vec::new(),
+            before: Before::default(),
+            fault: None,
+            stages: Vec::new(),
+            progress: Progress::Running(Stage::Evaluating),
+        }
+    }
+
+    /// What is done with its system: what the branch asks for, but a switch that is inhibited is put off
+    /// until the next boot.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        match self.target.operation {
+            Operation::Switch if !self.inhibitors.is_empty() => Operation::Boot,
+            asked @ (Operation::Switch | Operation::Boot | Operation::Test) => asked,
+        }
+    }
+
+    /// Its system, if it is done and that is to boot.
+    #[must_use]
+    pub fn boots_next(&self) -> Option<&Path> {
+        match self.ended()? {
+            (_, Outcome::Done { .. }) if self.operation().moves_profile() => self.out.as_deref(),
+            (
+                _,
+                Outcome::Done { .. }
+                | Outcome::Failed { .. }
+                | Outcome::Interrupted { .. }
+                | Outcome::Postponed { .. }
+                | Outcome::Preempted { .. }
+                | Outcome::RolledBack { .. }
+                | Outcome::Skipped { .. },
+            ) => None,
+        }
     }
 
     /// Its activation of a system.

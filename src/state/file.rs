@@ -12,6 +12,7 @@ use super::State;
 use crate::commit::Commit;
 use crate::config::{Operation, RemoteName};
 use crate::quarantine::Quarantine;
+use crate::reboot::Reboot;
 use crate::select::Target;
 
 /// The version that this comin writes.
@@ -51,6 +52,10 @@ struct V1 {
     quarantine: Vec<Quarantine>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forgiven: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lapsed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reboot: Option<Reboot>,
     attempts: Vec<AttemptV1>,
 }
 
@@ -67,9 +72,13 @@ struct AttemptV1 {
     operation: Operation,
     main: Commit,
     started_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
     tries: u32,
     derivation: Option<String>,
     out: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inhibitors: Vec<String>,
     generation_before: Option<u64>,
     #[serde(default, skip_serializing_if = "is_default")]
     before: Before,
@@ -112,6 +121,8 @@ impl From<V1> for State {
             accepted_main: file.accepted_main,
             quarantine: file.quarantine,
             forgiven: file.forgiven,
+            lapsed: file.lapsed,
+            reboot: file.reboot,
             attempts: file.attempts.into_iter().map(Attempt::from).collect(),
         }
     }
@@ -153,9 +164,11 @@ impl From<AttemptV1> for Attempt {
             },
             subject: file.subject,
             started_at: file.started_at,
+            boot: file.boot,
             tries: file.tries,
             derivation: file.derivation,
             out: file.out,
+            inhibitors: file.inhibitors,
             before: Before {
                 generation: file.generation_before,
                 ..file.before
@@ -174,6 +187,8 @@ impl From<&State> for V1 {
             accepted_main: state.accepted_main.clone(),
             quarantine: state.quarantine.clone(),
             forgiven: state.forgiven,
+            lapsed: state.lapsed,
+            reboot: state.reboot.clone(),
             attempts: state.attempts.iter().map(AttemptV1::from).collect(),
         }
     }
@@ -186,9 +201,11 @@ impl From<&Attempt> for AttemptV1 {
             target,
             subject,
             started_at,
+            boot,
             tries,
             derivation,
             out,
+            inhibitors,
             before,
             fault,
             stages,
@@ -205,9 +222,11 @@ impl From<&Attempt> for AttemptV1 {
             operation: target.operation,
             main: target.main,
             started_at,
+            boot,
             tries,
             derivation,
             out,
+            inhibitors,
             generation_before: before.generation,
             before: Before {
                 generation: None,

@@ -15,6 +15,7 @@ use crate::config::Backoff;
 use crate::fs::{self, Lock};
 use crate::paths::Paths;
 use crate::quarantine::Quarantine;
+use crate::reboot::Reboot;
 use crate::select::{Recent, Target};
 
 /// How many attempts are remembered.
@@ -31,6 +32,11 @@ pub struct State {
     pub quarantine: Vec<Quarantine>,
     /// The attempt up to which failures are forgiven.
     pub forgiven: Option<u64>,
+    /// The attempt up to which nothing counts as deployed, since the machine booted something else and
+    /// the operator wants it back.
+    pub lapsed: Option<u64>,
+    /// The latest reboot that comin announced.
+    pub reboot: Option<Reboot>,
     /// The latest last.
     pub attempts: Vec<Attempt>,
 }
@@ -64,6 +70,19 @@ impl State {
         })
     }
 
+    /// The latest attempt that changed the machine.
+    #[must_use]
+    pub fn changed_by(&self) -> Option<&Attempt> {
+        self.attempts.iter().rfind(|a| a.reached_activation())
+    }
+
+    /// The latest attempt that brought what is to boot.
+    #[must_use]
+    pub fn deployed_to_stay(&self) -> Option<&Attempt> {
+        let boots = |attempt: &&Attempt| attempt.boots_next().is_some();
+        self.attempts.iter().rfind(boots)
+    }
+
     /// What was tried since the machine last changed, the latest first, as far as a decision needs
     /// it. What the operator has forgiven counts no more.
     #[must_use]
@@ -73,6 +92,9 @@ impl State {
             let Some((_, outcome)) = attempt.ended() else {
                 continue;
             };
+            if self.lapsed.is_some_and(|lapsed| attempt.id <= lapsed) {
+                break;
+            }
             let done = matches!(outcome, Outcome::Done { .. } | Outcome::Skipped { .. });
             if done || self.forgiven.is_none_or(|forgiven| attempt.id > forgiven) {
                 recent.push(Recent {
@@ -141,11 +163,16 @@ impl Store {
         self.change(|state| state.accepted_main = Some(main))
     }
 
-    /// Records the beginning of an attempt.
+    /// Records the beginning of an attempt, in this boot.
     ///
     /// # Errors
     /// The file cannot be written; nothing has changed then.
-    pub fn begin(&mut self, target: Target, subject: String) -> Result<Attempt> {
+    pub fn begin(
+        &mut self,
+        target: Target,
+        subject: String,
+        boot: Option<String>,
+    ) -> Result<Attempt> {
         let before = self.state.latest();
         let again = before.filter(|before| before.target == target);
         let mut attempt = Attempt {
@@ -154,8 +181,10 @@ impl Store {
             target,
             subject,
             started_at: Timestamp::now(),
+            boot,
             derivation: None,
             out: None,
+            inhibitors: Vec::new(),
             before: Before::default(),
             fault: None,
             stages: Vec::new(),
@@ -199,16 +228,29 @@ impl Store {
         })
     }
 
-    /// Forgives every failure until now: what failed may be tried at once, and nothing is in
-    /// quarantine.
+    /// Forgives every failure until now: what failed may be tried at once, nothing is in quarantine, and
+    /// a reboot that did not help may be done again. Where the machine has `strayed` from what is deployed,
+    /// that is deployed again.
     ///
     /// # Errors
     /// The file cannot be written; nothing has changed then.
-    pub fn forgive(&mut self) -> Result<()> {
+    pub fn forgive(&mut self, strayed: bool) -> Result<()> {
         self.change(|state| {
             state.quarantine.clear();
+            state.reboot = None;
             state.forgiven = state.latest().map(|latest| latest.id);
+            if strayed {
+                state.lapsed = state.forgiven;
+            }
         })
+    }
+
+    /// Remembers a reboot, or that none is under way or in doubt.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing has changed then.
+    pub fn remember_reboot(&mut self, reboot: Option<Reboot>) -> Result<()> {
+        self.change(|state| state.reboot = reboot)
     }
 
     fn change(&mut self, change: impl FnOnce(&mut State)) -> Result<()> {

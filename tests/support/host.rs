@@ -303,6 +303,11 @@ impl Host {
     /// Shuts it down in good order and starts it again.
     pub fn reboot(&self) {
         self.run("systemctl reboot --no-block");
+        self.await_reboot();
+    }
+
+    /// Waits until it goes down by itself, and starts it again.
+    pub fn await_reboot(&self) {
         let down = self.machine().join("exit");
         await_that("the machine goes down", || down.exists());
         self.boot();
