@@ -16,7 +16,7 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{printable, CHILD};
+use crate::journal::{printable, shortened, CHILD};
 
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -384,11 +384,10 @@ impl Tail {
         let from = error.unwrap_or(self.0.len().saturating_sub(1));
         let lines: Vec<&str> = self.0.iter().skip(from).map(|line| line.trim()).collect();
         let text = lines.join("\n");
-        match text.char_indices().nth(Self::CHARS) {
-            Some((end, _)) => format!(": {}…", &text[..end]),
-            None if text.is_empty() => String::new(),
-            None => format!(": {text}"),
+        if text.is_empty() {
+            return String::new();
         }
+        format!(": {}", shortened(&text, Self::CHARS))
     }
 }
 

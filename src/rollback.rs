@@ -117,7 +117,10 @@ pub fn go_back(
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
     attempt.enter(Stage::RollingBack);
-    store.record(attempt)?;
+    if let Err(error) = store.record(attempt) {
+        // What is to be undone may be what has filled the disk.
+        log::warn!("{error:#}");
+    }
     let undone = undo(paths, attempt);
     let blame = match &undone {
         Ok(()) => blame()?,
