@@ -51,7 +51,17 @@ impl Machine {
         }
         let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
         self.tidy_up(&mirror, remote)?;
-        let heads = mirror.fetch(remote)?;
+        let heads = match mirror.fetch(remote) {
+            Ok(heads) => heads,
+            Err(error) => {
+                let Some(damage) = mirror.rot(&error) else {
+                    return Err(error);
+                };
+                log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
+                mirror.discard()?;
+                Mirror::ready(&self.paths, &self.config.remotes)?.fetch(remote)?
+            }
+        };
         let known = known.unwrap_or(Heads {
             main: None,
             testing: None,

@@ -161,7 +161,12 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
     };
     for (system, operation) in steps {
         log::info!("Activating {} again by {operation}", system.display());
-        let ended = attempt.activation(system, operation).run(paths)?;
+        let activation = attempt.activation(system, operation);
+        // A comin that died may have got this far already.
+        let ended = match activation.outcome(paths)? {
+            Some(ended) => ended,
+            None => activation.run(paths)?,
+        };
         if let Some(error) = ended.error(None) {
             log::warn!("{error}");
         }

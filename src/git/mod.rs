@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure, Context, Result};
 use git2::transport::Transport;
 use git2::{
-    AutotagOption, ConfigLevel, Direction, ErrorCode, FetchOptions, ObjectType, Oid, Repository,
-    Sort,
+    AutotagOption, ConfigLevel, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid,
+    Repository, Sort,
 };
 
 use crate::commit::Commit;
@@ -201,6 +201,9 @@ impl Mirror {
         // Beside the walk below, for that passes over a file which holds no reference.
         for remote in remotes {
             self.heads(remote)?;
+        }
+        for reference in [ACCEPTED, TARGET] {
+            self.head(reference)?;
         }
         for reference in self.repository.references()? {
             let reference = reference?;
@@ -433,6 +436,38 @@ impl Mirror {
             .map_err(|error| missing.map_or(anyhow!(error), |id| anyhow!("{id} is missing")))
         };
         check().err().map(|error| format!("{error:#}"))
+    }
+
+    /// What is wrong with the mirror, if it may be its fault that a fetch failed: the whole of it is read.
+    /// A remote that sends too little fails alike, and must not cost the mirror.
+    #[must_use]
+    pub fn rot(&self, error: &anyhow::Error) -> Option<anyhow::Error> {
+        let of_objects = matches!(
+            error.downcast_ref::<git2::Error>()?.class(),
+            ErrorClass::Odb
+                | ErrorClass::Object
+                | ErrorClass::Tree
+                | ErrorClass::Zlib
+                | ErrorClass::Indexer
+        );
+        if !of_objects {
+            return None;
+        }
+        let check = || -> Result<()> {
+            let mut walk = self.repository.revwalk()?;
+            walk.push_glob("refs/*")?;
+            for oid in walk {
+                self.repository.find_commit(oid?)?.tree()?;
+            }
+            let odb = self.repository.odb()?;
+            let mut rotten = None;
+            odb.foreach(|oid| {
+                rotten = odb.read(*oid).err();
+                rotten.is_none()
+            })
+            .map_err(|error| rotten.take().unwrap_or(error).into())
+        };
+        check().err()
     }
 
     /// Gives up the mirror: the fetches that follow fill a new one.
