@@ -4,15 +4,20 @@
 //! switch runs in a transient unit, below a runner of ours that holds a lock while it runs and
 //! leaves the result in a file. Whoever wants to know how it ended waits for the lock and reads the
 //! file; neither the unit's status nor a pipe would do, for both go away with comin.
+//!
+//! Before, the same file has the order: comin may die when the runner has been started and does not
+//! have the lock yet. Whoever finds the lock free and no result takes the order back, and a runner
+//! without one does nothing. So nothing is activated behind anybody's back.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Operation;
 use crate::fs::{self, Lock};
+use crate::health::has_systemd;
 use crate::paths::Paths;
 use crate::process;
 
@@ -38,12 +43,32 @@ pub struct Activation {
     pub operation: Operation,
 }
 
-/// How it ended, as the runner left it.
+/// The order for it, and how it ended once the runner is done.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     version: u32,
     activation: Activation,
-    ended: Ended,
+    ended: Option<Ended>,
+}
+
+impl Record {
+    fn read(paths: &Paths) -> Result<Option<Self>> {
+        let Some(content) = fs::read_optional(&paths.activation())? else {
+            return Ok(None);
+        };
+        let record = serde_json::from_slice(&content)
+            .with_context(|| format!("Failed to understand {}", paths.activation().display()))?;
+        Ok(Some(record))
+    }
+
+    fn write(activation: Activation, ended: Option<Ended>, paths: &Paths) -> Result<()> {
+        let record = Self {
+            version: 1,
+            activation,
+            ended,
+        };
+        fs::replace(&paths.activation(), &serde_json::to_vec(&record)?)
+    }
 }
 
 /// How `switch-to-configuration` ended.
@@ -95,9 +120,12 @@ impl Activation {
     /// # Errors
     /// It could not be started.
     pub fn run(&self, paths: &Paths) -> Result<Ended> {
-        fs::remove_optional(&paths.activation())?;
+        let alone = Lock::wait(&paths.activation_lock())?;
+        Record::write(self.clone(), None, paths)?;
+        drop(alone);
         let runner = std::env::current_exe().context("Failed to find the comin program")?;
-        let mut command = if paths.is_machine() && Path::new("/run/systemd/system").exists() {
+        let in_unit = has_systemd(paths);
+        let mut command = if in_unit {
             let mut systemd = Command::new("systemd-run");
             systemd
                 .arg(format!("--unit={UNIT}"))
@@ -122,37 +150,48 @@ impl Activation {
             .arg(self.attempt.to_string())
             .arg(&self.toplevel)
             .arg(self.operation.action());
-        let started = process::run(&mut command, "the activation", None);
+        let what = "the activation";
+        let started = if in_unit {
+            process::run(&mut command, what, None).map(|_| ())
+        } else {
+            process::run_to_outlive(&mut command, what)
+        };
         match self.outcome(paths)? {
             Some(ended) => Ok(ended),
             None => match started {
-                Ok(_) => bail!("the activation left no result"),
+                Ok(()) => bail!("the activation left no result"),
                 Err(error) => Err(error),
             },
         }
     }
 
-    /// How it ended: waits while it runs. `None` if it never came to an end.
+    /// How it ended: waits while it runs. `None` if it never came to an end; then it never will.
     ///
     /// # Errors
     /// The lock or the result cannot be read.
     pub fn outcome(&self, paths: &Paths) -> Result<Option<Ended>> {
         let _ended = Lock::wait(&paths.activation_lock())?;
-        let Some(content) = fs::read_optional(&paths.activation())? else {
-            return Ok(None);
-        };
-        let record: Record = serde_json::from_slice(&content)
-            .with_context(|| format!("Failed to understand {}", paths.activation().display()))?;
-        Ok(Some(record.ended).filter(|_| record.activation == *self))
+        let record = Record::read(paths)?.filter(|record| record.activation == *self);
+        let ended = record.and_then(|record| record.ended);
+        if ended.is_none() {
+            fs::remove_optional(&paths.activation())?;
+        }
+        Ok(ended)
     }
 
     /// The runner: runs `switch-to-configuration` and leaves its result.
     ///
     /// # Errors
-    /// It cannot be started, or the result cannot be written.
+    /// Nobody wants it any more, it cannot be started, or the result cannot be written.
     pub fn carry_out(self, paths: &Paths) -> Result<()> {
         use std::os::unix::process::ExitStatusExt;
         let _running = Lock::wait(&paths.activation_lock())?;
+        let order = Record::read(paths)?;
+        let is_ours = |order: &Record| order.activation == self && order.ended.is_none();
+        ensure!(
+            order.as_ref().is_some_and(is_ours),
+            "There is no order for this activation any more"
+        );
         let program = self.toplevel.join("bin/switch-to-configuration");
         let ended = loop {
             // It would not wait for another one, such as that of a rebuild by hand.
@@ -168,12 +207,7 @@ impl Activation {
                 (None, signal) => break Ended::Signal(signal.unwrap_or_default()),
             }
         };
-        let record = Record {
-            version: 1,
-            activation: self,
-            ended,
-        };
-        fs::replace(&paths.activation(), &serde_json::to_vec(&record)?)
+        Record::write(self, Some(ended), paths)
     }
 }
 

@@ -35,7 +35,8 @@ pub fn either(remotes: &[RemoteName]) -> String {
     names.join(" or ")
 }
 
-/// From a moment that was seen until another one. A clock that is set back does not make it longer.
+/// From a moment that was seen until another one. A clock that is set back makes it twice as long at
+/// most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
     from: Timestamp,
@@ -57,11 +58,14 @@ impl Wait {
         waits.into_iter().min_by_key(|wait| wait.until)
     }
 
-    /// Whether it is over. One that has not begun yet was written by a clock that has been set back
-    /// since, and does not count.
+    /// Whether it is over. One whose beginning is farther ahead than it is long was written by a clock
+    /// that has been set back since, and does not count; one that is nearer holds, for a clock may be
+    /// set back by a second at any time.
     #[must_use]
     pub fn is_over(self, now: Timestamp) -> bool {
-        self.until <= now || now < self.from
+        let length = self.until.duration_since(self.from);
+        let earliest = self.from.checked_sub(length).unwrap_or(Timestamp::MIN);
+        self.until <= now || now < earliest
     }
 }
 
@@ -70,14 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_over_at_its_end_and_when_the_clock_is_before_its_beginning() {
+    fn a_wait_is_over_at_its_end_and_when_the_clock_is_far_before_its_beginning() {
         let second = SignedDuration::from_secs(1);
         let begin = Timestamp::UNIX_EPOCH;
         let wait = Wait::new(begin, second * 10);
         assert!(!wait.is_over(begin));
         assert!(!wait.is_over(begin + second * 9));
         assert!(wait.is_over(begin + second * 10));
-        assert!(wait.is_over(begin - second));
+        assert!(!wait.is_over(begin - second));
+        assert!(wait.is_over(begin - second * 11));
         let for_ever = Wait::new(begin, SignedDuration::MAX);
         assert!(!for_ever.is_over(begin + second * 1_000_000));
     }

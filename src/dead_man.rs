@@ -36,6 +36,8 @@ pub fn arm(paths: &Paths, attempt: u64, time: Duration) -> Result<()> {
         .arg(format!("--unit={UNIT}"))
         .arg(format!("--on-active={}s", time.as_secs()))
         .arg("--timer-property=AccuracySec=1s")
+        // Killed itself, it has to go on.
+        .arg("--property=Restart=on-abnormal")
         .arg("--description=Roll back a system that did not pass its checks");
     if let Some(path) = std::env::var_os("PATH") {
         let mut setting = std::ffi::OsString::from("--setenv=PATH=");
@@ -75,6 +77,13 @@ pub fn strike(paths: &Paths, id: u64) -> Result<()> {
     // Else a request that waits would start it over and over meanwhile.
     systemctl(&["stop", "comin.path"]);
     systemctl(&["kill", "--signal=KILL", "comin.service"]);
+    let struck = take_over(paths, id);
+    // In any case, or nothing would be deployed any more.
+    systemctl(&["start", "comin.path"]);
+    struck
+}
+
+fn take_over(paths: &Paths, id: u64) -> Result<()> {
     let decided = Decided::read(paths)?;
     if let Some(decided) = &decided {
         decided.kill();
@@ -90,7 +99,6 @@ pub fn strike(paths: &Paths, id: u64) -> Result<()> {
         attempt.end(outcome);
         store.record(&attempt)?;
     }
-    systemctl(&["start", "comin.path"]);
     Ok(())
 }
 

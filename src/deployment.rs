@@ -14,6 +14,7 @@ use crate::fs;
 use crate::git::{self, Mirror};
 use crate::health::{self, Fault};
 use crate::history::Commits;
+use crate::journal::shortened;
 use crate::nix;
 use crate::process::Interrupt;
 use crate::reboot;
@@ -35,8 +36,7 @@ impl Machine {
         target: Target,
     ) -> Result<Ending> {
         let subject = mirror.subject(&target.commit)?;
-        let latest = store.state().latest();
-        let left = latest.map_or(Left::Nothing, Left::by);
+        let left = Left::by(&store.state().attempts);
         log::info!("Deploying {target} by {}: {subject}", target.operation);
         let mut attempt = store.begin(target, subject, boot::id(&self.paths)?)?;
         let outcome = self.carry_out(store, &mirror, signers, &mut attempt, left);
@@ -333,6 +333,11 @@ impl Machine {
                 self.arm(attempt)?;
                 self.conclude(store, attempt, &ended)
             }
+            // Not tried again, so it must not stay half done.
+            None if attempt.is_last_try() => {
+                let error = format!("it was interrupted while {} too often", stage.name());
+                self.roll_back(store, attempt, &Fault::of_machine(error))
+            }
             None => Ok(Outcome::Interrupted { stage }),
         }
     }
@@ -346,6 +351,7 @@ impl Machine {
         let own = String::from_utf8_lossy(&own);
         let own = own.trim();
         Ok((own != wanted).then(|| {
+            let wanted = shortened(wanted, MACHINE_ID);
             format!("services.comin.machineId is {wanted:?}, and this machine's id is {own:?}")
         }))
     }
@@ -359,10 +365,13 @@ fn take_profile_back(attempt: &Attempt) -> Result<()> {
     Ok(())
 }
 
+/// The length of a machine's id.
+const MACHINE_ID: usize = 32;
+
 /// The GC root of the system that ran before the latest activation.
 pub const BEFORE: &str = "before";
 
-/// What the attempt before has left of the machine.
+/// What the attempts before have left of the machine.
 #[derive(PartialEq, Eq)]
 enum Left {
     /// A system that is whole.
@@ -374,23 +383,29 @@ enum Left {
 }
 
 impl Left {
-    fn by(attempt: &Attempt) -> Self {
-        match attempt.ended() {
-            Some((_, Outcome::Interrupted { stage })) if stage.changes_the_machine() => {
-                Self::Unfinished(Box::new(attempt.before.clone()))
+    /// Those that came to nothing, such as one that was killed while it evaluated, do not hide what is
+    /// left of the one before them.
+    fn by(attempts: &[Attempt]) -> Self {
+        attempts
+            .iter()
+            .rev()
+            .find_map(Self::by_one)
+            .unwrap_or(Self::Nothing)
+    }
+
+    /// `None` of an attempt that changed nothing.
+    fn by_one(attempt: &Attempt) -> Option<Self> {
+        match attempt.ended()?.1 {
+            Outcome::Interrupted { stage } if stage.changes_the_machine() => {
+                Some(Self::Unfinished(Box::new(attempt.before.clone())))
             }
-            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => Self::Faulty,
-            None
-            | Some((
-                _,
-                Outcome::Done { .. }
-                | Outcome::Failed { .. }
-                | Outcome::Interrupted { .. }
-                | Outcome::Postponed { .. }
-                | Outcome::Preempted { .. }
-                | Outcome::RolledBack { .. }
-                | Outcome::Skipped { .. },
-            )) => Self::Nothing,
+            Outcome::Failed { stage, .. } if stage.changes_the_machine() => Some(Self::Faulty),
+            Outcome::Done { .. } | Outcome::RolledBack { .. } => Some(Self::Nothing),
+            Outcome::Failed { .. }
+            | Outcome::Interrupted { .. }
+            | Outcome::Postponed { .. }
+            | Outcome::Preempted { .. }
+            | Outcome::Skipped { .. } => None,
         }
     }
 }

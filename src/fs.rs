@@ -43,6 +43,10 @@ fn replace_with(path: &Path, content: &[u8], sync: fn(&File) -> io::Result<()>) 
             fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
             write()
         })
+        .inspect_err(|_| {
+            // Part of it may be what filled the disk; where it cannot be removed, it is overwritten next time.
+            let _ = fs::remove_file(&new);
+        })
         .with_context(|| format!("Failed to write {}", path.display()))
 }
 

@@ -69,6 +69,15 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(replace).collect())
 }
 
+/// The beginning of a text that may be longer than anybody reads, or than the state is to grow.
+#[must_use]
+pub fn shortened(text: &str, chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// JSON that means the same and is as [`printable`], but for its line ends: what is not can only be
 /// a part of a string, where it has an escape.
 #[must_use]
@@ -100,6 +109,8 @@ mod tests {
             printable("\u{9b}31m\u{202e}x\u{2066}\u{200b}\r"),
             "\u{fffd}31m\u{fffd}x\u{fffd}\u{fffd}"
         );
+        assert_eq!(shortened("größer", 3), "grö…");
+        assert_eq!(shortened("größer", 6), "größer");
         assert_eq!(
             printable_json("[\n\"ü\u{9b}31m\u{202e}\"\n]"),
             "[\n\"ü\\u009b31m\\u202e\"\n]"

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use crate::commit::Commit;
 use crate::config::{Config, RepositoryType};
 use crate::credential;
 use crate::git;
+use crate::journal::shortened;
 use crate::paths::Paths;
 use crate::process::{self, Interrupt};
 use crate::select::Target;
@@ -26,6 +27,11 @@ const SAFE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
+/// Where Nix keeps what it builds.
+const STORE: &str = "/nix/store";
+/// More than a path in it can have: the folder, a hash and a name.
+const STORE_PATH: usize = 300;
+
 /// What an evaluation tells of a system.
 ///
 /// No key is `outPath`: Nix prints an attribute set with that key as the path alone.
@@ -37,6 +43,20 @@ pub struct Evaluation {
     pub out: PathBuf,
     /// The machine that the configuration is for, if it says so.
     pub machine_id: Option<String>,
+}
+
+impl Evaluation {
+    /// What a configuration says of itself may be anything.
+    fn checked(self) -> Result<Self> {
+        for path in [Path::new(&self.derivation), &self.out] {
+            ensure!(
+                path.parent() == Some(Path::new(STORE)) && path.as_os_str().len() <= STORE_PATH,
+                "The system's path is no store path: {}",
+                shortened(&path.to_string_lossy(), STORE_PATH)
+            );
+        }
+        Ok(self)
+    }
 }
 
 /// Asked of a flake's `nixosConfigurations."<hostname>"`, and of what `system_attr` selects: what
@@ -88,7 +108,9 @@ pub fn evaluate(
     credential::hand_on(&mut nix, paths, &config.remotes, &target.remote, settings)?;
     let timeout = config.eval_timeout;
     let answer = process::run_unless(&mut nix, "nix eval", timeout, Some(interrupt))?;
-    answer.map(|answer| understand(&answer)).transpose()
+    answer
+        .map(|answer| understand::<Evaluation>(&answer)?.checked())
+        .transpose()
 }
 
 /// Evaluates a host of any flake, as whoever runs this, and instantiates its system.

@@ -137,7 +137,7 @@ impl Paths {
         self.below("run/comin/submodules")
     }
 
-    /// How the latest activation ended. Writer: the activation runner.
+    /// The order for an activation, and how it ended. Writer: deploy, then the activation runner.
     #[must_use]
     pub fn activation(&self) -> PathBuf {
         self.below("run/comin/activation.json")

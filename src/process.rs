@@ -3,20 +3,20 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{
     kill_process, kill_process_group, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{printable, CHILD};
+use crate::journal::{printable, shortened, CHILD};
 
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -31,6 +31,24 @@ const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
 pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Result<String> {
     let output = run_unless(command, what, timeout, None)?;
     output.with_context(|| format!("{what} was stopped"))
+}
+
+/// Runs a command that is to go on if this process dies: it says what it says where this process does,
+/// and not into a pipe that would break. `what` names it in errors.
+///
+/// # Errors
+/// It cannot be started, or fails.
+pub fn run_to_outlive(command: &mut Command, what: &str) -> Result<()> {
+    log::debug!("Running {command:?}");
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned()?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(stderr)
+        .process_group(0)
+        .status()
+        .with_context(|| format!("Failed to start {what}: is it installed?"))?;
+    ensure!(status.success(), "{what} {}", sentence(status));
+    Ok(())
 }
 
 /// Something that may end a command early, with all that the command has started.
@@ -384,18 +402,16 @@ impl Tail {
         let from = error.unwrap_or(self.0.len().saturating_sub(1));
         let lines: Vec<&str> = self.0.iter().skip(from).map(|line| line.trim()).collect();
         let text = lines.join("\n");
-        match text.char_indices().nth(Self::CHARS) {
-            Some((end, _)) => format!(": {}…", &text[..end]),
-            None if text.is_empty() => String::new(),
-            None => format!(": {text}"),
+        if text.is_empty() {
+            return String::new();
         }
+        format!(": {}", shortened(&text, Self::CHARS))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     fn sh(script: &str, timeout: Option<Duration>) -> Result<String> {
         run(

@@ -127,7 +127,10 @@ pub fn go_back(
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
     attempt.enter(Stage::RollingBack);
-    store.record(attempt)?;
+    if let Err(error) = store.record(attempt) {
+        // What is to be undone may be what has filled the disk.
+        log::warn!("{error:#}");
+    }
     let undone = undo(paths, attempt);
     let blame = match &undone {
         Ok(()) => blame()?,
@@ -168,7 +171,12 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
     };
     for (system, operation) in steps {
         log::info!("Activating {} again by {operation}", system.display());
-        let ended = attempt.activation(system, operation).run(paths)?;
+        let activation = attempt.activation(system, operation);
+        // A comin that died may have got this far already.
+        let ended = match activation.outcome(paths)? {
+            Some(ended) => ended,
+            None => activation.run(paths)?,
+        };
         if let Some(error) = ended.error(None) {
             log::warn!("{error}");
         }

@@ -64,7 +64,8 @@ impl Suspension {
                 path.display()
             )
         })?;
-        Ok(Some(suspension).filter(|s| s.until.is_none_or(|until| now < until)))
+        // A clock that was a year ahead when it was ordered must not make it a year long.
+        Ok(Some(suspension).filter(|s| s.wait().is_none_or(|wait| !wait.is_over(now))))
     }
 
     /// The wait for its end, if it has one.

@@ -13,13 +13,14 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure, Context, Result};
 use git2::transport::Transport;
 use git2::{
-    AutotagOption, ConfigLevel, Direction, ErrorCode, FetchOptions, ObjectType, Oid, Repository,
-    Sort,
+    AutotagOption, ConfigLevel, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid,
+    Repository, Sort,
 };
 
 use crate::commit::Commit;
 use crate::config::{Remote, RemoteName};
 use crate::fs::Lock;
+use crate::journal::shortened;
 use crate::paths::Paths;
 use crate::refs::{Ref, Refs};
 use crate::select::Relation;
@@ -30,6 +31,9 @@ use crate::url::Url;
 const ACCEPTED: &str = "refs/comin/main";
 /// Keeps the commit under evaluation: the remote's own branch may move meanwhile.
 pub const TARGET: &str = "refs/comin/target";
+
+/// How many characters of a subject are kept.
+const SUBJECT: usize = 200;
 
 /// The scheme under which libgit2 knows our transports; the name of the remote follows it.
 const SCHEME: &str = "comin";
@@ -198,6 +202,9 @@ impl Mirror {
         for remote in remotes {
             self.heads(remote)?;
         }
+        for reference in [ACCEPTED, TARGET] {
+            self.head(reference)?;
+        }
         for reference in self.repository.references()? {
             let reference = reference?;
             let name = String::from_utf8_lossy(reference.name_bytes());
@@ -232,6 +239,9 @@ impl Mirror {
         let refspecs: Vec<String> = followed(remote, &advertised)
             .map(|(branch, _)| format!("+refs/heads/{branch}:{}", tracking(&remote.name, branch)))
             .collect();
+        for (branch, _) in followed(remote, &advertised) {
+            self.unlock(&tracking(&remote.name, branch))?;
+        }
         if !refspecs.is_empty() {
             let mut options = FetchOptions::new();
             options
@@ -269,11 +279,40 @@ impl Mirror {
     fn delete(&self, pattern: &str, stale: impl Fn(&str) -> bool) -> Result<()> {
         for reference in self.repository.references_glob(pattern)? {
             let mut reference = reference?;
-            if stale(&String::from_utf8_lossy(reference.name_bytes())) {
+            let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
+            if stale(&name) {
+                self.unlock(&name)?;
                 reference.delete()?;
             }
         }
         Ok(())
+    }
+
+    /// Removes the lock on a reference that a process left which was killed: who may write the reference
+    /// now holds a lock of comin's own, so nobody else is at it. No fetch would ever work again.
+    fn unlock(&self, reference: &str) -> Result<()> {
+        crate::fs::remove_optional(&self.path.join(format!("{reference}.lock"))).map(|_| ())
+    }
+
+    /// What fetches that were killed have left where the packs are: packs that came in part, as large as
+    /// they may be, and locks. Those of fetches under way are among them.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn leftovers(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.path.join("objects/pack");
+        let list = || -> std::io::Result<Vec<PathBuf>> {
+            let mut leftovers = Vec::new();
+            for entry in fs::read_dir(&folder)? {
+                let name = entry?.file_name();
+                let text = name.to_string_lossy();
+                if text.starts_with("pack_git2_") || text.ends_with(".lock") {
+                    leftovers.push(folder.join(&name));
+                }
+            }
+            Ok(leftovers)
+        };
+        list().with_context(|| format!("Failed to read {}", folder.display()))
     }
 
     /// The heads of a remote as the mirror has them.
@@ -298,14 +337,15 @@ impl Mirror {
             .find_commit(Oid::from_str(commit.as_str())?)?)
     }
 
-    /// The first line of a commit's message.
+    /// The first line of a commit's message, as far as a person reads it.
     ///
     /// # Errors
     /// The commit cannot be read.
     pub fn subject(&self, commit: &Commit) -> Result<String> {
         let commit = self.commit(commit)?;
         let subject = commit.summary_bytes().unwrap_or_default();
-        Ok(String::from_utf8_lossy(subject).into_owned())
+        let subject = String::from_utf8_lossy(subject);
+        Ok(shortened(&subject, SUBJECT).into_owned())
     }
 
     /// A commit's message, as the author wrote it.
@@ -407,6 +447,38 @@ impl Mirror {
         check().err().map(|error| format!("{error:#}"))
     }
 
+    /// What is wrong with the mirror, if it may be its fault that a fetch failed: the whole of it is read.
+    /// A remote that sends too little fails alike, and must not cost the mirror.
+    #[must_use]
+    pub fn rot(&self, error: &anyhow::Error) -> Option<anyhow::Error> {
+        let of_objects = matches!(
+            error.downcast_ref::<git2::Error>()?.class(),
+            ErrorClass::Odb
+                | ErrorClass::Object
+                | ErrorClass::Tree
+                | ErrorClass::Zlib
+                | ErrorClass::Indexer
+        );
+        if !of_objects {
+            return None;
+        }
+        let check = || -> Result<()> {
+            let mut walk = self.repository.revwalk()?;
+            walk.push_glob("refs/*")?;
+            for oid in walk {
+                self.repository.find_commit(oid?)?.tree()?;
+            }
+            let odb = self.repository.odb()?;
+            let mut rotten = None;
+            odb.foreach(|oid| {
+                rotten = odb.read(*oid).err();
+                rotten.is_none()
+            })
+            .map_err(|error| rotten.take().unwrap_or(error).into())
+        };
+        check().err()
+    }
+
     /// Gives up the mirror: the fetches that follow fill a new one.
     ///
     /// # Errors
@@ -443,6 +515,7 @@ impl Mirror {
     fn point(&self, reference: &str, commit: &Commit) -> Result<()> {
         if self.head(reference)?.as_ref() != Some(commit) {
             let oid = Oid::from_str(commit.as_str())?;
+            self.unlock(reference)?;
             self.repository
                 .reference(reference, oid, true, "comin")
                 .with_context(|| format!("Failed to set {reference} in the mirror"))?;

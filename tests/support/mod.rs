@@ -7,6 +7,7 @@
 pub mod host;
 pub mod http;
 pub mod ssh;
+pub mod sweep;
 
 use std::fs;
 use std::io::Write;
