@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Operation;
 use crate::fs::{self, Lock};
-use crate::health::has_systemd;
 use crate::paths::Paths;
 use crate::process;
+use crate::systemd::{self, systemctl};
 
 /// nixos-rebuild's own name, so that a rebuild by hand and ours exclude each other.
 const UNIT: &str = "nixos-rebuild-switch-to-configuration";
@@ -124,7 +124,7 @@ impl Activation {
         Record::write(self.clone(), None, paths)?;
         drop(alone);
         let runner = std::env::current_exe().context("Failed to find the comin program")?;
-        let in_unit = has_systemd(paths);
+        let in_unit = systemd::is_here(paths);
         let mut command = if in_unit {
             let mut systemd = Command::new("systemd-run");
             systemd
@@ -219,14 +219,16 @@ pub fn is_busy(paths: &Paths) -> Result<bool> {
     Ok(Lock::take_if_free(&paths.switch_lists().join(SWITCH_LOCK))?.is_none())
 }
 
-/// Kills the activation that runs, if one does.
-pub fn kill() {
-    for arguments in [["kill", "--signal=KILL", UNIT], ["stop", "--quiet", UNIT]] {
-        let mut systemctl = Command::new("systemctl");
-        if let Err(error) = process::run(systemctl.args(arguments), "systemctl", None) {
-            log::debug!("{error:#}");
-        }
+/// Kills our activation that runs, if one does. The same unit may be somebody's rebuild by hand.
+///
+/// # Errors
+/// The lock cannot be read.
+pub fn kill(paths: &Paths) -> Result<()> {
+    if Lock::take_if_free(&paths.activation_lock())?.is_none() {
+        systemctl(paths, &["kill", "--signal=KILL", UNIT]);
+        systemctl(paths, &["stop", UNIT]);
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -75,30 +75,35 @@ impl Machine {
     /// # Errors
     /// The state cannot be read or written. A deployment that fails is no error: it is recorded.
     pub fn deploy(&self, signers: Option<&Signers>) -> Result<Ending> {
-        self.deploy_all(signers).inspect_err(|_| {
-            // A full disk or a broken state is met again in a while, not at the next poll.
-            let postponed = self.observe().and_then(|remotes| {
-                let decided = Decided::deciding(remotes, Vec::new(), Vec::new())?;
-                decided.settled(Some(postponed())).write(&self.paths)
-            });
-            if let Err(error) = postponed {
-                log::debug!("Failed to postpone the next deploy: {error:#}");
-            }
-        })
+        self.deploy_all(signers).inspect_err(|_| self.postpone())
+    }
+
+    /// Lets the next deploy wait: a full disk, a broken state or a missing key is met again in a while,
+    /// not at the next poll.
+    pub fn postpone(&self) {
+        let postpone = || -> Result<()> {
+            let (refused, notices) = self.said_before()?;
+            let decided = Decided::deciding(self.observe()?, refused, notices)?;
+            decided.settled(Some(postponed())).write(&self.paths)
+        };
+        if let Err(error) = postpone() {
+            log::debug!("Failed to postpone the next deploy: {error:#}");
+        }
     }
 
     /// Deploys until there is nothing left to do: a deployment moves the accepted main, and with it
     /// what comes next.
     fn deploy_all(&self, signers: Option<&Signers>) -> Result<Ending> {
         let mut store = Store::open(&self.paths)?;
+        decided::take_request(&self.paths)?;
         self.claim(&store)?;
-        self.settle_interrupted(&mut store)?;
-        let mut ending = Ending::Done;
+        let mut ending = self.settle_interrupted(&mut store)?;
         loop {
             let remotes = self.observe()?;
             let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
             self.take_orders(&mut store)?;
             reconcile_accepted(&mut store, &mirror)?;
+            store.forget_quarantine(&remotes)?;
             let facts = self.facts(remotes.clone(), store.state())?;
             let decision = decide(&facts, &Commits::of(&mirror, signers));
             let mut decided = self.announce(remotes, &decision)?;
@@ -112,7 +117,8 @@ impl Machine {
                 (action, selected) => {
                     if let Some((target, why)) = selected.zip(action.hindrance()) {
                         if ending == Ending::Done {
-                            log::info!("{target} is not deployed: {why}");
+                            let notice = format!("{target} is not deployed: {why}");
+                            decided.notice(Level::Info, notice);
                         }
                     }
                     let mut waits = Vec::from_iter(action.again());
@@ -182,8 +188,7 @@ impl Machine {
     fn take_orders(&self, store: &mut Store) -> Result<()> {
         if fs::remove_optional(&self.paths.retry())? {
             log::info!("What failed is tried again, by order");
-            let strayed = self.booted_instead(store.state())?.is_some();
-            store.forgive(strayed)?;
+            store.forgive()?;
         }
         if let Some(rewrite) = Rewrite::read(&self.paths)? {
             let before = store.state().accepted_main.clone();

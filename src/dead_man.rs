@@ -11,11 +11,12 @@ use anyhow::{Context, Result};
 
 use crate::activation;
 use crate::decided::Decided;
-use crate::health::has_systemd;
 use crate::paths::Paths;
 use crate::process;
+use crate::report::words;
 use crate::rollback::go_back;
 use crate::state::{Attempt, Blame, Progress, State, Store};
+use crate::systemd::{self, systemctl};
 
 const UNIT: &str = "comin-dead-man";
 
@@ -25,7 +26,7 @@ const UNIT: &str = "comin-dead-man";
 /// # Errors
 /// systemd cannot be asked; then nothing should be activated.
 pub fn arm(paths: &Paths, attempt: u64, time: Duration) -> Result<()> {
-    if !has_systemd(paths) {
+    if !systemd::is_here(paths) {
         return Ok(());
     }
     disarm(paths);
@@ -57,9 +58,7 @@ pub fn arm(paths: &Paths, attempt: u64, time: Duration) -> Result<()> {
 
 /// Disarms it, if it is armed.
 pub fn disarm(paths: &Paths) {
-    if has_systemd(paths) {
-        systemctl(&["stop", &format!("{UNIT}.timer")]);
-    }
+    systemctl(paths, &["stop", &format!("{UNIT}.timer")]);
 }
 
 /// The time is up: stops whoever is at work, and rolls back.
@@ -75,11 +74,11 @@ pub fn strike(paths: &Paths, id: u64) -> Result<()> {
     }
     log::warn!("The activation of attempt {id} has not passed its checks in time");
     // Else a request that waits would start it over and over meanwhile.
-    systemctl(&["stop", "comin.path"]);
-    systemctl(&["kill", "--signal=KILL", "comin.service"]);
+    systemctl(paths, &["stop", "comin.path"]);
+    systemctl(paths, &["kill", "--signal=KILL", "comin.service"]);
     let struck = take_over(paths, id);
     // In any case, or nothing would be deployed any more.
-    systemctl(&["start", "comin.path"]);
+    systemctl(paths, &["start", "comin.path"]);
     struck
 }
 
@@ -88,7 +87,7 @@ fn take_over(paths: &Paths, id: u64) -> Result<()> {
     if let Some(decided) = &decided {
         decided.kill();
     }
-    activation::kill();
+    activation::kill(paths)?;
     let mut store = Store::open(paths)?;
     let latest = store.state().latest().cloned();
     if let Some(mut attempt) = latest.filter(|latest| is_at(latest, id)) {
@@ -96,6 +95,9 @@ fn take_over(paths: &Paths, id: u64) -> Result<()> {
         let remotes = decided.map_or(Vec::new(), |decided| decided.remotes);
         let blame = || Ok(Blame::Commit);
         let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
+        let (status, how, _) = words(&outcome);
+        let name = &attempt.target;
+        log::error!("{name}: {status}: {}", how.unwrap_or_default());
         attempt.end(outcome);
         store.record(&attempt)?;
     }
@@ -106,13 +108,4 @@ fn take_over(paths: &Paths, id: u64) -> Result<()> {
 fn is_at(attempt: &Attempt, id: u64) -> bool {
     attempt.id == id
         && matches!(attempt.progress, Progress::Running(stage) if stage.changes_the_machine())
-}
-
-/// What cannot be stopped or started is not there.
-fn systemctl(arguments: &[&str]) {
-    let mut systemctl = Command::new("systemctl");
-    systemctl.arg("--quiet").args(arguments);
-    if let Err(error) = process::run(&mut systemctl, "systemctl", None) {
-        log::debug!("{error:#}");
-    }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use crate::activation::Ended;
 use crate::boot;
@@ -21,7 +22,9 @@ use crate::reboot;
 use crate::select::{decide, Target};
 use crate::signature::Signers;
 use crate::state::{Attempt, Before, Outcome, Progress, Stage, State, Store};
+use crate::suspension::Suspension;
 use crate::system;
+use crate::systemd;
 
 impl Machine {
     /// Tries to deploy a target, and records and reports how that ends.
@@ -116,6 +119,9 @@ impl Machine {
                 }
             }
         }
+        if Suspension::read(paths, Timestamp::now())?.is_some() {
+            return preempted(Stage::Building);
+        }
         let operation = attempt.operation();
         attempt.before = match left {
             Left::Unfinished(before) => *before,
@@ -123,14 +129,16 @@ impl Machine {
         };
         attempt.enter(Stage::Activating);
         store.record(attempt)?;
-        mirror.keep_accepted(&target.main)?;
-        self.arm(attempt)?;
-        if operation.moves_profile() {
-            system::set_profile(&profile, &evaluation.out)?;
-        }
-        log::info!("Activating {}", evaluation.out.display());
-        let activation = attempt.activation(evaluation.out, operation);
-        match activation.run(paths) {
+        let activate = || {
+            mirror.keep_accepted(&target.main)?;
+            self.arm(attempt)?;
+            if operation.moves_profile() {
+                system::set_profile(&profile, &evaluation.out)?;
+            }
+            log::info!("Activating {}", evaluation.out.display());
+            attempt.activation(evaluation.out, operation).run(paths)
+        };
+        match activate() {
             Ok(ended) => self.conclude(store, attempt, &ended),
             Err(error) => {
                 take_profile_back(attempt)?;
@@ -156,29 +164,39 @@ impl Machine {
         let facts = self.facts(remotes.clone(), state)?;
         let decision = decide(&facts, &Commits::of(mirror, signers));
         self.announce(remotes, &decision)?;
-        Ok(decision.supersedes(target, &facts))
+        Ok(facts.suspended.is_some() || decision.supersedes(target, &facts))
     }
 
     /// What there is before an activation.
-    fn look_around(&self) -> Result<Before> {
+    ///
+    /// # Errors
+    /// A link or a record cannot be read.
+    pub fn look_around(&self) -> Result<Before> {
         let profile = self.paths.profile(&self.config.profile);
-        let system = fs::read_link_optional(&self.paths.current_system())?;
-        if let Some(system) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {
+        let mut system = fs::read_link_optional(&self.paths.current_system())?;
+        if let Some(runs) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {
             // Where a rollback leads must not be collected before it is known to be needless.
-            nix::keep(system, &self.paths.gcroots().join(BEFORE))?;
+            if let Err(error) = nix::keep(runs, &self.paths.gcroots().join(BEFORE)) {
+                log::warn!("There is no way back to {}: {error:#}", runs.display());
+                system = None;
+            }
         }
         Ok(Before {
             system,
+            boots: system::of_profile(&profile),
             generation: system::generation(&profile)?,
             newest: Some(system::newest_generation(&profile)?),
             profile,
             reachable: self.servers_within_reach()?,
-            failed_units: health::failed_units(&self.paths)?,
+            failed_units: systemd::failed_units(&self.paths)?,
         })
     }
 
     /// Lets an activation be undone after a while, unless its checks have been passed by then.
-    fn arm(&self, attempt: &Attempt) -> Result<()> {
+    ///
+    /// # Errors
+    /// systemd cannot be asked for it.
+    pub fn arm(&self, attempt: &Attempt) -> Result<()> {
         match self.config.rollback.timeout {
             Some(time) if self.config.rollback.enable && attempt.operation().activates() => {
                 dead_man::arm(&self.paths, attempt.id, time)
@@ -202,8 +220,15 @@ impl Machine {
         }
         attempt.enter(Stage::Checking);
         store.record(attempt)?;
-        let is_known = health::has_systemd(&self.paths);
-        let new_failures = health::new_failures(&self.paths, &attempt.before.failed_units)?;
+        let is_known = systemd::is_here(&self.paths);
+        let new_failures = match health::new_failures(&self.paths, &attempt.before.failed_units) {
+            Ok(units) => units,
+            // A machine that cannot be looked at is not well.
+            Err(error) => {
+                let fault = Fault::of_machine(format!("{error:#}"));
+                return self.roll_back(store, attempt, &fault);
+            }
+        };
         let error = ended.error(is_known.then_some(&new_failures[..]));
         let fault = match &error {
             Some(error) if ended.died() => Some(Fault::of_machine(error.clone())),
@@ -268,10 +293,7 @@ impl Machine {
                 Ending::Done
             }
             Outcome::Preempted { stage } => {
-                log::info!(
-                    "Stopped {} {name}: there is something else to deploy",
-                    stage.name()
-                );
+                log::info!("Stopped {} {name}", stage.words());
                 Ending::Done
             }
             Outcome::Postponed { error } => {
@@ -289,7 +311,7 @@ impl Machine {
             Outcome::Interrupted { stage } => {
                 log::warn!(
                     "The deployment of {name} was interrupted while {}",
-                    stage.name()
+                    stage.words()
                 );
                 Ending::Failed
             }
@@ -301,16 +323,16 @@ impl Machine {
     ///
     /// # Errors
     /// The state cannot be written, or the result of the switch cannot be read.
-    pub fn settle_interrupted(&self, store: &mut Store) -> Result<()> {
+    pub fn settle_interrupted(&self, store: &mut Store) -> Result<Ending> {
         let Some(mut attempt) = store.state().latest().cloned() else {
-            return Ok(());
+            return Ok(Ending::Done);
         };
         let Progress::Running(stage) = attempt.progress else {
-            return Ok(());
+            return Ok(Ending::Done);
         };
         let outcome = self.settle(store, &mut attempt, stage);
         let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
-        self.end(store, attempt, outcome).map(|_| ())
+        self.end(store, attempt, outcome)
     }
 
     fn settle(&self, store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<Outcome> {
@@ -325,7 +347,7 @@ impl Machine {
         let is_there = system::has(profile, &self.paths, &out, operation)?;
         let ended = match attempt.activation(out, operation).outcome(&self.paths)? {
             // The machine has booted with it since: whatever came before, it is there now.
-            None if is_there => Some(Ended::Status(0)),
+            None if is_there && attempt.boot != boot::id(&self.paths)? => Some(Ended::Status(0)),
             ended => ended,
         };
         match ended {
@@ -335,7 +357,7 @@ impl Machine {
             }
             // Not tried again, so it must not stay half done.
             None if attempt.is_last_try() => {
-                let error = format!("it was interrupted while {} too often", stage.name());
+                let error = format!("it was interrupted while {} too often", stage.words());
                 self.roll_back(store, attempt, &Fault::of_machine(error))
             }
             None => Ok(Outcome::Interrupted { stage }),
@@ -378,7 +400,7 @@ enum Left {
     Nothing,
     /// A system whose activation failed.
     Faulty,
-    /// A switch half done, and what it had found: that is what there was before.
+    /// A switch or a way back half done, and what had been found: that is what there was before.
     Unfinished(Box<Before>),
 }
 
@@ -399,6 +421,10 @@ impl Left {
             Outcome::Interrupted { stage } if stage.changes_the_machine() => {
                 Some(Self::Unfinished(Box::new(attempt.before.clone())))
             }
+            Outcome::Failed {
+                stage: Stage::RollingBack,
+                ..
+            } => Some(Self::Unfinished(Box::new(attempt.before.clone()))),
             Outcome::Failed { stage, .. } if stage.changes_the_machine() => Some(Self::Faulty),
             Outcome::Done { .. } | Outcome::RolledBack { .. } => Some(Self::Nothing),
             Outcome::Failed { .. }

@@ -1,8 +1,7 @@
 //! Whether the machine is well after an activation: a server can be reached, no further unit has
 //! failed, and what the owner wants to be checked succeeds.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,10 +16,9 @@ use crate::paths::Paths;
 use crate::process;
 use crate::select::Reach;
 use crate::state::Attempt;
+use crate::systemd;
 use crate::url::Url;
 
-/// How long systemd may take to list units.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a server that cannot be reached is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -123,35 +121,7 @@ impl Machine {
 /// # Errors
 /// systemd does not answer.
 pub fn new_failures(paths: &Paths, before: &[String]) -> Result<Vec<String>> {
-    let mut failed = failed_units(paths)?;
+    let mut failed = systemd::failed_units(paths)?;
     failed.retain(|unit| !before.contains(unit));
     Ok(failed)
-}
-
-/// The units that have failed; none where there is no systemd.
-///
-/// # Errors
-/// systemd does not answer.
-pub fn failed_units(paths: &Paths) -> Result<Vec<String>> {
-    if !has_systemd(paths) {
-        return Ok(Vec::new());
-    }
-    let mut systemctl = Command::new("systemctl");
-    systemctl.args([
-        "list-units",
-        "--failed",
-        "--plain",
-        "--no-legend",
-        "--no-pager",
-    ]);
-    let answer = process::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)?;
-    let text = String::from_utf8_lossy(&answer.output);
-    let first = |line: &str| line.split_whitespace().next().map(str::to_string);
-    Ok(text.lines().filter_map(first).collect())
-}
-
-/// Whether there is a systemd that rules the machine below the root.
-#[must_use]
-pub fn has_systemd(paths: &Paths) -> bool {
-    paths.is_machine() && Path::new("/run/systemd/system").exists()
 }

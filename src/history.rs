@@ -10,7 +10,7 @@ use crate::signature::{Signers, Unverified};
 /// The commits of a mirror, or why it cannot be read.
 pub struct Commits<'a> {
     mirror: Result<&'a Mirror, &'a Error>,
-    signers: Option<&'a Signers>,
+    signers: Result<Option<&'a Signers>, &'a Error>,
 }
 
 impl<'a> Commits<'a> {
@@ -21,13 +21,23 @@ impl<'a> Commits<'a> {
     /// The commits of a mirror that can be read; where there are signers, theirs alone may be deployed.
     #[must_use]
     pub fn of(mirror: &'a Mirror, signers: Option<&'a Signers>) -> Self {
-        Self::of_any(Ok(mirror), signers)
+        Self {
+            mirror: Ok(mirror),
+            signers: Ok(signers),
+        }
     }
 
-    /// The same of a mirror that may not be there.
+    /// The same where the mirror may not be there, and the signers' keys may be unreadable: then no
+    /// commit can be verified.
     #[must_use]
-    pub fn of_any(mirror: Result<&'a Mirror, &'a Error>, signers: Option<&'a Signers>) -> Self {
-        Self { mirror, signers }
+    pub fn of_any(
+        mirror: &'a anyhow::Result<Mirror>,
+        signers: &'a anyhow::Result<Option<Signers>>,
+    ) -> Self {
+        Self {
+            mirror: mirror.as_ref(),
+            signers: signers.as_ref().map(Option::as_ref),
+        }
     }
 }
 
@@ -40,8 +50,12 @@ impl History for Commits<'_> {
     }
 
     fn signature(&self, commit: &Commit) -> Signature {
-        let Some(signers) = self.signers else {
-            return Signature::NotRequired;
+        let signers = match self.signers {
+            Ok(None) => return Signature::NotRequired,
+            Ok(Some(signers)) => signers,
+            Err(error) => {
+                return Signature::Refused(Unverified::Unchecked(format!("{error:#}")));
+            }
         };
         let raw = match self.mirror {
             Ok(mirror) => mirror.raw_commit(commit),

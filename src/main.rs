@@ -43,6 +43,7 @@ mod state;
 mod submodules;
 mod suspension;
 mod system;
+mod systemd;
 mod url;
 
 use std::fmt::Display;
@@ -117,7 +118,13 @@ fn execute_on_machine(
     let config = Config::of_machine(config).map_err(Failure::Misconfigured)?;
     let paths = Paths::new(root, &config.state_dir);
     let machine = Machine { config, paths };
-    let signers = || Signers::load(&machine.config).map_err(Failure::Misconfigured);
+    let read_signers = || Signers::load(&machine.config);
+    // Where something depends on them, keys that cannot be read are a mistake in the configuration.
+    let signers = || {
+        let postpone = |_: &Error| machine.postpone();
+        let signers = read_signers().inspect_err(postpone);
+        signers.map_err(Failure::Misconfigured)
+    };
     Ok(match command {
         MachineCommand::Run { remotes } => {
             let remotes = choose(&machine.config, &remotes)?;
@@ -125,10 +132,8 @@ fn execute_on_machine(
         }
         MachineCommand::Fetch { remotes } => machine.fetch(&choose(&machine.config, &remotes)?)?,
         MachineCommand::Deploy => machine.deploy(signers()?.as_ref())?,
-        MachineCommand::Status(output) => {
-            show(&Status::of(&machine, signers()?.as_ref())?, &output)?
-        }
-        MachineCommand::Plan(output) => show(&Plan::of(&machine, signers()?.as_ref())?, &output)?,
+        MachineCommand::Status(output) => show(&Status::of(&machine, &read_signers())?, &output)?,
+        MachineCommand::Plan(output) => show(&Plan::of(&machine, &read_signers())?, &output)?,
         MachineCommand::History(output) => show(&History::of(&machine)?, &output)?,
         MachineCommand::Exporter => {
             exporter::answer(std::io::stdin().as_fd(), || Metrics::of(&machine))?;
@@ -138,7 +143,7 @@ fn execute_on_machine(
         MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
         MachineCommand::Resume => machine.resume()?,
         MachineCommand::Retry => machine.retry()?,
-        MachineCommand::Rollback { to } => machine.roll_back_by_hand(to)?,
+        MachineCommand::Rollback { to } => machine.roll_back_by_hand(to, &read_signers())?,
     })
 }
 

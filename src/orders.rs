@@ -17,6 +17,8 @@ impl Machine {
         let until = time.and_then(|time| Timestamp::now().checked_add(time).ok());
         let suspension = Suspension::now(until, reason);
         suspension.write(&self.paths)?;
+        // What is evaluated or built at the moment notices.
+        decided::request(&self.paths)?;
         log::info!("{suspension}");
         Ok(Ending::Done)
     }
@@ -43,7 +45,7 @@ impl Machine {
     pub fn retry(&self) -> Result<Ending> {
         fs::replace_durably(&self.paths.retry(), b"")?;
         decided::request(&self.paths)?;
-        log::info!("What failed is tried again");
+        log::info!("The next deploy tries again what failed");
         Ok(Ending::Done)
     }
 }

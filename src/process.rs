@@ -2,10 +2,13 @@
 //! one sentence; a tool that is asked quietly; and whether another process still lives.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,8 @@ use crate::journal::{printable, shortened, CHILD};
 
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the last words of a child that has ended may take.
+const LINGER: Duration = Duration::from_secs(2);
 /// More of a line or of an answer than anybody reads.
 const MAX_LINE: u64 = 64 * 1024;
 const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
@@ -170,17 +175,24 @@ fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Leve
         .with_context(|| format!("Failed to start {what}: is it installed?"))?;
     let stdout = child.stdout.take().context("the child has no output")?;
     let stderr = child.stderr.take().context("the child has no errors")?;
-    let stdout = thread::spawn(move || {
-        let mut text = Vec::new();
-        let read = stdout.take(MAX_OUTPUT).read_to_end(&mut text);
-        read.map(|_| text)
+    let (listening, ended_both) = mpsc::channel::<Infallible>();
+    let (output, tail) = (Shared::default(), Shared::default());
+    thread::spawn({
+        let (output, listening) = (Arc::clone(&output), listening.clone());
+        move || collect(stdout.take(MAX_OUTPUT), &output, &listening)
     });
-    let stderr = thread::spawn(move || Tail::stream(BufReader::new(stderr), level));
+    thread::spawn({
+        let tail = Arc::clone(&tail);
+        move || Tail::stream(BufReader::new(stderr), level, &tail, &listening)
+    });
 
     let ended = await_end(&mut child, limits)?;
-    let output = stdout.join().map_err(|_| gone(what))?;
-    let tail = stderr.join().map_err(|_| gone(what))?;
-    let output = output.with_context(|| format!("Failed to read the answer of {what}"))?;
+    // What it has started and left behind may keep the pipes for ever.
+    if let Err(RecvTimeoutError::Timeout) = ended_both.recv_timeout(LINGER) {
+        log::debug!("Something that {what} has started still runs");
+    }
+    let output = std::mem::take(&mut *locked(&output));
+    let tail = std::mem::take(&mut *locked(&tail));
     Ok(Said {
         ended,
         output,
@@ -188,8 +200,19 @@ fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Leve
     })
 }
 
-fn gone(what: &str) -> anyhow::Error {
-    anyhow::anyhow!("Failed to read what {what} said")
+/// What a thread hears, for whoever takes it in the end.
+type Shared<T> = Arc<Mutex<T>>;
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads a pipe to its end; then `_listening` goes away.
+fn collect(mut pipe: impl Read, output: &Mutex<Vec<u8>>, _listening: &Sender<Infallible>) {
+    let mut more = [0; 8192];
+    while let Ok(read @ 1..) = pipe.read(&mut more) {
+        locked(output).extend_from_slice(&more[..read]);
+    }
 }
 
 enum Ended {
@@ -371,8 +394,13 @@ impl Tail {
     const LINES: usize = 12;
     const CHARS: usize = 2000;
 
-    fn stream(mut from: impl BufRead, level: log::Level) -> Self {
-        let mut tail = Self::default();
+    /// Reads a pipe to its end; then `_listening` goes away.
+    fn stream(
+        mut from: impl BufRead,
+        level: log::Level,
+        tail: &Mutex<Self>,
+        _listening: &Sender<Infallible>,
+    ) {
         let mut line = Vec::new();
         while matches!(from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line), Ok(n) if n > 0) {
             let text = printable(&String::from_utf8_lossy(&line)).into_owned();
@@ -381,9 +409,8 @@ impl Tail {
                 continue;
             }
             log::log!(target: CHILD, level, "{text}");
-            tail.push(text);
+            locked(tail).push(text);
         }
-        tail
     }
 
     fn push(&mut self, line: String) {

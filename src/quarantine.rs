@@ -40,7 +40,19 @@ impl Quarantine {
     #[must_use]
     pub fn holds(&self, target: &Target, remotes: &[RemoteFacts]) -> bool {
         (&self.commit, self.operation) == (&target.commit, target.operation)
-            && self.heads == heads(remotes)
+            && self.is_current(remotes)
+    }
+
+    /// Whether no head has moved since.
+    #[must_use]
+    pub fn is_current(&self, remotes: &[RemoteFacts]) -> bool {
+        self.heads == heads(remotes)
+    }
+
+    /// Whether it is about the same commit, activated in the same way.
+    #[must_use]
+    pub fn is_about_same(&self, other: &Self) -> bool {
+        (&self.commit, self.operation) == (&other.commit, other.operation)
     }
 }
 

@@ -129,9 +129,13 @@ struct PlannedCandidate {
 }
 
 /// Decides without doing anything; reads only what everybody may read.
-fn consider(machine: &Machine, state: &State, signers: Option<&Signers>) -> Result<Decision> {
+fn consider(
+    machine: &Machine,
+    state: &State,
+    signers: &Result<Option<Signers>>,
+) -> Result<Decision> {
     let mirror = Mirror::open(&machine.paths);
-    let commits = Commits::of_any(mirror.as_ref(), signers);
+    let commits = Commits::of_any(&mirror, signers);
     Ok(decide(&machine.facts(machine.observe()?, state)?, &commits))
 }
 
@@ -140,7 +144,7 @@ impl Status {
     ///
     /// # Errors
     /// The state or the records in `/run` cannot be read.
-    pub fn of(machine: &Machine, signers: Option<&Signers>) -> Result<Self> {
+    pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
         let remembered = State::read(&machine.paths)?;
         let decision = consider(machine, &remembered, signers)?;
         let decided = Decided::read(&machine.paths)?;
@@ -296,12 +300,12 @@ pub fn words(outcome: &Outcome) -> (&'static str, Option<String>, Option<u64>) {
         Outcome::RolledBack { error, .. } => ("rolled_back", Some(error.clone()), None),
         Outcome::Preempted { stage } => (
             "skipped",
-            Some(format!("overtaken while {}", stage.name())),
+            Some(format!("stopped while {}", stage.words())),
             None,
         ),
         Outcome::Interrupted { stage } => (
             "failed",
-            Some(format!("interrupted while {}", stage.name())),
+            Some(format!("interrupted while {}", stage.words())),
             None,
         ),
         Outcome::Skipped { reason } => ("skipped", Some(reason.clone()), None),
@@ -461,7 +465,7 @@ impl Plan {
     ///
     /// # Errors
     /// The state or the records in `/run` cannot be read.
-    pub fn of(machine: &Machine, signers: Option<&Signers>) -> Result<Self> {
+    pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
         let decision = consider(machine, &State::read(&machine.paths)?, signers)?;
         let (action, hindrance) = (decision.action.name(), decision.action.hindrance());
         let retry_at = decision.action.again().map(|wait| wait.until);

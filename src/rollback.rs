@@ -1,17 +1,24 @@
 //! The way back: the system that ran before an activation runs again, and boots again.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::activation::Activation;
 use crate::config::Operation;
 use crate::cycle::{Ending, Machine};
 use crate::fetched::Fetched;
-use crate::health::Fault;
+use crate::fs::{self, Lock};
+use crate::git::Mirror;
+use crate::health::{self, Fault};
+use crate::history::Commits;
 use crate::paths::Paths;
 use crate::quarantine::Quarantine;
-use crate::select::RemoteFacts;
+use crate::select::{decide, RemoteFacts};
+use crate::signature::Signers;
 use crate::state::{Attempt, Before, Blame, Outcome, Stage, Store};
 use crate::system;
+use crate::systemd;
 
 impl Machine {
     /// Rolls an activation back where the owner wants that, and finds out whose fault it was.
@@ -30,46 +37,41 @@ impl Machine {
             return Ok(Outcome::Failed { stage, error });
         }
         log::warn!("Rolling back {}: {error}", attempt.target);
+        // The way back has its own time.
+        if let Err(error) = self.arm(attempt) {
+            log::warn!("{error:#}");
+        }
         let remotes = self.observe()?;
+        let is_last_try = attempt.is_last_try();
         go_back(&self.paths, store, attempt, error, &remotes, || {
-            self.blame(fault)
+            self.blame(fault, is_last_try)
         })
     }
 
-    /// Goes back to a generation of the profile, by default the one before the current one, and keeps
-    /// what was deployed last from coming back by itself.
+    /// Goes back to a generation of the profile, and keeps what was deployed last, and what would be
+    /// deployed now, from coming back by itself. By default it is the generation before the current one;
+    /// where something else runs, such as a test, the current one.
     ///
     /// # Errors
     /// There is no such generation, or it does not run afterwards.
-    pub fn roll_back_by_hand(&self, to: Option<u64>) -> Result<Ending> {
+    pub fn roll_back_by_hand(
+        &self,
+        to: Option<u64>,
+        signers: &Result<Option<Signers>>,
+    ) -> Result<Ending> {
         let mut store = Store::open(&self.paths)?;
         self.settle_interrupted(&mut store)?;
         let profile = self.paths.profile(&self.config.profile);
-        let current = system::generation(&profile)?
-            .with_context(|| format!("{} has no generation to go back from", profile.display()))?;
-        let generations = system::generations(&profile)?;
-        let before = || generations.iter().rfind(|g| **g < current).copied();
-        let to = to
-            .or_else(before)
-            .context("there is no generation before this one")?;
-        ensure!(
-            generations.contains(&to),
-            "{} has no generation {to}: it has {generations:?}",
-            profile.display()
-        );
-        let system = std::fs::canonicalize(system::generation_link(&profile, to))?;
+        let (to, system) = self.generation_to_go_back_to(&profile, to)?;
         system::check(&system)?;
-        if let Some(latest) = store.state().latest() {
-            let remotes = self.observe()?;
-            let reason = format!("rolled back to generation {to} by hand");
-            store.quarantine(Quarantine::of(&latest.target.clone(), &remotes, reason))?;
-        }
-        let before = Before {
+        let held = self.held(&store, to, signers)?;
+
+        let found = self.look_around()?;
+        let wanted = Before {
             generation: Some(to),
-            profile,
-            ..Before::default()
+            ..found.clone()
         };
-        system::take_profile_back(&before)?;
+        system::take_profile_back(&wanted)?;
         let inhibitors = system::switch_inhibitors(&self.paths, &system);
         let operation = if inhibitors.is_empty() {
             Operation::Switch
@@ -86,25 +88,77 @@ impl Machine {
             toplevel: system.clone(),
             operation,
         };
-        let ended = activation.run(&self.paths)?;
-        if let Some(error) = ended.error(None) {
+        let ended = activation.run(&self.paths);
+        if !ended.as_ref().is_ok_and(|ended| !ended.before_activation()) {
+            system::take_profile_back(&found)?;
+        }
+        let ended = ended?;
+        let new_failures = health::new_failures(&self.paths, &found.failed_units)?;
+        let is_known = systemd::is_here(&self.paths);
+        if let Some(error) = ended.error(is_known.then_some(&new_failures[..])) {
             bail!("{error}");
         }
+        store.go_back(held)?;
         log::info!(
             "Rolled back to generation {to}; comin stays there until a head moves, or comin retry"
         );
         Ok(Ending::Done)
     }
 
-    /// A server that cannot be reached from the system before either is not the commit's fault.
-    fn blame(&self, fault: &Fault) -> Result<Blame> {
+    fn generation_to_go_back_to(&self, profile: &Path, to: Option<u64>) -> Result<(u64, PathBuf)> {
+        let current = system::generation(profile)?
+            .with_context(|| format!("{} has no generation to go back from", profile.display()))?;
+        let generations = system::generations(profile)?;
+        let is_current = system::of_profile(profile) == self.running()?;
+        let is_candidate = |g: &&u64| **g < current || (**g == current && !is_current);
+        let to = to
+            .or_else(|| generations.iter().rfind(is_candidate).copied())
+            .context("there is no generation before this one")?;
+        ensure!(
+            generations.contains(&to),
+            "{} has no generation {to}: it has {generations:?}",
+            profile.display()
+        );
+        let link = system::generation_link(profile, to);
+        let system = std::fs::canonicalize(&link)
+            .with_context(|| format!("{} leads nowhere", link.display()))?;
+        Ok((to, system))
+    }
+
+    fn running(&self) -> Result<Option<PathBuf>> {
+        fs::read_link_optional(&self.paths.current_system())
+    }
+
+    /// What must not come back after a rollback by hand.
+    fn held(
+        &self,
+        store: &Store,
+        to: u64,
+        signers: &Result<Option<Signers>>,
+    ) -> Result<Vec<Quarantine>> {
+        let remotes = self.observe()?;
+        let mirror = Mirror::open(&self.paths);
+        let facts = self.facts(remotes.clone(), store.state())?;
+        let decision = decide(&facts, &Commits::of_any(&mirror, signers));
+        let latest = store.state().latest().map(|latest| latest.target.clone());
+        let reason = format!("rolled back to generation {to} by hand");
+        let targets = decision.selected.into_iter().chain(latest);
+        Ok(targets
+            .map(|target| Quarantine::of(&target, &remotes, reason.clone()))
+            .collect())
+    }
+
+    /// A server that cannot be reached from the system before either is not the commit's fault, unless
+    /// that is so each time: what a commit breaks may outlast it.
+    fn blame(&self, fault: &Fault, is_last_try: bool) -> Result<Blame> {
         let servers = &fault.out_of_reach;
-        if servers.is_empty() || self.can_reach_one_of(servers) {
+        if servers.is_empty() || is_last_try || self.can_reach_one_of(servers) {
             return Ok(Blame::Commit);
         }
         // Recorded here, or the fetches of before would let it be tried again at once.
         for name in servers {
             let remote = self.config.remote(name.as_str())?;
+            let _alone = Lock::wait(&self.paths.remote_lock(&remote.name))?;
             let before = Fetched::read(&self.paths, remote)?;
             let error = Some("it cannot be reached".to_string());
             Fetched::now(remote, before.as_ref(), error).write(&self.paths, remote)?;
@@ -158,10 +212,10 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
         .system
         .clone()
         .context("it is not known what ran before")?;
+    let boots = before.boots.clone().unwrap_or_else(|| runs.clone());
     if attempt.operation().moves_profile() {
-        system::take_profile_back(before)?;
+        take_profile_back(before, &boots);
     }
-    let boots = system::of_profile(&before.profile).unwrap_or_else(|| runs.clone());
     let steps = match attempt.operation() {
         Operation::Switch if boots == runs => vec![(runs.clone(), Operation::Switch)],
         // What ran was only tested.
@@ -187,4 +241,17 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
         runs.display()
     );
     Ok(())
+}
+
+/// Whatever becomes of the profile, what ran has to run again: so nothing of this is an error.
+fn take_profile_back(before: &Before, boots: &Path) {
+    if let Err(error) = system::take_profile_back(before) {
+        log::warn!("{error:#}");
+    }
+    // There was no generation before, or it has been removed since.
+    if system::of_profile(&before.profile).as_deref() != Some(boots) {
+        if let Err(error) = system::set_profile(&before.profile, boots) {
+            log::warn!("{error:#}");
+        }
+    }
 }

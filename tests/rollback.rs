@@ -82,7 +82,7 @@ fn a_retry_brings_a_quarantined_commit_back() {
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "first");
     let said = world.comin(&["retry"], 0);
-    assert!(said.err.contains("What failed is tried again"));
+    assert!(said.err.contains("The next deploy tries again what failed"));
     world.comin(&["deploy"], 0);
     assert_eq!(world.running(), "bad");
 }
@@ -417,8 +417,18 @@ fn a_rollback_by_hand_holds_until_a_head_moves() {
     let hindrance = world.status()["hindrance"].clone();
     assert_eq!(
         hindrance,
-        "it is in quarantine until a head moves, or comin retry: rolled back to generation 2 by hand"
+        "it is in quarantine until a head moves, or comin retry: rolled back to generation 1 by hand"
     );
+    // That a head moves which is not selected does not bring it back by halves.
+    origin.git(&["branch", "testing-m", "HEAD~1"]);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "third");
+    origin.git(&["branch", "-D", "testing-m"]);
+    world.comin(&["rollback"], 0);
+    assert_eq!(world.running(), "second");
+    world.comin(&["retry"], 0);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "third");
     origin.commit("fourth", &System::default());
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "fourth");
@@ -459,4 +469,130 @@ fn the_history_has_every_attempt_with_its_stages() {
         text.lines().next().unwrap().contains("rolled_back"),
         "{text}"
     );
+}
+
+#[test]
+fn a_suspension_stops_what_is_being_built() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let (system, await_begun, open) = gated(&world);
+    origin.commit("gated", &system);
+    let deploy = start(&world, &["run"]);
+    await_begun();
+    world.comin(&["suspend"], 0);
+    let said = Said::of(&deploy.wait_with_output().unwrap());
+    open();
+    assert!(said.err.contains("Stopped building"), "{said:?}");
+    assert_eq!(world.running(), "first");
+    world.comin(&["resume"], 0);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "gated");
+}
+
+#[test]
+fn what_a_check_leaves_behind_holds_nothing_up() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let pid = world.path("pid");
+    world.configure(|config| {
+        let command = format!("sleep 600 & echo $! >{}", pid.display());
+        config["health_check"] = json!({"commands": [command]});
+    });
+    origin.commit("second", &System::default());
+    let begin = Instant::now();
+    world.comin(&["run"], 0);
+    assert!(begin.elapsed() < Duration::from_secs(300));
+    let pid = fs::read_to_string(&pid).unwrap();
+    let kill = std::process::Command::new("kill").arg(pid.trim()).status();
+    assert!(kill.unwrap().success(), "it still runs");
+}
+
+#[test]
+fn the_way_back_needs_no_generation() {
+    need!("git", "nix");
+    // A profile that was not there before.
+    let (mut world, origin) = checked();
+    world.configure(|config| config["profile"] = "mine".into());
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    assert_eq!(world.running(), "first");
+    let mine = world.path("root/nix/var/nix/profiles/system-profiles/mine/nixos-version");
+    assert_eq!(fs::read_to_string(mine).unwrap(), "first");
+    let boots = fs::read_to_string(world.path("root/boot/loader-default")).unwrap();
+    let label = fs::read_to_string(Path::new(boots.trim()).join("nixos-version")).unwrap();
+    assert_eq!(label, "first");
+
+    // A generation that somebody has removed meanwhile.
+    let (mut world, origin) = checked();
+    let link = world.path("root/nix/var/nix/profiles/system-1-link");
+    world.configure(|config| {
+        let command = format!("rm {}; false", link.display());
+        config["health_check"] = json!({"commands": [command]});
+    });
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.profile().unwrap(), "system-3-link");
+    assert_eq!(world.status()["deployed"]["status"], "rolled_back");
+}
+
+#[test]
+fn what_failed_before_it_was_activated_is_tried_again() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.comin(&["run"], 0);
+    world.configure(|config| config["retry"] = json!({"first_delay": 1}));
+    // A directory in the way of the profile's next generation.
+    let link = world.path("root/nix/var/nix/profiles/system-2-link");
+    fs::create_dir(&link).unwrap();
+    origin.commit("second", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Could not begin to activate"), "{said:?}");
+    assert_eq!(world.running(), "first");
+    fs::remove_dir(&link).unwrap();
+    world.comin(&["retry"], 0);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+}
+
+#[test]
+fn a_test_that_runs_gives_way_to_main_by_a_rollback() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.commit("tested", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "tested");
+    world.comin(&["rollback"], 0);
+    assert_eq!(
+        (world.running(), world.profile().unwrap()),
+        ("second".into(), "system-2-link".into())
+    );
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+}
+
+#[test]
+fn an_outage_that_comes_with_each_try_is_the_commits_fault_in_the_end() {
+    need!("git", "nix");
+    let (world, origin, server) = connected();
+    let away = world.path("away");
+    let bad = System::with(&format!("activation = \"touch {}\";", away.display()));
+    server.rule(|rules| rules.away_while = Some(away.clone()));
+    origin.commit("bad", &bad);
+    for action in ["await_remotes", "await_remotes", "quarantined"] {
+        world.comin(&["run"], 1);
+        assert_eq!(world.plan()["action"], action);
+        fs::remove_file(&away).unwrap();
+        world.comin(&["fetch", "server"], 0);
+    }
+    let switches = world.switches().len();
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches().len(), switches);
+    assert_eq!(world.running(), "first");
 }

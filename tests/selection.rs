@@ -120,12 +120,20 @@ fn keys_that_cannot_be_read_are_a_configuration_error_and_nothing_is_touched() {
     world.configure(|config| {
         config["gpg_public_key_paths"] = serde_json::json!(["/nonexistent/alice.asc"]);
     });
-    for command in ["run", "deploy", "status", "plan"] {
+    for command in ["run", "deploy"] {
         let said = world.comin(&[command], 2);
         let wanted = "gpg_public_key_paths: /nonexistent/alice.asc cannot be used";
         assert!(said.err.contains(wanted), "{said:?}");
     }
     assert!(!world.path("root/var/lib/comin").exists());
+    // The next poll need not say it again.
+    world.comin(&["fetch", "origin"], 0);
+    world.comin(&["deploy"], 2);
+    world.comin(&["fetch", "origin"], 0);
+    assert!(!world.path("root/run/comin/wanted").exists());
+    let refused = world.status()["remotes"][0]["main"]["refused"].clone();
+    let refused = refused.as_str().unwrap();
+    assert!(refused.starts_with("its signature could not be checked: gpg_public_key_paths"));
     // A fetch decides nothing, and a check is made where the keys need not be.
     world.comin(&["fetch", "origin"], 0);
     world.comin(

@@ -55,7 +55,7 @@ fn assert_whole(world: &World, label: &str) {
     let latest = attempts.last().unwrap();
     assert_eq!(latest["status"], "done", "{latest:#}");
     assert_eq!(latest["subject"], label);
-    assert_eq!(leftovers(world), [PathBuf::new(); 0]);
+    assert_eq!(leftovers(world), Vec::<PathBuf>::new());
     // One file of each kind.
     let folders = ["root/var/lib/comin", "root/run/comin"].map(|folder| world.path(folder));
     let files = folders.map(|folder| fs::read_dir(folder).unwrap().count());
@@ -145,7 +145,7 @@ fn a_fetch_that_is_killed_leaves_a_mirror_that_works() {
         run_and_kill(&world, &["fetch", "origin"], after, true);
         world.comin(&["fetch", "origin"], 0);
         assert_eq!(world.mirrored("origin/main").unwrap(), commit);
-        assert_eq!(leftovers(&world), [PathBuf::new(); 0], "after {after:?}");
+        assert_eq!(leftovers(&world), Vec::<PathBuf>::new(), "after {after:?}");
     }
     Repository::at(&world, "root/var/lib/comin/repository").git(&["fsck", "--no-dangling"]);
 }

@@ -25,12 +25,12 @@ use crate::boot;
 use crate::config::Reboots;
 use crate::cycle::Machine;
 use crate::decided::Decided;
-use crate::health::has_systemd;
 use crate::journal::printable;
 use crate::process;
 use crate::state::Store;
 use crate::suspension::Suspension;
 use crate::system;
+use crate::systemd;
 
 /// How long whoever holds a lock is left alone before that is looked at again.
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);
@@ -248,7 +248,7 @@ impl Machine {
             stage: Stage::Ordered,
             ..reboot
         }))?;
-        if !has_systemd(&self.paths) {
+        if !systemd::is_here(&self.paths) {
             log::warn!("There is no systemd that could reboot the machine");
             return Ok(());
         }
@@ -266,7 +266,7 @@ impl Machine {
             Ok(true) => vec!["a switch that is under way".to_string()],
             Err(error) => vec![format!("a lock that cannot be looked at: {error:#}")],
         };
-        if has_systemd(&self.paths) {
+        if systemd::is_here(&self.paths) {
             match inhibitors() {
                 Ok(inhibitors) => locks.extend(inhibitors),
                 Err(error) => locks.push(format!("logind: {error:#}")),

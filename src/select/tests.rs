@@ -424,7 +424,7 @@ fn what_was_deployed_is_left_alone_and_what_failed_waits() {
         (vec![tried("A", switch, after(hour_ago, 61))], "retry"),
         // The clock was set back since.
         (
-            vec![tried("A", switch, after(now + minutes(1), 9))],
+            vec![tried("A", switch, after(now + minutes(10), 9))],
             "deploy",
         ),
         // Nothing has changed the machine since it was deployed.

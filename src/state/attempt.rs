@@ -50,6 +50,9 @@ pub struct Before {
     /// The system that ran.
     #[serde(default)]
     pub system: Option<PathBuf>,
+    /// The system that booted next.
+    #[serde(default)]
+    pub boots: Option<PathBuf>,
     /// The profile that `switch` and `boot` move.
     #[serde(default)]
     pub profile: PathBuf,
@@ -111,6 +114,15 @@ impl Stage {
             Self::Activating => "activating",
             Self::Checking => "checking",
             Self::RollingBack => "rolling_back",
+        }
+    }
+
+    /// As in "interrupted while rolling back".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Evaluating | Self::Building | Self::Activating | Self::Checking => self.name(),
+            Self::RollingBack => "rolling back",
         }
     }
 

@@ -51,8 +51,6 @@ struct V1 {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     quarantine: Vec<Quarantine>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    forgiven: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     lapsed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reboot: Option<Reboot>,
@@ -120,7 +118,6 @@ impl From<V1> for State {
         Self {
             accepted_main: file.accepted_main,
             quarantine: file.quarantine,
-            forgiven: file.forgiven,
             lapsed: file.lapsed,
             reboot: file.reboot,
             attempts: file.attempts.into_iter().map(Attempt::from).collect(),
@@ -186,7 +183,6 @@ impl From<&State> for V1 {
             version: VERSION,
             accepted_main: state.accepted_main.clone(),
             quarantine: state.quarantine.clone(),
-            forgiven: state.forgiven,
             lapsed: state.lapsed,
             reboot: state.reboot.clone(),
             attempts: state.attempts.iter().map(AttemptV1::from).collect(),

@@ -16,7 +16,7 @@ use crate::fs::{self, Lock};
 use crate::paths::Paths;
 use crate::quarantine::Quarantine;
 use crate::reboot::Reboot;
-use crate::select::{Recent, Target};
+use crate::select::{Recent, RemoteFacts, Target};
 
 /// How many attempts are remembered.
 const ATTEMPTS: usize = 100;
@@ -30,10 +30,8 @@ pub struct State {
     pub accepted_main: Option<Commit>,
     /// What is not deployed again.
     pub quarantine: Vec<Quarantine>,
-    /// The attempt up to which failures are forgiven.
-    pub forgiven: Option<u64>,
-    /// The attempt up to which nothing counts as deployed, since the machine booted something else and
-    /// the operator wants it back.
+    /// The attempt up to which nothing counts any more, neither as deployed nor as failed, because the
+    /// operator has gone back, or wants it tried again.
     pub lapsed: Option<u64>,
     /// The latest reboot that comin announced.
     pub reboot: Option<Reboot>,
@@ -89,25 +87,26 @@ impl State {
     pub fn recent(&self, backoff: Backoff) -> Vec<Recent> {
         let mut recent = Vec::new();
         for attempt in self.attempts.iter().rev() {
-            let Some((_, outcome)) = attempt.ended() else {
+            if attempt.ended().is_none() {
                 continue;
-            };
+            }
             if self.lapsed.is_some_and(|lapsed| attempt.id <= lapsed) {
                 break;
             }
-            let done = matches!(outcome, Outcome::Done { .. } | Outcome::Skipped { .. });
-            if done || self.forgiven.is_none_or(|forgiven| attempt.id > forgiven) {
-                recent.push(Recent {
-                    commit: attempt.target.commit.clone(),
-                    operation: attempt.target.operation,
-                    again: attempt.again(backoff),
-                });
-            }
+            recent.push(Recent {
+                commit: attempt.target.commit.clone(),
+                operation: attempt.target.operation,
+                again: attempt.again(backoff),
+            });
             if attempt.reached_activation() {
                 break;
             }
         }
         recent
+    }
+
+    fn lapse(&mut self) {
+        self.lapsed = self.latest().map(|latest| latest.id);
     }
 }
 
@@ -174,7 +173,11 @@ impl Store {
         boot: Option<String>,
     ) -> Result<Attempt> {
         let before = self.state.latest();
-        let again = before.filter(|before| before.target == target);
+        let is_same = |before: &&Attempt| {
+            (&before.target.commit, before.target.operation) == (&target.commit, target.operation)
+                && self.state.lapsed.is_none_or(|lapsed| before.id > lapsed)
+        };
+        let again = before.filter(is_same);
         let mut attempt = Attempt {
             id: before.map_or(0, |before| before.id) + 1,
             tries: again.map_or(0, |again| again.tries) + 1,
@@ -216,32 +219,55 @@ impl Store {
         })
     }
 
-    /// Puts a commit into quarantine, and forgets those that no longer hold.
+    /// Puts a commit into quarantine; what was said of it before is replaced.
     ///
     /// # Errors
     /// The file cannot be written; nothing has changed then.
     pub fn quarantine(&mut self, quarantine: Quarantine) -> Result<()> {
         self.change(|state| {
+            state
+                .quarantine
+                .retain(|before| !before.is_about_same(&quarantine));
             let surplus = (state.quarantine.len() + 1).saturating_sub(QUARANTINE);
             state.quarantine.drain(..surplus);
             state.quarantine.push(quarantine);
         })
     }
 
-    /// Forgives every failure until now: what failed may be tried at once, nothing is in quarantine, and
-    /// a reboot that did not help may be done again. Where the machine has `strayed` from what is deployed,
-    /// that is deployed again.
+    /// Forgets the quarantine of what heads have moved away from: it does not hold again when they come
+    /// back.
     ///
     /// # Errors
     /// The file cannot be written; nothing has changed then.
-    pub fn forgive(&mut self, strayed: bool) -> Result<()> {
+    pub fn forget_quarantine(&mut self, remotes: &[RemoteFacts]) -> Result<()> {
+        if self.state.quarantine.iter().all(|q| q.is_current(remotes)) {
+            return Ok(());
+        }
+        self.change(|state| state.quarantine.retain(|q| q.is_current(remotes)))
+    }
+
+    /// Lets every attempt until now lapse: what failed is tried at once, nothing is in quarantine, what is
+    /// deployed but does not run is deployed again, and a reboot that did not help may be done again.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing has changed then.
+    pub fn forgive(&mut self) -> Result<()> {
         self.change(|state| {
             state.quarantine.clear();
             state.reboot = None;
-            state.forgiven = state.latest().map(|latest| latest.id);
-            if strayed {
-                state.lapsed = state.forgiven;
-            }
+            state.lapse();
+        })
+    }
+
+    /// Remembers that the operator went back: what was deployed counts no more, and neither it nor what
+    /// was going to be deployed comes back by itself.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing has changed then.
+    pub fn go_back(&mut self, held: Vec<Quarantine>) -> Result<()> {
+        self.change(|state| {
+            state.quarantine = held;
+            state.lapse();
         })
     }
 
