@@ -9,7 +9,8 @@ let
   comin = lib.getExe' cfg.package "comin";
 
   # Keys as in the Go comin; what is null is left to the defaults of the binary.
-  settings = lib.filterAttrs (_: value: value != null) {
+  given = lib.filterAttrs (_: value: value != null);
+  settings = given {
     inherit (cfg) hostname submodules profile;
     repository_type = cfg.repositoryType;
     repository_subdir = cfg.repositorySubdir;
@@ -20,6 +21,8 @@ let
     signed_ancestors = cfg.signedAncestors;
     eval_timeout = cfg.evalTimeout;
     build_timeout = cfg.buildTimeout;
+    reboot = given cfg.reboot;
+    retention = given cfg.retention;
     remotes = map (remote: {
       inherit (remote)
         name
@@ -148,6 +151,8 @@ in
             path = [
               config.nix.package
               config.programs.ssh.package
+              # wall, which announces reboots.
+              pkgs.util-linux
             ]
             ++ gpg;
             # Nix keeps its evaluation cache there, and git and ssh look for their settings.

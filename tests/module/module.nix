@@ -56,6 +56,7 @@ let
     submodules = true;
     gpgPublicKeyPaths = [ "/etc/keys/alice.asc" ];
     sshAllowedSignersPath = "/etc/keys/allowed_signers";
+    retention.deployment_boot_entry_capacity = 5;
     remotes = [
       {
         name = "origin";
@@ -147,6 +148,8 @@ let
       gpg_public_key_paths = [ "/etc/keys/alice.asc" ];
       ssh_allowed_signers_path = "/etc/keys/allowed_signers";
       signed_ancestors = false;
+      reboot.allow = false;
+      retention.deployment_boot_entry_capacity = 5;
       remotes = [
         {
           name = "origin";
@@ -230,6 +233,19 @@ let
         build_timeout = 3600;
         ssh_revoked_keys_path = "/etc/keys/revoked";
         signed_ancestors = true;
+        reboot = {
+          allow = true;
+          delay = 300;
+          window = {
+            lower = "23:00";
+            upper = "05:30";
+          };
+        };
+        retention = {
+          deployment_boot_entry_capacity = 10;
+          deployment_successful_capacity = 1;
+          deployment_any_capacity = 2;
+        };
       }
       (builtins.intersectAttrs
         {
@@ -238,6 +254,8 @@ let
           build_timeout = null;
           ssh_revoked_keys_path = null;
           signed_ancestors = null;
+          reboot = null;
+          retention = null;
         }
         (
           settingsOf (
@@ -248,6 +266,19 @@ let
               buildTimeout = 3600;
               sshRevokedKeysPath = "/etc/keys/revoked";
               signedAncestors = true;
+              reboot = {
+                allow = true;
+                delay = 300;
+                window = {
+                  lower = "23:00";
+                  upper = "05:30";
+                };
+              };
+              retention = {
+                deployment_boot_entry_capacity = 10;
+                deployment_successful_capacity = 1;
+                deployment_any_capacity = 2;
+              };
             })
           )
         )
@@ -390,6 +421,21 @@ let
     (refuses "a period of 0" { remotes = [ (local // { poller.period = 0; }) ]; })
     (refuses "a negative timeout" { remotes = [ (local // { timeout = -1; }) ]; })
     (refuses "an unknown operation" { remotes = [ (local // { branches.main.operation = "reboot"; }) ]; })
+    (refuses "a window that ends at no time of day" {
+      remotes = [ local ];
+      reboot.window = {
+        lower = "23:00";
+        upper = "24:00";
+      };
+    })
+    (refuses "half a window" {
+      remotes = [ local ];
+      reboot.window.lower = "23:00";
+    })
+    (refuses "to keep no boot entry" {
+      remotes = [ local ];
+      retention.deployment_boot_entry_capacity = 0;
+    })
     (refuses "a relative watch" { remotes = [ (local // { watch = "machines"; }) ]; })
     (refuses "a watch of two lines" { remotes = [ (local // { watch = "/a\nUnit=x"; }) ]; })
     (refuses "a key that would be copied into the store" {

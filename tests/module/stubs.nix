@@ -76,6 +76,7 @@ in
     runCommand = name: env: script: env // { inherit name script; };
     gitMinimal = "git";
     gnupg = "gnupg";
+    util-linux = "util-linux";
     stdenv.buildPlatform.canExecute = _: true;
     stdenv.hostPlatform = { };
   };
