@@ -78,7 +78,8 @@ impl Machine {
         self.deploy_all(signers).inspect_err(|_| {
             // A full disk or a broken state is met again in a while, not at the next poll.
             let postponed = self.observe().and_then(|remotes| {
-                let decided = Decided::deciding(remotes, Vec::new(), Vec::new())?;
+                let (_, notices) = self.said_before()?;
+                let decided = Decided::deciding(remotes, Vec::new(), notices)?;
                 decided.settled(Some(postponed())).write(&self.paths)
             });
             if let Err(error) = postponed {

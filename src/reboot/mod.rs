@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use log::Level;
 use serde::{Deserialize, Serialize};
@@ -25,10 +25,11 @@ use crate::boot;
 use crate::config::Reboots;
 use crate::cycle::Machine;
 use crate::decided::Decided;
+use crate::fs;
 use crate::health::has_systemd;
 use crate::journal::printable;
 use crate::process;
-use crate::state::Store;
+use crate::state::{Attempt, State, Store};
 use crate::suspension::Suspension;
 use crate::system;
 
@@ -158,10 +159,11 @@ impl Machine {
         let waiting = store.state().changed_by().cloned();
         let system = waiting.as_ref().and_then(|attempt| attempt.boots_next());
         let boots = system::of_profile(&self.paths.profile(&self.config.profile));
-        let strayed = self.booted_instead(store.state())?.is_some();
-        // What somebody has chosen to boot or to make the next boot is not comin's to undo.
-        let system =
-            system.filter(|s| !reasons.is_empty() && boots.as_deref() == Some(s) && !strayed);
+        // What somebody has chosen to run, to boot or to boot next is not comin's to undo.
+        let is_untouched = boots.as_deref() == system
+            && self.booted_instead(store.state())?.is_none()
+            && self.runs_as_left(store.state())?;
+        let system = system.filter(|_| !reasons.is_empty() && is_untouched);
         let locks = match system {
             Some(_) if self.config.reboot.allow => self.locks(),
             Some(_) | None => Vec::new(),
@@ -259,6 +261,14 @@ impl Machine {
             .context("Failed to reboot; do it by hand, or use comin retry to let comin try again")
     }
 
+    /// Whether the machine runs what it booted, or what comin has activated or found.
+    fn runs_as_left(&self, state: &State) -> Result<bool> {
+        let runs = fs::read_link_optional(&self.paths.current_system())?;
+        let is_comins = |attempt: &Attempt| attempt.out == runs || attempt.before.system == runs;
+        Ok(runs == fs::read_link_optional(&self.paths.booted_system())?
+            || state.attempts.iter().any(is_comins))
+    }
+
     /// Who does not want the machine to go down, in words.
     fn locks(&self) -> Vec<String> {
         let mut locks = match activation::is_busy(&self.paths) {
@@ -289,8 +299,12 @@ fn inhibitors() -> Result<Vec<String>> {
         .args(["--json=short", "call"])
         .args(["org.freedesktop.login1", "/org/freedesktop/login1"])
         .args(["org.freedesktop.login1.Manager", "ListInhibitors"]);
-    let answer = process::run(&mut busctl, "busctl", Some(PATIENCE))?;
-    let answer: Answer = serde_json::from_str(&answer).context("it answered something else")?;
+    let answer = process::ask(&mut busctl, "busctl", Stdio::null(), PATIENCE)?;
+    if answer.code != 0 {
+        bail!("{}", answer.said().last().unwrap_or("it does not answer"));
+    }
+    let answer: Answer =
+        serde_json::from_slice(&answer.output).context("it answered something else")?;
     let (inhibitors,) = answer.data;
     let forbids = |(what, _, _, mode, _, _): &Inhibitor| {
         matches!(mode.as_str(), "block" | "block-weak") && what.split(':').any(|w| w == "shutdown")
