@@ -34,6 +34,8 @@ let
     };
     rollback = given { inherit (cfg.rollback) enable timeout; };
     exporter = { inherit (cfg.exporter) listen_address port; };
+    reboot = given cfg.reboot;
+    retention = given cfg.retention;
     remotes = map (remote: {
       inherit (remote)
         name
@@ -196,6 +198,8 @@ in
             path = [
               config.nix.package
               config.programs.ssh.package
+              # wall, which announces reboots.
+              pkgs.util-linux
             ]
             ++ gpg;
             # Nix keeps its evaluation cache there, and git and ssh look for their settings.

@@ -46,6 +46,21 @@ let
       description = "Seconds after which ${what} is given up; 0 is never, null is comin's own default.";
     };
 
+  capacity =
+    description:
+    mkOption {
+      inherit description;
+      type = types.nullOr types.ints.positive;
+      default = null;
+    };
+
+  timeOfDay =
+    description: example:
+    mkOption {
+      inherit description example;
+      type = types.strMatching "([01][0-9]|2[0-3]):[0-5][0-9]";
+    };
+
   remote =
     { config, ... }:
     {
@@ -416,6 +431,58 @@ in
           back, whatever has become of comin; 0 is never, null is comin's own default, 900.
         '';
       };
+    };
+    reboot = {
+      allow = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether the machine reboots by itself where a deployment needs that: for another kernel, initrd or
+          kernel modules, for what {option}`system.autoUpgrade.rebootTriggers` names, and for a system that is
+          only there at the next boot. It does so once for each deployment, never while somebody holds a
+          shutdown lock ({command}`systemd-inhibit --what=shutdown`), and not while comin is suspended.
+        '';
+      };
+      window = mkOption {
+        type = types.nullOr (
+          types.submodule {
+            options = {
+              lower = timeOfDay "The beginning of the window." "01:00";
+              upper = timeOfDay "The end of the window; over midnight where it is before the beginning." "05:00";
+            };
+          }
+        );
+        default = null;
+        description = "The local time of day in which the machine may reboot by itself; null is any time.";
+      };
+      delay = mkOption {
+        type = types.nullOr types.ints.unsigned;
+        default = null;
+        description = ''
+          Seconds between the announcement of a reboot, to the journal and to whoever is logged in, and the
+          first poll that may reboot the machine; null is comin's own default, 60.
+          {command}`comin suspend` keeps it from that.
+        '';
+      };
+    };
+    # Written with underscores in the Go comin, too.
+    retention = {
+      deployment_boot_entry_capacity = capacity ''
+        How many different systems that comin has deployed with `switch` or `boot` stay in the profile, and with
+        it in the boot loader's menu. What is older is removed after a deployment, but never the system that
+        runs, has booted, boots next or would be rolled back to, and never a generation that comin did not
+        make, such as one of {command}`nixos-rebuild`: those are {option}`nix.gc`'s. The menu loses them with
+        the next deployment. Null is comin's own default, 3.
+      '';
+      deployment_successful_capacity = capacity ''
+        The systems of how many successful deployments are kept from Nix's garbage collection, whatever the
+        operation; null is comin's own default, 3.
+      '';
+      deployment_any_capacity = capacity ''
+        The systems of how many deployments are kept from Nix's garbage collection, however they ended, so
+        that what was built need not be built again; null is comin's own default, 5. comin remembers the
+        latest 100.
+      '';
     };
     profile = mkOption {
       type = types.nullOr types.str;

@@ -106,6 +106,9 @@ pub enum MachineCommand {
     /// End a suspension
     Resume,
     /// Try again what failed or is in quarantine
+    ///
+    /// Also deploys again what the machine has not booted although it is deployed, and lets the machine
+    /// reboot once more where that did not help.
     Retry,
     /// Go back to the system before, and stay there
     ///

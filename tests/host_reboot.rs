@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{json, Value};
 use support::host::{await_that, Configuration, Host};
 
@@ -16,16 +18,30 @@ fn with_dbus(label: &str, dbus: &str) -> Configuration {
     })
 }
 
-/// The same on a machine that may reboot by itself.
+/// `/etc/localtime` of a time zone that is five hours ahead.
+fn five_hours_ahead() -> String {
+    // No leap second, no transition, one type of time, four letters of a name.
+    let zeros = "\0".repeat(34);
+    let block = format!("TZif2{zeros}\x01\0\0\0\x04\0\0\x46\x50\0\0+05\0");
+    format!("{block}{block}\n<+05>-5\n")
+}
+
+/// The same on a machine that may reboot by itself, in a window that is open by its local time alone.
 fn reboots(label: &str, dbus: &str) -> Configuration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let in_hours = |hours: u64| format!("{:02}:30", (now.as_secs() / 3600 + hours) % 24);
     with_dbus(label, dbus).with(label, |c| {
-        c["settings"]["reboot"] = json!({"allow": true, "delay": 0});
+        let window = json!({"lower": in_hours(4), "upper": in_hours(7)});
+        c["settings"]["reboot"] = json!({"allow": true, "delay": 0, "window": window});
     })
 }
 
 /// A machine that has booted what it runs.
 fn booted(configuration: &Configuration) -> Host {
-    let host = Host::installed(configuration);
+    let host = Host::installed_with(configuration, |host| {
+        host.run("rm -f /etc/localtime");
+        host.write("/etc/localtime", &five_hours_ahead());
+    });
     host.reboot();
     host.await_polls(2);
     host.await_idle();

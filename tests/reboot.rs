@@ -363,7 +363,7 @@ fn a_reboot_waits_for_its_window_and_for_the_end_of_a_suspension() {
 }
 
 #[test]
-fn a_test_or_a_boot_into_another_system_is_not_ended_by_a_reboot() {
+fn what_somebody_tests_or_has_chosen_is_not_ended_by_a_reboot() {
     need!("git", "nix");
     let (mut world, origin) = booted(&system(""));
     world.configure(|config| config["reboot"] = json!({"allow": true, "delay": 0}));
@@ -372,6 +372,15 @@ fn a_test_or_a_boot_into_another_system_is_not_ended_by_a_reboot() {
     boot_into(&world, &generation(&world, 1));
     assert_eq!(reasons(&world), ["another system boots next"]);
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
+
+    // Somebody tries something by hand.
+    boot(&world);
+    let by_hand = world.path("by-hand");
+    fs::create_dir(&by_hand).unwrap();
+    link(&world, "current-system", &by_hand);
+    assert_eq!(reasons(&world), ["another system boots next"]);
+    assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
+    boot(&world);
 
     origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
     origin.commit("tested", &System::default());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use log::Level;
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,10 @@ use crate::boot;
 use crate::config::Reboots;
 use crate::cycle::Machine;
 use crate::decided::Decided;
+use crate::fs;
 use crate::journal::printable;
 use crate::process;
-use crate::state::Store;
+use crate::state::{Attempt, State, Store};
 use crate::suspension::Suspension;
 use crate::system;
 use crate::systemd;
@@ -101,12 +102,12 @@ enum Decision {
     Closed(Timestamp),
     /// Somebody does not want the machine to go down.
     Locked,
-    /// Everybody is to be told.
-    Announce,
+    /// Everybody is to be told that the machine reboots for this system.
+    Announce(PathBuf),
     /// Everybody was told, and has a while to end what they do.
     Announced(Wait),
     /// It is time.
-    Now,
+    Now(Reboot),
 }
 
 fn decide(facts: &Facts) -> Decision {
@@ -131,11 +132,11 @@ fn decide(facts: &Facts) -> Decision {
         return Decision::Locked;
     }
     let Some(announced) = announced else {
-        return Decision::Announce;
+        return Decision::Announce(system.to_path_buf());
     };
     let wait = Wait::new(announced.announced_at, facts.policy.delay);
     if wait.is_over(facts.now.timestamp()) {
-        Decision::Now
+        Decision::Now(announced.clone())
     } else {
         Decision::Announced(wait)
     }
@@ -153,16 +154,11 @@ impl Machine {
         decided: &mut Decided,
     ) -> Result<Prospect> {
         let reasons = reasons(&self.config, &self.paths);
-        let boot = boot::id(&self.paths)?;
         let why = printable(&reasons.join(", ")).into_owned();
-        let waiting = store.state().changed_by().cloned();
-        let system = waiting.as_ref().and_then(|attempt| attempt.boots_next());
-        let boots = system::of_profile(&self.paths.profile(&self.config.profile));
-        let strayed = self.booted_instead(store.state())?.is_some();
-        // What somebody has chosen to boot or to make the next boot is not comin's to undo.
-        let system =
-            system.filter(|s| !reasons.is_empty() && boots.as_deref() == Some(s) && !strayed);
-        let locks = match system {
+        let boot = boot::id(&self.paths)?;
+        let waiting = self.waits_for_a_reboot(store.state())?.cloned();
+        let waiting = waiting.filter(|_| !reasons.is_empty());
+        let locks = match &waiting {
             Some(_) if self.config.reboot.allow => self.locks(),
             Some(_) | None => Vec::new(),
         };
@@ -170,18 +166,18 @@ impl Machine {
         let latest = store.state().reboot.clone();
         let decision = decide(&Facts {
             policy: &self.config.reboot,
-            system,
+            system: waiting.as_ref().and_then(Attempt::boots_next),
             latest: latest.as_ref(),
             boot: boot.as_deref(),
             suspended,
             locks: &locks,
             now: &now,
         });
-        let is_over = latest.as_ref().is_some_and(|latest| match latest.stage {
+        let is_over = latest.is_some_and(|latest| match latest.stage {
             // It may take long until it can be; then it is announced anew.
             Stage::Announced => !matches!(
                 decision,
-                Decision::Announce | Decision::Announced(_) | Decision::Now
+                Decision::Announce(_) | Decision::Announced(_) | Decision::Now(_)
             ),
             Stage::Ordered => reasons.is_empty() && latest.boot != boot,
         });
@@ -211,9 +207,9 @@ impl Machine {
                 decided.notice(Level::Info, notice);
                 Prospect::Later(Wait::new(now.timestamp(), PAUSE))
             }
-            Decision::Announce => {
+            Decision::Announce(system) => {
                 let reboot = Reboot {
-                    system: system.unwrap_or(Path::new("")).to_path_buf(),
+                    system,
                     boot,
                     announced_at: now.timestamp(),
                     stage: Stage::Announced,
@@ -221,7 +217,7 @@ impl Machine {
                 store.remember_reboot(Some(reboot.clone()))?;
                 let delay = self.config.reboot.delay;
                 let name = waiting.map_or(String::new(), |attempt| attempt.target.to_string());
-                announce(&format!(
+                self.tell_everybody(&format!(
                     "This machine reboots in {} seconds for {name}: {why}; comin suspend keeps it from that",
                     delay.as_secs()
                 ));
@@ -233,7 +229,7 @@ impl Machine {
                 }
             }
             Decision::Announced(wait) => Prospect::Later(wait),
-            Decision::Now => latest.map_or(Prospect::None, Prospect::Due),
+            Decision::Now(reboot) => Prospect::Due(reboot),
         })
     }
 
@@ -254,9 +250,46 @@ impl Machine {
         }
         let mut systemctl = Command::new("systemctl");
         systemctl.arg("reboot");
-        process::run(&mut systemctl, "systemctl reboot", Some(PATIENCE))
-            .map(|_| ())
-            .context("Failed to reboot; do it by hand, or use comin retry to let comin try again")
+        let Err(error) = process::run(&mut systemctl, "systemctl reboot", Some(PATIENCE)) else {
+            return Ok(());
+        };
+        if !self.locks().is_empty() {
+            // Somebody has taken a lock just now: then this one waits as any other does.
+            store.remember_reboot(None)?;
+        }
+        Err(error.context("Failed to reboot; do it by hand, or let comin try again by comin retry"))
+    }
+
+    /// Tells the journal, and whoever is logged in.
+    fn tell_everybody(&self, text: &str) {
+        log::warn!("{text}");
+        if !systemd::is_here(&self.paths) {
+            return;
+        }
+        let mut wall = Command::new("wall");
+        if let Err(error) = process::ask(wall.arg(text), "wall", Stdio::null(), PATIENCE) {
+            log::debug!("{error:#}");
+        }
+    }
+
+    /// The deployment that a reboot would complete. What somebody has chosen to run, to boot or to boot next
+    /// is not comin's to undo.
+    fn waits_for_a_reboot<'a>(&self, state: &'a State) -> Result<Option<&'a Attempt>> {
+        let boots = system::of_profile(&self.paths.profile(&self.config.profile));
+        let is_untouched = self.booted_instead(state)?.is_none() && self.runs_as_left(state)?;
+        let attempt = state.changed_by().filter(|_| is_untouched);
+        Ok(attempt.filter(|attempt| {
+            let system = attempt.boots_next();
+            system.is_some() && system == boots.as_deref()
+        }))
+    }
+
+    /// Whether the machine runs what it booted, or what comin has activated or found.
+    fn runs_as_left(&self, state: &State) -> Result<bool> {
+        let runs = fs::read_link_optional(&self.paths.current_system())?;
+        let is_comins = |attempt: &Attempt| attempt.out == runs || attempt.before.system == runs;
+        Ok(runs == fs::read_link_optional(&self.paths.booted_system())?
+            || state.attempts.iter().any(is_comins))
     }
 
     /// Who does not want the machine to go down, in words.
@@ -289,23 +322,18 @@ fn inhibitors() -> Result<Vec<String>> {
         .args(["--json=short", "call"])
         .args(["org.freedesktop.login1", "/org/freedesktop/login1"])
         .args(["org.freedesktop.login1.Manager", "ListInhibitors"]);
-    let answer = process::run(&mut busctl, "busctl", Some(PATIENCE))?;
-    let answer: Answer = serde_json::from_str(&answer).context("it answered something else")?;
+    let answer = process::ask(&mut busctl, "busctl", Stdio::null(), PATIENCE)?;
+    if answer.code != 0 {
+        bail!("{}", answer.said().last().unwrap_or("it does not answer"));
+    }
+    let answer: Answer =
+        serde_json::from_slice(&answer.output).context("it answered something else")?;
     let (inhibitors,) = answer.data;
     let forbids = |(what, _, _, mode, _, _): &Inhibitor| {
         matches!(mode.as_str(), "block" | "block-weak") && what.split(':').any(|w| w == "shutdown")
     };
     let words = |(_, who, why, _, _, _): Inhibitor| format!("a lock of {who} ({why})");
     Ok(inhibitors.into_iter().filter(forbids).map(words).collect())
-}
-
-/// Tells the journal, and whoever is logged in.
-fn announce(text: &str) {
-    log::warn!("{text}");
-    let mut wall = Command::new("wall");
-    if let Err(error) = process::ask(wall.arg(text), "wall", Stdio::null(), PATIENCE) {
-        log::debug!("{error:#}");
-    }
 }
 
 #[cfg(test)]
@@ -347,7 +375,8 @@ mod tests {
             })
         };
 
-        assert_eq!(decide(&facts()), Decision::Announce);
+        let announce = || Decision::Announce(system.to_path_buf());
+        assert_eq!(decide(&facts()), announce());
         let forbidden = Reboots {
             allow: false,
             ..any_time.clone()
@@ -370,21 +399,21 @@ mod tests {
         let since = now.timestamp() - SignedDuration::from_secs(59);
         let wait = Wait::new(since, any_time.delay);
         assert_eq!(told(59), Decision::Announced(wait));
-        assert_eq!(told(60), Decision::Now);
+        let told_before = latest("/new", "2", 60, Stage::Announced);
+        assert_eq!(told(60), Decision::Now(told_before.clone()));
         // Of another system, or before somebody else rebooted the machine.
         let announced = |system, boot| decide_after(latest(system, boot, 60, Stage::Announced));
-        assert_eq!(announced("/old", "2"), Decision::Announce);
-        assert_eq!(announced("/new", "1"), Decision::Announce);
+        assert_eq!(announced("/old", "2"), announce());
+        assert_eq!(announced("/new", "1"), announce());
         // Once for each system.
         let ordered = |system, boot| decide_after(latest(system, boot, 60, Stage::Ordered));
         assert_eq!(ordered("/new", "2"), Decision::Ordered);
         assert_eq!(ordered("/new", "1"), Decision::InVain);
-        assert_eq!(ordered("/old", "1"), Decision::Announce);
+        assert_eq!(ordered("/old", "1"), announce());
 
         // Not now, whoever has been told.
-        let told = latest("/new", "2", 60, Stage::Announced);
         let facts = || Facts {
-            latest: Some(&told),
+            latest: Some(&told_before),
             ..facts()
         };
         let lock = ["a lock".to_string()];
@@ -406,7 +435,7 @@ mod tests {
                 ..facts()
             };
             let opens = opens.map(|opens| opens.parse().unwrap());
-            let wanted = opens.map_or(Decision::Now, Decision::Closed);
+            let wanted = opens.map_or(Decision::Now(told_before.clone()), Decision::Closed);
             assert_eq!(decide(&facts), wanted, "{lower}–{upper}");
         }
         let suspension = Suspension::now(None, None);

@@ -196,8 +196,13 @@ impl Store {
         attempt.enter(Stage::Evaluating);
         let recorded = attempt.clone();
         self.change(|state| {
-            let surplus = (state.attempts.len() + 1).saturating_sub(ATTEMPTS);
-            state.attempts.drain(..surplus);
+            while state.attempts.len() >= ATTEMPTS {
+                // A commit that fails for days must not make comin forget what it deployed, and with it
+                // what is deployed and which generations are its own.
+                let mut old = state.attempts.iter().take(ATTEMPTS / 2);
+                let failure = old.position(|attempt| !attempt.reached_activation());
+                state.attempts.remove(failure.unwrap_or(0));
+            }
             state.attempts.push(recorded);
         })?;
         Ok(attempt)
@@ -286,5 +291,43 @@ impl Store {
         fs::replace_durably(&self.path, &text)?;
         self.state = state;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Operation;
+
+    #[test]
+    fn failures_are_forgotten_before_what_changed_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::outside_state(folder.path());
+        let mut store = Store::open(&paths).unwrap();
+        let target = Attempt::for_tests(1, Operation::Switch).target;
+        let mut attempt = |ends: Outcome| {
+            let mut attempt = store.begin(target.clone(), String::new(), None).unwrap();
+            attempt.end(ends);
+            store.record(&attempt).unwrap();
+            store.state().clone()
+        };
+        let failed = || Outcome::Failed {
+            stage: Stage::Building,
+            error: String::new(),
+        };
+        attempt(failed());
+        attempt(Outcome::Done { generation: None });
+        let mut state = State::default();
+        for _ in 0..200 {
+            state = attempt(failed());
+        }
+        assert_eq!(state.attempts.len(), ATTEMPTS);
+        assert_eq!(state.changed_by().unwrap().id, 2);
+        let ids: Vec<u64> = state.attempts.iter().map(|attempt| attempt.id).collect();
+        assert_eq!((ids[0], ids[1], ids[99]), (2, 104, 202));
+        for _ in 0..200 {
+            state = attempt(Outcome::Done { generation: None });
+        }
+        assert_eq!(state.attempts[0].id, 303);
     }
 }

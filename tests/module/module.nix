@@ -56,6 +56,7 @@ let
     submodules = true;
     gpgPublicKeyPaths = [ "/etc/keys/alice.asc" ];
     sshAllowedSignersPath = "/etc/keys/allowed_signers";
+    retention.deployment_boot_entry_capacity = 5;
     remotes = [
       {
         name = "origin";
@@ -151,6 +152,8 @@ let
         listen_address = "";
         port = 4243;
       };
+      reboot.allow = false;
+      retention.deployment_boot_entry_capacity = 5;
       remotes = [
         {
           name = "origin";
@@ -241,6 +244,19 @@ let
           failed_units = true;
         };
         rollback.timeout = 0;
+        reboot = {
+          allow = true;
+          delay = 300;
+          window = {
+            lower = "23:00";
+            upper = "05:30";
+          };
+        };
+        retention = {
+          deployment_boot_entry_capacity = 10;
+          deployment_successful_capacity = 1;
+          deployment_any_capacity = 2;
+        };
       }
       (builtins.intersectAttrs
         {
@@ -252,6 +268,8 @@ let
           retry = null;
           health_check = null;
           rollback = null;
+          reboot = null;
+          retention = null;
         }
         (
           settingsOf (
@@ -269,6 +287,19 @@ let
                 failedUnits = true;
               };
               rollback.timeout = 0;
+              reboot = {
+                allow = true;
+                delay = 300;
+                window = {
+                  lower = "23:00";
+                  upper = "05:30";
+                };
+              };
+              retention = {
+                deployment_boot_entry_capacity = 10;
+                deployment_successful_capacity = 1;
+                deployment_any_capacity = 2;
+              };
             })
           )
         )
@@ -521,6 +552,21 @@ let
     })
     (refuses "a negative timeout" { remotes = [ (local // { timeout = -1; }) ]; })
     (refuses "an unknown operation" { remotes = [ (local // { branches.main.operation = "reboot"; }) ]; })
+    (refuses "a window that ends at no time of day" {
+      remotes = [ local ];
+      reboot.window = {
+        lower = "23:00";
+        upper = "24:00";
+      };
+    })
+    (refuses "half a window" {
+      remotes = [ local ];
+      reboot.window.lower = "23:00";
+    })
+    (refuses "to keep no boot entry" {
+      remotes = [ local ];
+      retention.deployment_boot_entry_capacity = 0;
+    })
     (refuses "a relative watch" { remotes = [ (local // { watch = "machines"; }) ]; })
     (refuses "a watch of two lines" { remotes = [ (local // { watch = "/a\nUnit=x"; }) ]; })
     (refuses "a key that would be copied into the store" {

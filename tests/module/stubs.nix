@@ -79,6 +79,7 @@ in
     runCommand = name: env: script: env // { inherit name script; };
     gitMinimal = "git";
     gnupg = "gnupg";
+    util-linux = "util-linux";
     stdenv.buildPlatform.canExecute = _: true;
     stdenv.hostPlatform = { };
   };
