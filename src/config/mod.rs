@@ -1,0 +1,325 @@
+//! The configuration: a JSON file, as the NixOS module writes it, turned into checked values.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+use clap::ValueEnum;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::reboot::Window;
+use crate::url::Url;
+use file::File;
+
+/// Where the state is kept, unless the owner wants it elsewhere.
+pub const STATE_DIR: &str = "/var/lib/comin";
+
+/// What a machine follows, and how.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The machine's name, and the attribute of a flake's `nixosConfigurations` that is its own.
+    pub hostname: String,
+    /// [`STATE_DIR`], or where the owner wants it.
+    pub state_dir: PathBuf,
+    /// What the repository contains.
+    pub repository_type: RepositoryType,
+    /// Where in the repository that is; `None` is its top.
+    pub repository_subdir: Option<String>,
+    /// Whether Nix fetches the repository's submodules.
+    pub submodules: bool,
+    /// The name of the system profile that `switch` and `boot` move.
+    pub profile: String,
+    /// The files of the GPG keys whose signatures count.
+    pub gpg_public_key_paths: Vec<PathBuf>,
+    /// The SSH keys whose signatures count.
+    pub ssh_signers: Option<SshSigners>,
+    /// Whether a head that is not signed gives way to its newest ancestor that is.
+    pub signed_ancestors: bool,
+    /// How long an evaluation may take; `None` is as long as it likes.
+    pub eval_timeout: Option<Duration>,
+    /// How long a build may take; `None` is as long as it likes.
+    pub build_timeout: Option<Duration>,
+    /// How long a failed deployment waits before it is tried again.
+    pub retry: Backoff,
+    /// A program that is run after each deployment.
+    pub post_deployment_command: Option<PathBuf>,
+    /// What has to be well after an activation.
+    pub health_check: HealthCheck,
+    /// What happens where it is not.
+    pub rollback: Rollback,
+    /// Whether and when the machine reboots by itself.
+    pub reboot: Reboots,
+    /// What is kept of what was deployed.
+    pub retention: Retention,
+    /// In order of preference, at least one.
+    pub remotes: Vec<Remote>,
+}
+
+/// How long a failed deployment waits: first this, then twice as long each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    first: SignedDuration,
+    most: SignedDuration,
+}
+
+impl Backoff {
+    /// How long after the how-manieth try.
+    #[must_use]
+    pub fn after(self, tries: u32) -> SignedDuration {
+        let factor = 1 << tries.saturating_sub(1).min(20);
+        self.first.saturating_mul(factor).min(self.most)
+    }
+}
+
+/// What has to be well after an activation.
+#[derive(Debug, Clone)]
+pub struct HealthCheck {
+    /// Shell commands, each of which has to succeed.
+    pub commands: Vec<String>,
+    /// How long each of them may take; `None` is as long as it likes.
+    pub timeout: Option<Duration>,
+    /// Whether one of the servers that could be fetched from before has to be within reach.
+    pub connectivity: bool,
+    /// How long that may take: the network may be starting anew.
+    pub connectivity_timeout: Duration,
+    /// Whether no unit may have failed that had not before.
+    pub failed_units: bool,
+}
+
+/// What happens to a system with which the machine is not well.
+#[derive(Debug, Clone, Copy)]
+pub struct Rollback {
+    /// Whether the system before is activated again.
+    pub enable: bool,
+    /// How long an activation and its checks may take together, whatever happens to comin; `None` is
+    /// for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// Whether and when the machine reboots by itself, where a deployment needs that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reboots {
+    /// Whether it does.
+    pub allow: bool,
+    /// When it may; `None` is at any time.
+    pub window: Option<Window>,
+    /// How long before it is announced, at least.
+    pub delay: SignedDuration,
+}
+
+/// How many are kept, each at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Different systems that comin made generations of the profile of.
+    pub boot_entries: usize,
+    /// Successful deployments whose systems Nix does not collect.
+    pub successful: usize,
+    /// Deployments, however they ended, whose systems Nix does not collect.
+    pub any: usize,
+}
+
+/// How a repository says what its machines are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepositoryType {
+    /// By `nixosConfigurations."<hostname>"` of its `flake.nix`.
+    Flake,
+    /// By its `default.nix`.
+    Nix {
+        /// The attribute that is this machine, as `nix-build -A` takes it; `None` is the whole.
+        system_attr: Option<String>,
+    },
+}
+
+/// Whose SSH signatures count. The files need not be there yet when the configuration is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshSigners {
+    /// The allowed signers, in the format of ssh-keygen(1).
+    pub allowed_signers_path: PathBuf,
+    /// Keys that count no longer, whatever the allowed signers say: a KRL or a list of public keys.
+    pub revoked_keys_path: Option<PathBuf>,
+}
+
+/// A repository that is followed.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Its name in units, refs and files.
+    pub name: RemoteName,
+    /// Where it is, and what its server wants to see.
+    pub url: Url,
+    /// How long a fetch may take; `None` is as long as it likes.
+    pub timeout: Option<Duration>,
+    /// The branch that is deployed to stay.
+    pub main: Branch,
+    /// The branch that is tried; `None` where the owner wants no testing.
+    pub testing: Option<Branch>,
+}
+
+/// A branch and what is done with its commits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// Without `refs/heads/`.
+    pub name: String,
+    /// How its commits are activated.
+    pub operation: Operation,
+}
+
+/// The action of `switch-to-configuration` for a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// Activate now and at every boot.
+    Switch,
+    /// Activate at the next boot.
+    Boot,
+    /// Activate now; a reboot undoes it.
+    Test,
+}
+
+impl Operation {
+    /// The word on the command line of `switch-to-configuration`.
+    #[must_use]
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Switch => "switch",
+            Self::Boot => "boot",
+            Self::Test => "test",
+        }
+    }
+
+    /// Whether the system profile, and with it the boot loader, gets the system.
+    #[must_use]
+    pub fn moves_profile(self) -> bool {
+        match self {
+            Self::Switch | Self::Boot => true,
+            Self::Test => false,
+        }
+    }
+
+    /// Whether the running system becomes the new one.
+    #[must_use]
+    pub fn activates(self) -> bool {
+        match self {
+            Self::Switch | Self::Test => true,
+            Self::Boot => false,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.action())
+    }
+}
+
+/// A remote's name: safe in a unit name, a ref and a file name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RemoteName(String);
+
+impl RemoteName {
+    /// The longest name; the module asserts the same.
+    const MAX: usize = 64;
+
+    fn new(name: String) -> Result<Self> {
+        let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        ensure!(
+            name.len() <= Self::MAX
+                && name.chars().all(safe)
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric()),
+            "{name:?} cannot name units, refs and files: use at most {} letters, digits, - and _, beginning with a letter or digit",
+            Self::MAX
+        );
+        ensure!(
+            name != "exporter",
+            "{name:?} is kept for comin's own units: use another name"
+        );
+        Ok(Self(name))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RemoteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RemoteName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Config {
+    /// [`Config::load`] on a machine that may have no configuration yet.
+    ///
+    /// # Errors
+    /// As there; where there is no file, what to do next.
+    pub fn of_machine(path: &Path) -> Result<Self> {
+        Self::load(path).map_err(|error| match path.try_exists() {
+            Ok(false) => anyhow::anyhow!(
+                "There is no configuration {}: enable the NixOS module, which writes it (services.comin.enable, services.comin.remotes), or name a file with --config FILE; comin help lists what needs none",
+                path.display()
+            ),
+            Ok(true) | Err(_) => error,
+        })
+    }
+
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// A sentence that names the file, the key and the cure.
+    pub fn load(path: &Path) -> Result<Self> {
+        let failed = || format!("Failed to read the configuration {}", path.display());
+        let text = std::fs::read(path).with_context(failed)?;
+        Self::parse(&text).with_context(failed)
+    }
+
+    fn parse(text: &[u8]) -> Result<Self> {
+        let mut json = serde_json::Deserializer::from_slice(text);
+        let file: File = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| match error.path().to_string().as_str() {
+                "." => anyhow::anyhow!("{}", error.inner()),
+                key => anyhow::anyhow!("{key}: {}", error.inner()),
+            })
+            .and_then(|file| Ok(json.end().map(|()| file)?))?;
+        file.check()
+    }
+
+    /// The configuration that is written like this.
+    #[cfg(test)]
+    pub fn for_tests(json: &str) -> Self {
+        Self::parse(json.as_bytes()).unwrap()
+    }
+
+    /// The remote of that name.
+    ///
+    /// # Errors
+    /// Names the remotes that there are.
+    pub fn remote(&self, name: &str) -> Result<&Remote> {
+        let found = self.remotes.iter().find(|r| r.name.as_str() == name);
+        found.with_context(|| {
+            let names: Vec<&str> = self.remotes.iter().map(|r| r.name.as_str()).collect();
+            format!(
+                "There is no remote {name:?} in the configuration: it has {}",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+/// The smallest configuration.
+#[cfg(test)]
+pub fn for_tests() -> Config {
+    Config::for_tests(r#"{"hostname": "m", "remotes": [{"name": "o", "url": "/r"}]}"#)
+}
