@@ -8,7 +8,9 @@ use crate::config::RemoteName;
 /// Whether, and when, a target may be tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Again {
-    /// It is deployed, or would only fail again.
+    /// It is deployed, or not for this machine.
+    Done,
+    /// It would only fail again.
     Never,
     /// After a wait.
     After(Wait),
@@ -21,6 +23,7 @@ impl Again {
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
+            Self::Done => "nothing is left to do".to_string(),
             Self::Never => "not tried again before a head moves, or comin retry".to_string(),
             Self::After(wait) => format!("tried again at {:.0}", wait.until),
             Self::WhenBack(remotes) => format!("tried again when {} is back", either(remotes)),

@@ -161,19 +161,21 @@ impl Metrics {
         )
         .value(failed);
 
-        if let Some(last) = &self.standing.deployed {
+        let last = self.standing.deployed.as_ref();
+        if let Some((last, (begin, end))) = last.and_then(|last| Some((last, last.times()?))) {
+            let (commit, status) = last.result();
             text.gauge("comin_deployment_info", "Info of the last deployment.")
-                .of(&[("commit_id", &last.commit), ("status", &last.status)], 1);
+                .of(&[("commit_id", commit), ("status", &status)], 1);
             text.gauge(
                 "comin_last_deployment_timestamp_seconds",
                 "When the last deployment ended, successfully or not.",
             )
-            .value(Seconds(last.ended_at));
+            .value(Seconds(end));
             text.gauge(
                 "comin_last_deployment_duration_seconds",
                 "How long the last deployment took.",
             )
-            .value(last.ended_at.duration_since(last.started_at).as_secs_f64());
+            .value(end.duration_since(begin).as_secs_f64());
         }
         let deployed = self.deployed();
         if let Some(attempt) = deployed {

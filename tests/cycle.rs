@@ -320,7 +320,7 @@ fn a_boot_loader_that_fails_leaves_the_profile_where_it_was() {
     assert_eq!(world.running(), "first");
     // The activation of the same commit is not repeated.
     world.comin(&["run"], 0);
-    assert_eq!(world.plan()["action"], "nothing");
+    assert_eq!(world.plan()["action"], "given_up");
 }
 
 #[test]

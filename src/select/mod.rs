@@ -213,7 +213,9 @@ pub enum Action {
     Quarantined(Quarantine),
     /// The operator wants nothing deployed.
     Suspended(Suspension),
-    /// It is deployed, or its activation failed and is not repeated.
+    /// Its activation failed, and is not repeated.
+    GivenUp,
+    /// It is deployed, or there is nothing to deploy.
     Nothing,
 }
 
@@ -303,7 +305,8 @@ fn action(selected: Option<&Target>, facts: &Facts) -> Action {
         .map(|recent| &recent.again)
     {
         None => Action::Deploy,
-        Some(Again::Never) => Action::Nothing,
+        Some(Again::Done) => Action::Nothing,
+        Some(Again::Never) => Action::GivenUp,
         Some(Again::After(wait)) if wait.is_over(facts.now) => Action::Deploy,
         Some(Again::After(wait)) => Action::Retry(*wait),
         Some(Again::WhenBack(remotes)) if remotes.iter().any(is_back) => Action::Deploy,
@@ -325,6 +328,7 @@ impl Action {
             Self::AwaitRemotes(_) => "await_remotes",
             Self::Quarantined(_) => "quarantined",
             Self::Suspended(_) => "suspended",
+            Self::GivenUp => "given_up",
             Self::Nothing => "nothing",
         }
     }
@@ -347,6 +351,10 @@ impl Action {
                 quarantine.reason
             )),
             Self::Suspended(suspension) => Some(suspension.to_string()),
+            Self::GivenUp => Some(format!(
+                "its activation failed and is {}",
+                Again::Never.sentence()
+            )),
         }
     }
 
@@ -356,7 +364,11 @@ impl Action {
         match self {
             Self::Retry(wait) => Some(*wait),
             Self::Suspended(suspension) => suspension.wait(),
-            Self::Deploy | Self::AwaitRemotes(_) | Self::Quarantined(_) | Self::Nothing => None,
+            Self::Deploy
+            | Self::AwaitRemotes(_)
+            | Self::Quarantined(_)
+            | Self::GivenUp
+            | Self::Nothing => None,
         }
     }
 }

@@ -416,9 +416,10 @@ fn what_was_deployed_is_left_alone_and_what_failed_waits() {
     let hour_ago = now - minutes(60);
     for (recent, wanted) in [
         (vec![], "deploy"),
-        (vec![tried("A", switch, Again::Never)], "nothing"),
-        (vec![tried("A", Operation::Test, Again::Never)], "deploy"),
-        (vec![tried("B", switch, Again::Never)], "deploy"),
+        (vec![tried("A", switch, Again::Done)], "nothing"),
+        (vec![tried("A", switch, Again::Never)], "given_up"),
+        (vec![tried("A", Operation::Test, Again::Done)], "deploy"),
+        (vec![tried("B", switch, Again::Done)], "deploy"),
         (vec![tried("A", switch, after(hour_ago, 59))], "deploy"),
         (vec![tried("A", switch, after(hour_ago, 60))], "deploy"),
         (vec![tried("A", switch, after(hour_ago, 61))], "retry"),
@@ -431,7 +432,7 @@ fn what_was_deployed_is_left_alone_and_what_failed_waits() {
         (
             vec![
                 tried("B", switch, after(now, 9)),
-                tried("A", switch, Again::Never),
+                tried("A", switch, Again::Done),
             ],
             "nothing",
         ),
@@ -497,7 +498,7 @@ fn a_suspension_holds_whatever_would_be_deployed_and_nothing_else() {
         action.hindrance().unwrap(),
         "comin is suspended until comin resume: the move"
     );
-    let deployed = vec![tried("A", Operation::Switch, Again::Never)];
+    let deployed = vec![tried("A", Operation::Switch, Again::Done)];
     assert_eq!(decide(&facts(deployed), &Unasked).action, Action::Nothing);
 }
 
@@ -514,7 +515,7 @@ fn a_deployment_is_overtaken_by_another_one_and_not_by_an_outage() {
         };
         decide(&facts, &diagram).supersedes(&target, &facts)
     };
-    let deployed = || vec![tried("A", Operation::Switch, Again::Never)];
+    let deployed = || vec![tried("A", Operation::Switch, Again::Done)];
     assert!(!superseded("o:B/- l:A/-", vec![]));
     assert!(superseded("o:C/- l:A/-", vec![]));
     assert!(superseded("o:B/D l:A/-", vec![]));

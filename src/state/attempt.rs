@@ -337,7 +337,7 @@ impl Attempt {
         let at_once = Again::After(Wait::new(at, SignedDuration::ZERO));
         let in_a_while = Again::After(Wait::new(at, backoff.after(self.tries)));
         match outcome {
-            Outcome::Done { .. } | Outcome::Skipped { .. } => Again::Never,
+            Outcome::Done { .. } | Outcome::Skipped { .. } => Again::Done,
             Outcome::Preempted { .. } => at_once,
             Outcome::Postponed { .. } => in_a_while,
             Outcome::RolledBack { blame, .. } => match blame {
