@@ -321,7 +321,10 @@ impl Machine {
             return self.roll_back(store, attempt, &Fault::of_machine(fault));
         }
         let profile = &attempt.before.profile;
-        let is_there = system::has(profile, &self.paths, &out, operation)?;
+        // That the profile has it does not tell that the boot loader does.
+        let booted = fs::read_link_optional(&self.paths.booted_system())?;
+        let is_up = operation.activates() || booted.as_ref() == Some(&out);
+        let is_there = is_up && system::has(profile, &self.paths, &out, operation)?;
         let ended = match attempt.activation(out, operation).outcome(&self.paths)? {
             // The machine has booted with it since: whatever came before, it is there now.
             None if is_there => Some(Ended::Status(0)),

@@ -171,6 +171,42 @@ fn a_switch_that_is_inhibited_is_put_off_until_the_next_boot() {
 }
 
 #[test]
+fn a_boot_that_was_killed_before_the_boot_loader_had_it_is_done_again() {
+    need!("git", "nix");
+    let (mut world, origin) = booted(&with_dbus("daemon"));
+    let killed = world.path("killed");
+    let kill = format!(
+        r#"[ -e {0} ] || {{
+            touch {0}
+            runner=$(cut -d ' ' -f 4 /proc/$PPID/stat)
+            kill -KILL $(cut -d ' ' -f 4 /proc/$runner/stat) $runner $PPID $$
+        }}"#,
+        killed.display()
+    );
+    world.configure(|config| {
+        config["remotes"][0]["branches"] = json!({"main": {"operation": "boot"}});
+    });
+    let mut second = with_dbus("broker");
+    second.arguments += &format!("bootloader = ''{kill}'';");
+    origin.commit("second", &second);
+    let output = world.command(&["run"]).output().unwrap();
+    assert_eq!(output.status.code(), None, "{output:?}");
+    assert_eq!(world.profile().unwrap(), "system-2-link");
+    let said = world.comin(&["run"], 0);
+    assert!(
+        said.err.contains("was interrupted while activating"),
+        "{said:?}"
+    );
+    let second = generation(&world, 2);
+    let loader = fs::read_to_string(world.path("root/boot/loader-default")).unwrap();
+    assert_eq!(Path::new(loader.trim()), second);
+    assert_eq!(
+        world.switches(),
+        ["switch first", "boot second", "boot second"]
+    );
+}
+
+#[test]
 fn a_test_that_is_inhibited_is_skipped() {
     need!("git", "nix");
     let (world, origin) = booted(&with_dbus("daemon"));
