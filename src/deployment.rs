@@ -35,8 +35,8 @@ impl Machine {
         target: Target,
     ) -> Result<Ending> {
         let subject = mirror.subject(&target.commit)?;
-        let latest = store.state().latest();
-        let left = latest.map_or(Left::Nothing, Left::by);
+        let changed_by = store.state().changed_by();
+        let left = changed_by.map_or(Left::Nothing, Left::by);
         log::info!("Deploying {target} by {}: {subject}", target.operation);
         let mut attempt = store.begin(target, subject, boot::id(&self.paths)?)?;
         let outcome = self.carry_out(store, &mirror, signers, &mut attempt, left);
@@ -364,7 +364,7 @@ fn take_profile_back(attempt: &Attempt) -> Result<()> {
 /// The GC root of the system that ran before the latest activation.
 pub const BEFORE: &str = "before";
 
-/// What the attempt before has left of the machine.
+/// What the latest attempt that changed the machine has left of it.
 #[derive(PartialEq, Eq)]
 enum Left {
     /// A system that is whole.

@@ -176,18 +176,18 @@ fn a_boot_that_was_killed_before_the_boot_loader_had_it_is_done_again() {
     let (mut world, origin) = booted(&with_dbus("daemon"));
     let killed = world.path("killed");
     let kill = format!(
-        r#"[ -e {0} ] || {{
+        "[ -e {0} ] || {{
             touch {0}
             runner=$(cut -d ' ' -f 4 /proc/$PPID/stat)
             kill -KILL $(cut -d ' ' -f 4 /proc/$runner/stat) $runner $PPID $$
-        }}"#,
+        }}",
         killed.display()
     );
     world.configure(|config| {
         config["remotes"][0]["branches"] = json!({"main": {"operation": "boot"}});
     });
-    let mut second = with_dbus("broker");
-    second.arguments += &format!("bootloader = ''{kill}'';");
+    let arguments = with_dbus("broker").arguments;
+    let second = System::with(&format!("{arguments} bootloader = ''{kill}'';"));
     origin.commit("second", &second);
     let output = world.command(&["run"]).output().unwrap();
     assert_eq!(output.status.code(), None, "{output:?}");
