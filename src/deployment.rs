@@ -39,7 +39,8 @@ impl Machine {
         target: Target,
     ) -> Result<Ending> {
         let subject = mirror.subject(&target.commit)?;
-        let left = Left::by(&store.state().attempts);
+        let changed_by = store.state().changed_by();
+        let left = changed_by.map_or(Left::Nothing, Left::by);
         log::info!("Deploying {target} by {}: {subject}", target.operation);
         let mut attempt = store.begin(target, subject, boot::id(&self.paths)?)?;
         let outcome = self.carry_out(store, &mirror, signers, &mut attempt, left);
@@ -344,7 +345,10 @@ impl Machine {
             return self.roll_back(store, attempt, &Fault::of_machine(fault));
         }
         let profile = &attempt.before.profile;
-        let is_there = system::has(profile, &self.paths, &out, operation)?;
+        // That the profile has it does not tell that the boot loader does.
+        let booted = fs::read_link_optional(&self.paths.booted_system())?;
+        let is_up = operation.activates() || booted.as_ref() == Some(&out);
+        let is_there = is_up && system::has(profile, &self.paths, &out, operation)?;
         let ended = match attempt.activation(out, operation).outcome(&self.paths)? {
             // The machine has booted with it since: whatever came before, it is there now.
             None if is_there && attempt.boot != boot::id(&self.paths)? => Some(Ended::Status(0)),
@@ -393,7 +397,7 @@ const MACHINE_ID: usize = 32;
 /// The GC root of the system that ran before the latest activation.
 pub const BEFORE: &str = "before";
 
-/// What the attempts before have left of the machine.
+/// What the latest attempt that changed the machine has left of it.
 #[derive(PartialEq, Eq)]
 enum Left {
     /// A system that is whole.
@@ -405,33 +409,31 @@ enum Left {
 }
 
 impl Left {
-    /// Those that came to nothing, such as one that was killed while it evaluated, do not hide what is
-    /// left of the one before them.
-    fn by(attempts: &[Attempt]) -> Self {
-        attempts
-            .iter()
-            .rev()
-            .find_map(Self::by_one)
-            .unwrap_or(Self::Nothing)
-    }
-
-    /// `None` of an attempt that changed nothing.
-    fn by_one(attempt: &Attempt) -> Option<Self> {
-        match attempt.ended()?.1 {
-            Outcome::Interrupted { stage } if stage.changes_the_machine() => {
-                Some(Self::Unfinished(Box::new(attempt.before.clone())))
+    fn by(attempt: &Attempt) -> Self {
+        let unfinished = || Self::Unfinished(Box::new(attempt.before.clone()));
+        match attempt.ended() {
+            Some((_, Outcome::Interrupted { stage })) if stage.changes_the_machine() => {
+                unfinished()
             }
-            Outcome::Failed {
-                stage: Stage::RollingBack,
-                ..
-            } => Some(Self::Unfinished(Box::new(attempt.before.clone()))),
-            Outcome::Failed { stage, .. } if stage.changes_the_machine() => Some(Self::Faulty),
-            Outcome::Done { .. } | Outcome::RolledBack { .. } => Some(Self::Nothing),
-            Outcome::Failed { .. }
-            | Outcome::Interrupted { .. }
-            | Outcome::Postponed { .. }
-            | Outcome::Preempted { .. }
-            | Outcome::Skipped { .. } => None,
+            Some((
+                _,
+                Outcome::Failed {
+                    stage: Stage::RollingBack,
+                    ..
+                },
+            )) => unfinished(),
+            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => Self::Faulty,
+            None
+            | Some((
+                _,
+                Outcome::Done { .. }
+                | Outcome::Failed { .. }
+                | Outcome::Interrupted { .. }
+                | Outcome::Postponed { .. }
+                | Outcome::Preempted { .. }
+                | Outcome::RolledBack { .. }
+                | Outcome::Skipped { .. },
+            )) => Self::Nothing,
         }
     }
 }

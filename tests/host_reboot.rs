@@ -132,8 +132,11 @@ fn a_machine_that_may_reboots_by_itself_once() {
     assert_eq!(host.switches(), ["switch first", "boot second"]);
     assert_eq!(host.attempts().len(), 2);
     assert_eq!(said(&host, "reboot"), 0, "nothing of it is left");
-    let state = host.json("/var/lib/comin/state.json");
-    assert_eq!(state["reboot"], Value::Null);
+    let reboot = host.json("/var/lib/comin/state.json")["reboot"].take();
+    assert_eq!(
+        (&reboot["attempt"], &reboot["stage"]),
+        (&json!(2), &json!("ordered"))
+    );
 }
 
 #[test]

@@ -171,6 +171,42 @@ fn a_switch_that_is_inhibited_is_put_off_until_the_next_boot() {
 }
 
 #[test]
+fn a_boot_that_was_killed_before_the_boot_loader_had_it_is_done_again() {
+    need!("git", "nix");
+    let (mut world, origin) = booted(&with_dbus("daemon"));
+    let killed = world.path("killed");
+    let kill = format!(
+        "[ -e {0} ] || {{
+            touch {0}
+            runner=$(cut -d ' ' -f 4 /proc/$PPID/stat)
+            kill -KILL $(cut -d ' ' -f 4 /proc/$runner/stat) $runner $PPID $$
+        }}",
+        killed.display()
+    );
+    world.configure(|config| {
+        config["remotes"][0]["branches"] = json!({"main": {"operation": "boot"}});
+    });
+    let arguments = with_dbus("broker").arguments;
+    let second = System::with(&format!("{arguments} bootloader = ''{kill}'';"));
+    origin.commit("second", &second);
+    let output = world.command(&["run"]).output().unwrap();
+    assert_eq!(output.status.code(), None, "{output:?}");
+    assert_eq!(world.profile().unwrap(), "system-2-link");
+    let said = world.comin(&["run"], 0);
+    assert!(
+        said.err.contains("was interrupted while activating"),
+        "{said:?}"
+    );
+    let second = generation(&world, 2);
+    let loader = fs::read_to_string(world.path("root/boot/loader-default")).unwrap();
+    assert_eq!(Path::new(loader.trim()), second);
+    assert_eq!(
+        world.switches(),
+        ["switch first", "boot second", "boot second"]
+    );
+}
+
+#[test]
 fn a_test_that_is_inhibited_is_skipped() {
     need!("git", "nix");
     let (world, origin) = booted(&with_dbus("daemon"));
@@ -299,7 +335,7 @@ fn a_machine_reboots_once_for_each_deployment() {
     // After the reboot there still is a reason.
     boot(&world);
     link(&world, "current-system", &generation(&world, 1));
-    let vain = "The machine was rebooted for what is deployed, and still needs a reboot: another system boots next";
+    let vain = "The machine has been rebooted for what is deployed, and needs a reboot all the same: another";
     let said = world.comin(&["run"], 0);
     assert_eq!((count(&said, vain), count(&said, REBOOTING)), (1, 0));
     let said = world.comin(&["run"], 0);
@@ -314,6 +350,10 @@ fn a_machine_reboots_once_for_each_deployment() {
     boot(&world);
     assert_eq!(world.running(), "third");
     assert_eq!(world.comin(&["run"], 0).err, "");
+
+    // Somebody tries an older one by hand.
+    link(&world, "current-system", &generation(&world, 2));
+    assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
 }
 
 #[test]
@@ -373,11 +413,9 @@ fn what_somebody_tests_or_has_chosen_is_not_ended_by_a_reboot() {
     assert_eq!(reasons(&world), ["another system boots next"]);
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
 
-    // Somebody tries something by hand.
+    // Somebody tries an older one by hand.
     boot(&world);
-    let by_hand = world.path("by-hand");
-    fs::create_dir(&by_hand).unwrap();
-    link(&world, "current-system", &by_hand);
+    link(&world, "current-system", &generation(&world, 1));
     assert_eq!(reasons(&world), ["another system boots next"]);
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
     boot(&world);

@@ -22,7 +22,7 @@ pub use window::Window;
 use crate::activation;
 use crate::again::Wait;
 use crate::boot;
-use crate::config::Reboots;
+use crate::config::{Operation, Reboots};
 use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::fs;
@@ -41,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A reboot for a system, as the state remembers it. By it, there is at most one for each deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reboot {
+    /// The attempt that asked for it.
+    pub attempt: u64,
     /// The system that the reboot brings.
     pub system: PathBuf,
     /// The boot that it ends.
@@ -76,8 +78,8 @@ pub enum Prospect {
 #[derive(Debug)]
 struct Facts<'a> {
     policy: &'a Reboots,
-    /// The deployed system that waits for a reboot.
-    system: Option<&'a Path>,
+    /// The attempt that waits for a reboot, and its system.
+    waiting: Option<(u64, &'a Path)>,
     /// The latest reboot.
     latest: Option<&'a Reboot>,
     /// This boot.
@@ -102,8 +104,8 @@ enum Decision {
     Closed(Timestamp),
     /// Somebody does not want the machine to go down.
     Locked,
-    /// Everybody is to be told that the machine reboots for this system.
-    Announce(PathBuf),
+    /// Everybody is to be told that the machine reboots for this attempt and its system.
+    Announce(u64, PathBuf),
     /// Everybody was told, and has a while to end what they do.
     Announced(Wait),
     /// It is time.
@@ -111,10 +113,11 @@ enum Decision {
 }
 
 fn decide(facts: &Facts) -> Decision {
-    let Some(system) = facts.system.filter(|_| facts.policy.allow) else {
+    let Some((attempt, system)) = facts.waiting.filter(|_| facts.policy.allow) else {
         return Decision::No;
     };
-    let latest = facts.latest.filter(|latest| latest.system == system);
+    let is_same = |latest: &&Reboot| latest.attempt == attempt || latest.system == system;
+    let latest = facts.latest.filter(is_same);
     let in_this_boot = latest.filter(|latest| latest.boot.as_deref() == facts.boot);
     let announced = match (latest.map(|latest| latest.stage), in_this_boot) {
         (Some(Stage::Ordered), Some(_)) => return Decision::Ordered,
@@ -132,7 +135,7 @@ fn decide(facts: &Facts) -> Decision {
         return Decision::Locked;
     }
     let Some(announced) = announced else {
-        return Decision::Announce(system.to_path_buf());
+        return Decision::Announce(attempt, system.to_path_buf());
     };
     let wait = Wait::new(announced.announced_at, facts.policy.delay);
     if wait.is_over(facts.now.timestamp()) {
@@ -156,8 +159,14 @@ impl Machine {
         let reasons = reasons(&self.config, &self.paths);
         let why = printable(&reasons.join(", ")).into_owned();
         let boot = boot::id(&self.paths)?;
-        let waiting = self.waits_for_a_reboot(store.state())?.cloned();
-        let waiting = waiting.filter(|_| !reasons.is_empty());
+        let attempt = store.state().changed_by().cloned();
+        let waiting = match &attempt {
+            Some(attempt) if !reasons.is_empty() => {
+                let system = self.waits_for_a_reboot(store.state(), attempt)?;
+                system.map(|system| (attempt.id, system.to_path_buf()))
+            }
+            Some(_) | None => None,
+        };
         let locks = match &waiting {
             Some(_) if self.config.reboot.allow => self.locks(),
             Some(_) | None => Vec::new(),
@@ -166,7 +175,7 @@ impl Machine {
         let latest = store.state().reboot.clone();
         let decision = decide(&Facts {
             policy: &self.config.reboot,
-            system: waiting.as_ref().and_then(Attempt::boots_next),
+            waiting: waiting.as_ref().map(|(id, system)| (*id, system.as_path())),
             latest: latest.as_ref(),
             boot: boot.as_deref(),
             suspended,
@@ -177,9 +186,12 @@ impl Machine {
             // It may take long until it can be; then it is announced anew.
             Stage::Announced => !matches!(
                 decision,
-                Decision::Announce(_) | Decision::Announced(_) | Decision::Now(_)
+                Decision::Announce(_, _) | Decision::Announced(_) | Decision::Now(_)
             ),
-            Stage::Ordered => reasons.is_empty() && latest.boot != boot,
+            // A later deployment needs none: then the same system may need one again.
+            Stage::Ordered => {
+                reasons.is_empty() && Some(latest.attempt) != attempt.as_ref().map(|a| a.id)
+            }
         });
         if is_over {
             store.remember_reboot(None)?;
@@ -191,7 +203,7 @@ impl Machine {
         Ok(match decision {
             Decision::No | Decision::Ordered => Prospect::None,
             Decision::InVain => {
-                let notice = format!("The machine was rebooted for what is deployed, and still needs a reboot: {why}; it is not rebooted again by itself");
+                let notice = format!("The machine has been rebooted for what is deployed, and needs a reboot all the same: {why}; it is not rebooted again by itself");
                 decided.notice(Level::Warn, notice);
                 Prospect::None
             }
@@ -207,8 +219,9 @@ impl Machine {
                 decided.notice(Level::Info, notice);
                 Prospect::Later(Wait::new(now.timestamp(), PAUSE))
             }
-            Decision::Announce(system) => {
+            Decision::Announce(id, system) => {
                 let reboot = Reboot {
+                    attempt: id,
                     system,
                     boot,
                     announced_at: now.timestamp(),
@@ -216,7 +229,7 @@ impl Machine {
                 };
                 store.remember_reboot(Some(reboot.clone()))?;
                 let delay = self.config.reboot.delay;
-                let name = waiting.map_or(String::new(), |attempt| attempt.target.to_string());
+                let name = attempt.map_or(String::new(), |attempt| attempt.target.to_string());
                 self.tell_everybody(&format!(
                     "This machine reboots in {} seconds for {name}: {why}; comin suspend keeps it from that",
                     delay.as_secs()
@@ -272,24 +285,24 @@ impl Machine {
         }
     }
 
-    /// The deployment that a reboot would complete. What somebody has chosen to run, to boot or to boot next
-    /// is not comin's to undo.
-    fn waits_for_a_reboot<'a>(&self, state: &'a State) -> Result<Option<&'a Attempt>> {
+    /// The system of an attempt that a reboot would complete. What somebody has chosen to run, to boot or
+    /// to boot next is not comin's to undo.
+    fn waits_for_a_reboot<'a>(
+        &self,
+        state: &State,
+        attempt: &'a Attempt,
+    ) -> Result<Option<&'a Path>> {
         let boots = system::of_profile(&self.paths.profile(&self.config.profile));
-        let is_untouched = self.booted_instead(state)?.is_none() && self.runs_as_left(state)?;
-        let attempt = state.changed_by().filter(|_| is_untouched);
-        Ok(attempt.filter(|attempt| {
-            let system = attempt.boots_next();
-            system.is_some() && system == boots.as_deref()
-        }))
-    }
-
-    /// Whether the machine runs what it booted, or what comin has activated or found.
-    fn runs_as_left(&self, state: &State) -> Result<bool> {
         let runs = fs::read_link_optional(&self.paths.current_system())?;
-        let is_comins = |attempt: &Attempt| attempt.out == runs || attempt.before.system == runs;
-        Ok(runs == fs::read_link_optional(&self.paths.booted_system())?
-            || state.attempts.iter().any(is_comins))
+        let booted = fs::read_link_optional(&self.paths.booted_system())?;
+        // With a boot, what runs is still what it found, or an attempt on the same system before it.
+        let found = |before: &Attempt| before.out == attempt.out && before.before.system == runs;
+        let runs_as_left = runs == attempt.out
+            || attempt.operation() == Operation::Boot
+                && (runs == booted || state.attempts.iter().any(found));
+        let is_untouched = runs_as_left && self.booted_instead(state)?.is_none();
+        let system = attempt.boots_next().filter(|_| is_untouched);
+        Ok(system.filter(|system| boots.as_deref() == Some(*system)))
     }
 
     /// Who does not want the machine to go down, in words.
@@ -355,7 +368,7 @@ mod tests {
         let system = Path::new("/new");
         let facts = || Facts {
             policy: &any_time,
-            system: Some(system),
+            waiting: Some((7, system)),
             latest: None,
             boot: Some("2"),
             suspended: None,
@@ -363,6 +376,7 @@ mod tests {
             now: &now,
         };
         let latest = |system: &str, boot: &str, seconds: i64, stage| Reboot {
+            attempt: 6,
             system: system.into(),
             boot: Some(boot.into()),
             announced_at: now.timestamp() - SignedDuration::from_secs(seconds),
@@ -375,7 +389,7 @@ mod tests {
             })
         };
 
-        let announce = || Decision::Announce(system.to_path_buf());
+        let announce = || Decision::Announce(7, system.to_path_buf());
         assert_eq!(decide(&facts()), announce());
         let forbidden = Reboots {
             allow: false,
@@ -387,7 +401,7 @@ mod tests {
                 ..facts()
             },
             Facts {
-                system: None,
+                waiting: None,
                 ..facts()
             },
         ] {
@@ -410,6 +424,13 @@ mod tests {
         assert_eq!(ordered("/new", "2"), Decision::Ordered);
         assert_eq!(ordered("/new", "1"), Decision::InVain);
         assert_eq!(ordered("/old", "1"), announce());
+
+        // Once for each attempt, too.
+        let of_the_same = Reboot {
+            attempt: 7,
+            ..latest("/old", "1", 60, Stage::Ordered)
+        };
+        assert_eq!(decide_after(of_the_same), Decision::InVain);
 
         // Not now, whoever has been told.
         let facts = || Facts {
