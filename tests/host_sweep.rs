@@ -402,3 +402,33 @@ fn whatever_dies_and_whenever_the_machine_reaches_the_right_system() {
         sweep.cut_power_after(dice.delay(longest));
     }
 }
+
+#[test]
+fn a_disk_that_is_filled_by_an_activation_does_not_keep_it_from_being_rolled_back() {
+    need_host!();
+    let first = Configuration::new("first").with("first", |c| {
+        c["settings"]["rollback"] = json!({"timeout": 3});
+    });
+    let host = Host::installed_with(&first, |host| {
+        host.run("mkdir -p /var/lib/comin");
+        host.run("mount -t tmpfs -o size=4M,mode=755 comin-test /var/lib/comin");
+    });
+    let filling = first.with("filling", |c| {
+        c["system"]["activation"] =
+            json!("cat /dev/zero >/var/lib/comin/filler || :; sleep infinity");
+    });
+    host.commit(&filling);
+    await_that("the rollback", || {
+        host.switches() == ["switch first", "switch filling", "switch first"]
+            && host.systems() == ("first".into(), "first".into())
+    });
+    // Else nothing would ever be deployed again.
+    await_that("the path unit", || {
+        host.show("comin.path", "ActiveState") == "active"
+    });
+    let commit = host.commit(&first.named("fixed"));
+    host.run("rm /var/lib/comin/filler");
+    host.await_done(&commit);
+    host.await_idle();
+    assert_eq!(host.systems(), ("fixed".into(), "fixed".into()));
+}
