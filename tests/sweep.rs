@@ -230,3 +230,89 @@ fn whatever_is_damaged_in_the_mirror_the_next_commit_is_deployed() {
         assert_eq!(world.status()["accepted_main"], main.as_str(), "{case}");
     }
 }
+
+/// Starts a deployment of a system whose activation waits, and kills all of it there.
+fn cut_power_while_activating(world: &World) {
+    let begun = world.path("begun");
+    let mut comin = world.command(&["run"]);
+    let mut comin = comin.stderr(Stdio::null()).spawn().unwrap();
+    await_that(|| begun.exists());
+    kill_with_descendants(comin.id());
+    comin.wait().unwrap();
+    fs::remove_file(begun).unwrap();
+}
+
+#[track_caller]
+fn await_that(mut done: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < limit);
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A system that says when it is being activated, and waits there until there is a file `open`.
+fn waiting(world: &World) -> System {
+    let (begun, open) = (world.path("begun"), world.path("open"));
+    System::with(&format!(
+        "activation = \"touch {}; while [ ! -e {} ]; do sleep 0.01; done\";",
+        begun.display(),
+        open.display()
+    ))
+}
+
+#[test]
+fn the_way_back_outlives_attempts_that_came_to_nothing() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let check = format!("test ! -e {}", world.path("ill").display());
+    world.configure(|config| config["health_check"] = serde_json::json!({"commands": [check]}));
+    origin.commit("half", &waiting(&world));
+    cut_power_while_activating(&world);
+    assert_eq!(world.profile().unwrap(), "system-2-link");
+    // The next one comes to nothing as well, before it reaches the machine.
+    origin.commit("broken", &System::instead("throw \"broken\""));
+    world.comin(&["run"], 1);
+    fs::write(world.path("ill"), "").unwrap();
+    origin.commit("ill", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Rolled back"), "{said:?}");
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.profile().unwrap(), "system-1-link");
+}
+
+#[test]
+fn an_activation_that_is_interrupted_again_and_again_is_rolled_back() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    origin.commit("half", &waiting(&world));
+    for _ in 0..3 {
+        cut_power_while_activating(&world);
+    }
+    let said = world.comin(&["run"], 0);
+    let error = "it was interrupted while activating too often";
+    assert!(said.err.contains(error), "{said:?}");
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.profile().unwrap(), "system-1-link");
+    assert_eq!(world.plan()["action"], "quarantined");
+    origin.commit("fixed", &System::default());
+    world.comin(&["run"], 0);
+    assert_whole(&world, "fixed");
+}
+
+#[test]
+fn a_runner_whose_order_was_taken_back_does_nothing() {
+    need!("git", "nix");
+    let (world, _) = World::new();
+    world.comin(&["run"], 0);
+    let runs = fs::canonicalize(world.path("root/run/current-system")).unwrap();
+    // That order has been carried out.
+    let said = world.comin(&["activate", "1", runs.to_str().unwrap(), "switch"], 1);
+    assert!(
+        said.err.contains("no order for this activation any more"),
+        "{said:?}"
+    );
+    assert_eq!(world.switches(), ["switch first"]);
+}

@@ -477,10 +477,13 @@ impl Host {
 
     /// The labels of the system that runs and of the one in the profile.
     pub fn systems(&self) -> (String, String) {
-        let profiles = "/nix/var/nix/profiles";
-        let generation = fs::read_link(self.path(&format!("{profiles}/system"))).unwrap();
-        let generation = format!("{profiles}/{}", generation.display());
+        let generation = format!("/nix/var/nix/profiles/{}", self.profile().display());
         (self.label("/run/current-system"), self.label(&generation))
+    }
+
+    /// The current generation of the system profile, as `system-N-link`.
+    pub fn profile(&self) -> PathBuf {
+        fs::read_link(self.path("/nix/var/nix/profiles/system")).unwrap()
     }
 
     /// The label of a system: a path of the store, or a link that leads there.
