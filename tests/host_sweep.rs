@@ -344,7 +344,7 @@ impl Sweep {
 
         let running = fs::read_link(host.path("/run/current-system")).unwrap();
         let running = running.display().to_string();
-        if self.rounds % 5 == 0 {
+        if self.rounds.is_multiple_of(5) {
             host.run("nix-collect-garbage --quiet");
         }
         let roots = host.run("nix-store --gc --print-roots");

@@ -99,7 +99,7 @@ fn killed_at_any_moment_the_next_run_deploys() {
     for n in 0..times("COMIN_SWEEP_KILLS", 50, 200) {
         let label = format!("kill{n}");
         origin.commit(&label, &System::default());
-        let (after, alone) = (dice.delay(longest), n % 2 == 0);
+        let (after, alone) = (dice.delay(longest), n.is_multiple_of(2));
         run_and_kill(&world, &["run"], after, alone);
         let activation = fs::read_to_string(world.path("root/run/comin/activation.json"));
         let ended = activation
@@ -115,7 +115,7 @@ fn killed_at_any_moment_the_next_run_deploys() {
             switches == 1 || (switches == 2 && !alone && !ended),
             "{case}"
         );
-        if n % 10 == 0 {
+        if n.is_multiple_of(10) {
             assert_rooted(&world);
         }
     }
