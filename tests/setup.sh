@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# setup.sh [build|sign|nix|manual|servers|metrics|host|bench]…: makes sure that a Debian machine has what building comin,
-# its tests of signatures, on real Nix and of the manual, its test hosts and its measurements need. Sourced, it also
-# puts a Rust toolchain of rustup's on PATH. Where everything is there it only looks; what is missing is
-# installed as root by apt-get, or named.
+# setup.sh [build|sign|nix|manual|servers|metrics|limits|host|bench]…: makes sure that a Debian machine has what building
+# comin, its tests of signatures, on real Nix, of the manual and of limits, its test hosts and its
+# measurements need. Sourced, it also puts a Rust toolchain of rustup's on PATH. Where everything is there it
+# only looks; what is missing is installed as root by apt-get, or named.
 
 # Functions, so that a script that sources this keeps its own variables.
 comin_setup() {
@@ -42,6 +42,10 @@ comin_setup() {
                 comin_need promtool prometheus
                 comin_need prometheus prometheus
                 ;;
+            limits)
+                comin_need faketime faketime
+                comin_need mount mount
+                ;;
             host)
                 comin_need debootstrap debootstrap
                 comin_need systemd-nspawn systemd-container
@@ -60,7 +64,7 @@ comin_setup() {
                 comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             *)
-                echo "setup.sh: $purpose is none of build, sign, nix, manual, servers, metrics, host, bench" >&2
+                echo "setup.sh: $purpose is none of build, sign, nix, manual, servers, metrics, limits, host, bench" >&2
                 return 2
                 ;;
         esac

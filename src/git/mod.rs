@@ -198,6 +198,11 @@ impl Mirror {
     /// Whether every ref leads to a commit and its tree. What lies deeper shows when it is used.
     fn sound(self, remotes: &[Remote]) -> Result<Self> {
         self.repository.find_reference("HEAD")?;
+        // libgit2 reads zeros as nothing; the git that Nix runs fails on them, each time.
+        ensure!(
+            self.repository.config()?.get_bool("core.bare")?,
+            "its config says that it is none"
+        );
         // Beside the walk below, for that passes over a file which holds no reference.
         for remote in remotes {
             self.heads(remote)?;
@@ -294,15 +299,17 @@ impl Mirror {
         crate::fs::remove_optional(&self.path.join(format!("{reference}.lock"))).map(|_| ())
     }
 
-    /// What fetches that were killed have left where the packs are: packs that came in part, as large as
-    /// they may be, and locks. Those of fetches under way are among them.
+    /// What fetches that were killed have left: packs that came in part, as large as they may be, and locks
+    /// that no reference has. Those of fetches under way are among them.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let folder = self.path.join("objects/pack");
         let list = || -> std::io::Result<Vec<PathBuf>> {
-            let mut leftovers = Vec::new();
+            let shallow = self.path.join("shallow.lock");
+            let mut leftovers: Vec<PathBuf> =
+                shallow.exists().then_some(shallow).into_iter().collect();
             for entry in fs::read_dir(&folder)? {
                 let name = entry?.file_name();
                 let text = name.to_string_lossy();

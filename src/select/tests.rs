@@ -423,7 +423,11 @@ fn what_was_deployed_is_left_alone_and_what_failed_waits() {
         (vec![tried("A", switch, after(hour_ago, 59))], "deploy"),
         (vec![tried("A", switch, after(hour_ago, 60))], "deploy"),
         (vec![tried("A", switch, after(hour_ago, 61))], "retry"),
-        // The clock was set back since.
+        // The clock was set back since, by a little or by more than the wait.
+        (
+            vec![tried("A", switch, after(now + minutes(1), 9))],
+            "retry",
+        ),
         (
             vec![tried("A", switch, after(now + minutes(10), 9))],
             "deploy",

@@ -66,6 +66,9 @@ pub fn isolated(command: &mut Command, home: &Path) {
             "build-users-group =\nsubstitute = false\nsandbox = false\n",
         )
         .env_remove("JOURNAL_STREAM")
+        // For the tests themselves.
+        .env_remove("COMIN_IDLE_SECONDS")
+        .env_remove("COMIN_SWEEP")
         .stdin(Stdio::null());
 }
 
