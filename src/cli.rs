@@ -25,7 +25,9 @@ pub struct Cli {
     )]
     pub config: PathBuf,
 
-    /// Take every path but /nix/store to be below DIR
+    /// Take the machine to be below DIR: its state, /run, profiles and current system
+    ///
+    /// Not /nix/store, the configuration file, and what that names.
     #[arg(
         long,
         global = true,
@@ -126,6 +128,24 @@ pub enum MachineCommand {
     Exporter,
 }
 
+impl MachineCommand {
+    /// Whether it only looks, which everybody may.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Status(_) | Self::Plan(_) | Self::History(_) | Self::Exporter => true,
+            Self::Run { .. }
+            | Self::Fetch { .. }
+            | Self::Deploy
+            | Self::Accept { .. }
+            | Self::Suspend { .. }
+            | Self::Resume
+            | Self::Retry
+            | Self::Rollback { .. } => false,
+        }
+    }
+}
+
 /// A command that needs no configuration.
 #[derive(Debug, Subcommand)]
 pub enum StandaloneCommand {
@@ -224,17 +244,10 @@ pub struct Output {
 
 /// A time of days, hours, minutes and seconds.
 fn time(text: &str) -> Result<SignedDuration, String> {
-    let span: Span = text
-        .parse()
-        .map_err(|error: jiff::Error| error.to_string())?;
-    let time = span
-        .to_duration(SpanRelativeTo::days_are_24_hours())
-        .map_err(|error| error.to_string())?;
-    if time.is_positive() {
-        Ok(time)
-    } else {
-        Err("it is no time to come".to_string())
-    }
+    let span = text.parse::<Span>().ok();
+    span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
+        .filter(SignedDuration::is_positive)
+        .ok_or_else(|| "use a time such as 90m, 8h or 3d".to_string())
 }
 
 /// A flake.

@@ -14,9 +14,7 @@ use crate::history::Commits;
 use crate::paths::Paths;
 use crate::reboot::Prospect;
 use crate::rewrite::Rewrite;
-use crate::select::{
-    decide, Action, Candidate, Decision, Facts, Head, Refusal, RemoteFacts, Verdict,
-};
+use crate::select::{decide, Action, Candidate, Decision, Facts, Head, Refusal, RemoteFacts};
 use crate::signature::Signers;
 use crate::state::{State, Store};
 use crate::suspension::Suspension;
@@ -288,9 +286,7 @@ fn reconcile_accepted(store: &mut Store, mirror: &Mirror) -> Result<()> {
 /// The refusals that a person should hear of, with the heads' names; what is ordinary only shows in
 /// the status.
 fn refusals(decision: &Decision) -> impl Iterator<Item = (String, Refusal)> + '_ {
-    let qualifies = |c: &Candidate| !c.testing && !matches!(c.verdict, Verdict::Refused(_));
-    let main_qualifies = decision.candidates.iter().any(qualifies);
-    decision.candidates.iter().filter_map(move |candidate| {
+    decision.candidates.iter().filter_map(|candidate| {
         let refusal = candidate.refusal()?;
         let Candidate { remote, head, .. } = candidate;
         let name = format!(
@@ -298,6 +294,6 @@ fn refusals(decision: &Decision) -> impl Iterator<Item = (String, Refusal)> + '_
             head.commit.as_ref()?.short(),
             head.branch.name
         );
-        refusal.is_news(main_qualifies).then_some((name, refusal))
+        refusal.is_news().then_some((name, refusal))
     })
 }

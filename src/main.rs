@@ -111,6 +111,11 @@ fn execute_on_machine(
     config: &Path,
     root: &Path,
 ) -> Result<Ending, Failure> {
+    let is_machine = Paths::outside_state(root).is_machine();
+    if is_machine && !command.only_looks() && !rustix::process::geteuid().is_root() {
+        let error = anyhow::anyhow!("Only root can do that: try again with sudo");
+        return Err(Failure::Failed(error));
+    }
     if let MachineCommand::Deploy = command {
         // First of all: a request that stays makes systemd start this again and again.
         decided::take_request(&Paths::outside_state(root))?;

@@ -15,6 +15,7 @@ impl Machine {
     /// The order cannot be written.
     pub fn suspend(&self, reason: Option<String>, time: Option<SignedDuration>) -> Result<Ending> {
         let until = time.and_then(|time| Timestamp::now().checked_add(time).ok());
+        let reason = reason.filter(|reason| !reason.trim().is_empty());
         let suspension = Suspension::now(until, reason);
         suspension.write(&self.paths)?;
         // What is evaluated or built at the moment notices.

@@ -124,7 +124,9 @@ impl Status {
         let is_reached =
             |remote: &RemoteStatus| remote.error.is_none() && remote.fetched_at.is_some();
         if !self.remotes.iter().any(is_reached) {
-            return "no remote can be fetched".to_string();
+            let has_failed = self.remotes.iter().any(|remote| remote.error.is_some());
+            let what = if has_failed { "can be" } else { "has been" };
+            return format!("no remote {what} fetched");
         }
         let Some(selected) = &self.selected else {
             return "nothing to deploy: no branch qualifies".to_string();

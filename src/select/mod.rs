@@ -246,6 +246,9 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
         .map(|remote| court.judge_main(remote))
         .collect();
     let chosen = first(&mains, Standing::Ahead).or_else(|| first(&mains, Standing::Level));
+    if chosen.is_some() {
+        mains.iter_mut().for_each(Judged::wait_for_push);
+    }
     let base = chosen
         .and_then(|main| mains[main].commit())
         .or(facts.accepted.as_ref())
@@ -409,8 +412,14 @@ impl<'a, H: History> Court<'a, H> {
             match self.relation(accepted, commit) {
                 Relation::Equal => Ok(Standing::Level),
                 Relation::Descendant => Ok(Standing::Ahead),
-                Relation::Ancestor => Err(Refusal::Rewound(accepted.clone())),
-                Relation::Diverged => Err(Refusal::Rewritten(accepted.clone())),
+                Relation::Ancestor => Err(Refusal::Rewound {
+                    head: commit.clone(),
+                    accepted: accepted.clone(),
+                }),
+                Relation::Diverged => Err(Refusal::Rewritten {
+                    head: commit.clone(),
+                    accepted: accepted.clone(),
+                }),
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
             }
         };
@@ -509,6 +518,13 @@ impl<'a> Judged<'a> {
             testing,
             result,
             selected: false,
+        }
+    }
+
+    /// What is behind while another remote's main qualifies was not rewound.
+    fn wait_for_push(&mut self) {
+        if let Err(Refusal::Rewound { accepted, .. }) = &self.result {
+            self.result = Err(Refusal::Behind(accepted.clone()));
         }
     }
 

@@ -14,10 +14,22 @@ pub enum Refusal {
     Unreachable,
     /// There is no such branch.
     Missing,
+    /// A main that the accepted one of another remote has not been pushed to.
+    Behind(Commit),
     /// A main that went back behind the accepted one.
-    Rewound(Commit),
+    Rewound {
+        /// Where it is.
+        head: Commit,
+        /// Where it was.
+        accepted: Commit,
+    },
     /// A main that does not contain the accepted one.
-    Rewritten(Commit),
+    Rewritten {
+        /// Where it is.
+        head: Commit,
+        /// What it does not contain.
+        accepted: Commit,
+    },
     /// A testing branch without any main to stand on.
     NoMain,
     /// A testing branch that has nothing beyond main.
@@ -37,18 +49,21 @@ impl Refusal {
         matches!(self, Self::Unverified(unverified) if unverified.may_pass())
     }
 
-    /// Whether a person did something that is not going to have the effect they expect. A main that
-    /// is behind while another remote's qualifies only waits for a push.
+    /// Whether a person did something that is not going to have the effect they expect.
     #[must_use]
-    pub fn is_news(&self, main_qualifies: bool) -> bool {
+    pub fn is_news(&self) -> bool {
         match self {
-            Self::Rewound(_) => !main_qualifies,
-            Self::Rewritten(_) | Self::NotOnMain(_) | Self::Unreadable(_) | Self::Unverified(_) => {
-                true
-            }
-            Self::NotFetched | Self::Unreachable | Self::Missing | Self::NoMain | Self::InMain => {
-                false
-            }
+            Self::Rewound { .. }
+            | Self::Rewritten { .. }
+            | Self::NotOnMain(_)
+            | Self::Unreadable(_)
+            | Self::Unverified(_) => true,
+            Self::NotFetched
+            | Self::Unreachable
+            | Self::Missing
+            | Self::Behind(_)
+            | Self::NoMain
+            | Self::InMain => false,
         }
     }
 }
@@ -59,15 +74,22 @@ impl fmt::Display for Refusal {
             Self::NotFetched => write!(f, "the remote has not been fetched yet"),
             Self::Unreachable => write!(f, "the remote cannot be fetched"),
             Self::Missing => write!(f, "there is no such branch"),
-            Self::Rewound(accepted) => write!(
+            Self::Behind(accepted) => write!(
                 f,
-                "rewound, or not pushed yet: it is behind the accepted main {}; push that commit, or one on top of it, e.g. with git revert; or allow it once with comin accept",
+                "it is behind the accepted main {} of another remote; push that there",
                 accepted.short()
             ),
-            Self::Rewritten(accepted) => write!(
+            Self::Rewound { head, accepted } => write!(
                 f,
-                "diverged: it does not contain the accepted main {}; rebase or merge it onto that, or allow it once with comin accept",
-                accepted.short()
+                "rewound, or not pushed yet: it is behind the accepted main {}; push that commit, or one on top of it, e.g. with git revert; or allow it once with comin accept {}",
+                accepted.short(),
+                head.short()
+            ),
+            Self::Rewritten { head, accepted } => write!(
+                f,
+                "diverged: it does not contain the accepted main {}; rebase or merge it onto that, or allow it once with comin accept {}",
+                accepted.short(),
+                head.short()
             ),
             Self::NoMain => write!(f, "there is no main to test on"),
             Self::InMain => write!(f, "it has nothing that main does not have"),

@@ -149,8 +149,9 @@ fn words(decision: &Decision) -> String {
                 Refusal::NotFetched => "not-fetched",
                 Refusal::Unreachable => "unreachable",
                 Refusal::Missing => "missing",
-                Refusal::Rewound(_) => "rewound",
-                Refusal::Rewritten(_) => "diverged",
+                Refusal::Behind(_) => "behind",
+                Refusal::Rewound { .. } => "rewound",
+                Refusal::Rewritten { .. } => "diverged",
                 Refusal::NoMain => "no-main",
                 Refusal::InMain => "in-main",
                 Refusal::NotOnMain(_) => "not-on-main",
@@ -198,7 +199,7 @@ const TABLE: &str = "
     A-B-C       | B | o:B/- l:C/-       | l/main C: ok missing selected missing
     A-B A-C     | A | o:B/- l:C/-       | o/main B: selected missing ok missing
     A-B A-C     | B | o:B/- l:C/-       | o/main B: selected missing diverged missing
-    A-B         | B | o:A/- l:B/-       | l/main B: rewound missing selected missing
+    A-B         | B | o:A/- l:B/-       | l/main B: behind missing selected missing
     A-B         | - | o:-/- l:B/-       | l/main B: missing missing selected missing
 
     A-B         | A | o:A/- l:A/B       | l/testing B: ok missing ok selected
@@ -216,7 +217,7 @@ const TABLE: &str = "
     A-B         | B | o:A/- l!:B/-      | nothing: rewound missing unreachable unreachable
 
     A-B A-C A-D | A | o:B/- l:C/- u:D/-   | o/main B: selected missing ok missing ok missing
-    A-B-C-D     | B | o:A/- l:B/- u:D/C   | u/main D: rewound missing ok missing selected in-main
+    A-B-C-D     | B | o:A/- l:B/- u:D/C   | u/main D: behind missing ok missing selected in-main
     A-B-C       | A | o:A/- l:A/- u:A/C   | u/testing C: ok missing ok missing ok selected
     A-B-C-D A-D | C | o:D/-               | o/main D: selected missing
     A-D B-D C-D | B | o:D/-               | o/main D: selected missing
