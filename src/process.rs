@@ -386,6 +386,12 @@ fn start_of(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// Whether Nix shows a line of a source file, as `  5|   label = second;`: in a sentence it is noise.
+fn is_excerpt(line: &str) -> bool {
+    line.trim_start_matches(|c: char| c.is_ascii_digit())
+        .starts_with('|')
+}
+
 /// The last lines that a child said.
 #[derive(Debug, Default)]
 struct Tail(VecDeque<String>);
@@ -427,12 +433,14 @@ impl Tail {
             .iter()
             .rposition(|l| l.trim_start().starts_with("error:"));
         let from = error.unwrap_or(self.0.len().saturating_sub(1));
-        let lines: Vec<&str> = self.0.iter().skip(from).map(|line| line.trim()).collect();
+        let lines = self.0.iter().skip(from).map(|line| line.trim());
+        let lines: Vec<&str> = lines.filter(|line| !is_excerpt(line)).collect();
         let text = lines.join("\n");
+        let text = text.trim_end_matches(':');
         if text.is_empty() {
             return String::new();
         }
-        format!(": {}", shortened(&text, Self::CHARS))
+        format!(": {}", shortened(text, Self::CHARS))
     }
 }
 
@@ -461,6 +469,12 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the script exited with status 1: error: x\nat y"
+        );
+        let excerpt = "echo 'error: x' >&2; echo ' at y:5:1:' >&2; echo '  5| z' >&2; echo '   | ^' >&2; exit 1";
+        let error = sh(excerpt, None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the script exited with status 1: error: x\nat y:5:1"
         );
         let error = sh("kill -9 $$", None).unwrap_err();
         assert_eq!(error.to_string(), "the script was killed by signal 9");
