@@ -1,7 +1,7 @@
 //! comin killed at every boundary of a deployment and at any moment, and the power cut, on a whole machine:
 //! each time it reaches the right system by itself, nothing is lost, and nothing is activated twice.
 //!
-//! `COMIN_SWEEP=full` takes half an hour; see `support::sweep`.
+//! `COMIN_SWEEP=full` takes ten minutes; see `support::sweep`.
 
 #![allow(clippy::unwrap_used)]
 
