@@ -505,8 +505,9 @@ fn what_a_check_leaves_behind_holds_nothing_up() {
     world.comin(&["run"], 0);
     assert!(begin.elapsed() < Duration::from_secs(300));
     let pid = fs::read_to_string(&pid).unwrap();
-    let kill = std::process::Command::new("kill").arg(pid.trim()).status();
-    assert!(kill.unwrap().success(), "it still runs");
+    let kill = format!("kill {}", pid.trim());
+    let killed = std::process::Command::new("sh").args(["-c", &kill]).status();
+    assert!(killed.unwrap().success(), "it still runs");
 }
 
 #[test]
