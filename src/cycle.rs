@@ -62,7 +62,7 @@ impl Machine {
         let ending = self.fetch_all(remotes)?;
         let decided = Decided::read(&self.paths)?;
         let seen = self.observe()?;
-        if decided.is_none_or(|decided| decided.is_stale(&seen, Timestamp::now())) {
+        if decided.is_none_or(|decided| decided.is_stale(&self.paths, &seen, Timestamp::now())) {
             decided::request(&self.paths)?;
         }
         Ok(ending)
@@ -82,7 +82,9 @@ impl Machine {
         let postpone = || -> Result<()> {
             let (refused, notices) = self.said_before()?;
             let decided = Decided::deciding(self.observe()?, refused, notices)?;
-            decided.settled(Some(postponed())).write(&self.paths)
+            decided
+                .settled(Some(postponed()), &self.paths)
+                .write(&self.paths)
         };
         if let Err(error) = postpone() {
             log::debug!("Failed to postpone the next deploy: {error:#}");
@@ -126,7 +128,9 @@ impl Machine {
                     if let Prospect::Later(wait) = &reboot {
                         waits.push(*wait);
                     }
-                    decided.settled(Wait::sooner(waits)).write(&self.paths)?;
+                    decided
+                        .settled(Wait::sooner(waits), &self.paths)
+                        .write(&self.paths)?;
                     if let Prospect::Due(reboot) = reboot {
                         self.reboot(&mut store, reboot)?;
                     }

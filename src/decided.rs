@@ -34,6 +34,9 @@ pub struct Decided {
     settled: bool,
     /// When something is to be tried again.
     retry: Option<Wait>,
+    /// Whether the operator's order to deploy nothing was there.
+    #[serde(default)]
+    suspended: bool,
     /// The heads whose refusal has been said, so that it is said once.
     pub refused: Vec<String>,
     /// What else has been said since the machine booted, and is not said again.
@@ -57,6 +60,7 @@ impl Decided {
             by: Process::own()?,
             settled: false,
             retry: None,
+            suspended: false,
             refused,
             notices,
         })
@@ -73,10 +77,11 @@ impl Decided {
 
     /// The same, at its end.
     #[must_use]
-    pub fn settled(self, retry: Option<Wait>) -> Self {
+    pub fn settled(self, retry: Option<Wait>, paths: &Paths) -> Self {
         Self {
             settled: true,
             retry,
+            suspended: paths.suspension().exists(),
             ..self
         }
     }
@@ -125,9 +130,19 @@ impl Decided {
 
     /// Whether a deploy would have something to look at.
     #[must_use]
-    pub fn is_stale(&self, remotes: &[RemoteFacts], now: Timestamp) -> bool {
+    pub fn is_stale(&self, paths: &Paths, remotes: &[RemoteFacts], now: Timestamp) -> bool {
         let interrupted = !self.settled && !self.by.lives();
-        interrupted || self.remotes != remotes || self.retry.is_some_and(|wait| wait.is_over(now))
+        let is_due = match self.retry {
+            Some(wait) => wait.is_over(now),
+            // The request for an order may have been lost with the deploy that took it.
+            None => self.settled && self.is_overtaken_by_orders(paths),
+        };
+        interrupted || is_due || self.remotes != remotes
+    }
+
+    fn is_overtaken_by_orders(&self, paths: &Paths) -> bool {
+        let suspended = paths.suspension().exists();
+        paths.retry().exists() || paths.rewrite().exists() || self.suspended != suspended
     }
 }
 

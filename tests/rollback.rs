@@ -506,7 +506,9 @@ fn what_a_check_leaves_behind_holds_nothing_up() {
     assert!(begin.elapsed() < Duration::from_secs(300));
     let pid = fs::read_to_string(&pid).unwrap();
     let kill = format!("kill {}", pid.trim());
-    let killed = std::process::Command::new("sh").args(["-c", &kill]).status();
+    let killed = std::process::Command::new("sh")
+        .args(["-c", &kill])
+        .status();
     assert!(killed.unwrap().success(), "it still runs");
 }
 
@@ -596,4 +598,22 @@ fn an_outage_that_comes_with_each_try_is_the_commits_fault_in_the_end() {
     world.comin(&["run"], 0);
     assert_eq!(world.switches().len(), switches);
     assert_eq!(world.running(), "first");
+}
+
+#[test]
+fn an_order_whose_request_was_lost_is_found_by_the_next_poll() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    let wanted = world.path("root/run/comin/wanted");
+    for order in ["retry", "suspend", "resume"] {
+        world.comin(&["fetch", "origin"], 0);
+        assert!(!wanted.exists(), "nothing to do before {order}");
+        world.comin(&[order], 0);
+        fs::remove_file(&wanted).unwrap();
+        world.comin(&["fetch", "origin"], 0);
+        assert!(wanted.exists(), "{order}");
+        let _ = world.command(&["deploy"]).status();
+    }
 }
