@@ -1,6 +1,7 @@
 //! One attempt to deploy a commit: evaluate → build → activate → check → record.
 
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -16,12 +17,13 @@ use crate::git::{self, Mirror};
 use crate::health::{self, Fault};
 use crate::history::Commits;
 use crate::journal::shortened;
+use crate::leftover::Left;
 use crate::nix;
 use crate::process::Interrupt;
 use crate::reboot;
 use crate::select::{decide, Target};
 use crate::signature::Signers;
-use crate::state::{Attempt, Before, Outcome, Progress, Stage, State, Store};
+use crate::state::{Attempt, Before, Outcome, Stage, State, Store};
 use crate::suspension::Suspension;
 use crate::system;
 use crate::systemd;
@@ -67,6 +69,44 @@ impl Machine {
         attempt: &mut Attempt,
         left: Left,
     ) -> Result<Outcome> {
+        let out = match self.make(store, mirror, signers, attempt)? {
+            Made::System(out) => out,
+            Made::Nothing(outcome) => return Ok(outcome),
+        };
+        let profile = self.paths.profile(&self.config.profile);
+        let operation = attempt.target.operation;
+        if left == Left::Nothing && system::has(&profile, &self.paths, &out, operation)? {
+            log::info!("{} runs already", out.display());
+            let generation = system::generation(&profile)?;
+            return Ok(Outcome::Done { generation });
+        }
+        if let Some(outcome) = self.held_back(attempt, &out)? {
+            return Ok(outcome);
+        }
+        attempt.before = match left {
+            Left::Unfinished(before) => *before,
+            Left::Nothing | Left::Faulty => self.look_around()?,
+        };
+        attempt.enter(Stage::Activating);
+        store.record(attempt)?;
+        match self.activate(mirror, attempt, &profile, out) {
+            Ok(ended) => self.conclude(store, attempt, &ended),
+            Err(error) => {
+                take_profile_back(attempt)?;
+                let error = format!("{error:#}");
+                Ok(Outcome::Postponed { error })
+            }
+        }
+    }
+
+    /// Evaluates and builds, as long as nothing else is to be deployed.
+    fn make(
+        &self,
+        store: &mut Store,
+        mirror: &Mirror,
+        signers: Option<&Signers>,
+        attempt: &mut Attempt,
+    ) -> Result<Made> {
         let Self { config, paths } = self;
         let target = attempt.target.clone();
         let requests = Requests::watch(paths)?;
@@ -76,15 +116,19 @@ impl Machine {
             signal: requests.as_fd(),
             ends: &superseded,
         };
-        let preempted = |stage| Ok(Outcome::Preempted { stage });
+        let preempted = |stage| Ok(Made::Nothing(Outcome::Preempted { stage }));
 
+        // A request may have come before they were watched.
+        if superseded()? {
+            return preempted(Stage::Evaluating);
+        }
         mirror.keep_target(&target.commit)?;
         let evaluation = nix::evaluate(config, paths, git::TARGET, &target, &interrupt)?;
         let Some(evaluation) = evaluation else {
             return preempted(Stage::Evaluating);
         };
         if let Some(reason) = self.of_another_machine(evaluation.machine_id.as_deref())? {
-            return Ok(Outcome::Skipped { reason });
+            return Ok(Made::Nothing(Outcome::Skipped { reason }));
         }
         attempt.derivation = Some(evaluation.derivation.clone());
         attempt.out = Some(evaluation.out.clone());
@@ -99,54 +143,51 @@ impl Machine {
             return preempted(Stage::Building);
         }
         system::check(&evaluation.out)?;
+        Ok(Made::System(evaluation.out))
+    }
 
-        let profile = paths.profile(&config.profile);
-        if left == Left::Nothing && system::has(&profile, paths, &evaluation.out, target.operation)?
-        {
-            log::info!("{} is already there", evaluation.out.display());
-            let generation = system::generation(&profile)?;
-            return Ok(Outcome::Done { generation });
+    /// What keeps a system from being activated now, if something does. What keeps a switch from being
+    /// one only puts it off until the next boot.
+    fn held_back(&self, attempt: &mut Attempt, out: &Path) -> Result<Option<Outcome>> {
+        if Suspension::read(&self.paths, Timestamp::now())?.is_some() {
+            let stage = Stage::Building;
+            return Ok(Some(Outcome::Preempted { stage }));
         }
-
-        attempt.inhibitors = system::switch_inhibitors(paths, &evaluation.out);
-        if !attempt.inhibitors.is_empty() {
-            let why = system::inhibited_by(&attempt.inhibitors);
-            match target.operation {
-                Operation::Switch => log::warn!("{target} is put off until the next boot: {why}"),
-                Operation::Boot => {}
-                Operation::Test => {
-                    let reason = format!("{why}, so it cannot be tested while this system runs");
-                    return Ok(Outcome::Skipped { reason });
-                }
+        attempt.inhibitors = system::switch_inhibitors(&self.paths, out);
+        if attempt.inhibitors.is_empty() {
+            return Ok(None);
+        }
+        let why = system::inhibited_by(&attempt.inhibitors);
+        Ok(match attempt.target.operation {
+            Operation::Switch => {
+                log::warn!("{} is put off until the next boot: {why}", attempt.target);
+                None
             }
-        }
-        if Suspension::read(paths, Timestamp::now())?.is_some() {
-            return preempted(Stage::Building);
-        }
+            Operation::Boot => None,
+            Operation::Test => {
+                let reason = format!("{why}, so it cannot be tested while this system runs");
+                Some(Outcome::Skipped { reason })
+            }
+        })
+    }
+
+    /// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
+    /// nothing was activated.
+    fn activate(
+        &self,
+        mirror: &Mirror,
+        attempt: &Attempt,
+        profile: &Path,
+        out: PathBuf,
+    ) -> Result<Ended> {
         let operation = attempt.operation();
-        attempt.before = match left {
-            Left::Unfinished(before) => *before,
-            Left::Nothing | Left::Faulty => self.look_around()?,
-        };
-        attempt.enter(Stage::Activating);
-        store.record(attempt)?;
-        let activate = || {
-            mirror.keep_accepted(&target.main)?;
-            self.arm(attempt)?;
-            if operation.moves_profile() {
-                system::set_profile(&profile, &evaluation.out)?;
-            }
-            log::info!("Activating {}", evaluation.out.display());
-            attempt.activation(evaluation.out, operation).run(paths)
-        };
-        match activate() {
-            Ok(ended) => self.conclude(store, attempt, &ended),
-            Err(error) => {
-                take_profile_back(attempt)?;
-                let error = format!("{error:#}");
-                Ok(Outcome::Postponed { error })
-            }
+        mirror.keep_accepted(&attempt.target.main)?;
+        self.arm(attempt)?;
+        if operation.moves_profile() {
+            system::set_profile(profile, &out)?;
         }
+        log::info!("Activating {}", out.display());
+        attempt.activation(out, operation).run(&self.paths)
     }
 
     /// Whether what has been fetched meanwhile makes a deployment of this target pointless.
@@ -207,7 +248,15 @@ impl Machine {
     }
 
     /// The outcome of an activation that came to an end: the machine has to be well.
-    fn conclude(&self, store: &mut Store, attempt: &mut Attempt, ended: &Ended) -> Result<Outcome> {
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn conclude(
+        &self,
+        store: &mut Store,
+        attempt: &mut Attempt,
+        ended: &Ended,
+    ) -> Result<Outcome> {
         if ended.before_activation() {
             take_profile_back(attempt)?;
             return Ok(Outcome::Failed {
@@ -319,55 +368,6 @@ impl Machine {
         }
     }
 
-    /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
-    /// may have booted since.
-    ///
-    /// # Errors
-    /// The state cannot be written, or the result of the switch cannot be read.
-    pub fn settle_interrupted(&self, store: &mut Store) -> Result<Ending> {
-        let Some(mut attempt) = store.state().latest().cloned() else {
-            return Ok(Ending::Done);
-        };
-        let Progress::Running(stage) = attempt.progress else {
-            return Ok(Ending::Done);
-        };
-        let outcome = self.settle(store, &mut attempt, stage);
-        let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
-        self.end(store, attempt, outcome)
-    }
-
-    fn settle(&self, store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<Outcome> {
-        let operation = attempt.operation();
-        let Some(out) = attempt.out.clone().filter(|_| stage.changes_the_machine()) else {
-            return Ok(Outcome::Interrupted { stage });
-        };
-        if let Some(fault) = attempt.fault.clone() {
-            return self.roll_back(store, attempt, &Fault::of_machine(fault));
-        }
-        let profile = &attempt.before.profile;
-        // That the profile has it does not tell that the boot loader does.
-        let booted = fs::read_link_optional(&self.paths.booted_system())?;
-        let is_up = operation.activates() || booted.as_ref() == Some(&out);
-        let is_there = is_up && system::has(profile, &self.paths, &out, operation)?;
-        let ended = match attempt.activation(out, operation).outcome(&self.paths)? {
-            // The machine has booted with it since: whatever came before, it is there now.
-            None if is_there && attempt.boot != boot::id(&self.paths)? => Some(Ended::Status(0)),
-            ended => ended,
-        };
-        match ended {
-            Some(ended) => {
-                self.arm(attempt)?;
-                self.conclude(store, attempt, &ended)
-            }
-            // Not tried again, so it must not stay half done.
-            None if attempt.is_last_try() => {
-                let error = format!("it was interrupted while {} too often", stage.words());
-                self.roll_back(store, attempt, &Fault::of_machine(error))
-            }
-            None => Ok(Outcome::Interrupted { stage }),
-        }
-    }
-
     /// The reason, if an evaluation is meant for another machine.
     fn of_another_machine(&self, wanted: Option<&str>) -> Result<Option<String>> {
         let Some(wanted) = wanted else {
@@ -397,43 +397,10 @@ const MACHINE_ID: usize = 32;
 /// The GC root of the system that ran before the latest activation.
 pub const BEFORE: &str = "before";
 
-/// What the latest attempt that changed the machine has left of it.
-#[derive(PartialEq, Eq)]
-enum Left {
-    /// A system that is whole.
-    Nothing,
-    /// A system whose activation failed.
-    Faulty,
-    /// A switch or a way back half done, and what had been found: that is what there was before.
-    Unfinished(Box<Before>),
-}
-
-impl Left {
-    fn by(attempt: &Attempt) -> Self {
-        let unfinished = || Self::Unfinished(Box::new(attempt.before.clone()));
-        match attempt.ended() {
-            Some((_, Outcome::Interrupted { stage })) if stage.changes_the_machine() => {
-                unfinished()
-            }
-            Some((
-                _,
-                Outcome::Failed {
-                    stage: Stage::RollingBack,
-                    ..
-                },
-            )) => unfinished(),
-            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => Self::Faulty,
-            None
-            | Some((
-                _,
-                Outcome::Done { .. }
-                | Outcome::Failed { .. }
-                | Outcome::Interrupted { .. }
-                | Outcome::Postponed { .. }
-                | Outcome::Preempted { .. }
-                | Outcome::RolledBack { .. }
-                | Outcome::Skipped { .. },
-            )) => Self::Nothing,
-        }
-    }
+/// What evaluation and build came to.
+enum Made {
+    /// A system.
+    System(PathBuf),
+    /// Nothing, and that is the end of it.
+    Nothing(Outcome),
 }

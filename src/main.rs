@@ -20,6 +20,7 @@ mod git;
 mod health;
 mod history;
 mod journal;
+mod leftover;
 mod manual;
 mod metrics;
 mod nix;

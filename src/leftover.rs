@@ -1,0 +1,105 @@
+//! What a comin that died, or an attempt that failed, has left behind.
+
+use anyhow::Result;
+
+use crate::activation::Ended;
+use crate::boot;
+use crate::cycle::{Ending, Machine};
+use crate::fs;
+use crate::health::Fault;
+use crate::state::{Attempt, Before, Outcome, Progress, Stage, Store};
+use crate::system;
+
+impl Machine {
+    /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
+    /// may have booted since.
+    ///
+    /// # Errors
+    /// The state cannot be written, or the result of the switch cannot be read.
+    pub fn settle_interrupted(&self, store: &mut Store) -> Result<Ending> {
+        let Some(mut attempt) = store.state().latest().cloned() else {
+            return Ok(Ending::Done);
+        };
+        let Progress::Running(stage) = attempt.progress else {
+            return Ok(Ending::Done);
+        };
+        let outcome = self.settle(store, &mut attempt, stage);
+        let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
+        self.end(store, attempt, outcome)
+    }
+
+    fn settle(&self, store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<Outcome> {
+        let operation = attempt.operation();
+        let Some(out) = attempt.out.clone().filter(|_| stage.changes_the_machine()) else {
+            return Ok(Outcome::Interrupted { stage });
+        };
+        if let Some(fault) = attempt.fault.clone() {
+            return self.roll_back(store, attempt, &Fault::of_machine(fault));
+        }
+        let profile = &attempt.before.profile;
+        // That the profile has it does not tell that the boot loader does.
+        let booted = fs::read_link_optional(&self.paths.booted_system())?;
+        let is_up = operation.activates() || booted.as_ref() == Some(&out);
+        let is_there = is_up && system::has(profile, &self.paths, &out, operation)?;
+        let ended = match attempt.activation(out, operation).outcome(&self.paths)? {
+            // The machine has booted with it since: whatever came before, it is there now.
+            None if is_there && attempt.boot != boot::id(&self.paths)? => Some(Ended::Status(0)),
+            ended => ended,
+        };
+        match ended {
+            Some(ended) => {
+                self.arm(attempt)?;
+                self.conclude(store, attempt, &ended)
+            }
+            // Not tried again, so it must not stay half done.
+            None if attempt.is_last_try() => {
+                let error = format!("it was interrupted while {} too often", stage.words());
+                self.roll_back(store, attempt, &Fault::of_machine(error))
+            }
+            None => Ok(Outcome::Interrupted { stage }),
+        }
+    }
+}
+
+/// What the latest attempt that changed the machine has left of it.
+#[derive(PartialEq, Eq)]
+pub enum Left {
+    /// A system that is whole.
+    Nothing,
+    /// A system whose activation failed.
+    Faulty,
+    /// A switch or a way back half done, and what had been found: that is what there was before.
+    Unfinished(Box<Before>),
+}
+
+impl Left {
+    /// What this attempt has left.
+    #[must_use]
+    pub fn by(attempt: &Attempt) -> Self {
+        let unfinished = || Self::Unfinished(Box::new(attempt.before.clone()));
+        match attempt.ended() {
+            Some((_, Outcome::Interrupted { stage })) if stage.changes_the_machine() => {
+                unfinished()
+            }
+            Some((
+                _,
+                Outcome::Failed {
+                    stage: Stage::RollingBack,
+                    ..
+                },
+            )) => unfinished(),
+            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => Self::Faulty,
+            None
+            | Some((
+                _,
+                Outcome::Done { .. }
+                | Outcome::Failed { .. }
+                | Outcome::Interrupted { .. }
+                | Outcome::Postponed { .. }
+                | Outcome::Preempted { .. }
+                | Outcome::RolledBack { .. }
+                | Outcome::Skipped { .. },
+            )) => Self::Nothing,
+        }
+    }
+}
