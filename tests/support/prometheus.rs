@@ -66,7 +66,7 @@ impl Prometheus {
     pub fn rules(&self) -> Vec<Value> {
         let groups = self.ask("type=alert", "rules")["groups"].take();
         let groups = groups.as_array().cloned().unwrap_or_default();
-        let rules = groups.iter().flat_map(|group| group["rules"].as_array());
+        let rules = groups.iter().filter_map(|group| group["rules"].as_array());
         rules.flatten().cloned().collect()
     }
 
