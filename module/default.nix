@@ -146,7 +146,10 @@ let
   ) (lib.attrNames units.services);
 in
 {
-  imports = [ ./options.nix ];
+  imports = [
+    ./options.nix
+    ./alerts.nix
+  ];
 
   config = lib.mkIf cfg.enable {
     assertions = [

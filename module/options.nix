@@ -347,6 +347,15 @@ in
         '';
       };
     };
+    prometheusRules.enable = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether the Prometheus of this machine ({option}`services.prometheus`) has alert rules for machines
+        with comin: out of reach, behind, failing, given up, not polling, suspended, to be rebooted. It has to
+        scrape them in a job `comin`. The machine itself need not have comin.
+      '';
+    };
     evalTimeout = timeout "an evaluation";
     buildTimeout = timeout "a build";
     postDeploymentCommand = mkOption {

@@ -8,7 +8,8 @@ use std::fmt::{self, Display, Write};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::config::RemoteName;
+use crate::again::Again;
+use crate::config::{Backoff, RemoteName};
 use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::fetched::Fetched;
@@ -24,6 +25,8 @@ pub struct Metrics {
     state: State,
     /// By the latest deploy; `None` before the first one since the machine booted, too.
     selected: Option<Target>,
+    /// Whether that is not tried again by itself.
+    given_up: bool,
     remotes: Vec<(RemoteName, Option<Fetched>)>,
 }
 
@@ -39,9 +42,11 @@ impl Metrics {
             let record = Fetched::read(&machine.paths, remote)?;
             Ok((remote.name.clone(), record))
         });
+        let given_up = |decided: &Decided| is_given_up(decided, &state, machine.config.retry);
         Ok(Self {
             hostname: machine.config.hostname.clone(),
             standing: Standing::of(machine, &state, decided.as_ref())?,
+            given_up: decided.as_ref().is_some_and(given_up),
             state,
             selected: decided.and_then(|decided| decided.selected),
             remotes: remotes.collect::<Result<_>>()?,
@@ -212,6 +217,11 @@ impl Metrics {
                     ],
                     1,
                 );
+            text.gauge(
+                "comin_is_given_up",
+                "Whether that is not tried again before a head moves or somebody orders it (1) or not (0).",
+            )
+            .value(self.given_up);
             let there = deployed.map(|attempt| (&attempt.target.commit, attempt.target.operation));
             text.gauge(
                 "comin_is_behind",
@@ -220,6 +230,18 @@ impl Metrics {
             .value(there != Some((&target.commit, target.operation)));
         }
     }
+}
+
+/// Whether what was selected is in quarantine, or was tried and would only fail again.
+fn is_given_up(decided: &Decided, state: &State, backoff: Backoff) -> bool {
+    let Some(target) = &decided.selected else {
+        return false;
+    };
+    let mut quarantine = state.quarantine.iter();
+    let mut recent = state.recent(backoff).into_iter();
+    let latest = recent.find(|r| (&r.commit, r.operation) == (&target.commit, target.operation));
+    quarantine.any(|q| q.holds(target, &decided.remotes))
+        || latest.is_some_and(|latest| latest.again == Again::Never)
 }
 
 impl Display for Metrics {

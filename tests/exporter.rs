@@ -215,6 +215,7 @@ fn deployments_are_told_in_the_words_of_the_go_comin_and_more() {
         (of("comin_deployed_info", &first), 1.0),
         (of("comin_selected_info", &bad), 1.0),
         ("comin_is_behind".to_string(), 1.0),
+        ("comin_is_given_up".to_string(), 0.0),
         ("comin_last_eval_failed".to_string(), 1.0),
         ("comin_last_build_failed".to_string(), 0.0),
         ("comin_last_deployment_failed".to_string(), 1.0),
@@ -230,6 +231,23 @@ fn deployments_are_told_in_the_words_of_the_go_comin_and_more() {
         "a commit's message is not for a metric"
     );
     check(&failed);
+}
+
+#[test]
+fn what_is_not_tried_again_is_given_up_until_a_head_moves() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let given_up = |world: &World| sample(&metrics(world), "comin_is_given_up");
+    assert_eq!(given_up(&world), Some(0.0));
+    origin.commit("broken", &System::with("activation = \"exit 1\";"));
+    world.comin(&["run"], 1);
+    assert_eq!(world.plan()["action"], "given_up");
+    assert_eq!(given_up(&world), Some(1.0));
+    // A new commit is another thing.
+    origin.commit("fixed", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(given_up(&world), Some(0.0));
 }
 
 #[test]

@@ -5,13 +5,13 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{json, Value};
 use support::host::{await_that, tell, Configuration, Gate, Host};
 use support::http::Server;
+use support::prometheus::{free_port, Prometheus};
 use support::skip;
 use support::ssh::Sshd;
 
@@ -57,11 +57,6 @@ fn repository(path: &Path) {
     let tree = git("hash-object -t tree -w --stdin");
     let commit = git(&format!("commit-tree {tree} -m alone"));
     git(&format!("update-ref refs/heads/main {commit}"));
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn with_exporter(port: u16) -> Configuration {
@@ -380,60 +375,6 @@ fn a_scrape_is_answered_and_leaves_nothing_behind() {
     assert_eq!(host.show("comin-exporter.socket", "ActiveState"), "active");
 }
 
-/// A real Prometheus, of the machine that runs the tests, for the network is the same.
-struct Prometheus {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Prometheus {
-    fn scraping(target: u16) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let config = folder.path().join("prometheus.yml");
-        let job = format!(
-            "global:\n  scrape_interval: 1s\nscrape_configs:\n- job_name: comin\n  static_configs:\n  - targets: ['127.0.0.1:{target}']\n"
-        );
-        fs::write(&config, job).unwrap();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.path().join("data").display()
-            ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self {
-            child: child.unwrap(),
-            port,
-            _folder: folder,
-        }
-    }
-
-    /// The values of a query, with their labels.
-    fn query(&self, query: &str) -> Vec<Value> {
-        let output = Command::new("curl")
-            .args(["--silent", "--get", "--data-urlencode"])
-            .arg(format!("query={query}"))
-            .arg(format!("http://127.0.0.1:{}/api/v1/query", self.port))
-            .output();
-        let answer: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap_or_default();
-        let result = answer["data"]["result"].as_array().cloned();
-        result.unwrap_or_default()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_real_prometheus_finds_the_metrics_of_the_go_comin() {
     need_host!();
@@ -441,7 +382,7 @@ fn a_real_prometheus_finds_the_metrics_of_the_go_comin() {
     let port = free_port();
     let first = with_exporter(port);
     let host = Host::installed(&first);
-    let prometheus = Prometheus::scraping(port);
+    let prometheus = Prometheus::scraping(&[("m", port)], &[]);
     await_that("the first scrape", || {
         prometheus.query("up == 1").len() == 1
     });

@@ -41,6 +41,7 @@ comin_setup() {
             metrics)
                 comin_need promtool prometheus
                 comin_need prometheus prometheus
+                comin_need curl curl
                 ;;
             limits)
                 comin_need faketime faketime

@@ -416,6 +416,23 @@ let
         ]
       )
     )
+    (test "alert rules only where they are wanted, also without comin"
+      [
+        [ ]
+        [ "alerts.yml" ]
+        false
+      ]
+      (
+        let
+          watching = configOf { services.comin.prometheusRules.enable = true; };
+        in
+        [
+          go.services.prometheus.ruleFiles
+          (map builtins.baseNameOf watching.services.prometheus.ruleFiles)
+          (watching.systemd.services ? comin)
+        ]
+      )
+    )
     (test "an exporter needs nothing but comin" [ ] go.systemd.services."comin-exporter@".path)
     (test "a calendar is one time or several, and is checked at build time"
       [

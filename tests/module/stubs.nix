@@ -56,6 +56,10 @@ in
     );
     nix.package = any "nix";
     programs.ssh.package = any "openssh";
+    services.prometheus.ruleFiles = mkOption {
+      type = types.listOf types.path;
+      default = [ ];
+    };
     systemd.package = any "systemd";
     systemd.services = units {
       restartIfChanged = any true;

@@ -6,6 +6,7 @@
 
 pub mod host;
 pub mod http;
+pub mod prometheus;
 pub mod ssh;
 pub mod sweep;
 
