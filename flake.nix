@@ -39,14 +39,24 @@
       };
       nixosModule = self.nixosModules.default;
 
-      checks = forAllSystems (system: {
-        package = self.packages.${system}.comin;
-        module =
-          (import ./tests/module/module.nix {
-            inherit nixpkgs system;
+      checks = forAllSystems (
+        system:
+        {
+          package = self.packages.${system}.comin;
+          module =
+            (import ./tests/module/module.nix {
+              inherit nixpkgs system;
+              module = self.nixosModules.default;
+            }).check;
+        }
+        # Whole machines, for which CI has KVM.
+        // nixpkgs.lib.optionalAttrs (system == "x86_64-linux") (
+          import ./tests/vm {
+            pkgs = pkgsFor system;
             module = self.nixosModules.default;
-          }).check;
-      });
+          }
+        )
+      );
 
       devShells = forAllSystems (
         system:

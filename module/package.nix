@@ -28,6 +28,7 @@ rustPlatform.buildRustPackage {
         lib.fileset.unions [
           (lib.fileset.maybeMissing ../tests/host)
           (lib.fileset.maybeMissing ../tests/module)
+          (lib.fileset.maybeMissing ../tests/vm)
         ]
       ))
     ];

@@ -51,19 +51,23 @@ let
   outputs = flake.outputs {
     self = outputs;
     nixpkgs = {
-      lib.genAttrs =
-        names: value:
-        builtins.listToAttrs (
-          map (name: {
-            inherit name;
-            value = value name;
-          }) names
-        );
+      lib = {
+        genAttrs =
+          names: value:
+          builtins.listToAttrs (
+            map (name: {
+              inherit name;
+              value = value name;
+            }) names
+          );
+        optionalAttrs = condition: set: if condition then set else { };
+      };
       legacyPackages =
         let
           pkgs = system: {
             callPackage = file: _: "${builtins.baseNameOf file} for ${system}";
             nixfmt-tree = "nixfmt";
+            testers.runNixOSTest = test: map (file: if builtins.isPath file then baseNameOf file else null) test.imports;
           };
         in
         {
@@ -270,10 +274,26 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
     (moduleOn "aarch64-linux").config.services.comin.package
   )
   (test "an unknown system packages it itself" { } (moduleOn "riscv64-linux").config)
-  (test "flake checks" [
+  (test "flake checks"
+    [
+      "module"
+      "package"
+      "vm-deploy"
+      "vm-network"
+      "vm-removal"
+      "vm-rewound"
+      "vm-testing"
+    ]
+    (names outputs.checks.x86_64-linux)
+  )
+  (test "flake checks without whole machines" [
     "module"
     "package"
-  ] (names outputs.checks.x86_64-linux))
+  ] (names outputs.checks.aarch64-linux))
+  (test "a check of a whole machine" [
+    null
+    "deploy.nix"
+  ] outputs.checks.x86_64-linux.vm-deploy)
   (test "flake.lock fits flake.nix" flake.inputs.nixpkgs.url
     "${pinned.original.type}:${pinned.original.owner}/${pinned.original.repo}/${pinned.original.ref}"
   )

@@ -69,7 +69,7 @@ while IFS= read -r -d '' file; do
   else
     not_ok "parse ${file#"$root"/}"
   fi
-done < <(find "$root/flake.nix" "$root/module" "$here" -name '*.nix' -print0 | sort -z)
+done < <(find "$root/flake.nix" "$root/module" "$here" "$root/tests/vm" -name '*.nix' -print0 | sort -z)
 
 report "tests/module/plain.nix" --argstr file "$here/plain.nix"
 
