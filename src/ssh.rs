@@ -4,15 +4,19 @@ use std::fmt::Write;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::config::Remote;
 use crate::credential;
+use crate::process;
 use crate::url::{Ssh, Url};
 
 /// What ssh exits with when it is ssh that failed, and not the server's command.
 const FAILED: i32 = 255;
+/// How long ssh-keygen may take to look at a key.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The settings of a server, as `ssh_config(5)` has them. They hold paths and no secret.
 fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
@@ -173,13 +177,14 @@ fn spoken(words: &str) -> String {
 
 /// Whether a key cannot be read without a passphrase. ssh passes over such a key without a word.
 fn wants_passphrase(key: &Path) -> bool {
-    let output = Command::new("ssh-keygen")
+    let mut keygen = Command::new("ssh-keygen");
+    keygen
         .args(["-y", "-P", "", "-f"])
-        .arg(credential::place(key))
-        .stdin(Stdio::null())
-        .output();
-    output.is_ok_and(|output| {
-        String::from_utf8_lossy(&output.stderr).contains("incorrect passphrase")
+        .arg(credential::place(key));
+    let answer = process::ask(&mut keygen, "ssh-keygen", Stdio::null(), PATIENCE);
+    answer.is_ok_and(|answer| {
+        let mut said = answer.said();
+        said.any(|line| line.contains("incorrect passphrase"))
     })
 }
 
