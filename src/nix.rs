@@ -1,5 +1,6 @@
 //! Nix: one evaluation, one build.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -276,9 +277,7 @@ fn realise(path: &Path, root: &Path) -> Command {
 /// # Errors
 /// Nix's own sentence.
 pub fn set_profile(profile: &Path, system: &Path) -> Result<()> {
-    let mut nix = Command::new("nix-env");
-    nix.arg("--profile").arg(profile).arg("--set").arg(system);
-    process::run(&mut nix, "nix-env --set", None).map(|_| ())
+    on_profile(profile, "--set", [system])
 }
 
 /// Takes a profile back to one of its generations.
@@ -286,12 +285,7 @@ pub fn set_profile(profile: &Path, system: &Path) -> Result<()> {
 /// # Errors
 /// Nix's own sentence.
 pub fn switch_generation(profile: &Path, generation: u64) -> Result<()> {
-    let mut nix = Command::new("nix-env");
-    nix.arg("--profile")
-        .arg(profile)
-        .arg("--switch-generation")
-        .arg(generation.to_string());
-    process::run(&mut nix, "nix-env --switch-generation", None).map(|_| ())
+    on_profile(profile, "--switch-generation", [generation.to_string()])
 }
 
 /// Deletes generations of a profile; never its current one.
@@ -299,12 +293,21 @@ pub fn switch_generation(profile: &Path, generation: u64) -> Result<()> {
 /// # Errors
 /// Nix's own sentence.
 pub fn delete_generations(profile: &Path, generations: &[u64]) -> Result<()> {
+    let generations = generations.iter().map(u64::to_string);
+    on_profile(profile, "--delete-generations", generations)
+}
+
+fn on_profile(
+    profile: &Path,
+    operation: &str,
+    operands: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<()> {
     let mut nix = Command::new("nix-env");
     nix.arg("--profile")
         .arg(profile)
-        .arg("--delete-generations")
-        .args(generations.iter().map(u64::to_string));
-    process::run(&mut nix, "nix-env --delete-generations", None).map(|_| ())
+        .arg(operation)
+        .args(operands);
+    process::run(&mut nix, &format!("nix-env {operation}"), None).map(|_| ())
 }
 
 #[cfg(test)]
