@@ -242,8 +242,8 @@ fn start(world: &World, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// A system that says when its build begins and waits there until the test lets it go on.
-fn gated(world: &World) -> (System, impl Fn(), impl Fn()) {
+/// A run that is building a system, whose build waits until the test lets it go on.
+fn building(world: &World, origin: &Repository) -> (System, Child, impl Fn()) {
     let (begun, open) = (world.path("begun"), world.path("open"));
     let script = format!(
         "touch {}; while [ ! -e {} ]; do sleep 0.01; done",
@@ -256,8 +256,10 @@ fn gated(world: &World) -> (System, impl Fn(), impl Fn()) {
             args = [ \"-c\" \"{script}; echo >$out\" ]; salt = \"{}\"; }}}}\";",
         world.path("").display()
     ));
-    let await_begun = move || await_that(|| begun.exists());
-    (system, await_begun, move || fs::write(&open, "").unwrap())
+    origin.commit("gated", &system);
+    let deploy = start(world, &["run"]);
+    await_that(|| begun.exists());
+    (system, deploy, move || fs::write(&open, "").unwrap())
 }
 
 #[test]
@@ -265,10 +267,7 @@ fn a_burst_of_commits_during_a_build_deploys_the_last_one_once() {
     need!("git", "nix");
     let (world, origin) = World::new();
     world.comin(&["run"], 0);
-    let (system, await_begun, open) = gated(&world);
-    origin.commit("gated", &system);
-    let deploy = start(&world, &["run"]);
-    await_begun();
+    let (system, deploy, open) = building(&world, &origin);
     let mut last = String::new();
     for n in 0..20 {
         last = origin.commit(&format!("burst{n}"), &system);
@@ -295,10 +294,7 @@ fn an_outage_during_a_build_does_not_stop_it() {
     let spare = world.path("spare");
     origin.git(&["clone", "--quiet", ".", spare.to_str().unwrap()]);
     world.follow("spare", spare.to_str().unwrap());
-    let (system, await_begun, open) = gated(&world);
-    origin.commit("gated", &system);
-    let deploy = start(&world, &["run"]);
-    await_begun();
+    let (_, deploy, open) = building(&world, &origin);
     fs::rename(&origin.path, world.path("away")).unwrap();
     world.comin(&["fetch", "origin"], 1);
     await_that(|| !world.path("root/run/comin/wanted").exists());
@@ -476,10 +472,7 @@ fn a_suspension_stops_what_is_being_built() {
     need!("git", "nix");
     let (world, origin) = World::new();
     world.comin(&["run"], 0);
-    let (system, await_begun, open) = gated(&world);
-    origin.commit("gated", &system);
-    let deploy = start(&world, &["run"]);
-    await_begun();
+    let (_, deploy, open) = building(&world, &origin);
     world.comin(&["suspend"], 0);
     let said = Said::of(&deploy.wait_with_output().unwrap());
     open();

@@ -230,47 +230,37 @@ let
     )
     (test "hostname by default" "machine" (settingsOf minimal).hostname)
     (test "period by default" 60 (builtins.head (settingsOf minimal).remotes).poller.period)
-    (test "new settings"
-      {
-        profile = "comin";
-        eval_timeout = 0;
-        build_timeout = 3600;
-        ssh_revoked_keys_path = "/etc/keys/revoked";
-        signed_ancestors = true;
-        retry.first_delay = 30;
-        health_check = {
-          commands = [ "true" ];
-          connectivity = false;
-          failed_units = true;
-        };
-        rollback.timeout = 0;
-        reboot = {
-          allow = true;
-          delay = 300;
-          window = {
-            lower = "23:00";
-            upper = "05:30";
+    (
+      let
+        wanted = {
+          profile = "comin";
+          eval_timeout = 0;
+          build_timeout = 3600;
+          ssh_revoked_keys_path = "/etc/keys/revoked";
+          signed_ancestors = true;
+          retry.first_delay = 30;
+          health_check = {
+            commands = [ "true" ];
+            connectivity = false;
+            failed_units = true;
+          };
+          rollback.timeout = 0;
+          reboot = {
+            allow = true;
+            delay = 300;
+            window = {
+              lower = "23:00";
+              upper = "05:30";
+            };
+          };
+          retention = {
+            deployment_boot_entry_capacity = 10;
+            deployment_successful_capacity = 1;
+            deployment_any_capacity = 2;
           };
         };
-        retention = {
-          deployment_boot_entry_capacity = 10;
-          deployment_successful_capacity = 1;
-          deployment_any_capacity = 2;
-        };
-      }
-      (builtins.intersectAttrs
-        {
-          profile = null;
-          eval_timeout = null;
-          build_timeout = null;
-          ssh_revoked_keys_path = null;
-          signed_ancestors = null;
-          retry = null;
-          health_check = null;
-          rollback = null;
-          reboot = null;
-          retention = null;
-        }
+      in
+      test "new settings" wanted (builtins.intersectAttrs wanted
         (
           settingsOf (
             configOf (comin {
