@@ -9,7 +9,7 @@ use crate::config::{Config, Remote};
 use crate::decided::{self, Decided};
 use crate::fetched::Fetched;
 use crate::fs;
-use crate::git::{self, Heads, Mirror};
+use crate::git::{self, Mirror};
 use crate::history::Commits;
 use crate::paths::Paths;
 use crate::reboot::Prospect;
@@ -148,10 +148,7 @@ impl Machine {
         let observe = |remote: &Remote| {
             let record = Fetched::read(&self.paths, remote)?;
             // A head that cannot be read is none, and the next fetch brings it anew.
-            let heads = git::known_heads(&self.paths, remote).unwrap_or(Heads {
-                main: None,
-                testing: None,
-            });
+            let heads = git::known_heads(&self.paths, remote).unwrap_or_default();
             Ok(RemoteFacts {
                 name: remote.name.clone(),
                 reach: Fetched::reach(record.as_ref()),
@@ -183,6 +180,16 @@ impl Machine {
             suspended: Suspension::read(&self.paths, now)?,
             now,
         })
+    }
+
+    /// Decides on what is known now, without doing anything.
+    ///
+    /// # Errors
+    /// As [`Machine::observe`] and [`Machine::facts`].
+    pub fn consider(&self, state: &State, commits: &Commits) -> Result<(Facts, Decision)> {
+        let facts = self.facts(self.observe()?, state)?;
+        let decision = decide(&facts, commits);
+        Ok((facts, decision))
     }
 
     /// Takes up what the operator has ordered: to accept a main, whatever was before it, and to try

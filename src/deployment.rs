@@ -21,7 +21,7 @@ use crate::leftover::Left;
 use crate::nix;
 use crate::process::Interrupt;
 use crate::reboot;
-use crate::select::{decide, Target};
+use crate::select::Target;
 use crate::signature::Signers;
 use crate::state::{Attempt, Before, Outcome, Stage, State, Store};
 use crate::suspension::Suspension;
@@ -202,10 +202,8 @@ impl Machine {
         if !requests.take(&self.paths)? {
             return Ok(false);
         }
-        let remotes = self.observe()?;
-        let facts = self.facts(remotes.clone(), state)?;
-        let decision = decide(&facts, &Commits::of(mirror, signers));
-        self.announce(remotes, &decision)?;
+        let (facts, decision) = self.consider(state, &Commits::of(mirror, signers))?;
+        self.announce(facts.remotes.clone(), &decision)?;
         Ok(facts.suspended.is_some() || decision.supersedes(target, &facts))
     }
 

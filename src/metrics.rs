@@ -8,14 +8,13 @@ use std::fmt::{self, Display, Write};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::again::Again;
-use crate::config::{Backoff, RemoteName};
+use crate::config::RemoteName;
 use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::fetched::Fetched;
 use crate::journal::printable;
 use crate::report::Standing;
-use crate::select::Target;
+use crate::select::{due, Action, Target};
 use crate::state::{Attempt, Outcome, Stage, State};
 
 /// What is known of a machine without looking at any commit.
@@ -42,11 +41,24 @@ impl Metrics {
             let record = Fetched::read(&machine.paths, remote)?;
             Ok((remote.name.clone(), record))
         });
-        let given_up = |decided: &Decided| is_given_up(decided, &state, machine.config.retry);
+        let given_up = match &decided {
+            Some(Decided {
+                selected: Some(target),
+                remotes,
+                ..
+            }) => {
+                let facts = machine.facts(remotes.clone(), &state)?;
+                matches!(
+                    due(target, &facts),
+                    Action::Quarantined(_) | Action::GivenUp
+                )
+            }
+            Some(_) | None => false,
+        };
         Ok(Self {
             hostname: machine.config.hostname.clone(),
             standing: Standing::of(machine, &state, decided.as_ref())?,
-            given_up: decided.as_ref().is_some_and(given_up),
+            given_up,
             state,
             selected: decided.and_then(|decided| decided.selected),
             remotes: remotes.collect::<Result<_>>()?,
@@ -55,11 +67,10 @@ impl Metrics {
 
     /// The attempt whose system the machine has got.
     fn deployed(&self) -> Option<&Attempt> {
-        let done = |attempt: &&Attempt| {
-            let ended = attempt.ended();
-            ended.is_some_and(|(_, outcome)| matches!(outcome, Outcome::Done { .. }))
-        };
-        self.state.attempts.iter().rfind(done)
+        self.state
+            .attempts
+            .iter()
+            .rfind(|attempt| attempt.is_done())
     }
 
     /// Whether the latest attempt that came as far as this failed there.
@@ -184,20 +195,11 @@ impl Metrics {
         }
         let deployed = self.deployed();
         if let Some(attempt) = deployed {
-            let target = &attempt.target;
             text.gauge(
                 "comin_deployed_info",
                 "The commit of the last successful deployment.",
             )
-            .of(
-                &[
-                    ("commit_id", &target.commit),
-                    ("remote_name", &target.remote),
-                    ("branch", &target.branch),
-                    ("operation", &target.operation),
-                ],
-                1,
-            );
+            .target(&attempt.target);
             if let Some((at, _)) = attempt.ended() {
                 text.gauge(
                     "comin_last_deployment_success_timestamp_seconds",
@@ -208,40 +210,20 @@ impl Metrics {
         }
         if let Some(target) = &self.selected {
             text.gauge("comin_selected_info", "The commit that is to be deployed.")
-                .of(
-                    &[
-                        ("commit_id", &target.commit),
-                        ("remote_name", &target.remote),
-                        ("branch", &target.branch),
-                        ("operation", &target.operation),
-                    ],
-                    1,
-                );
+                .target(target);
             text.gauge(
                 "comin_is_given_up",
                 "Whether that is not tried again before a head moves or somebody orders it (1) or not (0).",
             )
             .value(self.given_up);
-            let there = deployed.map(|attempt| (&attempt.target.commit, attempt.target.operation));
+            let is_it = |there: &Target| target.is(&there.commit, there.operation);
             text.gauge(
                 "comin_is_behind",
                 "Whether another commit is to be deployed than the one that is (1) or not (0).",
             )
-            .value(there != Some((&target.commit, target.operation)));
+            .value(!deployed.is_some_and(|attempt| is_it(&attempt.target)));
         }
     }
-}
-
-/// Whether what was selected is in quarantine, or was tried and would only fail again.
-fn is_given_up(decided: &Decided, state: &State, backoff: Backoff) -> bool {
-    let Some(target) = &decided.selected else {
-        return false;
-    };
-    let mut quarantine = state.quarantine.iter();
-    let mut recent = state.recent(backoff).into_iter();
-    let latest = recent.find(|r| (&r.commit, r.operation) == (&target.commit, target.operation));
-    quarantine.any(|q| q.holds(target, &decided.remotes))
-        || latest.is_some_and(|latest| latest.again == Again::Never)
 }
 
 impl Display for Metrics {
@@ -285,6 +267,19 @@ impl Metric<'_> {
     /// Its only sample.
     fn value(&mut self, value: impl Into<Value>) {
         self.of(&[], value);
+    }
+
+    /// Its only sample, which says what is or was to be deployed.
+    fn target(&mut self, target: &Target) {
+        self.of(
+            &[
+                ("commit_id", &target.commit),
+                ("remote_name", &target.remote),
+                ("branch", &target.branch),
+                ("operation", &target.operation),
+            ],
+            1,
+        );
     }
 
     /// One of its samples.

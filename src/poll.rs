@@ -6,7 +6,7 @@ use crate::config::Remote;
 use crate::cycle::{Ending, Machine};
 use crate::fetched::Fetched;
 use crate::fs::{self, Lock};
-use crate::git::{self, Heads, Mirror};
+use crate::git::{self, Mirror};
 use crate::journal;
 use crate::url::Url;
 
@@ -62,10 +62,7 @@ impl Machine {
                 Mirror::ready(&self.paths, &self.config.remotes)?.fetch(remote)?
             }
         };
-        let known = known.unwrap_or(Heads {
-            main: None,
-            testing: None,
-        });
+        let known = known.unwrap_or_default();
         let testing = remote
             .testing
             .as_ref()

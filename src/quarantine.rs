@@ -39,8 +39,7 @@ impl Quarantine {
     /// matter: else an outage would bring a bad commit back.
     #[must_use]
     pub fn holds(&self, target: &Target, remotes: &[RemoteFacts]) -> bool {
-        (&self.commit, self.operation) == (&target.commit, target.operation)
-            && self.is_current(remotes)
+        target.is(&self.commit, self.operation) && self.is_current(remotes)
     }
 
     /// Whether no head has moved since.

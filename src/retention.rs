@@ -15,7 +15,7 @@ use crate::cycle::Machine;
 use crate::deployment::BEFORE;
 use crate::fs;
 use crate::nix;
-use crate::state::{Attempt, Outcome, State};
+use crate::state::{Attempt, State};
 use crate::system;
 
 /// What there is.
@@ -57,12 +57,11 @@ fn surplus(facts: &Facts, keep: Retention) -> Surplus {
 /// latest one was made by an attempt of this state, be it remembered or not. A higher number is left
 /// alone: it is of a state that was lost.
 fn surplus_roots(facts: &Facts, keep: Retention) -> Vec<u64> {
-    let is_done = |a: &&Attempt| matches!(a.ended(), Some((_, Outcome::Done { .. })));
     let latest = facts.attempts.iter().rev();
     let kept: Vec<u64> = latest
         .clone()
         .take(keep.any)
-        .chain(latest.filter(is_done).take(keep.successful))
+        .chain(latest.filter(|a| a.is_done()).take(keep.successful))
         .map(|attempt| attempt.id)
         .collect();
     let newest = facts.attempts.last().map_or(0, |latest| latest.id);
@@ -161,12 +160,7 @@ fn roots(gcroots: &Path) -> Result<Vec<u64>> {
     let mut roots = Vec::new();
     for entry in entries {
         let name = entry?.file_name();
-        let id = name.to_str().and_then(|name| {
-            let id: u64 = name.strip_prefix("attempt-")?.parse().ok()?;
-            // Not what only looks like one, as `attempt-01`.
-            (Attempt::root_of(id) == name).then_some(id)
-        });
-        roots.extend(id);
+        roots.extend(name.to_str().and_then(Attempt::id_of_root));
     }
     roots.sort_unstable();
     Ok(roots)
@@ -176,7 +170,7 @@ fn roots(gcroots: &Path) -> Result<Vec<u64>> {
 mod tests {
     use super::*;
     use crate::config::Operation;
-    use crate::state::{Before, Progress, Stage};
+    use crate::state::{Before, Outcome, Progress, Stage};
     use jiff::Timestamp;
 
     const PROFILE: &str = "/profiles/system";

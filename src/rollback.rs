@@ -14,7 +14,7 @@ use crate::health::{self, Fault};
 use crate::history::Commits;
 use crate::paths::Paths;
 use crate::quarantine::Quarantine;
-use crate::select::{decide, RemoteFacts};
+use crate::select::RemoteFacts;
 use crate::signature::Signers;
 use crate::state::{Attempt, Before, Blame, Outcome, Stage, Store};
 use crate::system;
@@ -136,15 +136,14 @@ impl Machine {
         to: u64,
         signers: &Result<Option<Signers>>,
     ) -> Result<Vec<Quarantine>> {
-        let remotes = self.observe()?;
         let mirror = Mirror::open(&self.paths);
-        let facts = self.facts(remotes.clone(), store.state())?;
-        let decision = decide(&facts, &Commits::of_any(&mirror, signers));
+        let commits = Commits::of_any(&mirror, signers);
+        let (facts, decision) = self.consider(store.state(), &commits)?;
         let latest = store.state().latest().map(|latest| latest.target.clone());
         let reason = format!("rolled back to generation {to} by hand");
         let targets = decision.selected.into_iter().chain(latest);
         Ok(targets
-            .map(|target| Quarantine::of(&target, &remotes, reason.clone()))
+            .map(|target| Quarantine::of(&target, &facts.remotes, reason.clone()))
             .collect())
     }
 

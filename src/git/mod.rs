@@ -87,8 +87,8 @@ fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
     }
 }
 
-/// The heads of a remote's followed branches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The heads of a remote's followed branches; by default, of none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heads {
     /// Of the main branch.
     pub main: Option<Commit>,

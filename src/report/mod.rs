@@ -5,20 +5,13 @@ mod plan;
 mod status;
 mod text;
 
-use anyhow::Result;
-
 pub use attempt::{words, History};
 pub use plan::Plan;
 pub use status::{Standing, Status};
 
 use crate::commit::Commit;
 use crate::config::Operation;
-use crate::cycle::Machine;
-use crate::git::Mirror;
-use crate::history::Commits;
-use crate::select::{decide, Decision, Target};
-use crate::signature::Signers;
-use crate::state::State;
+use crate::select::Target;
 
 /// A target, as the reports have it.
 #[derive(Debug, serde::Serialize)]
@@ -50,15 +43,4 @@ impl std::fmt::Display for Chosen {
         let Self { remote, branch, .. } = self;
         write!(f, "{} ({remote}/{branch})", self.commit.short())
     }
-}
-
-/// Decides without doing anything; reads only what everybody may read.
-fn consider(
-    machine: &Machine,
-    state: &State,
-    signers: &Result<Option<Signers>>,
-) -> Result<Decision> {
-    let mirror = Mirror::open(&machine.paths);
-    let commits = Commits::of_any(&mirror, signers);
-    Ok(decide(&machine.facts(machine.observe()?, state)?, &commits))
 }

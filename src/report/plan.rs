@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::text::wrapped;
-use super::{consider, Chosen};
+use super::Chosen;
 use crate::commit::Commit;
 use crate::cycle::Machine;
+use crate::git::Mirror;
+use crate::history::Commits;
 use crate::journal::printable;
 use crate::select::{Candidate, Verdict};
 use crate::signature::Signers;
@@ -41,7 +43,9 @@ impl Plan {
     /// # Errors
     /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
-        let decision = consider(machine, &State::read(&machine.paths)?, signers)?;
+        let mirror = Mirror::open(&machine.paths);
+        let commits = Commits::of_any(&mirror, signers);
+        let (_, decision) = machine.consider(&State::read(&machine.paths)?, &commits)?;
         Ok(Self {
             action: decision.action.name(),
             hindrance: decision.action.hindrance(),

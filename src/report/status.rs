@@ -8,17 +8,19 @@ use serde::Serialize;
 
 use super::attempt::Attempt;
 use super::text::{ago, entry, length, wrapped};
-use super::{consider, Chosen};
+use super::Chosen;
 use crate::commit::Commit;
 use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::fetched::Fetched;
 use crate::fs;
+use crate::git::Mirror;
+use crate::history::Commits;
 use crate::journal::printable;
 use crate::reboot;
 use crate::select::{Decision, Refusal, Verdict};
 use crate::signature::Signers;
-use crate::state::{self, Outcome, Progress, State};
+use crate::state::{self, Progress, State};
 use crate::suspension::Suspension;
 
 /// What the machine runs, what it should run, and what is in between.
@@ -96,9 +98,10 @@ impl Status {
     /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
         let state = State::read(&machine.paths)?;
-        let decision = consider(machine, &state, signers)?;
+        let mirror = Mirror::open(&machine.paths);
+        let commits = Commits::of_any(&mirror, signers);
+        let (facts, decision) = machine.consider(&state, &commits)?;
         let decided = Decided::read(&machine.paths)?;
-        let suspension = Suspension::read(&machine.paths, Timestamp::now())?;
         Ok(Self {
             hostname: machine.config.hostname.clone(),
             standing: Standing::of(machine, &state, decided.as_ref())?,
@@ -108,7 +111,7 @@ impl Status {
             accepted_main: state.accepted_main.clone(),
             selected: decision.selected.as_ref().map(Chosen::from),
             remotes: remotes(machine, &decision)?,
-            suspension: suspension.map(|suspension| suspension.to_string()),
+            suspension: facts.suspended.map(|suspension| suspension.to_string()),
         })
     }
 
@@ -175,28 +178,17 @@ impl Running {
         let Some(out) = fs::read_link_optional(&machine.paths.current_system())? else {
             return Ok(None);
         };
-        let is_it = |attempt: &&state::Attempt| {
-            let done = matches!(attempt.ended(), Some((_, Outcome::Done { .. })));
-            done && attempt.out.as_ref() == Some(&out)
-        };
+        let is_it =
+            |attempt: &&state::Attempt| attempt.is_done() && attempt.out.as_ref() == Some(&out);
         let by = state.attempts.iter().rfind(is_it);
-        let done = by.and_then(state::Attempt::ended);
         Ok(Some(Self {
             out: out.display().to_string(),
             commit: by.map(|by| by.target.commit.clone()),
             subject: by.map(|by| by.subject.clone()),
             remote: by.map(|by| by.target.remote.to_string()),
             branch: by.map(|by| by.target.branch.clone()),
-            generation: done.and_then(|(_, outcome)| match outcome {
-                Outcome::Done { generation } => *generation,
-                Outcome::Failed { .. }
-                | Outcome::Postponed { .. }
-                | Outcome::Preempted { .. }
-                | Outcome::RolledBack { .. }
-                | Outcome::Interrupted { .. }
-                | Outcome::Skipped { .. } => None,
-            }),
-            since: done.map(|(at, _)| at),
+            generation: by.and_then(state::Attempt::generation),
+            since: by.and_then(state::Attempt::ended).map(|(at, _)| at),
         }))
     }
 

@@ -187,6 +187,15 @@ pub struct Target {
     pub main: Commit,
 }
 
+impl Target {
+    /// Whether it is this commit, activated in this way: what has become of one has become of the other,
+    /// whichever remote has it.
+    #[must_use]
+    pub fn is(&self, commit: &Commit, operation: Operation) -> bool {
+        (&self.commit, self.operation) == (commit, operation)
+    }
+}
+
 /// As in `3f2a9c1e (origin/main)`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -292,16 +301,25 @@ fn action(selected: Option<&Target>, facts: &Facts) -> Action {
     let Some(target) = selected else {
         return Action::Nothing;
     };
+    match (due(target, facts), &facts.suspended) {
+        (action @ (Action::Nothing | Action::Quarantined(_)), _) | (action, None) => action,
+        (_, Some(suspension)) => Action::Suspended(suspension.clone()),
+    }
+}
+
+/// What is to be done about a target where the operator has suspended nothing.
+#[must_use]
+pub fn due(target: &Target, facts: &Facts) -> Action {
     let mut quarantine = facts.quarantine.iter();
     if let Some(quarantine) = quarantine.find(|q| q.holds(target, &facts.remotes)) {
         return Action::Quarantined(quarantine.clone());
     }
-    let is_same = |r: &&Recent| (&r.commit, r.operation) == (&target.commit, target.operation);
+    let is_same = |r: &&Recent| target.is(&r.commit, r.operation);
     let is_back = |name: &RemoteName| {
         let remote = facts.remotes.iter().find(|remote| remote.name == *name);
         remote.is_none_or(|remote| remote.reach == Reach::Fetched)
     };
-    let action = match facts
+    match facts
         .recent
         .iter()
         .find(is_same)
@@ -314,10 +332,6 @@ fn action(selected: Option<&Target>, facts: &Facts) -> Action {
         Some(Again::After(wait)) => Action::Retry(*wait),
         Some(Again::WhenBack(remotes)) if remotes.iter().any(is_back) => Action::Deploy,
         Some(Again::WhenBack(remotes)) => Action::AwaitRemotes(remotes.clone()),
-    };
-    match &facts.suspended {
-        Some(suspension) if action != Action::Nothing => Action::Suspended(suspension.clone()),
-        Some(_) | None => action,
     }
 }
 
@@ -382,7 +396,7 @@ impl Decision {
     /// for a while is no reason.
     #[must_use]
     pub fn supersedes(&self, target: &Target, facts: &Facts) -> bool {
-        let same = |s: &Target| (&s.commit, s.operation) == (&target.commit, target.operation);
+        let same = |selected: &Target| target.is(&selected.commit, selected.operation);
         let own = facts.remotes.iter().find(|r| r.name == target.remote);
         let taken_back = own.is_none_or(|remote| remote.reach == Reach::Fetched);
         !self.selected.as_ref().is_some_and(same) && (self.action == Action::Deploy || taken_back)

@@ -226,22 +226,18 @@ impl Attempt {
         format!("attempt-{id}")
     }
 
+    /// The attempt whose GC root has that name, and no other: `attempt-01` only looks like one.
+    #[must_use]
+    pub fn id_of_root(name: &str) -> Option<u64> {
+        let id = name.strip_prefix("attempt-")?.parse().ok()?;
+        (Self::root_of(id) == name).then_some(id)
+    }
+
     /// The generation of the profile that it made, and its system. One that was there before is not its
     /// own: Nix goes to the newest one instead of making another of the same system.
     #[must_use]
     pub fn made_generation(&self) -> Option<(u64, &Path)> {
-        let generation = match self.ended()? {
-            (_, Outcome::Done { generation }) => (*generation)?,
-            (
-                _,
-                Outcome::Failed { .. }
-                | Outcome::Interrupted { .. }
-                | Outcome::Postponed { .. }
-                | Outcome::Preempted { .. }
-                | Outcome::RolledBack { .. }
-                | Outcome::Skipped { .. },
-            ) => return None,
-        };
+        let generation = self.generation()?;
         let is_new = self.before.newest.is_some_and(|newest| generation > newest);
         Some((generation, self.out.as_deref()?)).filter(|_| is_new)
     }
@@ -288,19 +284,8 @@ impl Attempt {
     /// Its system, if it is done and that is to boot.
     #[must_use]
     pub fn boots_next(&self) -> Option<&Path> {
-        match self.ended()? {
-            (_, Outcome::Done { .. }) if self.operation().moves_profile() => self.out.as_deref(),
-            (
-                _,
-                Outcome::Done { .. }
-                | Outcome::Failed { .. }
-                | Outcome::Interrupted { .. }
-                | Outcome::Postponed { .. }
-                | Outcome::Preempted { .. }
-                | Outcome::RolledBack { .. }
-                | Outcome::Skipped { .. },
-            ) => None,
-        }
+        let boots = self.is_done() && self.operation().moves_profile();
+        self.out.as_deref().filter(|_| boots)
     }
 
     /// Its activation of a system.
@@ -319,6 +304,21 @@ impl Attempt {
         match &self.progress {
             Progress::Running(_) => None,
             Progress::Ended(at, outcome) => Some((*at, outcome)),
+        }
+    }
+
+    /// Whether the machine got its system.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.ended(), Some((_, Outcome::Done { .. })))
+    }
+
+    /// The generation of the profile that it is done with.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        match self.ended() {
+            Some((_, Outcome::Done { generation })) => *generation,
+            Some(_) | None => None,
         }
     }
 

@@ -174,7 +174,7 @@ impl Store {
     ) -> Result<Attempt> {
         let before = self.state.latest();
         let is_same = |before: &&Attempt| {
-            (&before.target.commit, before.target.operation) == (&target.commit, target.operation)
+            target.is(&before.target.commit, before.target.operation)
                 && self.state.lapsed.is_none_or(|lapsed| before.id > lapsed)
         };
         let again = before.filter(is_same);
