@@ -4,6 +4,7 @@
 //! It does not need to be disarmed to be harmless: it looks at the state, and an attempt that has
 //! ended is left alone.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -56,8 +57,12 @@ pub fn arm(paths: &Paths, attempt: u64, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Disarms it, if it is armed.
+/// Disarms it, if it is armed: then systemd has the timer's file.
 pub fn disarm(paths: &Paths) {
+    let timer = format!("/run/systemd/transient/{UNIT}.timer");
+    if !Path::new(&timer).exists() {
+        return;
+    }
     systemctl(paths, &["stop", &format!("{UNIT}.timer")]);
 }
 

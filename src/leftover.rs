@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::activation::Ended;
 use crate::boot;
 use crate::cycle::{Ending, Machine};
+use crate::dead_man;
 use crate::fs;
 use crate::health::Fault;
 use crate::state::{Attempt, Before, Outcome, Progress, Stage, Store};
@@ -21,6 +22,8 @@ impl Machine {
             return Ok(Ending::Done);
         };
         let Progress::Running(stage) = attempt.progress else {
+            // Its comin may have died when all was recorded, and before it had disarmed it.
+            dead_man::disarm(&self.paths);
             return Ok(Ending::Done);
         };
         let outcome = self.settle(store, &mut attempt, stage);

@@ -80,6 +80,23 @@ fn an_activation_that_hangs_for_ever_is_rolled_back_by_the_dead_man() {
 }
 
 #[test]
+fn a_dead_man_whose_comin_died_with_all_recorded_is_disarmed_by_the_next_one() {
+    need_host!();
+    let host = Host::installed(&Configuration::new("first"));
+    host.await_fetched("origin");
+    host.await_idle();
+    host.run("systemd-run --quiet --collect --unit=comin-dead-man --on-active=1h true");
+    assert_eq!(
+        host.units("--all comin-dead-man.timer"),
+        ["comin-dead-man.timer"]
+    );
+    host.run("systemctl start comin.service");
+    host.await_idle();
+    assert_eq!(host.units("--all comin-dead-man*"), [""; 0]);
+    assert_eq!(host.systems(), ("first".into(), "first".into()));
+}
+
+#[test]
 fn what_fails_a_health_check_or_breaks_a_unit_is_rolled_back() {
     need_host!();
     let first = Configuration::new("first").with("first", |c| {
