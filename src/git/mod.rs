@@ -1,5 +1,6 @@
 //! The mirror: a bare repository with the followed branches of every remote, by libgit2.
 
+mod ancestry;
 mod child;
 mod http;
 mod local;
@@ -394,13 +395,7 @@ impl Mirror {
             {
                 return Ok(Relation::Diverged);
             }
-            if self.repository.graph_descendant_of(head, base)? {
-                return Ok(Relation::Descendant);
-            }
-            if self.repository.graph_descendant_of(base, head)? {
-                return Ok(Relation::Ancestor);
-            }
-            Ok(Relation::Diverged)
+            ancestry::relation(&self.repository.odb()?, base, head)
         };
         without_hashing(compare).unwrap_or_else(|error| {
             Relation::Unreadable(format!(
