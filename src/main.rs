@@ -38,6 +38,7 @@ mod retention;
 mod rewrite;
 mod rollback;
 mod select;
+mod signal;
 mod signature;
 mod ssh;
 mod state;

@@ -20,6 +20,7 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{printable, shortened, CHILD};
+use crate::signal::Listening;
 
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -223,7 +224,8 @@ enum Ended {
 
 fn await_end(child: &mut Child, limits: &Limits) -> Result<Ended> {
     let group = Pid::from_child(child);
-    let early = match ends_early(group, limits) {
+    let signals = Listening::begin()?;
+    let early = match ends_early(group, limits, &signals) {
         Ok(None) => return Ok(Ended::InTime(child.wait()?)),
         Ok(Some(early)) => Ok(early),
         Err(error) => Err(error),
@@ -238,22 +240,40 @@ fn await_end(child: &mut Child, limits: &Limits) -> Result<Ended> {
         log::debug!("Nothing is left to kill: {error}");
     }
     child.wait()?;
-    early
+    Ok(match early? {
+        Early::TimedOut(after) => Ended::TimedOut(after),
+        Early::Interrupted => Ended::Interrupted,
+        Early::Signalled => {
+            signals.obey()?;
+            Ended::Interrupted
+        }
+    })
 }
 
-/// Waits until the child ends, its time is up or it is interrupted; `None` for the first.
-fn ends_early(child: Pid, limits: &Limits) -> Result<Option<Ended>> {
+/// Why a child is not to come to its own end.
+enum Early {
+    TimedOut(Duration),
+    Interrupted,
+    Signalled,
+}
+
+/// Waits until the child ends, its time is up, it is interrupted or comin is to end; `None` for the
+/// first.
+fn ends_early(child: Pid, limits: &Limits, signals: &Listening) -> Result<Option<Early>> {
     let pidfd = pidfd_open(child, PidfdFlags::empty())?;
     let started = Instant::now();
     loop {
         let left = limits.timeout.map(|t| t.saturating_sub(started.elapsed()));
         let left = left.map(Timespec::try_from).transpose()?;
-        let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::new(&pidfd, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
         if let Some(interrupt) = limits.interrupt {
             fds.push(PollFd::new(&interrupt.signal, PollFlags::IN));
         }
         match (poll(&mut fds, left.as_ref()), limits.timeout) {
-            (Ok(0), Some(timeout)) => return Ok(Some(Ended::TimedOut(timeout))),
+            (Ok(0), Some(timeout)) => return Ok(Some(Early::TimedOut(timeout))),
             (Ok(_) | Err(rustix::io::Errno::INTR), _) => {}
             (Err(error), _) => return Err(error.into()),
         }
@@ -261,9 +281,12 @@ fn ends_early(child: Pid, limits: &Limits) -> Result<Option<Ended>> {
         if ready(0) {
             return Ok(None);
         }
-        if let Some(interrupt) = limits.interrupt.filter(|_| ready(1)) {
+        if ready(1) {
+            return Ok(Some(Early::Signalled));
+        }
+        if let Some(interrupt) = limits.interrupt.filter(|_| ready(2)) {
             if (interrupt.ends)()? {
-                return Ok(Some(Ended::Interrupted));
+                return Ok(Some(Early::Interrupted));
             }
         }
     }

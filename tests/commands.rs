@@ -5,9 +5,15 @@
 mod support;
 
 use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
+use rustix::process::{kill_process, Pid, Signal};
 use serde_json::{json, Value};
 use support::{isolated, Repository, Said, System, World};
 
@@ -427,5 +433,39 @@ fn every_command_has_a_man_page_that_renders() {
             page.contains("OPTIONS") && page.contains("--config <FILE>"),
             "{page}"
         );
+    }
+}
+
+#[test]
+fn whoever_interrupts_a_build_ends_what_nix_has_started() {
+    need!("git", "nix", "mkfifo");
+    let world = World::empty();
+    let (builds, never) = (world.path("builds"), world.path("never"));
+    let made = Command::new("mkfifo").arg(&builds).arg(&never).status();
+    assert!(made.unwrap().success());
+    // The builder holds the one pipe as long as it lives, and waits for the other.
+    let builder = format!(
+        "exec 3>{}; echo >&3; read x <{}",
+        builds.display(),
+        never.display()
+    );
+    let slow = format!(
+        "derivation {{ name = \"slow\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" {builder:?} ]; }}"
+    );
+    let checkout = checkout(&world, &[("slow", &slow)]);
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut comin = Command::new(env!("CARGO_BIN_EXE_comin"));
+        isolated(&mut comin, &world.path("home"));
+        comin.current_dir(&checkout.path).args(["build"]);
+        let mut comin = comin.spawn().unwrap();
+        let mut pipe = fs::File::open(&builds).unwrap();
+        pipe.read_exact(&mut [0]).unwrap();
+        kill_process(Pid::from_child(&comin), signal).unwrap();
+        assert_eq!(comin.wait().unwrap().signal(), Some(signal.as_raw()));
+        // Nobody has the pipe any more.
+        let (closed, is_closed) = channel();
+        thread::spawn(move || closed.send(pipe.read(&mut [0]).unwrap()));
+        let left = is_closed.recv_timeout(Duration::from_secs(60));
+        assert_eq!(left, Ok(0), "the builder goes on");
     }
 }

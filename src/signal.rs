@@ -1,0 +1,87 @@
+//! The signals that end comin. Those that come while it awaits a command are heard first, so that what
+//! the command has started does not go on alone.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::low_level::{emulate_default_handler, pipe};
+
+/// A key at the terminal, and systemd or a shutdown.
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+
+/// Once somebody has listened, these stay.
+static HANDLERS: OnceLock<Handlers> = OnceLock::new();
+
+/// What the handlers of signals share with us.
+struct Handlers {
+    /// Whether nobody listens: then a signal ends comin, as if there were no handler.
+    is_deaf: Arc<AtomicBool>,
+    /// The latest one that came.
+    latest: Arc<AtomicUsize>,
+    /// Becomes readable when one comes.
+    came: UnixStream,
+}
+
+impl Handlers {
+    fn install() -> std::io::Result<Self> {
+        let (came, comes) = UnixStream::pair()?;
+        let handlers = Self {
+            is_deaf: Arc::default(),
+            latest: Arc::default(),
+            came,
+        };
+        for signal in SIGNALS {
+            flag::register_conditional_default(signal, Arc::clone(&handlers.is_deaf))?;
+            let number = usize::try_from(signal).unwrap_or_default();
+            flag::register_usize(signal, Arc::clone(&handlers.latest), number)?;
+            pipe::register(signal, comes.try_clone()?)?;
+        }
+        Ok(handlers)
+    }
+}
+
+/// Listens as long as it lives.
+pub struct Listening(&'static Handlers);
+
+impl Listening {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// The handlers cannot be installed.
+    pub fn begin() -> Result<Self> {
+        if HANDLERS.get().is_none() {
+            let handlers = Handlers::install().context("Failed to listen for signals")?;
+            HANDLERS.get_or_init(|| handlers);
+        }
+        let handlers = HANDLERS.wait();
+        handlers.is_deaf.store(false, Ordering::SeqCst);
+        Ok(Self(handlers))
+    }
+
+    /// Ends comin by the signal that has come.
+    ///
+    /// # Errors
+    /// It could not be ended.
+    pub fn obey(&self) -> Result<()> {
+        let latest = self.0.latest.load(Ordering::SeqCst);
+        emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
+    }
+}
+
+/// Becomes readable when a signal comes.
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.came.as_fd()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.is_deaf.store(true, Ordering::SeqCst);
+    }
+}
