@@ -1,5 +1,7 @@
 //! The cycle: fetch, then observe → decide → evaluate → build → activate → record.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use log::Level;
@@ -27,6 +29,8 @@ const POSTPONED: SignedDuration = SignedDuration::from_mins(1);
 pub struct Machine {
     /// What it follows.
     pub config: Config,
+    /// The file that says so. A system that is activated may bring another one.
+    pub config_file: PathBuf,
     /// Where everything lies.
     pub paths: Paths,
 }

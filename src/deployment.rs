@@ -107,7 +107,7 @@ impl Machine {
         signers: Option<&Signers>,
         attempt: &mut Attempt,
     ) -> Result<Made> {
-        let Self { config, paths } = self;
+        let Self { config, paths, .. } = self;
         let target = attempt.target.clone();
         let requests = Requests::watch(paths)?;
         let state = store.state().clone();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::again::either;
-use crate::config::{Remote, RemoteName};
+use crate::config::{Config, Remote, RemoteName};
 use crate::cycle::Machine;
 use crate::fetched::Fetched;
 use crate::git;
@@ -94,8 +94,7 @@ impl Machine {
     /// there is none of them.
     #[must_use]
     pub fn can_reach_one_of(&self, servers: &[RemoteName]) -> bool {
-        let is_one = |remote: &&Remote| servers.contains(&remote.name);
-        let servers: Vec<&Remote> = self.config.remotes.iter().filter(is_one).collect();
+        let servers = self.remotes_named(servers);
         if servers.is_empty() {
             return true;
         }
@@ -113,6 +112,20 @@ impl Machine {
             }
             thread::sleep(PAUSE);
         }
+    }
+
+    /// The remotes of these names. A system that was just activated may have moved a server, or the file of
+    /// a token, with the configuration: they come first as they are in there now.
+    fn remotes_named(&self, names: &[RemoteName]) -> Vec<Remote> {
+        let now = Config::load(&self.config_file).inspect_err(|error| log::debug!("{error:#}"));
+        let mut remotes = now.map_or_else(|_| Vec::new(), |config| config.remotes);
+        for remote in &self.config.remotes {
+            if !remotes.contains(remote) {
+                remotes.push(remote.clone());
+            }
+        }
+        remotes.retain(|remote| names.contains(&remote.name));
+        remotes
     }
 }
 

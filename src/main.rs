@@ -110,7 +110,7 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
 
 fn execute_on_machine(
     command: MachineCommand,
-    config: &Path,
+    config_file: &Path,
     root: &Path,
 ) -> Result<Ending, Failure> {
     let is_machine = Paths::outside_state(root).is_machine();
@@ -122,9 +122,13 @@ fn execute_on_machine(
         // First of all: a request that stays makes systemd start this again and again.
         decided::take_request(&Paths::outside_state(root))?;
     }
-    let config = Config::of_machine(config).map_err(Failure::Misconfigured)?;
+    let config = Config::of_machine(config_file).map_err(Failure::Misconfigured)?;
     let paths = Paths::new(root, &config.state_dir);
-    let machine = Machine { config, paths };
+    let machine = Machine {
+        config,
+        config_file: config_file.to_path_buf(),
+        paths,
+    };
     let read_signers = || Signers::load(&machine.config);
     // Where something depends on them, keys that cannot be read are a mistake in the configuration.
     let signers = || {

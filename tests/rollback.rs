@@ -222,6 +222,26 @@ fn a_system_that_cuts_the_machine_off_is_the_one_to_blame() {
 }
 
 #[test]
+fn a_server_that_a_commit_moves_is_looked_for_where_it_is_now() {
+    need!("git", "nix");
+    let (world, origin, server) = connected();
+    let moved = world.path("root/run/current-system/moved");
+    server.rule(|rules| rules.away_while = Some(moved));
+    let new = Server::start(&world.path(""));
+    let config = world.path("config.json");
+    let arguments = format!(
+        "extra.\"moved\" = \"\"; activation = \"sed -i s,{},{}, {}\";",
+        server.url,
+        new.url,
+        config.display()
+    );
+    origin.commit("second", &System::with(&arguments));
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+    world.comin(&["fetch", "server"], 0);
+}
+
+#[test]
 fn a_server_that_was_down_before_is_not_missed() {
     need!("git", "nix");
     let (world, origin, server) = connected();

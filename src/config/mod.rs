@@ -146,7 +146,7 @@ pub struct SshSigners {
 }
 
 /// A repository that is followed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// Its name in units, refs and files.
     pub name: RemoteName,
