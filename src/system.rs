@@ -1,5 +1,6 @@
 //! The system that runs, the one that boots next, and whether a path is one at all.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -60,11 +61,7 @@ pub fn of_profile(profile: &Path) -> Option<PathBuf> {
 /// The link cannot be read.
 pub fn generation(profile: &Path) -> Result<Option<u64>> {
     let link = read_link_optional(profile)?;
-    Ok(link.and_then(|link| {
-        let name = link.file_name()?.to_str()?;
-        let number = name.strip_suffix("-link")?.rsplit('-').next()?;
-        number.parse().ok()
-    }))
+    Ok(link.and_then(|link| number_of(profile, link.file_name()?)))
 }
 
 /// The link of a generation.
@@ -79,22 +76,23 @@ pub fn generation_link(profile: &Path, generation: u64) -> PathBuf {
 /// # Errors
 /// The profile's folder cannot be read.
 pub fn generations(profile: &Path) -> Result<Vec<u64>> {
-    let name = profile.file_name().unwrap_or_default().to_string_lossy();
     let folder = profile.parent().unwrap_or(Path::new("/"));
     let mut generations = Vec::new();
     if !folder.exists() {
         return Ok(generations);
     }
     for entry in fs::read_dir(folder)? {
-        let link = entry?.file_name();
-        let number: Option<u64> = link.to_str().and_then(|link| {
-            let number = link.strip_prefix(&*name)?.strip_prefix('-')?;
-            number.strip_suffix("-link")?.parse().ok()
-        });
-        generations.extend(number);
+        generations.extend(number_of(profile, &entry?.file_name()));
     }
     generations.sort_unstable();
     Ok(generations)
+}
+
+/// The generation of a profile whose link has that name, if it is one.
+fn number_of(profile: &Path, link: &OsStr) -> Option<u64> {
+    let name = profile.file_name()?.to_str()?;
+    let number = link.to_str()?.strip_prefix(name)?.strip_prefix('-')?;
+    number.strip_suffix("-link")?.parse().ok()
 }
 
 /// The newest generation that a profile has, 0 where it has none.
