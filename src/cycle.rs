@@ -6,6 +6,7 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use log::Level;
 
+use crate::accepted;
 use crate::again::Wait;
 use crate::config::{Config, Remote};
 use crate::decided::{self, Decided};
@@ -106,11 +107,14 @@ impl Machine {
             let remotes = self.observe()?;
             let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
             self.take_orders(&mut store)?;
-            reconcile_accepted(&mut store, &mirror)?;
+            let notice = accepted::reconcile(&mut store, &mirror, &self.paths)?;
             store.forget_quarantine(&remotes)?;
             let facts = self.facts(remotes.clone(), store.state())?;
             let decision = decide(&facts, &Commits::of(&mirror, signers));
             let mut decided = self.announce(remotes, &decision)?;
+            if let Some(notice) = notice {
+                decided.notice(Level::Warn, notice);
+            }
             match (decision.action, decision.selected) {
                 (Action::Deploy, Some(target)) => {
                     if facts.accepted.is_none() {
@@ -275,27 +279,6 @@ fn may_pass(candidates: &[Candidate]) -> bool {
         .iter()
         .filter_map(Candidate::refusal)
         .any(|refusal| refusal.may_pass())
-}
-
-/// The accepted main is kept twice, and survives the loss of either one.
-fn reconcile_accepted(store: &mut Store, mirror: &Mirror) -> Result<()> {
-    match (store.state().accepted_main.clone(), mirror.accepted()?) {
-        (None, Some(kept)) => {
-            log::warn!(
-                "The state has no accepted main; the mirror has {}",
-                kept.short()
-            );
-            store.accept(kept)
-        }
-        (Some(accepted), kept) if kept.as_ref() != Some(&accepted) => {
-            // A mirror made anew does not have the commit before its remote has been fetched.
-            if let Err(error) = mirror.keep_accepted(&accepted) {
-                log::debug!("The mirror cannot keep the accepted main yet: {error:#}");
-            }
-            Ok(())
-        }
-        (_, _) => Ok(()),
-    }
 }
 
 /// The refusals that a person should hear of, with the heads' names; what is ordinary only shows in

@@ -1,7 +1,7 @@
 //! Files: replaced whole or not at all, read when they are there, locked.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -63,6 +63,25 @@ fn beside(path: &Path) -> PathBuf {
 /// Names the file.
 pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     optional(fs::read(path)).with_context(|| format!("Failed to read {}", path.display()))
+}
+
+/// [`read_optional`], of a file that another program wrote: at most so many bytes.
+///
+/// # Errors
+/// Names the file: it is none, such as a pipe, which might never end, or it is larger.
+pub fn read_small_optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let read = || -> io::Result<Vec<u8>> {
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        let mut content = Vec::new();
+        File::open(path)?.take(most + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > most {
+            return Err(io::Error::other(format!("it has more than {most} bytes")));
+        }
+        Ok(content)
+    };
+    optional(read()).with_context(|| format!("Failed to read {}", path.display()))
 }
 
 /// The target of a symbolic link, `None` where there is no such link.
@@ -178,10 +197,26 @@ mod tests {
     }
 
     #[test]
+    fn only_a_small_file_is_read_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("foreign.json");
+        fs::write(&path, b"four").unwrap();
+        assert_eq!(read_small_optional(&path, 4).unwrap().unwrap(), b"four");
+        let error = format!("{:#}", read_small_optional(&path, 3).unwrap_err());
+        assert!(
+            error.ends_with("foreign.json: it has more than 3 bytes"),
+            "{error}"
+        );
+        let error = format!("{:#}", read_small_optional(folder.path(), 4).unwrap_err());
+        assert!(error.ends_with(": it is no file"), "{error}");
+    }
+
+    #[test]
     fn absence_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("absent");
         assert!(read_optional(&path).unwrap().is_none());
+        assert!(read_small_optional(&path, 1).unwrap().is_none());
         assert!(read_link_optional(&path).unwrap().is_none());
         assert!(!remove_optional(&path).unwrap());
     }

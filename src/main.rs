@@ -1,5 +1,6 @@
 //! comin: pull-mode deployment for NixOS. One run is one cycle, described in `cycle.rs`.
 
+mod accepted;
 mod activation;
 mod again;
 mod boot;
@@ -17,6 +18,7 @@ mod fetched;
 mod flake;
 mod fs;
 mod git;
+mod go_store;
 mod health;
 mod history;
 mod journal;

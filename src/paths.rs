@@ -64,6 +64,12 @@ impl Paths {
         self.state_dir.join("state.json")
     }
 
+    /// What the Go comin deployed. Writer: none any more.
+    #[must_use]
+    pub fn go_store(&self) -> PathBuf {
+        self.state_dir.join("store.json")
+    }
+
     /// A rewrite of main that the operator accepts. Writer: accept; deploy removes it.
     #[must_use]
     pub fn rewrite(&self) -> PathBuf {

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::json;
 use support::{is_root, Repository, System, World};
@@ -146,23 +147,111 @@ fn the_first_run_takes_over_the_mirror_and_leaves_the_rest_alone() {
 }
 
 #[test]
-fn the_main_of_store_json_can_be_made_the_accepted_one_before_the_first_run() {
+fn what_the_go_comin_has_deployed_is_the_accepted_main_of_the_first_run() {
     need!("git", "nix");
     let (world, origin) = World::new();
     let old = origin.git(&["rev-parse", "HEAD"]);
     let deployed = origin.commit("second", &System::default());
     left_by_go(&world, &origin);
-    // As module/from-go-comin.md says.
-    let mirror = Repository::at(&world, "root/var/lib/comin/repository");
-    mirror.git(&["update-ref", "refs/comin/main", &deployed]);
+    let before = not_ours(&world);
     origin.git(&["reset", "--quiet", "--hard", &old]);
 
-    world.comin(&["run"], 0);
+    // Before anything is changed, this is what a deploy is expected to do.
+    world.comin(&["fetch", "origin"], 0);
+    let refused = world.plan()["candidates"][0]["refused"].clone();
+    assert!(refused.as_str().unwrap().contains("rewound"), "{refused}");
+    assert_eq!(world.status()["accepted_main"], deployed.as_str());
+    assert!(!state(&world).join("state.json").exists());
+
+    let said = world.comin(&["deploy"], 0).err;
+    let taken = format!("Took {deployed} for the accepted main, for the Go comin has deployed it");
+    assert!(said.contains(&taken), "{said}");
+    assert!(said.contains("store.json"), "{said}");
+    assert!(said.contains("(origin/main): rewound"), "{said}");
+    let said = world.comin(&["run"], 0);
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
     assert_eq!(world.switches(), [""; 0]);
-    let status = world.status();
-    assert_eq!(status["accepted_main"], deployed.as_str());
-    let refused = status["remotes"][0]["main"]["refused"].as_str().unwrap();
-    assert!(refused.contains("accept"), "{refused}");
+    assert_eq!(world.status()["accepted_main"], deployed.as_str());
+    assert!(world.mirror_refs().contains(&"refs/comin/main".to_string()));
+
+    // It may be older than what this comin has accepted since.
+    let commit = origin.commit("third", &System::default());
+    world.comin(&["accept", &commit[..12]], 1);
+    world.comin(&["fetch", "origin"], 0);
+    world.comin(&["accept", &commit[..12]], 0);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.switches(), ["switch third"]);
+    fs::remove_file(state(&world).join("state.json")).unwrap();
+    world.comin(&["run"], 0);
+    assert_eq!(world.status()["accepted_main"], commit.as_str());
+    assert_eq!(not_ours(&world), before);
+}
+
+#[test]
+fn a_main_of_the_go_comin_that_no_remote_has_is_no_dead_end() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    left_by_go(&world, &origin);
+    // Another repository at the same place, and a mirror without the old commits.
+    fs::remove_dir_all(state(&world).join("repository")).unwrap();
+    fs::remove_dir_all(&origin.path).unwrap();
+    let origin = world.repository("origin");
+    let commit = origin.commit("rewritten", &System::default());
+
+    let said = world.comin(&["run"], 0).err;
+    let cure = format!("allow it once with comin accept {}", &commit[..8]);
+    assert!(said.contains("(origin/main): diverged"), "{said}");
+    assert!(said.contains(&cure), "{said}");
+    assert_eq!(world.switches(), [""; 0]);
+
+    world.comin(&["accept", &commit[..8]], 0);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.switches(), ["switch rewritten"]);
+    assert_eq!(world.status()["accepted_main"], commit.as_str());
+}
+
+#[test]
+fn a_store_json_that_does_not_tell_makes_a_first_run_with_a_warning() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    left_by_go(&world, &origin);
+    let path = state(&world).join("store.json");
+    let unknown =
+        "older than what the Go comin has deployed, which is not known: Failed to find the main in";
+    let plan_says = |expected: &str| {
+        let plan = world.plan();
+        assert_eq!(plan["action"], expected, "{plan}");
+    };
+
+    // Suspended, it is not a first run any more only when it goes on.
+    world.comin(&["suspend"], 0);
+    world.comin(&["fetch", "origin"], 0);
+    fs::remove_file(&path).unwrap();
+    let fifo = Command::new("mkfifo").arg(&path).status();
+    assert!(fifo.unwrap().success());
+    let said = world.comin(&["deploy"], 0).err;
+    assert!(said.contains(unknown), "{said}");
+    assert!(said.contains("store.json: it is no file"), "{said}");
+    plan_says("suspended");
+
+    fs::remove_file(&path).unwrap();
+    let hostile = json!({"deployments": [
+        {"status": "\u{1b}[2Jdone", "generation": {"main_commit_id": "a".repeat(40)}},
+        {"status": "done", "generation": {"main_commit_id": "\u{1b}[31m\n<0>refs/heads/main"}},
+    ]});
+    fs::write(&path, hostile.to_string()).unwrap();
+    let said = world.comin(&["deploy"], 0).err;
+    assert!(said.contains(unknown), "{said}");
+    assert!(said.contains("is not a full commit id"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(world.comin(&["deploy"], 0).err, "");
+
+    world.comin(&["resume"], 0);
+    plan_says("deploy");
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.switches(), ["switch first"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), hostile.to_string());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::text::wrapped;
 use super::Chosen;
+use crate::accepted;
 use crate::commit::Commit;
 use crate::cycle::Machine;
 use crate::git::Mirror;
@@ -45,7 +46,9 @@ impl Plan {
     pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
         let mirror = Mirror::open(&machine.paths);
         let commits = Commits::of_any(&mirror, signers);
-        let (_, decision) = machine.consider(&State::read(&machine.paths)?, &commits)?;
+        let mut state = State::read(&machine.paths)?;
+        state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
+        let (_, decision) = machine.consider(&state, &commits)?;
         Ok(Self {
             action: decision.action.name(),
             hindrance: decision.action.hindrance(),

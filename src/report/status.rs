@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::attempt::Attempt;
 use super::text::{ago, entry, length, wrapped};
 use super::Chosen;
+use crate::accepted;
 use crate::commit::Commit;
 use crate::cycle::Machine;
 use crate::decided::Decided;
@@ -97,8 +98,9 @@ impl Status {
     /// # Errors
     /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
-        let state = State::read(&machine.paths)?;
         let mirror = Mirror::open(&machine.paths);
+        let mut state = State::read(&machine.paths)?;
+        state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
         let commits = Commits::of_any(&mirror, signers);
         let (facts, decision) = machine.consider(&state, &commits)?;
         let decided = Decided::read(&machine.paths)?;
