@@ -164,6 +164,15 @@ in
     ++ aboutUnits
     ++ [
       {
+        assertion = lib.elem cfg.systemAttr [
+          null
+          ""
+        ] || cfg.repositoryType == "nix";
+        message =
+          "services.comin.systemAttr: of a flake, services.comin.hostname selects the configuration. Remove it, or"
+          + " set services.comin.repositoryType to \"nix\".";
+      }
+      {
         assertion = builtins.match "[0-9a-fA-F.:]*" cfg.exporter.listen_address != null;
         message =
           "services.comin.exporter.listen_address: ${builtins.toJSON cfg.exporter.listen_address} is not an IP"

@@ -8,12 +8,19 @@ let
   inherit (lib) mkOption types;
   cfg = config.services.comin;
 
+  # What is null is left to comin itself, which has the default.
+  own = default: {
+    default = null;
+    defaultText = lib.literalMD "`null`, which is comin's own: ${default}";
+  };
+
   branch =
     {
       default,
       defaultText ? default,
       operation,
       description,
+      name,
     }:
     mkOption {
       inherit description;
@@ -23,7 +30,7 @@ let
           name = mkOption {
             type = types.str;
             inherit default defaultText;
-            description = "Name of the branch.";
+            description = name;
           };
           operation = mkOption {
             type = types.enum [
@@ -32,26 +39,31 @@ let
               "boot"
             ];
             default = operation;
-            description = "What {command}`switch-to-configuration` is asked to do with a commit of this branch.";
+            description = ''
+              What {command}`switch-to-configuration` is asked to do with a commit of this branch: `switch` activates
+              it now and for the next boots, `boot` for the next boots only, `test` until the next boot.
+            '';
           };
         };
       };
     };
 
   timeout =
-    what:
-    mkOption {
-      type = types.nullOr types.ints.unsigned;
-      default = null;
-      description = "Seconds after which ${what} is given up; 0 is never, null is comin's own default.";
-    };
+    what: default:
+    mkOption (
+      own default
+      // {
+        type = types.nullOr types.ints.unsigned;
+        description = "Seconds after which ${what} is given up; 0 is never.";
+      }
+    );
 
+  # With defaults of the module, as in the Go comin: others may read them.
   capacity =
-    description:
+    default: description:
     mkOption {
-      inherit description;
-      type = types.nullOr types.ints.positive;
-      default = null;
+      inherit default description;
+      type = types.ints.positive;
     };
 
   timeOfDay =
@@ -76,7 +88,10 @@ let
         url = mkOption {
           type = types.str;
           example = "https://git.example.org/machines.git";
-          description = "URL, or path on this machine, of the Git repository.";
+          description = ''
+            Where the Git repository is: an absolute path on this machine, `file://`, `https://`, `http://`,
+            `ssh://[user@]host[:port]/path`, or `user@host:path`.
+          '';
         };
         auth = {
           access_token_path = mkOption {
@@ -84,8 +99,8 @@ let
             default = "";
             example = "/run/secrets/git-token";
             description = ''
-              Path, on the machine, of a file that holds the token or password for the remote; empty for
-              none. Everyone can read the Nix store, so keep the file out of it. systemd hands it to the
+              Path, on the machine, of a file that holds the token or password for the remote, which is sent by HTTP's
+              basic authentication; empty for none. Everyone can read the Nix store, so keep the file out of it. systemd hands it to the
               remote's unit, from which the files of the other remotes are hidden.
             '';
           };
@@ -94,7 +109,7 @@ let
             default = "comin";
             description = ''
               User name that goes with the token; GitHub and GitLab take any. On an SSH server, the user where
-              the URL names none.
+              {option}`services.comin.remotes.*.url` names none.
             '';
           };
           ssh_deploy_key_path = mkOption {
@@ -102,8 +117,8 @@ let
             default = "";
             example = "/run/secrets/deploy-key";
             description = ''
-              Path, on the machine, of the private key that an SSH server wants to see; it has no passphrase.
-              Required where the URL is one of SSH: no key of root's is tried, and no agent is asked.
+              Path, on the machine, of the private key that an SSH server wants to see; it has no passphrase. Empty
+              for none. Required where the URL is one of SSH: no key of root's is tried, and no agent is asked.
               {file}`/etc/ssh/ssh_host_ed25519_key` will do, if the server allows its public key.
             '';
           };
@@ -127,12 +142,14 @@ let
           main = branch {
             default = "main";
             operation = "switch";
+            name = "Name of the branch.";
             description = "The branch that is deployed.";
           };
           testing = branch {
             default = "testing-${cfg.hostname}";
             defaultText = lib.literalExpression ''"testing-''${config.services.comin.hostname}"'';
             operation = "test";
+            name = "Name of the branch; empty for none.";
             description = "The branch that is tried out: its commits on top of main are deployed instead of main.";
           };
         };
@@ -140,6 +157,7 @@ let
           period = mkOption {
             type = types.ints.positive;
             default = 60;
+            example = 300;
             description = "Seconds between the end of one fetch and the start of the next.";
           };
           calendar = mkOption {
@@ -151,17 +169,19 @@ let
             ];
             description = ''
               Times at which to fetch, in the format of {manpage}`systemd.time(7)`, section CALENDAR EVENTS, in
-              place of `period`. Another fetch follows each boot, for until a remote has been fetched since
-              then, it does not count.
+              place of `period`; empty for `period`. Another fetch follows each boot, for until a remote has been
+              fetched since then, it does not count.
             '';
           };
           jitter = mkOption {
             type = types.nullOr types.ints.unsigned;
             default = null;
+            defaultText = lib.literalMD ''
+              `null`, which is a tenth of `period` where that is 60 or more, but at most 60; 60 with `calendar`; else 0
+            '';
             description = ''
               A fetch, the first one included, waits up to this number of seconds longer, always the same on one
               machine and another one on the next, so that many machines do not ask a server at once; 0 is none.
-              null is a tenth of `period` where that is 60 or more, but at most 60, and 60 with `calendar`.
             '';
           };
         };
@@ -223,7 +243,8 @@ in
       example = "0123456789abcdef0123456789abcdef";
       description = ''
         {file}`/etc/machine-id` of the machine that this configuration is for; any other refuses to deploy
-        it. While a host moves to new hardware, old and new machine can so follow the same repository.
+        it. Null is for any machine. While a host moves to new hardware, old and new machine can so follow the
+        same repository.
 
         comin reads it from the configuration that it has evaluated, not from its own.
       '';
@@ -243,7 +264,10 @@ in
     repositorySubdir = mkOption {
       type = types.str;
       default = ".";
-      description = "Folder of the repository that holds {file}`flake.nix` or {file}`default.nix`.";
+      example = "machines";
+      description = ''
+        Folder of the repository that holds {file}`flake.nix` or {file}`default.nix`; `.` is its top.
+      '';
     };
     systemAttr = mkOption {
       type = types.nullOr types.str;
@@ -280,7 +304,10 @@ in
           }
         ]
       '';
-      description = "The repositories to follow. Where several have something to deploy, the first one wins.";
+      description = ''
+        The repositories to follow. Where several have something to deploy, the first one wins; where several
+        modules name some, `lib.mkBefore` and `lib.mkAfter` say whose are the first ones.
+      '';
     };
     gpgPublicKeyPaths = mkOption {
       type = types.listOf types.str;
@@ -298,8 +325,8 @@ in
       example = lib.literalExpression ''"''${./keys/allowed_signers}"'';
       description = ''
         File with the SSH keys that may sign commits, in the format of {manpage}`ssh-keygen(1)`, section
-        ALLOWED SIGNERS; null or empty for none. `valid-before` and the like are compared with the time at
-        which a commit is looked at.
+        ALLOWED SIGNERS, with `cert-authority` and the like; null or empty for none. `valid-before` and
+        `valid-after` are compared with the time at which a commit is looked at.
       '';
     };
     sshRevokedKeysPath = mkOption {
@@ -314,8 +341,8 @@ in
       type = types.bool;
       default = false;
       description = ''
-        Whether, where the head of a branch is not signed by one of these keys, its newest ancestor that is
-        gets deployed; otherwise the branch waits for a signed head.
+        Whether, where the head of a branch is not signed by one of the named GPG or SSH keys, its newest ancestor
+        that is gets deployed, of the latest 100; otherwise the branch waits for a signed head.
       '';
     };
     exporter = {
@@ -356,34 +383,38 @@ in
         scrape them in a job `comin`. The machine itself need not have comin.
       '';
     };
-    evalTimeout = timeout "an evaluation";
-    buildTimeout = timeout "a build";
+    evalTimeout = timeout "an evaluation" "1800";
+    buildTimeout = timeout "a build" "0";
     postDeploymentCommand = mkOption {
       type = types.nullOr types.path;
       default = null;
       example = lib.literalExpression ''pkgs.writeShellScript "notify" "echo $COMIN_GIT_SHA: $COMIN_STATUS"'';
       description = ''
-        Program that is run after each deployment, successful or not. It finds `COMIN_GIT_SHA`,
-        `COMIN_GIT_REF` (`remote/branch`), `COMIN_GIT_MSG`, `COMIN_HOSTNAME`, `COMIN_FLAKE_URL`,
+        Program that is run as root after each deployment, successful or not; null for none. It finds
+        `COMIN_GIT_SHA`, `COMIN_GIT_REF` (`remote/branch`), `COMIN_GIT_MSG`, `COMIN_HOSTNAME`, `COMIN_FLAKE_URL`,
         `COMIN_GENERATION` (the profile's, if there is a new one), `COMIN_STATUS` (`done`, `failed`,
         `rolled_back`, `skipped`) and `COMIN_ERROR_MSG` in its environment. It is stopped after ten minutes, and
         its failure is only logged.
       '';
     };
     retry = {
-      firstDelay = mkOption {
-        type = types.nullOr types.ints.positive;
-        default = null;
-        description = ''
-          Seconds until a deployment whose evaluation or build failed is tried again, without a new commit;
-          each further wait is twice as long. Null is comin's own default, one minute.
-        '';
-      };
-      maxDelay = mkOption {
-        type = types.nullOr types.ints.positive;
-        default = null;
-        description = "Seconds that such a wait lasts at the most; null is comin's own default, one hour.";
-      };
+      firstDelay = mkOption (
+        own "60"
+        // {
+          type = types.nullOr types.ints.positive;
+          description = ''
+            Seconds until a deployment whose evaluation or build failed is tried again, without a new commit;
+            each further wait is twice as long.
+          '';
+        }
+      );
+      maxDelay = mkOption (
+        own "3600"
+        // {
+          type = types.nullOr types.ints.positive;
+          description = "Seconds until the next try of what failed, at the most.";
+        }
+      );
     };
     healthCheck = {
       commands = mkOption {
@@ -391,55 +422,59 @@ in
         default = [ ];
         example = [ "curl --fail --silent http://localhost/health" ];
         description = ''
-          Shell commands that are run after a system was activated, by `switch` or `test`. Where one of them
-          fails, the system before is activated again. They find what is in the path of `comin.service`.
+          Commands that root's {command}`/bin/sh` runs, one after the other, after a system was activated by
+          `switch` or `test`. Where one of them fails, the system before is activated again. They find what is in
+          {option}`systemd.services.comin.path`.
         '';
       };
-      timeout = mkOption {
-        type = types.nullOr types.ints.unsigned;
-        default = null;
-        description = "Seconds after which such a command has failed; 0 is never, null is comin's own default, 60.";
-      };
-      connectivity = mkOption {
-        type = types.nullOr types.bool;
-        default = null;
-        description = ''
-          Whether one of the servers that could be fetched from before has to be within reach after an
-          activation. Where none is, the system before is activated again; if one is within reach then, it was
-          the commit's fault, else it is tried again when a server is back. Null is comin's own default, true.
-        '';
-      };
-      connectivityTimeout = mkOption {
-        type = types.nullOr types.ints.unsigned;
-        default = null;
-        description = "Seconds that a server may take to be within reach again; null is comin's own default, 120.";
-      };
-      failedUnits = mkOption {
-        type = types.nullOr types.bool;
-        default = null;
-        description = ''
-          Whether a system with which units fail that had not failed before is rolled back; null is comin's own
-          default, false: then it stays, and the units are named.
-        '';
-      };
+      timeout = timeout "one of `healthCheck.commands`" "60";
+      connectivity = mkOption (
+        own "true"
+        // {
+          type = types.nullOr types.bool;
+          description = ''
+            Whether one of the servers that could be fetched from before has to be within reach after an
+            activation. Where none is, the system before is activated again; if one is within reach then, it was
+            the commit's fault, else it is tried again when a server is back.
+          '';
+        }
+      );
+      connectivityTimeout = mkOption (
+        own "120"
+        // {
+          type = types.nullOr types.ints.unsigned;
+          description = "Seconds that a server may take to be within reach again.";
+        }
+      );
+      failedUnits = mkOption (
+        own "false"
+        // {
+          type = types.nullOr types.bool;
+          description = ''
+            Whether a system with which units fail that had not failed before is rolled back; otherwise it stays,
+            and the units are named.
+          '';
+        }
+      );
     };
     rollback = {
-      enable = mkOption {
-        type = types.nullOr types.bool;
-        default = null;
-        description = ''
-          Whether a system that does not pass its checks gives way to the one before; null is comin's own
-          default, true.
-        '';
-      };
-      timeout = mkOption {
-        type = types.nullOr types.ints.unsigned;
-        default = null;
-        description = ''
-          Seconds that an activation and its checks may take together. After that a timer of systemd's rolls it
-          back, whatever has become of comin; 0 is never, null is comin's own default, 900.
-        '';
-      };
+      enable = mkOption (
+        own "true"
+        // {
+          type = types.nullOr types.bool;
+          description = "Whether a system that does not pass its checks gives way to the one before.";
+        }
+      );
+      timeout = mkOption (
+        own "900"
+        // {
+          type = types.nullOr types.ints.unsigned;
+          description = ''
+            Seconds that an activation and its checks may take together. After that a timer of systemd's rolls it
+            back, whatever has become of comin; 0 is never.
+          '';
+        }
+      );
     };
     reboot = {
       allow = mkOption {
@@ -464,47 +499,51 @@ in
         default = null;
         description = "The local time of day in which the machine may reboot by itself; null is any time.";
       };
-      delay = mkOption {
-        type = types.nullOr types.ints.unsigned;
-        default = null;
-        description = ''
-          Seconds between the announcement of a reboot, to the journal and to whoever is logged in, and the
-          first poll that may reboot the machine; null is comin's own default, 60.
-          {command}`comin suspend` keeps it from that.
-        '';
-      };
+      delay = mkOption (
+        own "60"
+        // {
+          type = types.nullOr types.ints.unsigned;
+          description = ''
+            Seconds between the announcement of a reboot, to the journal and to whoever is logged in, and the
+            first poll that may reboot the machine. {command}`comin suspend` keeps it from that.
+          '';
+        }
+      );
     };
     # Written with underscores in the Go comin, too.
     retention = {
-      deployment_boot_entry_capacity = capacity ''
+      deployment_boot_entry_capacity = capacity 3 ''
         How many different systems that comin has deployed with `switch` or `boot` stay in the profile, and with
         it in the boot loader's menu. What is older is removed after a deployment, but never the system that
         runs, has booted, boots next or would be rolled back to, and never a generation that comin did not
         make, such as one of {command}`nixos-rebuild`: those are {option}`nix.gc`'s. The menu loses them with
-        the next deployment. Null is comin's own default, 3.
+        the next deployment.
       '';
-      deployment_successful_capacity = capacity ''
+      deployment_successful_capacity = capacity 3 ''
         The systems of how many successful deployments are kept from Nix's garbage collection, whatever the
-        operation; null is comin's own default, 3.
+        operation.
       '';
-      deployment_any_capacity = capacity ''
+      deployment_any_capacity = capacity 5 ''
         The systems of how many deployments are kept from Nix's garbage collection, however they ended, so
-        that what was built need not be built again; null is comin's own default, 5. comin remembers the
-        latest 100.
+        that what was built need not be built again. comin remembers the latest 100.
       '';
     };
-    profile = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = ''
-        Name of the profile that gets a generation for each deployment; null is comin's own default, the
-        `system` profile that {command}`nixos-rebuild` and every boot loader know.
-      '';
-    };
+    profile = mkOption (
+      own "system"
+      // {
+        type = types.nullOr types.str;
+        example = "comin";
+        description = ''
+          Name of the profile that gets a generation for each deployment by `switch` or `boot`: `system` is the one
+          that {command}`nixos-rebuild` and every boot loader know, any other lies in
+          {file}`/nix/var/nix/profiles/system-profiles`.
+        '';
+      }
+    );
     debug = mkOption {
       type = types.bool;
       default = false;
-      description = "Whether comin logs what it does in detail.";
+      description = "Whether comin logs in detail what it does. Secrets are not among that.";
     };
   };
 }

@@ -1,14 +1,16 @@
 # The module, evaluated with the real library of nixpkgs, and with NixOS itself where `nixpkgs` has it.
 # results: a list of { name, ok, message }.
 {
-  # A checkout of nixpkgs, or of its library alone.
-  nixpkgs,
+  # A checkout of nixpkgs, or of its library alone; without either, lib.nix stands in for the library.
+  nixpkgs ? null,
   system ? "x86_64-linux",
   module ? ../../module,
+  # Files with the Nix code of the documentation: of modules, or of flakes that make machines.
+  examples ? [ ],
 }:
 let
-  lib = import (nixpkgs + "/lib");
-  isFull = builtins.pathExists (nixpkgs + "/nixos/lib/eval-config.nix");
+  lib = import (if nixpkgs == null then ./lib.nix else nixpkgs + "/lib");
+  isFull = nixpkgs != null && builtins.pathExists (nixpkgs + "/nixos/lib/eval-config.nix");
 
   evaluate =
     machine:
@@ -46,6 +48,24 @@ let
     name = "local";
     url = "/srv/machines";
   };
+
+  # The machines of an example.
+  machinesOf =
+    file:
+    let
+      example = import file;
+    in
+    if example ? outputs then
+      lib.attrValues
+        (example.outputs {
+          # Either is there already.
+          comin.nixosModules.comin = { };
+          nixpkgs.lib = lib // {
+            nixosSystem = { modules }: evaluate { imports = modules; };
+          };
+        }).nixosConfigurations
+    else
+      [ (evaluate example) ];
 
   # As someone has it who used the Go comin.
   fromGoComin = comin {
@@ -87,6 +107,36 @@ let
   };
 
   minimal = configOf (comin { remotes = [ local ]; });
+
+  # What the Go comin does not have.
+  changed = configOf (comin {
+    remotes = [ local ];
+    profile = "comin";
+    evalTimeout = 0;
+    buildTimeout = 3600;
+    sshRevokedKeysPath = "/etc/keys/revoked";
+    signedAncestors = true;
+    retry.firstDelay = 30;
+    healthCheck = {
+      commands = [ "true" ];
+      connectivity = false;
+      failedUnits = true;
+    };
+    rollback.timeout = 0;
+    reboot = {
+      allow = true;
+      delay = 300;
+      window = {
+        lower = "23:00";
+        upper = "05:30";
+      };
+    };
+    retention = {
+      deployment_boot_entry_capacity = 10;
+      deployment_successful_capacity = 1;
+      deployment_any_capacity = 2;
+    };
+  });
 
   settingsOf = config: builtins.fromJSON config.environment.etc."comin/config.json".source.json;
   failures =
@@ -153,7 +203,11 @@ let
         port = 4243;
       };
       reboot.allow = false;
-      retention.deployment_boot_entry_capacity = 5;
+      retention = {
+        deployment_boot_entry_capacity = 5;
+        deployment_successful_capacity = 3;
+        deployment_any_capacity = 5;
+      };
       remotes = [
         {
           name = "origin";
@@ -260,40 +314,7 @@ let
           };
         };
       in
-      test "new settings" wanted (builtins.intersectAttrs wanted
-        (
-          settingsOf (
-            configOf (comin {
-              remotes = [ local ];
-              profile = "comin";
-              evalTimeout = 0;
-              buildTimeout = 3600;
-              sshRevokedKeysPath = "/etc/keys/revoked";
-              signedAncestors = true;
-              retry.firstDelay = 30;
-              healthCheck = {
-                commands = [ "true" ];
-                connectivity = false;
-                failedUnits = true;
-              };
-              rollback.timeout = 0;
-              reboot = {
-                allow = true;
-                delay = 300;
-                window = {
-                  lower = "23:00";
-                  upper = "05:30";
-                };
-              };
-              retention = {
-                deployment_boot_entry_capacity = 10;
-                deployment_successful_capacity = 1;
-                deployment_any_capacity = 2;
-              };
-            })
-          )
-        )
-      )
+      test "new settings" wanted (builtins.intersectAttrs wanted (settingsOf changed))
     )
     (test "gpg is where it is needed"
       [
@@ -457,6 +478,201 @@ let
     (test "secrets are handed to their remote's unit" [ "%%2Frun%%2Fsecrets%%2Ftoken:/run/secrets/token" ]
       go.systemd.services.comin-origin.serviceConfig.LoadCredential
     )
+    (test "what others read has the defaults of the Go comin"
+      {
+        debug = false;
+        enable = true;
+        exporter = {
+          listen_address = "";
+          openFirewall = false;
+          port = 4243;
+        };
+        gpgPublicKeyPaths = [ ];
+        hostname = "machine";
+        machineId = null;
+        postDeploymentCommand = null;
+        remotes = [
+          {
+            auth = {
+              access_token_path = "";
+              username = "comin";
+            };
+            branches = {
+              main = {
+                name = "main";
+                operation = "switch";
+              };
+              testing = {
+                name = "testing-machine";
+                operation = "test";
+              };
+            };
+            name = "local";
+            poller.period = 60;
+            timeout = 300;
+            url = "/srv/machines";
+          }
+        ];
+        repositorySubdir = ".";
+        repositoryType = "flake";
+        retention = {
+          deployment_any_capacity = 5;
+          deployment_boot_entry_capacity = 3;
+          deployment_successful_capacity = 3;
+        };
+        submodules = false;
+        systemAttr = null;
+      }
+      (
+        let
+          asInGo = found: {
+            inherit (found)
+              debug
+              enable
+              gpgPublicKeyPaths
+              hostname
+              machineId
+              postDeploymentCommand
+              repositorySubdir
+              repositoryType
+              retention
+              submodules
+              systemAttr
+              ;
+            exporter = { inherit (found.exporter) listen_address openFirewall port; };
+            remotes = map (remote: {
+              inherit (remote)
+                branches
+                name
+                timeout
+                url
+                ;
+              auth = { inherit (remote.auth) access_token_path username; };
+              poller = { inherit (remote.poller) period; };
+            }) found.remotes;
+          };
+        in
+        asInGo minimal.services.comin
+      )
+    )
+    (test "values are computed, and read elsewhere"
+      {
+        period = 300;
+        branches = [
+          "deploy-machine"
+          ""
+        ];
+        port = "4243";
+        kept = "6";
+      }
+      (
+        let
+          computed = configOf (
+            { config, ... }:
+            {
+              services.comin = {
+                enable = true;
+                remotes = [
+                  {
+                    name = "origin";
+                    url = "https://git.example.org/machines.git";
+                    poller.period = 60 * 5;
+                    branches.main.name = "deploy-${config.networking.hostName}";
+                    branches.testing.name = "";
+                  }
+                ];
+              };
+              environment.etc.scraped.text = toString config.services.comin.exporter.port;
+              environment.etc.kept.text = toString (config.services.comin.retention.deployment_boot_entry_capacity * 2);
+            }
+          );
+          remote = builtins.head (settingsOf computed).remotes;
+        in
+        {
+          inherit (remote.poller) period;
+          branches = [
+            remote.branches.main.name
+            remote.branches.testing.name
+          ];
+          port = computed.environment.etc.scraped.text;
+          kept = computed.environment.etc.kept.text;
+        }
+      )
+    )
+    (test "several modules define a part each, under conditions"
+      [
+        [
+          "local"
+          "always"
+          "included"
+        ]
+        9000
+        "web"
+        [ "true" ]
+      ]
+      (
+        let
+          inherit
+            (configOf {
+              imports = [
+                (comin {
+                  remotes = [
+                    (local // { name = "always"; })
+                    (lib.mkIf false (local // { name = "excluded"; }))
+                    (lib.mkIf true (local // { name = "included"; }))
+                  ];
+                  hostname = lib.mkDefault "default";
+                })
+                { services.comin.remotes = lib.mkIf true [ local ]; }
+                { services.comin.remotes = lib.mkIf false [ local ]; }
+                (
+                  { config, ... }:
+                  {
+                    services.comin = lib.mkIf config.services.comin.enable {
+                      exporter.port = 9000;
+                      healthCheck.commands = lib.mkMerge [ [ "true" ] ];
+                    };
+                  }
+                )
+                { services.comin.exporter = lib.mkDefault { port = 1; }; }
+                { services.comin.hostname = "web"; }
+              ];
+            })
+            services
+            ;
+        in
+        [
+          (map (remote: remote.name) services.comin.remotes)
+          services.comin.exporter.port
+          services.comin.hostname
+          services.comin.healthCheck.commands
+        ]
+      )
+    )
+    (test "keys are the options' names, with underscores" [ ] (
+      let
+        keysOf =
+          prefix: value:
+          if lib.isList value && lib.any builtins.isAttrs value then
+            lib.concatMap (keysOf "${prefix}.*") value
+          else if builtins.isAttrs value then
+            lib.concatMap (name: keysOf "${prefix}.${name}" value.${name}) (lib.attrNames value)
+          else
+            [ prefix ];
+        capitals = lib.genList (n: lib.substring n 1 "ABCDEFGHIJKLMNOPQRSTUVWXYZ") 26;
+        small = lib.genList (n: "_" + lib.substring n 1 "abcdefghijklmnopqrstuvwxyz") 26;
+        options = map (option: lib.replaceStrings capitals small option.name) (
+          lib.optionAttrSetToDocList (evaluate fromGoComin).options.services.comin
+        );
+      in
+      lib.filter (key: !lib.elem key options) (
+        lib.concatMap (config: keysOf "services.comin" (settingsOf config)) [
+          go
+          minimal
+          changed
+        ]
+      )
+    ))
     (test "machineId can be read by evaluation" "0123456789abcdef0123456789abcdef" go.services.comin.machineId)
 
     (test "remotes.*.watch of a local path" "/srv/machines/.git/refs/heads"
@@ -544,6 +760,10 @@ let
       exporter.enable = false;
       exporter.openFirewall = true;
     }) "services.comin.exporter.openFirewall opens a port at which nobody listens")
+    (asserts "no systemAttr of a flake" (comin {
+      remotes = [ local ];
+      systemAttr = "hosts.web";
+    }) "services.comin.systemAttr: of a flake, services.comin.hostname selects the configuration. Remove it")
     (asserts "a hostname" (comin {
       hostname = "";
       remotes = [ local ];
@@ -583,6 +803,19 @@ let
     (refuses "a repository of another type" { repositoryType = "nix-flake"; })
     (refuses "an option that does not exist" { remotes = [ (local // { branch = "main"; }) ]; })
   ]
+  ++ lib.concatMap (
+    file:
+    map (machine: {
+      name = "example ${baseNameOf file}";
+      ok =
+        failures machine.config == [ ]
+        && builtins.deepSeq [
+          machine.config.services.comin.remotes
+          (machine.config.services.comin.enable -> settingsOf machine.config != { })
+        ] true;
+      message = builtins.toJSON (failures machine.config);
+    }) (machinesOf file)
+  ) examples
   ++ lib.optionals isFull (
     map (
       name:

@@ -3,7 +3,7 @@
 #
 #   COMIN_BIN       a built comin; by default target/debug/comin, or /bin/true where there is none
 #   COMIN_NIXPKGS   a checkout of nixpkgs, or of its library alone, to evaluate the module itself with
-#   UPDATE=1        writes tests/module/expected/ anew instead of comparing with it
+#   UPDATE=1        writes tests/module/expected/ and module/options.md anew instead of comparing with them
 # shellcheck disable=SC2016 # in single quotes, ${…} is Nix's
 set -euo pipefail
 
@@ -128,19 +128,57 @@ else
   skip "systemd-analyze verify: there is no systemd-analyze"
 fi
 
-if [ -z "${COMIN_NIXPKGS:-}" ]; then
-  skip "tests/module/module.nix: COMIN_NIXPKGS is not set"
-else
-  report "tests/module/module.nix" --argstr file "$here/module.nix" --argstr nixpkgs "$(realpath "$COMIN_NIXPKGS")"
-  name="comin check-config accepts what the module writes"
-  if [ "$bin" = /bin/true ]; then
-    skip "$name: there is no comin"
-  else
-    evaluate --argstr file "$here/module.nix" --argstr nixpkgs "$(realpath "$COMIN_NIXPKGS")" \
-      --expr '{ file, nixpkgs }: (import file { inherit nixpkgs; }).configuration' >"$tmp/config.json"
-    if "$bin" check-config "$tmp/config.json"; then ok "$name"; else not_ok "$name"; fi
+# The Nix code of the documentation, as files of their own: what is not in braces is a part of a module.
+mkdir "$tmp/examples"
+echo '{ }' >"$tmp/examples/configuration.nix"
+(cd "$root" && awk -v folder="$tmp/examples" '
+  /^```nix$/ { file = FILENAME ":" FNR; gsub("/", "-", file); file = folder "/" file; next }
+  /^```$/ { file = ""; next }
+  file { print >file }' README.md module/*.md)
+examples=
+for example in "$tmp"/examples/*:*; do
+  [ "$(head -c 1 "$example")" = "{" ] || sed -i '1i {
+    $a }' "$example"
+  examples+=" \"$example\""
+done
+
+# module_tests LIBRARY ARGUMENT…: the module with a library, and its documentation.
+module_tests() {
+  local library=$1
+  shift
+  report "tests/module/module.nix" --argstr file "$here/module.nix" --arg examples "[$examples ]" "$@"
+
+  evaluate --argstr file "$here/documentation.nix" --argstr library "$library" \
+    --expr '{ file, library }: import file { lib = import library; }' >"$tmp/options.md"
+  if [ "${UPDATE:-}" = 1 ]; then
+    cp "$tmp/options.md" "$root/module/options.md"
   fi
-  [ -e "$COMIN_NIXPKGS/nixos/lib/eval-config.nix" ] ||
+  if diff -u "$root/module/options.md" "$tmp/options.md"; then
+    ok "module/options.md is what the options say"
+  else
+    not_ok "module/options.md is what the options say: UPDATE=1 tests/module/run.sh writes it anew"
+  fi
+}
+
+module_tests "$here/lib.nix"
+name="comin check-config accepts what the module writes"
+if [ "$bin" = /bin/true ]; then
+  skip "$name: there is no comin"
+else
+  evaluate --argstr file "$here/module.nix" --expr '{ file }: (import file { }).configuration' >"$tmp/config.json"
+  if "$bin" check-config "$tmp/config.json"; then ok "$name"; else not_ok "$name"; fi
+
+  awk '/^```json$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$root/module/README.md" >"$tmp/example.json"
+  name="comin check-config accepts the example of module/README.md"
+  if "$bin" check-config "$tmp/example.json"; then ok "$name"; else not_ok "$name"; fi
+fi
+
+if [ -z "${COMIN_NIXPKGS:-}" ]; then
+  skip "the module with nixpkgs in place of tests/module/lib.nix: COMIN_NIXPKGS is not set"
+else
+  nixpkgs=$(realpath "$COMIN_NIXPKGS")
+  UPDATE='' module_tests "$nixpkgs/lib" --argstr nixpkgs "$nixpkgs"
+  [ -e "$nixpkgs/nixos/lib/eval-config.nix" ] ||
     skip "comparison with the unit files of NixOS: COMIN_NIXPKGS is only the library"
 fi
 

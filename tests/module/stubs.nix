@@ -60,6 +60,8 @@ in
       type = types.listOf types.path;
       default = [ ];
     };
+    services.prometheus.scrapeConfigs = list;
+    system.autoUpgrade.enable = any false;
     systemd.package = any "systemd";
     systemd.services = units {
       restartIfChanged = any true;
