@@ -14,7 +14,27 @@ const SSHD: &str = "/usr/sbin/sshd";
 
 /// Whether there is all that [`Sshd`] needs.
 pub fn is_there() -> bool {
-    has("ssh") && has("ssh-keygen") && (Path::new(SSHD).exists() || has("sshd"))
+    has("ssh") && has("ssh-keygen") && (Path::new(SSHD).exists() || has("sshd")) && has_shell()
+}
+
+/// Whether whoever runs the tests may log in: sshd runs a command by the shell of the account, and the one in which
+/// Nix builds has none.
+fn has_shell() -> bool {
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let account = format!("{}:", user());
+    let Some(account) = accounts.lines().find(|line| line.starts_with(&account)) else {
+        return true;
+    };
+    let shell = account.rsplit(':').next().filter(|shell| !shell.is_empty());
+    let ran = Command::new(shell.unwrap_or("/bin/sh"))
+        .args(["-c", "exit 0"])
+        .output();
+    ran.is_ok_and(|ran| ran.status.success())
+}
+
+fn user() -> String {
+    let user = Command::new("id").arg("-un").output().unwrap().stdout;
+    String::from_utf8(user).unwrap().trim().to_string()
 }
 
 /// A running server.
@@ -33,9 +53,8 @@ impl Sshd {
         // Where a server that root runs wants to have an empty folder.
         let _ = fs::create_dir_all("/run/sshd");
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let user = Command::new("id").arg("-un").output().unwrap().stdout;
         let server = Self {
-            user: String::from_utf8(user).unwrap().trim().to_string(),
+            user: user(),
             port: listener.local_addr().unwrap().port(),
             folder: folder.to_path_buf(),
         };

@@ -3,9 +3,12 @@
   name = "comin-deploy";
   systems.second = { };
   script = ''
-    await_ended(push("second"))
+    second = push("second")
+    await_ended(second)
     assert label() == "second"
-    machine.succeed("journalctl --identifier comin --grep 'Deployed .* \\(origin/main\\) by switch: second'")
+    machine.succeed(
+        f"journalctl --identifier comin --grep 'Deployed {second[:8]} .origin/main. by switch'"
+    )
     reboot()
     assert label() == "second"
   '';
