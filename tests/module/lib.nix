@@ -313,6 +313,9 @@ let
     bool = noun "boolean" isBool;
     int = noun "signed integer" isInt;
     str = noun "string" isString;
+    lines = noun "strings concatenated with \"\\n\"" isString // {
+      merge = _: concatStringsSep "\n";
+    };
     nonEmptyStr = noun "non-empty string" (value: isString value && match "[ \t\r\n]*" value == null);
     strMatching =
       pattern:
@@ -332,6 +335,9 @@ let
     );
     ints.unsigned = restricted "unsigned integer, meaning >=0" (value: isInt value && value >= 0);
     ints.positive = restricted "positive integer, meaning >0" (value: isInt value && value > 0);
+    deferredModule = noun "module" (value: isAttrs value || isFunction value) // {
+      merge = _: values: { imports = values; };
+    };
     enum =
       values:
       type {

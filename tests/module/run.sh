@@ -128,6 +128,23 @@ else
   skip "systemd-analyze verify: there is no systemd-analyze"
 fi
 
+# The tests on machines of NixOS, as far as they are Python: whether that can be read, and names only what there is.
+if command -v python3 >/dev/null; then
+  evaluate --argstr file "$here/scripts.nix" --argstr library "$here/lib.nix" --expr '{ file, library }:
+    let
+      scripts = import file { lib = import library; };
+      section = name: "==> ${name} <==\n${scripts.${name}}";
+    in
+    builtins.concatStringsSep "\n" (map section (builtins.attrNames scripts))' >"$tmp/scripts"
+  awk -v folder="$tmp" '/^==> .* <==$/ { file = folder "/" $2 ".py"; next } { print >file }' "$tmp/scripts"
+  for script in "$tmp"/vm-*.py; do
+    name="script of $(basename "$script" .py)"
+    if python3 "$here/names.py" "$script"; then ok "$name"; else not_ok "$name"; fi
+  done
+else
+  skip "scripts of tests/vm: there is no python3"
+fi
+
 # The Nix code of the documentation, as files of their own: what is not in braces is a part of a module.
 mkdir "$tmp/examples"
 echo '{ }' >"$tmp/examples/configuration.nix"
