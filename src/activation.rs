@@ -16,6 +16,7 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Operation;
+use crate::fields;
 use crate::fs::{self, Lock};
 use crate::paths::Paths;
 use crate::process;
@@ -137,6 +138,10 @@ impl Activation {
                 .filter(|name| std::env::var_os(name).is_some())
             {
                 systemd.args(["-E", name]);
+            }
+            // For the lines of the switch itself, which are the unit's and not ours.
+            for field in fields::now().iter().filter(|field| field.is_plain()) {
+                systemd.arg(format!("--property=LogExtraFields={field}"));
             }
             systemd.arg("--").arg(runner);
             systemd

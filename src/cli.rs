@@ -46,6 +46,18 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+impl Cli {
+    /// Whether it may work at an attempt to deploy something.
+    #[must_use]
+    pub fn may_deploy(&self) -> bool {
+        match &self.command {
+            Some(Command::Machine(command)) => command.may_deploy(),
+            Some(Command::Standalone(command)) => matches!(command, StandaloneCommand::Undo { .. }),
+            None => false,
+        }
+    }
+}
+
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -142,6 +154,21 @@ impl MachineCommand {
             | Self::Resume
             | Self::Retry
             | Self::Rollback { .. } => false,
+        }
+    }
+
+    fn may_deploy(&self) -> bool {
+        match self {
+            Self::Run { .. } | Self::Deploy | Self::Rollback { .. } => true,
+            Self::Status(_)
+            | Self::Plan(_)
+            | Self::History(_)
+            | Self::Exporter
+            | Self::Fetch { .. }
+            | Self::Accept { .. }
+            | Self::Suspend { .. }
+            | Self::Resume
+            | Self::Retry => false,
         }
     }
 }

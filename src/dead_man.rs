@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::activation;
 use crate::decided::Decided;
+use crate::fields;
 use crate::paths::Paths;
 use crate::process;
 use crate::report::words;
@@ -71,12 +72,11 @@ pub fn disarm(paths: &Paths) {
 /// # Errors
 /// The state cannot be read or written.
 pub fn strike(paths: &Paths, id: u64) -> Result<()> {
-    if !State::read(paths)?
-        .latest()
-        .is_some_and(|latest| is_at(latest, id))
-    {
+    let state = State::read(paths)?;
+    let Some(attempt) = state.latest().filter(|latest| is_at(latest, id)) else {
         return Ok(());
-    }
+    };
+    fields::are_of(attempt);
     log::warn!("The activation of attempt {id} has not passed its checks in time");
     // Else a request that waits would start it over and over meanwhile.
     systemctl(paths, &["stop", "comin.path"]);
@@ -101,10 +101,11 @@ fn take_over(paths: &Paths, id: u64) -> Result<()> {
         let blame = || Ok(Blame::Commit);
         let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
         let (status, how, _) = words(&outcome);
+        attempt.end(outcome);
+        let recorded = store.record(&attempt);
         let name = &attempt.target;
         log::error!("{name}: {status}: {}", how.unwrap_or_default());
-        attempt.end(outcome);
-        store.record(&attempt)?;
+        recorded?;
     }
     Ok(())
 }

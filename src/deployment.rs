@@ -12,6 +12,7 @@ use crate::config::Operation;
 use crate::cycle::{Ending, Machine};
 use crate::dead_man;
 use crate::decided::Requests;
+use crate::fields;
 use crate::fs;
 use crate::git::{self, Mirror};
 use crate::health::{self, Fault};
@@ -43,8 +44,10 @@ impl Machine {
         let subject = mirror.subject(&target.commit)?;
         let changed_by = store.state().changed_by();
         let left = changed_by.map_or(Left::Nothing, Left::by);
-        log::info!("Deploying {target} by {}: {subject}", target.operation);
         let mut attempt = store.begin(target, subject, boot::id(&self.paths)?)?;
+        let target = &attempt.target;
+        let (operation, subject) = (target.operation, &attempt.subject);
+        log::info!("Deploying {target} by {operation}: {subject}");
         let outcome = self.carry_out(store, &mirror, signers, &mut attempt, left);
         let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
         if let Outcome::Failed {
@@ -316,6 +319,7 @@ impl Machine {
             // That costs space, and the next attempt tries again.
             log::warn!("Failed to remove what is no longer needed: {error:#}");
         }
+        fields::are_none();
         Ok(ending)
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use log::Level;
 
+use crate::entry::Entries;
 use crate::progress;
 
 /// The target of lines that a child process printed; they are info where our own are notices.
@@ -14,8 +15,13 @@ pub const CHILD: &str = "child";
 /// Starts the logger. Where the journal reads standard error, each line gets the severity of
 /// sd-daemon(3). Our own `info` is a *notice* there: `LogLevelMax=notice` silences systemd's lines
 /// about an idle poll, and must not silence ours.
-pub fn start(debug: bool) {
+///
+/// The lines of whoever may deploy have fields there as well. All of them, and no others: between the two
+/// ways the order is lost. A fetch has no attempt to tell of, and may have no socket.
+pub fn start(debug: bool, may_deploy: bool) {
     let journal = reads_us();
+    let entries = (journal && may_deploy).then(Entries::open);
+    let entries = entries.and_then(Result::ok);
     let level = if debug {
         log::LevelFilter::Debug
     } else {
@@ -26,16 +32,22 @@ pub fn start(debug: bool) {
         .filter_module(CHILD, level)
         .format(move |out, record| {
             let severity = match record.level() {
-                Level::Error => "<3>",
-                Level::Warn => "<4>",
-                Level::Info if record.target() == CHILD => "<6>",
-                Level::Info => "<5>",
-                Level::Debug | Level::Trace => "<7>",
+                Level::Error => 3,
+                Level::Warn => 4,
+                Level::Info if record.target() == CHILD => 6,
+                Level::Info => 5,
+                Level::Debug | Level::Trace => 7,
             };
-            let severity = if journal { severity } else { "" };
             let text = record.args().to_string();
-            let line = format!("{severity}{}", printable(&text));
-            out.write_all(progress::above(&line).as_bytes())
+            let text = printable(&text);
+            let tell = |entries: &Entries| entries.tell(severity, &text).is_ok();
+            if entries.as_ref().is_some_and(tell) {
+                Ok(())
+            } else if journal {
+                writeln!(out, "<{severity}>{text}")
+            } else {
+                out.write_all(progress::above(&text).as_bytes())
+            }
         })
         .init();
 }

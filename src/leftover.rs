@@ -6,6 +6,7 @@ use crate::activation::Ended;
 use crate::boot;
 use crate::cycle::{Ending, Machine};
 use crate::dead_man;
+use crate::fields;
 use crate::fs;
 use crate::health::Fault;
 use crate::state::{Attempt, Before, Outcome, Progress, Stage, Store};
@@ -26,6 +27,7 @@ impl Machine {
             dead_man::disarm(&self.paths);
             return Ok(Ending::Done);
         };
+        fields::are_of(&attempt);
         let outcome = self.settle(store, &mut attempt, stage);
         let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
         self.end(store, attempt, outcome)

@@ -13,8 +13,10 @@ mod cycle;
 mod dead_man;
 mod decided;
 mod deployment;
+mod entry;
 mod exporter;
 mod fetched;
+mod fields;
 mod flake;
 mod fs;
 mod git;
@@ -86,7 +88,7 @@ impl From<Error> for Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    journal::start(cli.debug);
+    journal::start(cli.debug, cli.may_deploy());
     match execute(cli) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::Failed) => ExitCode::FAILURE,

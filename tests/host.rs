@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-use support::host::{await_that, tell, Configuration, Gate, Host, LOCAL};
+use support::host::{await_that, tell, Configuration, Gate, Host, Line, LOCAL};
 
 /// nixos-rebuild's name for the unit of an activation.
 const ACTIVATION: &str = "nixos-rebuild-switch-to-configuration";
@@ -486,4 +486,122 @@ fn the_journal_tells_a_deployment_step_by_step() {
         errors.len() == 1 && errors[0].starts_with(&beginning),
         "{errors:#?}"
     );
+}
+
+#[test]
+fn one_deployment_is_found_in_the_journal_by_its_commit() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    let story = host.cursor_now();
+    let commit = host.commit(&first.with("good", |c| {
+        c["build"] = json!("echo the mill grinds");
+        c["system"] = json!({"activation": "echo the bread is baked"});
+    }));
+    host.await_deployed(&commit);
+    let bad = host.commit(&first.with("bad", |c| {
+        // Nix tells of it in one message of several lines.
+        c["evaluation"] =
+            json!("echo 'no flour'; echo COMIN_OUTCOME=done; echo PRIORITY=0; exit 1");
+    }));
+    host.await_ended(&bad);
+    host.await_idle();
+
+    // Each with the stage and the outcome.
+    let told = |lines: &[Line]| -> Vec<(String, String, String)> {
+        let field = |line: &Line, name| line.field(name).unwrap_or_default().to_string();
+        let told = |line: &Line| {
+            let (stage, outcome) = (field(line, "COMIN_STAGE"), field(line, "COMIN_OUTCOME"));
+            (line.message.clone(), stage, outcome)
+        };
+        lines.iter().map(told).collect()
+    };
+    let entry = |text: &str, stage: &str, outcome: &str| {
+        (text.to_string(), stage.to_string(), outcome.to_string())
+    };
+    let of = |commit: &str| host.journal(&format!("COMIN_COMMIT={commit}"));
+    let lines = of(&commit);
+    for (field, value) in [
+        ("COMIN_REMOTE", "local"),
+        ("COMIN_OPERATION", "switch"),
+        ("COMIN_ATTEMPT", "2"),
+    ] {
+        for line in &lines {
+            assert_eq!(line.field(field), Some(value), "{line:?}");
+        }
+    }
+    let (short, out) = (&commit[..8], &host.attempts()[1]["out"]);
+    let out = out.as_str().unwrap();
+    let begin = format!("Deploying {short} (local/main) by switch: good");
+    let end = format!("Deployed {short} (local/main) by switch");
+    let story_of_good = told(&lines);
+    let mut rest = story_of_good.iter();
+    for step in [
+        entry(&begin, "evaluating", ""),
+        entry(&format!("Building {out}"), "building", ""),
+        entry("the mill grinds", "building", ""),
+        entry(&format!("Activating {out}"), "activating", ""),
+        // The switch says that itself, in a unit of its own.
+        entry("the bread is baked", "activating", ""),
+        entry(&end, "checking", "done"),
+    ] {
+        let found = rest.any(|line| *line == step);
+        assert!(found, "{step:?} in {story_of_good:#?}");
+    }
+
+    // Text from a repository makes no field, and does not change one.
+    let lines_of_bad = of(&bad);
+    let failed = lines_of_bad.last().unwrap();
+    assert!(
+        failed.message.starts_with("Failed to deploy "),
+        "{failed:?}"
+    );
+    assert!(failed.message.contains("COMIN_OUTCOME=done"), "{failed:?}");
+    assert_eq!(failed.field("COMIN_OUTCOME"), Some("failed"), "{failed:?}");
+    assert_eq!(failed.priority, "3", "{failed:?}");
+
+    // By the unit each of comin's lines is found in its order, also the last one before the process ends.
+    let by_unit = host.journal(&format!("{story} --unit=comin --identifier=comin"));
+    let is_about = |line: &&Line| line.field("COMIN_COMMIT").is_some();
+    let by_unit: Vec<_> = by_unit.iter().filter(is_about).map(Line::cursor).collect();
+    let is_comins = |line: &&Line| line.field("OBJECT_SYSTEMD_UNIT") == Some("comin.service");
+    let by_commit = lines.iter().chain(&lines_of_bad).filter(is_comins);
+    assert_eq!(by_unit, by_commit.map(Line::cursor).collect::<Vec<_>>());
+    // A fetch, which has no socket, tells the journal as ever.
+    let fetched = host.journal(&format!("{story} --unit=comin-local"));
+    assert_eq!(fetched[0].message, format!("local/main is at {short}"));
+    assert_eq!(fetched[0].priority, "5");
+}
+
+#[test]
+fn the_journal_has_the_last_words_of_a_process_by_its_unit() {
+    need_host!();
+    let host = Host::installed(&Configuration::new("first"));
+    // Ends right after the one line that it says.
+    let last_words = |unit: &str, setting: &str| {
+        let comin = "/usr/local/bin/comin --config /nonexistent deploy";
+        let said = host.try_run(&format!(
+            "systemd-run --quiet --wait --collect --unit={unit} {setting} {comin}"
+        ));
+        assert_eq!(said.code, Some(2), "{said:?}");
+    };
+    for _ in 0..20 {
+        last_words("brief", "--service-type=exec");
+    }
+    last_words(
+        "without-socket",
+        "--property=InaccessiblePaths=/run/systemd/journal/socket",
+    );
+    for (unit, number, transport) in [("brief", 20, "journal"), ("without-socket", 1, "stdout")] {
+        let lines = host.journal(&format!("--unit={unit} --identifier=comin"));
+        assert_eq!(lines.len(), number, "{unit}: {lines:#?}");
+        for line in &lines {
+            assert_eq!(line.field("_TRANSPORT"), Some(transport));
+            // journald itself knows the unit of nearly all of them: these are for the others.
+            let named = (transport == "journal").then(|| format!("{unit}.service"));
+            assert_eq!(line.field("OBJECT_SYSTEMD_UNIT"), named.as_deref());
+            assert_eq!(line.priority, "3");
+            assert!(line.message.contains("/nonexistent"), "{line:?}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub use attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
 
 use crate::commit::Commit;
 use crate::config::Backoff;
+use crate::fields;
 use crate::fs::{self, Lock};
 use crate::paths::Paths;
 use crate::quarantine::Quarantine;
@@ -162,7 +163,7 @@ impl Store {
         self.change(|state| state.accepted_main = Some(main))
     }
 
-    /// Records the beginning of an attempt, in this boot.
+    /// Records the beginning of an attempt, in this boot, and the journal's fields tell it.
     ///
     /// # Errors
     /// The file cannot be written; nothing has changed then.
@@ -194,6 +195,7 @@ impl Store {
             progress: Progress::Running(Stage::Evaluating),
         };
         attempt.enter(Stage::Evaluating);
+        fields::are_of(&attempt);
         let recorded = attempt.clone();
         self.change(|state| {
             while state.attempts.len() >= ATTEMPTS {
@@ -208,11 +210,13 @@ impl Store {
         Ok(attempt)
     }
 
-    /// Records how far the latest attempt is; one that reaches activation brings its main along.
+    /// Records how far the latest attempt is, and the journal's fields tell it; one that reaches activation
+    /// brings its main along.
     ///
     /// # Errors
     /// The file cannot be written; nothing has changed then.
     pub fn record(&mut self, attempt: &Attempt) -> Result<()> {
+        fields::are_of(attempt);
         let recorded = attempt.clone();
         self.change(|state| {
             if recorded.reached_activation() {

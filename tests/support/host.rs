@@ -671,6 +671,7 @@ pub struct Line {
     /// The program that said it.
     pub identifier: String,
     cursor: String,
+    fields: Value,
 }
 
 impl Line {
@@ -682,6 +683,17 @@ impl Line {
             priority: field("PRIORITY"),
             identifier: field("SYSLOG_IDENTIFIER"),
             cursor: field("__CURSOR"),
+            fields: line,
         }
+    }
+
+    /// Where it is in the journal, and nothing else is.
+    pub fn cursor(&self) -> &str {
+        &self.cursor
+    }
+
+    /// Any field, where it is there once: of several, nobody could say which one counts.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields[name].as_str()
     }
 }
