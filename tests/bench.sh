@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # bench.sh [ROUNDS]: what comin costs, beside git, in one run on this machine; prints a table of ratios.
+# bench.sh crowd [MACHINES]: what so many machines that poll one server cost that; prints a table.
 #
 #   COMIN_BIN   a built comin; by default the release build is made from here
 set -euo pipefail
@@ -13,4 +14,8 @@ if [ -z "${COMIN_BIN:-}" ]; then
     cargo build --release --locked --quiet --manifest-path "$tests/../Cargo.toml"
     COMIN_BIN=${CARGO_TARGET_DIR:-$tests/../target}/release/comin
 fi
-exec python3 "$tests/bench.py" "$(realpath "$COMIN_BIN")" "${1:-200}"
+COMIN_BIN=$(realpath "$COMIN_BIN")
+case ${1:-} in
+    crowd) exec python3 -B "$tests/crowd.py" "$COMIN_BIN" "${2:-1000}" ;;
+    *) exec python3 -B "$tests/bench.py" "$COMIN_BIN" "${1:-200}" ;;
+esac
