@@ -29,6 +29,11 @@ fn assert_rolled_back(host: &Host, commit: &str, error: &str) {
     await_that("the end of the dead man's switch", || {
         host.units("--all comin-dead-man*").is_empty()
     });
+    // By whichever of the two it was rolled back.
+    let lines = host.journal(&format!("COMIN_COMMIT={commit} COMIN_OUTCOME=rolled_back"));
+    assert!(lines[0].message.contains(error), "{lines:#?}");
+    assert_eq!(lines[0].field("COMIN_STAGE"), Some("rolling_back"));
+    assert_eq!(lines[0].priority, "3");
     let mut failed = host.units("--failed");
     failed.retain(|unit| unit != "comin.service");
     assert_eq!(failed, [""; 0]);
