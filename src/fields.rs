@@ -56,7 +56,7 @@ fn lock() -> MutexGuard<'static, Vec<Field>> {
 fn of(attempt: &Attempt) -> Vec<Field> {
     let target = &attempt.target;
     let stage = attempt.stages.last().map(|entered| entered.stage.name());
-    let outcome = attempt.ended().map(|(_, outcome)| words(outcome).0);
+    let outcome = attempt.ended().map(|(_, outcome)| words(outcome).0.name());
     [
         ("COMIN_ATTEMPT", Some(attempt.id.to_string())),
         ("COMIN_COMMIT", Some(target.commit.to_string())),

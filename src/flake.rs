@@ -1,6 +1,5 @@
 //! Any flake, by hand: its hosts are listed, evaluated and built as whoever asks, on any machine.
 
-use std::fmt::{self, Write};
 use std::path::{absolute, Path, PathBuf};
 
 use anyhow::{ensure, Context, Result};
@@ -11,6 +10,7 @@ use crate::cycle::Ending;
 use crate::journal::printable;
 use crate::nix::{self, Evaluation};
 use crate::progress;
+use crate::report::{Page, Report};
 use crate::system;
 
 /// What stays as it is in the name of a link.
@@ -169,6 +169,23 @@ impl System {
     }
 }
 
+impl System {
+    /// What it is; `None` where it is not there.
+    fn text(&self) -> Option<String> {
+        let (derivation, out) = (self.derivation.as_ref()?, self.out.as_ref()?);
+        let mut lines = vec![
+            printable(&self.host).into_owned(),
+            format!("  derivation  {}", printable(derivation)),
+            format!("  output      {}", out.display()),
+        ];
+        let machine_id = self.machine_id.iter();
+        lines.extend(machine_id.map(|id| format!("  machine id  {}", printable(id))));
+        let link = self.link.iter();
+        lines.extend(link.map(|link| format!("  link        {}", link.display())));
+        Some(lines.join("\n") + "\n")
+    }
+}
+
 impl Systems {
     /// Whether all of it was done. Says which hosts failed, where there were others.
     #[must_use]
@@ -190,32 +207,17 @@ impl Systems {
     }
 }
 
-impl fmt::Display for Hosts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Report for Hosts {
+    fn text(&self, _: &Page) -> String {
         let names: Vec<_> = self.0.iter().map(|name| printable(name)).collect();
-        f.write_str(&names.join("\n"))
+        names.join("\n")
     }
 }
 
 /// Those that there are: what failed has been said.
-impl fmt::Display for Systems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        for system in &self.0 {
-            let (Some(derivation), Some(out)) = (&system.derivation, &system.out) else {
-                continue;
-            };
-            writeln!(text, "{}", printable(&system.host))?;
-            writeln!(text, "  derivation  {}", printable(derivation))?;
-            writeln!(text, "  output      {}", out.display())?;
-            if let Some(machine_id) = &system.machine_id {
-                writeln!(text, "  machine id  {}", printable(machine_id))?;
-            }
-            if let Some(link) = &system.link {
-                writeln!(text, "  link        {}", link.display())?;
-            }
-        }
-        f.write_str(text.trim_end())
+impl Report for Systems {
+    fn text(&self, _: &Page) -> String {
+        self.0.iter().filter_map(System::text).collect()
     }
 }
 

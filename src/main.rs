@@ -52,7 +52,6 @@ mod system;
 mod systemd;
 mod url;
 
-use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::{absolute, Path};
@@ -60,7 +59,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result};
 use clap::Parser;
-use serde::Serialize;
 
 use activation::Activation;
 use cli::{Cli, Command, MachineCommand, Output, StandaloneCommand};
@@ -68,7 +66,7 @@ use config::{Config, Remote};
 use cycle::{Ending, Machine};
 use metrics::Metrics;
 use paths::Paths;
-use report::{History, Plan, Status};
+use report::{History, Page, Plan, Report, Status};
 use signature::Signers;
 use url::Token;
 
@@ -235,11 +233,11 @@ fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, F
     found.map_err(Failure::Misconfigured)
 }
 
-fn show(report: &(impl Display + Serialize), output: &Output) -> Result<Ending> {
+fn show(report: &impl Report, output: &Output) -> Result<Ending> {
     let text = if output.json {
         journal::printable_json(&serde_json::to_string_pretty(report)?)
     } else {
-        report.to_string()
+        report.text(&Page::here()).trim_end().to_string()
     };
     print(&text)?;
     Ok(Ending::Done)

@@ -181,7 +181,7 @@ impl Metrics {
         if let Some((last, (begin, end))) = last.and_then(|last| Some((last, last.times()?))) {
             let (commit, status) = last.result();
             text.gauge("comin_deployment_info", "Info of the last deployment.")
-                .of(&[("commit_id", commit), ("status", &status)], 1);
+                .of(&[("commit_id", commit), ("status", &status.name())], 1);
             text.gauge(
                 "comin_last_deployment_timestamp_seconds",
                 "When the last deployment ended, successfully or not.",

@@ -69,7 +69,7 @@ impl Machine {
                 "COMIN_GENERATION",
                 generation.map_or(String::new(), |g| g.to_string()),
             )
-            .env("COMIN_STATUS", status)
+            .env("COMIN_STATUS", status.name())
             .env(
                 "COMIN_ERROR_MSG",
                 printable(&error.unwrap_or_default()).as_ref(),

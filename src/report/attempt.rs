@@ -1,39 +1,75 @@
-//! Attempts: how each went, and all of them as a history.
+//! An attempt: what was deployed, and how that went.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
-use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::{at, length, wrapped};
 use super::Chosen;
 use crate::again::Again;
 use crate::config::Backoff;
-use crate::cycle::Machine;
-use crate::journal::printable;
-use crate::state::{self, Outcome, State};
+use crate::state::{self, Outcome, Stage};
+
+/// How an attempt went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptStatus {
+    /// It is under way.
+    Running,
+    /// The machine got its system.
+    Done,
+    /// It did not.
+    Failed,
+    /// It did, and got the one before again.
+    RolledBack,
+    /// It was not to, or no more.
+    Skipped,
+}
+
+impl AttemptStatus {
+    /// As in the JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// As a person says it.
+impl fmt::Display for AttemptStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running | Self::Done | Self::Failed | Self::Skipped => self.name(),
+            Self::RolledBack => "rolled back",
+        })
+    }
+}
 
 /// An attempt.
 #[derive(Debug, Serialize)]
 pub struct Attempt {
-    id: u64,
+    pub(super) id: u64,
     #[serde(flatten)]
     pub(super) target: Chosen,
     pub(super) subject: String,
     out: Option<String>,
     pub(super) generation: Option<u64>,
-    pub(super) status: &'static str,
+    pub(super) status: AttemptStatus,
     pub(super) error: Option<String>,
     pub(super) started_at: Timestamp,
     pub(super) ended_at: Option<Timestamp>,
     retry_at: Option<Timestamp>,
-    stages: Vec<Stage>,
+    stages: Vec<Entered>,
 }
 
 #[derive(Debug, Serialize)]
-struct Stage {
-    stage: &'static str,
+struct Entered {
+    stage: Stage,
     started_at: Timestamp,
 }
 
@@ -42,9 +78,10 @@ impl Attempt {
     #[must_use]
     pub fn of(attempt: &state::Attempt, backoff: Backoff) -> Self {
         let ended = attempt.ended();
-        let (status, error, generation) = ended.map_or(("running", None, None), |(_, o)| words(o));
-        let stages = attempt.stages.iter().map(|entered| Stage {
-            stage: entered.stage.name(),
+        let (status, error, generation) =
+            ended.map_or((AttemptStatus::Running, None, None), |(_, o)| words(o));
+        let stages = attempt.stages.iter().map(|entered| Entered {
+            stage: entered.stage,
             started_at: entered.at,
         });
         Self {
@@ -76,81 +113,30 @@ impl Attempt {
 
     /// Its commit and its status.
     #[must_use]
-    pub fn result(&self) -> (&crate::commit::Commit, &'static str) {
+    pub fn result(&self) -> (&crate::commit::Commit, AttemptStatus) {
         (&self.target.commit, self.status)
     }
 }
 
 /// An outcome as the reports have it: status, error, generation.
 #[must_use]
-pub fn words(outcome: &Outcome) -> (&'static str, Option<String>, Option<u64>) {
+pub fn words(outcome: &Outcome) -> (AttemptStatus, Option<String>, Option<u64>) {
     match outcome {
-        Outcome::Done { generation } => ("done", None, *generation),
+        Outcome::Done { generation } => (AttemptStatus::Done, None, *generation),
         Outcome::Failed { error, .. } | Outcome::Postponed { error } => {
-            ("failed", Some(error.clone()), None)
+            (AttemptStatus::Failed, Some(error.clone()), None)
         }
-        Outcome::RolledBack { error, .. } => ("rolled_back", Some(error.clone()), None),
+        Outcome::RolledBack { error, .. } => (AttemptStatus::RolledBack, Some(error.clone()), None),
         Outcome::Preempted { stage } => (
-            "skipped",
+            AttemptStatus::Skipped,
             Some(format!("stopped while {}", stage.words())),
             None,
         ),
         Outcome::Interrupted { stage } => (
-            "failed",
+            AttemptStatus::Failed,
             Some(format!("interrupted while {}", stage.words())),
             None,
         ),
-        Outcome::Skipped { reason } => ("skipped", Some(reason.clone()), None),
-    }
-}
-
-/// The attempts, the latest first.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-pub struct History(Vec<Attempt>);
-
-impl History {
-    /// Reads what the state remembers.
-    ///
-    /// # Errors
-    /// The state cannot be read.
-    pub fn of(machine: &Machine) -> Result<Self> {
-        let state = State::read(&machine.paths)?;
-        let attempts = state.attempts.iter().rev();
-        let attempts = attempts.map(|attempt| Attempt::of(attempt, machine.config.retry));
-        Ok(Self(attempts.collect()))
-    }
-}
-
-impl fmt::Display for History {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("Nothing has been deployed yet");
-        }
-        let now = Timestamp::now();
-        let mut text = String::new();
-        for attempt in &self.0 {
-            let took = attempt.ended_at.map_or(String::new(), |end| {
-                let seconds = end.duration_since(attempt.started_at).as_secs();
-                format!(", {}", length(seconds))
-            });
-            let generation = attempt.generation.map_or(String::new(), |generation| {
-                format!(", generation {generation}")
-            });
-            writeln!(
-                text,
-                "{:>4}  {:<11}  {} by {}{generation}, {}{took}",
-                attempt.id,
-                attempt.status,
-                attempt.target,
-                attempt.target.operation,
-                at(attempt.started_at, now),
-            )?;
-            text += &wrapped("      ", 6, &printable(&attempt.subject));
-            if let Some(error) = &attempt.error {
-                text += &wrapped("      ", 6, &printable(error));
-            }
-        }
-        f.write_str(text.trim_end())
+        Outcome::Skipped { reason } => (AttemptStatus::Skipped, Some(reason.clone()), None),
     }
 }

@@ -1,20 +1,36 @@
 //! What a person reads, as text and as JSON.
 
 mod attempt;
+mod history;
+mod phase;
 mod plan;
+mod remote;
+mod running;
+mod standing;
 mod status;
 mod text;
 
-pub use attempt::{words, History};
+pub use attempt::words;
+pub use history::History;
 pub use plan::Plan;
-pub use status::{Standing, Status};
+pub use standing::Standing;
+pub use status::Status;
+pub use text::Page;
+
+use serde::{Serialize, Serializer};
 
 use crate::commit::Commit;
 use crate::config::Operation;
-use crate::select::Target;
+use crate::select::{Action, Target};
+
+/// What there is to say about something: as text to a person, as JSON to a program.
+pub trait Report: Serialize {
+    /// The text. It may end in a line end.
+    fn text(&self, page: &Page) -> String;
+}
 
 /// A target, as the reports have it.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Serialize)]
 struct Chosen {
     commit: Commit,
     remote: String,
@@ -43,4 +59,9 @@ impl std::fmt::Display for Chosen {
         let Self { remote, branch, .. } = self;
         write!(f, "{} ({remote}/{branch})", self.commit.short())
     }
+}
+
+/// An action as the JSON has it: what it is about stands beside it.
+fn by_name<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(action.name())
 }

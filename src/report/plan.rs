@@ -1,27 +1,26 @@
 //! What a deploy would do now, and what it thinks of every branch.
 
-use std::fmt::{self, Write};
-
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::wrapped;
-use super::Chosen;
+use super::text::Page;
+use super::{by_name, Chosen, Report};
 use crate::accepted;
 use crate::commit::Commit;
 use crate::cycle::Machine;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
-use crate::select::{Candidate, Verdict};
+use crate::select::{self, Action, Candidate};
 use crate::signature::Signers;
 use crate::state::State;
 
 /// What a deploy would do now, and what it thinks of every branch.
 #[derive(Debug, Serialize)]
 pub struct Plan {
-    action: &'static str,
+    #[serde(serialize_with = "by_name")]
+    action: Action,
     hindrance: Option<String>,
     target: Option<Chosen>,
     retry_at: Option<Timestamp>,
@@ -34,8 +33,17 @@ struct Planned {
     branch: String,
     testing: bool,
     commit: Option<Commit>,
-    verdict: &'static str,
+    verdict: Verdict,
     refused: Option<String>,
+}
+
+/// What is thought of a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Selected,
+    Qualifies,
+    Refused,
 }
 
 impl Plan {
@@ -50,16 +58,50 @@ impl Plan {
         state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
         let (_, decision) = machine.consider(&state, &commits)?;
         Ok(Self {
-            action: decision.action.name(),
             hindrance: decision.action.hindrance(),
             retry_at: decision.action.again().map(|wait| wait.until),
+            action: decision.action,
             target: decision.selected.as_ref().map(Chosen::from),
             candidates: decision.candidates.iter().map(Planned::of).collect(),
         })
     }
 }
 
+impl Plan {
+    fn sentence(&self) -> String {
+        let Some(target) = &self.target else {
+            return "Nothing to deploy: no branch qualifies".to_string();
+        };
+        match &self.action {
+            Action::Deploy => format!("Would deploy {target} by {}", target.operation),
+            Action::Nothing => format!("Nothing to do: {target} is deployed"),
+            Action::Retry(_)
+            | Action::AwaitRemotes(_)
+            | Action::Quarantined(_)
+            | Action::Suspended(_)
+            | Action::GivenUp => {
+                let why = self.hindrance.as_deref().unwrap_or_default();
+                format!("Would not deploy {target}: {}", printable(why))
+            }
+        }
+    }
+}
+
 impl Planned {
+    fn sentence(&self) -> String {
+        let commit = self.commit.as_ref().map_or("-", Commit::short);
+        let verdict = match self.verdict {
+            Verdict::Selected => "selected",
+            Verdict::Qualifies => "qualifies",
+            Verdict::Refused => "refused",
+        };
+        let why = self
+            .refused
+            .as_ref()
+            .map_or(String::new(), |refused| format!(": {}", printable(refused)));
+        format!("{}/{}  {commit}  {verdict}{why}", self.remote, self.branch)
+    }
+
     fn of(candidate: &Candidate) -> Self {
         Self {
             remote: candidate.remote.to_string(),
@@ -67,37 +109,21 @@ impl Planned {
             testing: candidate.testing,
             commit: candidate.head.commit.clone(),
             verdict: match candidate.verdict {
-                Verdict::Selected(_) => "selected",
-                Verdict::Qualifies(_) => "qualifies",
-                Verdict::Refused(_) => "refused",
+                select::Verdict::Selected(_) => Verdict::Selected,
+                select::Verdict::Qualifies(_) => Verdict::Qualifies,
+                select::Verdict::Refused(_) => Verdict::Refused,
             },
             refused: candidate.refusal().map(|refusal| refusal.to_string()),
         }
     }
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sentence = match (&self.target, self.action, &self.hindrance) {
-            (None, _, _) => "Nothing to deploy: no branch qualifies".to_string(),
-            (Some(target), "deploy", _) => {
-                format!("Would deploy {target} by {}", target.operation)
-            }
-            (Some(target), _, Some(why)) => {
-                format!("Would not deploy {target}: {}", printable(why))
-            }
-            (Some(target), _, None) => format!("Nothing to do: {target} is deployed"),
-        };
-        let mut text = wrapped("", 2, &sentence);
+impl Report for Plan {
+    fn text(&self, page: &Page) -> String {
+        let mut text = page.wrapped("", 2, &self.sentence());
         for candidate in &self.candidates {
-            let commit = candidate.commit.as_ref().map_or("-", Commit::short);
-            let mut line = format!("{}/{}  {commit}  ", candidate.remote, candidate.branch);
-            write!(line, "{}", candidate.verdict)?;
-            if let Some(refused) = &candidate.refused {
-                write!(line, ": {}", printable(refused))?;
-            }
-            text += &wrapped("  ", 4, &line);
+            text += &page.wrapped("  ", 4, &candidate.sentence());
         }
-        f.write_str(text.trim_end())
+        text
     }
 }

@@ -1,0 +1,60 @@
+//! All attempts that are remembered.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::attempt::Attempt;
+use super::text::{length, Page};
+use super::Report;
+use crate::cycle::Machine;
+use crate::journal::printable;
+use crate::state::State;
+
+/// The attempts, the latest first.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct History(Vec<Attempt>);
+
+impl History {
+    /// Reads what the state remembers.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn of(machine: &Machine) -> Result<Self> {
+        let state = State::read(&machine.paths)?;
+        let attempts = state.attempts.iter().rev();
+        let attempts = attempts.map(|attempt| Attempt::of(attempt, machine.config.retry));
+        Ok(Self(attempts.collect()))
+    }
+}
+
+impl Report for History {
+    fn text(&self, page: &Page) -> String {
+        if self.0.is_empty() {
+            return "Nothing has been deployed yet".to_string();
+        }
+        let mut text = String::new();
+        for attempt in &self.0 {
+            let took = attempt.ended_at.map_or(String::new(), |end| {
+                let seconds = end.duration_since(attempt.started_at).as_secs();
+                format!(", {}", length(seconds))
+            });
+            let generation = attempt.generation.map_or(String::new(), |generation| {
+                format!(", generation {generation}")
+            });
+            let line = format!(
+                "{} by {}{generation}, {}{took}",
+                attempt.target,
+                attempt.target.operation,
+                page.at(attempt.started_at),
+            );
+            let first = format!("{:>4}  {:<11}  ", attempt.id, attempt.status);
+            text += &page.wrapped(&first, 6, &line);
+            text += &page.wrapped("      ", 6, &printable(&attempt.subject));
+            if let Some(error) = &attempt.error {
+                text += &page.wrapped("      ", 6, &printable(error));
+            }
+        }
+        text
+    }
+}

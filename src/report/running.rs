@@ -1,0 +1,68 @@
+//! The system that runs.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::text::Page;
+use crate::commit::Commit;
+use crate::cycle::Machine;
+use crate::fs;
+use crate::journal::printable;
+use crate::state::{self, State};
+
+/// The system that runs.
+#[derive(Debug, Serialize)]
+pub(super) struct Running {
+    out: String,
+    /// The commit that it was deployed from; `None` where that was not comin.
+    pub(super) commit: Option<Commit>,
+    subject: Option<String>,
+    remote: Option<String>,
+    branch: Option<String>,
+    generation: Option<u64>,
+    since: Option<Timestamp>,
+}
+
+impl Running {
+    /// Looks at it; `None` where there is none, as below a new root.
+    ///
+    /// # Errors
+    /// The link cannot be read.
+    pub(super) fn of(machine: &Machine, state: &State) -> Result<Option<Self>> {
+        let Some(out) = fs::read_link_optional(&machine.paths.current_system())? else {
+            return Ok(None);
+        };
+        let is_it =
+            |attempt: &&state::Attempt| attempt.is_done() && attempt.out.as_ref() == Some(&out);
+        let by = state.attempts.iter().rfind(is_it);
+        Ok(Some(Self {
+            out: out.display().to_string(),
+            commit: by.map(|by| by.target.commit.clone()),
+            subject: by.map(|by| by.subject.clone()),
+            remote: by.map(|by| by.target.remote.to_string()),
+            branch: by.map(|by| by.target.branch.clone()),
+            generation: by.and_then(state::Attempt::generation),
+            since: by.and_then(state::Attempt::ended).map(|(at, _)| at),
+        }))
+    }
+
+    /// What of it there is to say, in a line or two.
+    pub(super) fn sentence(&self, page: &Page) -> String {
+        let (Some(commit), Some(remote), Some(branch)) = (&self.commit, &self.remote, &self.branch)
+        else {
+            return format!("{}, which comin has not deployed", self.out);
+        };
+        let since = self
+            .since
+            .map_or(String::new(), |at| format!(", deployed {}", page.ago(at)));
+        let generation = self.generation.map_or(String::new(), |generation| {
+            format!(", generation {generation}")
+        });
+        let subject = printable(self.subject.as_deref().unwrap_or_default()).into_owned();
+        format!(
+            "{} ({remote}/{branch}){generation}{since}\n{subject}",
+            commit.short()
+        )
+    }
+}

@@ -1,0 +1,86 @@
+//! How a machine stands: what of the status needs no decision.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::attempt::Attempt;
+use super::phase::Phase;
+use super::text::{length, Page};
+use super::Chosen;
+use crate::cycle::Machine;
+use crate::decided::Decided;
+use crate::reboot;
+use crate::state::{Progress, Stage, State};
+use crate::suspension::Suspension;
+
+/// What of the status needs no decision, and so neither the history of a commit nor its signature.
+#[derive(Debug, Serialize)]
+pub struct Standing {
+    /// Whether nothing is deployed until somebody wants it again.
+    pub suspended: bool,
+    /// Whether a part of what is deployed is only taken up by a reboot.
+    pub need_to_reboot: bool,
+    /// Why, in words.
+    pub reboot_reasons: Vec<String>,
+    /// The system that booted in place of the one that was deployed to boot.
+    pub booted_instead: Option<String>,
+    /// The stage of the deployment that is under way, or `idle`.
+    pub phase: Phase,
+    /// The latest attempt that ended.
+    pub deployed: Option<Attempt>,
+    /// What is under way.
+    #[serde(skip)]
+    pub(super) under_way: Option<UnderWay>,
+}
+
+/// An attempt that is under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    target: Chosen,
+    stage: Stage,
+    /// When the stage began.
+    since: Timestamp,
+}
+
+impl UnderWay {
+    /// As in "building 3f2a9c1e (origin/main), for 12 s".
+    pub(super) fn sentence(&self, page: &Page) -> String {
+        let seconds = page.now.duration_since(self.since).as_secs();
+        let stage = self.stage.words();
+        format!("{stage} {}, for {}", self.target, length(seconds.max(0)))
+    }
+}
+
+impl Standing {
+    /// How a machine stands with this state and this record of the latest deploy.
+    ///
+    /// # Errors
+    /// The order to suspend cannot be read.
+    pub fn of(machine: &Machine, remembered: &State, decided: Option<&Decided>) -> Result<Self> {
+        let at_work = decided.is_some_and(Decided::at_work);
+        let latest = remembered.latest().filter(|_| at_work);
+        let under_way = latest.and_then(|latest| match latest.progress {
+            Progress::Running(stage) => Some(UnderWay {
+                target: Chosen::from(&latest.target),
+                stage,
+                since: latest.stages.last().map_or(latest.started_at, |s| s.at),
+            }),
+            Progress::Ended(_, _) => None,
+        });
+        let reboot_reasons = reboot::reasons(&machine.config, &machine.paths);
+        let booted_instead = machine.booted_instead(remembered)?;
+        let ended = remembered.latest_ended();
+        Ok(Self {
+            suspended: Suspension::read(&machine.paths, Timestamp::now())?.is_some(),
+            need_to_reboot: !reboot_reasons.is_empty(),
+            reboot_reasons,
+            booted_instead: booted_instead.map(|system| system.display().to_string()),
+            phase: under_way
+                .as_ref()
+                .map_or(Phase::Idle, |it| Phase::At(it.stage)),
+            deployed: ended.map(|attempt| Attempt::of(attempt, machine.config.retry)),
+            under_way,
+        })
+    }
+}
