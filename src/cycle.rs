@@ -14,6 +14,7 @@ use crate::fetched::Fetched;
 use crate::fs;
 use crate::git::{self, Mirror};
 use crate::history::Commits;
+use crate::judgement::Judgement;
 use crate::paths::Paths;
 use crate::reboot::Prospect;
 use crate::rewrite::Rewrite;
@@ -109,9 +110,9 @@ impl Machine {
             self.take_orders(&mut store)?;
             let notice = accepted::reconcile(&mut store, &mirror, &self.paths)?;
             store.forget_quarantine(&remotes)?;
-            let facts = self.facts(remotes.clone(), store.state())?;
+            let facts = self.facts(remotes, store.state())?;
             let decision = decide(&facts, &Commits::of(&mirror, signers));
-            let mut decided = self.announce(remotes, &decision)?;
+            let mut decided = self.announce(&facts, &decision)?;
             if let Some(notice) = notice {
                 decided.notice(Level::Warn, notice);
             }
@@ -252,7 +253,8 @@ impl Machine {
     ///
     /// # Errors
     /// The record cannot be written.
-    pub fn announce(&self, remotes: Vec<RemoteFacts>, decision: &Decision) -> Result<Decided> {
+    pub fn announce(&self, facts: &Facts, decision: &Decision) -> Result<Decided> {
+        Judgement::of(facts, decision, &self.config).write(&self.paths)?;
         let (before, notices) = self.said_before()?;
         let mut refused = Vec::new();
         for (name, refusal) in refusals(decision) {
@@ -261,7 +263,7 @@ impl Machine {
             }
             refused.push(name);
         }
-        let decided = Decided::deciding(remotes, refused, notices)?;
+        let decided = Decided::deciding(facts.remotes.clone(), refused, notices)?;
         let decided = decided.selecting(decision.selected.as_ref());
         decided.write(&self.paths)?;
         Ok(decided)

@@ -206,7 +206,7 @@ impl Machine {
             return Ok(false);
         }
         let (facts, decision) = self.consider(state, &Commits::of(mirror, signers))?;
-        self.announce(facts.remotes.clone(), &decision)?;
+        self.announce(&facts, &decision)?;
         Ok(facts.suspended.is_some() || decision.supersedes(target, &facts))
     }
 

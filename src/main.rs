@@ -24,6 +24,7 @@ mod go_store;
 mod health;
 mod history;
 mod journal;
+mod judgement;
 mod leftover;
 mod manual;
 mod metrics;
@@ -145,7 +146,7 @@ fn execute_on_machine(
         }
         MachineCommand::Fetch { remotes } => machine.fetch(&choose(&machine.config, &remotes)?)?,
         MachineCommand::Deploy => machine.deploy(signers()?.as_ref())?,
-        MachineCommand::Status(output) => show(&Status::of(&machine, &read_signers())?, &output)?,
+        MachineCommand::Status(output) => show(&Status::of(&machine)?, &output)?,
         MachineCommand::Plan(output) => show(&Plan::of(&machine, &read_signers())?, &output)?,
         MachineCommand::History(output) => show(&History::of(&machine)?, &output)?,
         MachineCommand::Exporter => {

@@ -130,6 +130,12 @@ impl Paths {
         self.below("run/comin/decided.json")
     }
 
+    /// What the latest deploy found about every head. Writer: deploy.
+    #[must_use]
+    pub fn judgement(&self) -> PathBuf {
+        self.below("run/comin/judgement.json")
+    }
+
     /// How git reaches SSH servers when Nix runs it. Writer: deploy. Where no fetch can write: ssh runs what it
     /// says, as root.
     #[must_use]

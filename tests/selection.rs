@@ -67,6 +67,17 @@ fn only_what_is_signed_is_deployed_and_the_signer_is_told() {
     }
     let text = world.comin(&["status"], 0).out;
     assert!(text.contains("signed by alice (SSH SHA256:"), "{text}");
+    // As long as nothing has moved, the status is what that deploy found: ssh-keygen is not asked again.
+    let without_tools = |report: &str| {
+        let output = world.command(&[report]).env("PATH", "").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let same = without_tools("status");
+    assert!(
+        same.starts_with("m: up to date\n") && same.contains("signed by alice"),
+        "{same}"
+    );
+    assert!(without_tools("plan").contains("could not be checked"));
 
     // A testing branch is no way around, and a bad tip does not hide main.
     origin.git(&["checkout", "--quiet", "-b", "testing-m"]);

@@ -16,7 +16,8 @@ use crate::decided::Decided;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
-use crate::select::Action;
+use crate::judgement::Judgement;
+use crate::select::{decide, Action, Decision, Facts};
 use crate::signature::Signers;
 use crate::state::State;
 
@@ -42,12 +43,15 @@ impl Status {
     ///
     /// # Errors
     /// The state or the records in `/run` cannot be read.
-    pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
+    pub fn of(machine: &Machine) -> Result<Self> {
         let mirror = Mirror::open(&machine.paths);
         let mut state = State::read(&machine.paths)?;
         state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
-        let commits = Commits::of_any(&mirror, signers);
-        let (facts, decision) = machine.consider(&state, &commits)?;
+        let facts = machine.facts(machine.observe()?, &state)?;
+        let decision = match Judgement::recall(&machine.paths, &facts, &machine.config)? {
+            Some(decision) => decision,
+            None => decide_anew(machine, &mirror, &facts),
+        };
         let decided = Decided::read(&machine.paths)?;
         Ok(Self {
             hostname: machine.config.hostname.clone(),
@@ -128,6 +132,11 @@ impl Report for Status {
         }
         text
     }
+}
+
+fn decide_anew(machine: &Machine, mirror: &Result<Mirror>, facts: &Facts) -> Decision {
+    let signers = Signers::load(&machine.config);
+    decide(facts, &Commits::of_any(mirror, &signers))
 }
 
 fn about(attempt: &Attempt, page: &Page) -> String {

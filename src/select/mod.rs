@@ -2,7 +2,7 @@
 
 mod refusal;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::fmt;
 
@@ -121,7 +121,7 @@ pub trait History {
 }
 
 /// What was found about a head.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// It is the one to deploy.
     Selected(Qualified),
@@ -132,7 +132,7 @@ pub enum Verdict {
 }
 
 /// What of a branch can be deployed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Qualified {
     /// The head, or an ancestor of it.
     pub commit: Commit,
@@ -143,7 +143,7 @@ pub struct Qualified {
 }
 
 /// A head with its verdict. Every head gets one, whatever is said of the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The remote.
     pub remote: RemoteName,
@@ -391,6 +391,16 @@ impl Action {
 }
 
 impl Decision {
+    /// The decision where it is known already what of the heads qualifies.
+    #[must_use]
+    pub fn recalled(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
+        Self {
+            action: action(selected.as_ref(), facts),
+            selected,
+            candidates,
+        }
+    }
+
     /// Whether a deployment of `target` that is still evaluated or built has lost its point: there
     /// is another one to deploy, or its remote has taken it back. That its remote cannot be reached
     /// for a while is no reason.

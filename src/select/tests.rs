@@ -6,20 +6,20 @@ use super::*;
 use crate::signature::Key;
 
 /// The commit of a letter.
-fn commit(letter: &str) -> Commit {
+pub fn commit(letter: &str) -> Commit {
     let byte = letter.bytes().next().unwrap();
     format!("{byte:02x}").repeat(20).parse().unwrap()
 }
 
 /// A history such as `A-B-C B-D*`: chains from parent to child; a commit with a star is not signed.
 /// Signatures are required where there is a star.
-struct Diagram {
+pub struct Diagram {
     edges: Vec<(Commit, Commit)>,
     unsigned: BTreeSet<Commit>,
 }
 
 impl Diagram {
-    fn of(history: &str) -> Self {
+    pub fn of(history: &str) -> Self {
         let chains = history.split_whitespace();
         let chains = chains.map(|chain| chain.split('-').collect::<Vec<_>>());
         let mut diagram = Self {
@@ -93,7 +93,7 @@ fn signer() -> Signer {
 
 /// Remotes such as `o:B/C l!:A/-`: name, `!` unreachable or `?` not fetched, main/testing. An accepted
 /// main such as `A+`: where a head is not signed, an ancestor may be taken.
-fn facts(accepted: &str, remotes: &str) -> Facts {
+pub fn facts(accepted: &str, remotes: &str) -> Facts {
     let head = |letter: &str, name: &str, operation| Head {
         branch: Branch {
             name: name.to_string(),

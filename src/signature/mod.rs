@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure, Context, Error, Result};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::config::Config;
@@ -124,7 +125,7 @@ impl Signers {
 }
 
 /// Who signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signer {
     /// The name that goes with the key: a user id, or a principal. Printable.
     pub name: String,
@@ -140,7 +141,7 @@ impl fmt::Display for Signer {
 }
 
 /// A key, by its fingerprint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Key {
     /// In hexadecimal digits, that of the primary key; of a key that is not known, what the signature
     /// says it is.
@@ -169,7 +170,7 @@ impl fmt::Display for Key {
 }
 
 /// Why a commit's signature does not count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unverified {
     /// There is none.
     Unsigned,

@@ -1,0 +1,127 @@
+//! What the latest deploy found about every head. As long as no head, no accepted main and no setting has
+//! changed, nobody needs to walk a history or to verify a signature to know it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::commit::Commit;
+use crate::config::Config;
+use crate::fs;
+use crate::paths::Paths;
+use crate::select::{Candidate, Decision, Facts, RemoteFacts, Target};
+
+/// What was found, and what that rests on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Judgement {
+    version: u32,
+    remotes: Vec<RemoteFacts>,
+    accepted: Option<Commit>,
+    signed_ancestors: bool,
+    keys: Vec<PathBuf>,
+    selected: Option<Target>,
+    candidates: Vec<Candidate>,
+}
+
+impl Judgement {
+    /// What a decision found.
+    #[must_use]
+    pub fn of(facts: &Facts, decision: &Decision, config: &Config) -> Self {
+        Self {
+            version: 1,
+            remotes: facts.remotes.clone(),
+            accepted: facts.accepted.clone(),
+            signed_ancestors: facts.signed_ancestors,
+            keys: keys(config),
+            selected: decision.selected.clone(),
+            candidates: decision.candidates.clone(),
+        }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        let text = serde_json::to_vec(self).context("Failed to write a record")?;
+        fs::replace(&paths.judgement(), &text)
+    }
+
+    /// The decision on these facts, if what it rests on is what it was. A record that cannot be
+    /// understood is none: nothing depends on it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn recall(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
+        let Some(content) = fs::read_optional(&paths.judgement())? else {
+            return Ok(None);
+        };
+        let judgement: Option<Self> = serde_json::from_slice(&content).ok();
+        let judgement = judgement.filter(|judgement| judgement.holds(facts, config));
+        Ok(judgement.map(|it| Decision::recalled(it.selected, it.candidates, facts)))
+    }
+
+    fn holds(&self, facts: &Facts, config: &Config) -> bool {
+        self.version == 1
+            && self.remotes == facts.remotes
+            && self.accepted == facts.accepted
+            && self.signed_ancestors == facts.signed_ancestors
+            && self.keys == keys(config)
+    }
+}
+
+/// The files that say whose signature counts. That one has another content is met by the next deploy, as
+/// ever.
+fn keys(config: &Config) -> Vec<PathBuf> {
+    let mut keys = config.gpg_public_key_paths.clone();
+    if let Some(ssh) = &config.ssh_signers {
+        keys.push(ssh.allowed_signers_path.clone());
+        keys.extend(ssh.revoked_keys_path.clone());
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::for_tests;
+    use crate::select::decide;
+    use crate::select::tests::{commit, facts, Diagram};
+
+    #[test]
+    fn a_judgement_holds_until_something_that_it_rests_on_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path(), Path::new("/state"));
+        let config = for_tests();
+        let recall =
+            |facts: &Facts, config: &Config| Judgement::recall(&paths, facts, config).unwrap();
+        // Refusals of several kinds, and one that is passed over.
+        let seen = facts("A+", "o:C/- p:0/D q!:A/A r?:-/- s:X/B");
+        let decision = decide(&seen, &Diagram::of("0-A-B-C* 0-D"));
+        assert_eq!(recall(&seen, &config), None, "there is none yet");
+        Judgement::of(&seen, &decision, &config)
+            .write(&paths)
+            .unwrap();
+        assert_eq!(recall(&seen, &config), Some(decision));
+
+        assert_eq!(
+            recall(&facts("A", "o:C/- p:0/D q!:A/A r?:-/- s:X/B"), &config),
+            None
+        );
+        assert_eq!(
+            recall(&facts("A+", "o:C/- p:0/D q:A/A r?:-/- s:X/B"), &config),
+            None
+        );
+        let mut accepted = seen.clone();
+        accepted.accepted = Some(commit("B"));
+        assert_eq!(recall(&accepted, &config), None);
+        let mut signed = config;
+        signed.gpg_public_key_paths = vec!["/etc/key.asc".into()];
+        assert_eq!(recall(&seen, &signed), None);
+        std::fs::write(paths.judgement(), "{").unwrap();
+        assert_eq!(recall(&seen, &for_tests()), None);
+    }
+}
