@@ -94,7 +94,7 @@ pub enum MachineCommand {
     /// Selects a commit, evaluates, builds and activates it. Where nothing has changed, it does nothing.
     Deploy,
     /// Show what is deployed, what is selected, and what is wrong
-    Status(Output),
+    Status(Look),
     /// Show what a deploy would do, and the verdict on every branch
     ///
     /// Changes nothing.
@@ -267,6 +267,40 @@ pub struct Output {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How to show the status.
+#[derive(Debug, Default, Args)]
+pub struct Look {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print one short line, as for a status bar: what is up, the commit, and a problem if there is one
+    #[arg(long, conflicts_with = "json")]
+    oneline: bool,
+}
+
+/// What a status is shown as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// A picture of everything.
+    Text,
+    /// One short line.
+    Oneline,
+    /// JSON.
+    Json,
+}
+
+impl Look {
+    /// What was asked for.
+    #[must_use]
+    pub fn style(&self) -> Style {
+        match (self.json, self.oneline) {
+            (true, _) => Style::Json,
+            (false, true) => Style::Oneline,
+            (false, false) => Style::Text,
+        }
+    }
 }
 
 /// A time of days, hours, minutes and seconds.

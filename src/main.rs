@@ -32,6 +32,7 @@ mod nix;
 mod orders;
 mod paths;
 mod poll;
+mod polls;
 mod post_deployment;
 mod process;
 mod progress;
@@ -62,7 +63,7 @@ use anyhow::{Context, Error, Result};
 use clap::Parser;
 
 use activation::Activation;
-use cli::{Cli, Command, MachineCommand, Output, StandaloneCommand};
+use cli::{Cli, Command, Look, MachineCommand, Output, StandaloneCommand, Style};
 use config::{Config, Remote};
 use cycle::{Ending, Machine};
 use metrics::Metrics;
@@ -104,7 +105,7 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<Ending, Failure> {
     let root = absolute(&cli.root).context("--root is no path")?;
-    let status = MachineCommand::Status(Output { json: false });
+    let status = MachineCommand::Status(Look::default());
     match cli.command.unwrap_or(Command::Machine(status)) {
         Command::Machine(command) => execute_on_machine(command, &cli.config, &root),
         Command::Standalone(command) => execute_alone(command, &root),
@@ -146,7 +147,15 @@ fn execute_on_machine(
         }
         MachineCommand::Fetch { remotes } => machine.fetch(&choose(&machine.config, &remotes)?)?,
         MachineCommand::Deploy => machine.deploy(signers()?.as_ref())?,
-        MachineCommand::Status(output) => show(&Status::of(&machine)?, &output)?,
+        MachineCommand::Status(look) => {
+            let status = Status::of(&machine)?;
+            print(&match look.style() {
+                Style::Text => text(&status),
+                Style::Oneline => status.oneline(&Page::here()),
+                Style::Json => json(&status)?,
+            })?;
+            Ending::Done
+        }
         MachineCommand::Plan(output) => show(&Plan::of(&machine, &read_signers())?, &output)?,
         MachineCommand::History(output) => show(&History::of(&machine)?, &output)?,
         MachineCommand::Exporter => {
@@ -235,13 +244,21 @@ fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, F
 }
 
 fn show(report: &impl Report, output: &Output) -> Result<Ending> {
-    let text = if output.json {
-        journal::printable_json(&serde_json::to_string_pretty(report)?)
+    print(&if output.json {
+        json(report)?
     } else {
-        report.text(&Page::here()).trim_end().to_string()
-    };
-    print(&text)?;
+        text(report)
+    })?;
     Ok(Ending::Done)
+}
+
+fn text(report: &impl Report) -> String {
+    report.text(&Page::here()).trim_end().to_string()
+}
+
+fn json(report: &impl Report) -> Result<String> {
+    let json = serde_json::to_string_pretty(report)?;
+    Ok(journal::printable_json(&json))
 }
 
 fn print(text: &str) -> Result<()> {

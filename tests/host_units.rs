@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use jiff::Timestamp;
 use serde_json::{json, Value};
 use support::host::{await_that, tell, Configuration, Gate, Host};
 use support::http::Server;
@@ -131,6 +132,35 @@ fn fetch(host: &Host, remote: &str) -> Value {
 fn error(host: &Host, remote: &str) -> String {
     let record = fetch(host, remote);
     record["error"].as_str().unwrap_or_default().to_string()
+}
+
+#[test]
+fn everybody_sees_when_a_remote_is_fetched_next() {
+    need_host!();
+    let host = Host::installed(&Configuration::new("first"));
+    host.await_fetched("origin");
+    host.await_idle();
+    let anybody = "setpriv --reuid=65534 --regid=65534 --clear-groups comin status";
+    let mut status = Value::Null;
+    // While it is being fetched, a remote has no next time.
+    await_that("an idle timer", || {
+        status = serde_json::from_str(&host.run(&format!("{anybody} --json"))).unwrap();
+        status["remotes"][1]["next_fetch_at"].is_string()
+    });
+    let [local, origin] = [&status["remotes"][0], &status["remotes"][1]];
+    assert_eq!(
+        (&local["watched"], &origin["watched"]),
+        (&json!(true), &json!(false))
+    );
+    let at = |key: &str| -> Timestamp { origin[key].as_str().unwrap().parse().unwrap() };
+    let period = at("next_fetch_at").duration_since(at("fetched_at"));
+    // The timer counts from the end of the service, which is a little after the fetch.
+    assert!((299..310).contains(&period.as_secs()), "{status:#}");
+    let text = host.run(anybody);
+    assert!(
+        text.contains(", watched\n") && text.contains(", next in 4 min\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -482,7 +482,7 @@ fn the_history_has_every_attempt_with_its_stages() {
     assert_eq!(history[1]["status"], "done");
     let text = world.comin(&["history"], 0).out;
     assert!(
-        text.lines().next().unwrap().contains("rolled_back"),
+        text.lines().next().unwrap().contains("rolled back"),
         "{text}"
     );
 }

@@ -5,9 +5,11 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::text::{took, Page, Tone};
 use super::Chosen;
 use crate::again::Again;
 use crate::config::Backoff;
+use crate::journal::printable;
 use crate::state::{self, Outcome, Stage};
 
 /// How an attempt went.
@@ -36,6 +38,16 @@ impl AttemptStatus {
             Self::Failed => "failed",
             Self::RolledBack => "rolled_back",
             Self::Skipped => "skipped",
+        }
+    }
+
+    /// What it means to a person.
+    pub(super) fn tone(self) -> Tone {
+        match self {
+            Self::Running => Tone::Busy,
+            Self::Done => Tone::Good,
+            Self::Failed | Self::RolledBack => Tone::Bad,
+            Self::Skipped => Tone::Notable,
         }
     }
 }
@@ -103,6 +115,43 @@ impl Attempt {
             },
             stages: stages.collect(),
         }
+    }
+
+    /// What became of it, in lines: its subject, and how it went.
+    pub(super) fn story(&self, page: &Page) -> String {
+        let mut lines = vec![printable(&self.subject).into_owned()];
+        let went = match (self.status, self.ended_at) {
+            (AttemptStatus::Running, _) | (_, None) => page.paint(Tone::Busy, &self.stages(page)),
+            (AttemptStatus::Done, Some(at)) => format!("deployed {}", page.ago(at)),
+            (status, Some(at)) => {
+                let error = printable(self.error.as_deref().unwrap_or_default());
+                page.paint(
+                    status.tone(),
+                    &format!("{status} {}: {error}", page.ago(at)),
+                )
+            }
+        };
+        lines.push(went);
+        lines.retain(|line| !line.is_empty());
+        lines.join("\n")
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.status == AttemptStatus::Done
+    }
+
+    /// Its stages until now, as in "evaluated in 4 s, building for 12 s"; nothing where it is in the first.
+    fn stages(&self, page: &Page) -> String {
+        if self.stages.len() < 2 {
+            return String::new();
+        }
+        let nexts = self.stages.iter().skip(1).map(|next| Some(next.started_at));
+        let stages = self.stages.iter().zip(nexts.chain([None]));
+        let stages = stages.map(|(Entered { stage, started_at }, next)| match next {
+            Some(next) => format!("{} in {}", stage.past(), took(*started_at, next)),
+            None => format!("{} for {}", stage.words(), page.since(*started_at)),
+        });
+        stages.collect::<Vec<_>>().join(", ")
     }
 
     /// When it ended, and how long it took.

@@ -13,7 +13,7 @@ use crate::state::State;
 /// The attempts, the latest first.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct History(Vec<Attempt>);
+pub struct History(pub(super) Vec<Attempt>);
 
 impl History {
     /// Reads what the state remembers.
@@ -48,7 +48,8 @@ impl Report for History {
                 attempt.target.operation,
                 page.at(attempt.started_at),
             );
-            let first = format!("{:>4}  {:<11}  ", attempt.id, attempt.status);
+            let status = page.paint(attempt.status.tone(), &format!("{:<11}", attempt.status));
+            let first = format!("{:>4}  {status}  ", attempt.id);
             text += &page.wrapped(&first, 6, &line);
             text += &page.wrapped("      ", 6, &printable(&attempt.subject));
             if let Some(error) = &attempt.error {

@@ -1,13 +1,18 @@
 //! What a person reads, as text and as JSON.
 
 mod attempt;
+mod headline;
+mod hindrance;
 mod history;
+mod oneline;
 mod phase;
 mod plan;
 mod remote;
 mod running;
 mod standing;
 mod status;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use attempt::words;
@@ -21,6 +26,7 @@ use serde::{Serialize, Serializer};
 
 use crate::commit::Commit;
 use crate::config::Operation;
+use crate::journal::printable;
 use crate::select::{Action, Target};
 
 /// What there is to say about something: as text to a person, as JSON to a program.
@@ -38,6 +44,9 @@ struct Chosen {
     testing: bool,
     signer: Option<String>,
     operation: Operation,
+    /// The main that it stands on.
+    #[serde(skip)]
+    main: Commit,
 }
 
 impl From<&Target> for Chosen {
@@ -49,6 +58,7 @@ impl From<&Target> for Chosen {
             testing: target.testing,
             signer: target.signer.clone(),
             operation: target.operation,
+            main: target.main.clone(),
         }
     }
 }
@@ -57,7 +67,12 @@ impl From<&Target> for Chosen {
 impl std::fmt::Display for Chosen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { remote, branch, .. } = self;
-        write!(f, "{} ({remote}/{branch})", self.commit.short())
+        write!(
+            f,
+            "{} ({remote}/{})",
+            self.commit.short(),
+            printable(branch)
+        )
     }
 }
 

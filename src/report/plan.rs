@@ -4,17 +4,20 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::Page;
-use super::{by_name, Chosen, Report};
+use super::text::{Page, Tone};
+use super::{by_name, hindrance, Chosen, Report};
 use crate::accepted;
 use crate::commit::Commit;
 use crate::cycle::Machine;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
-use crate::select::{self, Action, Candidate};
+use crate::select::{self, Action, Candidate, Decision, Refusal};
 use crate::signature::Signers;
-use crate::state::State;
+use crate::state::{Attempt, State};
+
+/// The widest that the column of the branches becomes.
+const WIDEST: usize = 24;
 
 /// What a deploy would do now, and what it thinks of every branch.
 #[derive(Debug, Serialize)]
@@ -25,6 +28,9 @@ pub struct Plan {
     target: Option<Chosen>,
     retry_at: Option<Timestamp>,
     candidates: Vec<Planned>,
+    /// Why the target was not to be deployed.
+    #[serde(skip)]
+    skipped: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,6 +41,9 @@ struct Planned {
     commit: Option<Commit>,
     verdict: Verdict,
     refused: Option<String>,
+    /// Whether it is refused, and a person expects it not to be.
+    #[serde(skip)]
+    is_news: bool,
 }
 
 /// What is thought of a branch.
@@ -57,52 +66,52 @@ impl Plan {
         let mut state = State::read(&machine.paths)?;
         state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
         let (_, decision) = machine.consider(&state, &commits)?;
-        Ok(Self {
+        Ok(Self::told(&state, decision))
+    }
+
+    pub(super) fn told(state: &State, decision: Decision) -> Self {
+        let is_it = |latest: &&Attempt| {
+            let selected = decision.selected.as_ref();
+            selected.is_some_and(|selected| selected.commit == latest.target.commit)
+        };
+        let skipped = state
+            .latest_ended()
+            .filter(is_it)
+            .and_then(Attempt::skipped);
+        let skipped = skipped.map(str::to_string);
+        Self {
+            skipped,
             hindrance: decision.action.hindrance(),
             retry_at: decision.action.again().map(|wait| wait.until),
             action: decision.action,
             target: decision.selected.as_ref().map(Chosen::from),
             candidates: decision.candidates.iter().map(Planned::of).collect(),
-        })
+        }
     }
 }
 
 impl Plan {
-    fn sentence(&self) -> String {
+    fn sentence(&self, page: &Page) -> String {
         let Some(target) = &self.target else {
             return "Nothing to deploy: no branch qualifies".to_string();
         };
-        match &self.action {
-            Action::Deploy => format!("Would deploy {target} by {}", target.operation),
-            Action::Nothing => format!("Nothing to do: {target} is deployed"),
-            Action::Retry(_)
-            | Action::AwaitRemotes(_)
-            | Action::Quarantined(_)
-            | Action::Suspended(_)
-            | Action::GivenUp => {
-                let why = self.hindrance.as_deref().unwrap_or_default();
-                format!("Would not deploy {target}: {}", printable(why))
+        match (&self.action, hindrance::clause(&self.action, true, page)) {
+            (Action::Nothing, _) => {
+                let skipped = self.skipped.as_deref().map(printable);
+                let what = skipped.map_or("is deployed".to_string(), |why| {
+                    format!("was skipped: {why}")
+                });
+                format!("Nothing to do: {target} {what}")
             }
+            (_, Some(hindrance)) => format!("Would not deploy {target}: {hindrance}"),
+            (_, None) => format!("Would deploy {target} by {}", target.operation),
         }
     }
 }
 
 impl Planned {
-    fn sentence(&self) -> String {
-        let commit = self.commit.as_ref().map_or("-", Commit::short);
-        let verdict = match self.verdict {
-            Verdict::Selected => "selected",
-            Verdict::Qualifies => "qualifies",
-            Verdict::Refused => "refused",
-        };
-        let why = self
-            .refused
-            .as_ref()
-            .map_or(String::new(), |refused| format!(": {}", printable(refused)));
-        format!("{}/{}  {commit}  {verdict}{why}", self.remote, self.branch)
-    }
-
     fn of(candidate: &Candidate) -> Self {
+        let refusal = candidate.refusal();
         Self {
             remote: candidate.remote.to_string(),
             branch: candidate.head.branch.name.clone(),
@@ -113,16 +122,45 @@ impl Planned {
                 select::Verdict::Qualifies(_) => Verdict::Qualifies,
                 select::Verdict::Refused(_) => Verdict::Refused,
             },
-            refused: candidate.refusal().map(|refusal| refusal.to_string()),
+            is_news: refusal.as_ref().is_some_and(Refusal::is_news),
+            refused: refusal.map(|refusal| refusal.to_string()),
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.remote, printable(&self.branch))
+    }
+
+    /// As in `3f2a9c1e  qualifies`.
+    fn verdict(&self, page: &Page) -> String {
+        let commit = self.commit.as_ref().map_or("-       ", Commit::short);
+        let refused = printable(self.refused.as_deref().unwrap_or_default());
+        let verdict = match self.verdict {
+            Verdict::Selected => page.paint(Tone::Good, "selected"),
+            Verdict::Qualifies if self.refused.is_some() => "qualified".to_string(),
+            Verdict::Qualifies => "qualifies".to_string(),
+            Verdict::Refused if self.is_news => page.paint(Tone::Bad, "refused"),
+            Verdict::Refused => page.paint(Tone::Aside, "refused"),
+        };
+        match (self.verdict, &self.refused) {
+            (_, None) => format!("{commit}  {verdict}"),
+            (Verdict::Refused, Some(_)) => format!("{commit}  {verdict}: {refused}"),
+            (Verdict::Selected | Verdict::Qualifies, Some(_)) => {
+                format!("{commit}  refused: {refused}; an ancestor of it is {verdict}")
+            }
         }
     }
 }
 
 impl Report for Plan {
     fn text(&self, page: &Page) -> String {
-        let mut text = page.wrapped("", 2, &self.sentence());
+        let mut text = page.wrapped("", 2, &self.sentence(page));
+        let names = self.candidates.iter().map(Planned::name);
+        let width = names.map(|name| name.chars().count()).max();
+        let width = width.unwrap_or_default().min(WIDEST);
         for candidate in &self.candidates {
-            text += &page.wrapped("  ", 4, &candidate.sentence());
+            let first = format!("  {:<width$}  ", candidate.name());
+            text += &page.wrapped(&first, width + 4, &candidate.verdict(page));
         }
         text
     }

@@ -4,13 +4,14 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::Page;
+use super::text::{Page, Tone};
 use crate::commit::Commit;
-use crate::config::RemoteName;
+use crate::config::Remote;
 use crate::cycle::Machine;
 use crate::fetched::Fetched;
 use crate::journal::printable;
-use crate::select::{Decision, Refusal, Verdict};
+use crate::polls::{Poll, Polls};
+use crate::select::{Candidate, Refusal};
 
 /// A remote.
 #[derive(Debug, Serialize)]
@@ -19,6 +20,10 @@ pub(super) struct RemoteStatus {
     url: String,
     pub(super) fetched_at: Option<Timestamp>,
     pub(super) error: Option<String>,
+    /// When systemd fetches it next, where that is known.
+    pub(super) next_fetch_at: Option<Timestamp>,
+    /// Whether systemd fetches it when there is a commit.
+    pub(super) watched: bool,
     main: BranchStatus,
     testing: Option<BranchStatus>,
 }
@@ -30,73 +35,138 @@ pub(super) struct BranchStatus {
     commit: Option<Commit>,
     refused: Option<String>,
     #[serde(skip)]
-    is_ordinary: bool,
+    remark: Remark,
+}
+
+/// How much a person wants to hear of a branch's refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remark {
+    /// Nothing: it is not there, or its remote has said why it does not count.
+    Silence,
+    /// That it is as it is.
+    Aside,
+    /// That what they did is not going to have the effect they expect.
+    News,
 }
 
 /// Those of the configuration, in its order.
 ///
 /// # Errors
 /// The records in `/run` cannot be read.
-pub(super) fn all(machine: &Machine, decision: &Decision) -> Result<Vec<RemoteStatus>> {
-    let branch = |name: &RemoteName, testing: bool| {
-        let mut candidates = decision.candidates.iter();
-        candidates
-            .find(|candidate| candidate.remote == *name && candidate.testing == testing)
-            .map(|candidate| BranchStatus {
-                name: candidate.head.branch.name.clone(),
-                commit: candidate.head.commit.clone(),
-                refused: candidate.refusal().map(|refusal| refusal.to_string()),
-                is_ordinary: match &candidate.verdict {
-                    Verdict::Refused(Refusal::Missing) => testing,
-                    Verdict::Refused(Refusal::NotFetched | Refusal::Unreachable) => true,
-                    Verdict::Refused(_) | Verdict::Selected(_) | Verdict::Qualifies(_) => false,
-                },
-            })
-    };
-    let mut statuses = Vec::new();
-    for remote in &machine.config.remotes {
+pub(super) fn all(
+    machine: &Machine,
+    candidates: &[Candidate],
+    polls: &Polls,
+) -> Result<Vec<RemoteStatus>> {
+    let remotes = machine.config.remotes.iter().map(|remote| {
         let record = Fetched::read(&machine.paths, remote)?;
-        statuses.extend(branch(&remote.name, false).map(|main| RemoteStatus {
+        let poll = polls.of(&remote.name);
+        Ok(RemoteStatus::of(remote, record, poll, candidates))
+    });
+    remotes.filter_map(Result::transpose).collect()
+}
+
+impl RemoteStatus {
+    /// What is known of one; `None` where nothing was decided of it.
+    pub(super) fn of(
+        remote: &Remote,
+        record: Option<Fetched>,
+        poll: Poll,
+        candidates: &[Candidate],
+    ) -> Option<Self> {
+        let branch = |testing: bool| {
+            let is_it = |c: &&Candidate| c.remote == remote.name && c.testing == testing;
+            candidates.iter().find(is_it).map(BranchStatus::of)
+        };
+        Some(Self {
             name: remote.name.to_string(),
             url: remote.url.to_string(),
             fetched_at: record.as_ref().and_then(|record| record.succeeded_at),
             error: record.and_then(|record| record.error),
-            main,
-            testing: branch(&remote.name, true),
-        }));
+            next_fetch_at: poll.next,
+            watched: poll.watched,
+            main: branch(false)?,
+            testing: branch(true),
+        })
     }
-    Ok(statuses)
-}
 
-impl RemoteStatus {
-    /// What of it there is to say.
-    pub(super) fn text(&self, page: &Page) -> String {
-        let fetched = match self.fetched_at {
-            Some(time) => format!("fetched {}", page.ago(time)),
-            None => "not fetched yet".to_string(),
-        };
-        let line = format!("{}, {fetched}", printable(&self.url));
-        let mut text = page.entry(&self.name, &line);
-        if let Some(error) = &self.error {
-            text += &page.wrapped("    ", 6, &printable(error));
+    /// Whether its branches count.
+    pub(super) fn is_reached(&self) -> bool {
+        self.error.is_none() && self.fetched_at.is_some()
+    }
+
+    /// What is wrong with it, in some words.
+    pub(super) fn problem(&self) -> Option<String> {
+        if self.error.is_some() {
+            return Some(format!("{} cannot be fetched", self.name));
         }
         let branches = [Some(&self.main), self.testing.as_ref()];
-        for branch in branches.into_iter().flatten() {
-            text += &page.wrapped("    ", 6, &branch.sentence().unwrap_or_default());
+        let mut branches = branches.into_iter().flatten();
+        branches.find_map(|branch| branch.problem(&self.name))
+    }
+
+    /// What of it there is to say.
+    pub(super) fn text(&self, page: &Page) -> String {
+        let mut lines = vec![printable(&self.url).into_owned()];
+        if let Some(error) = &self.error {
+            let error = format!("cannot be fetched: {}", printable(error));
+            lines.push(page.paint(Tone::Bad, &error));
         }
-        text
+        let fetched = match self.fetched_at {
+            Some(time) => format!("fetched {}", page.ago(time)),
+            None => "not fetched since the boot".to_string(),
+        };
+        let next = match self.next_fetch_at {
+            _ if self.watched => ", watched".to_string(),
+            Some(next) => format!(", next {}", page.until(next)),
+            None => String::new(),
+        };
+        lines.push(page.paint(Tone::Aside, &format!("{fetched}{next}")));
+        let text = page.entry(&self.name, &lines.join("\n"));
+        let branches = [Some(&self.main), self.testing.as_ref()];
+        let branches = || branches.into_iter().flatten();
+        let names = branches().map(|branch| branch.name.chars().count());
+        let width = names.max().unwrap_or_default();
+        let lines = branches().filter_map(|branch| branch.line(width, page));
+        text + &lines.collect::<String>()
     }
 }
 
 impl BranchStatus {
-    /// A branch that is not there, or of a remote that has said why it does not count, is not worth a word.
-    fn sentence(&self) -> Option<String> {
-        if self.is_ordinary && self.commit.is_none() {
-            return None;
+    fn of(candidate: &Candidate) -> Self {
+        let refusal = candidate.refusal();
+        let remark = match &refusal {
+            Some(Refusal::Missing) if candidate.testing => Remark::Silence,
+            Some(Refusal::NotFetched | Refusal::Unreachable) => Remark::Silence,
+            Some(refusal) if refusal.is_news() => Remark::News,
+            Some(_) | None => Remark::Aside,
+        };
+        Self {
+            name: candidate.head.branch.name.clone(),
+            commit: candidate.head.commit.clone(),
+            refused: refusal.map(|refusal| refusal.to_string()),
+            remark,
         }
+    }
+
+    /// What is wrong with it, in some words.
+    pub(super) fn problem(&self, remote: &str) -> Option<String> {
+        let name = printable(&self.name);
+        (self.remark == Remark::News).then(|| format!("{remote}/{name} is refused"))
+    }
+
+    /// As in `testing-m  3f2a9c1e  it has nothing that main does not have`; `None` where nobody wants to
+    /// hear of it.
+    fn line(&self, width: usize, page: &Page) -> Option<String> {
+        let refused = printable(self.refused.as_deref().unwrap_or_default());
+        let refused = match self.remark {
+            Remark::Silence if self.commit.is_none() => return None,
+            Remark::Silence => String::new(),
+            Remark::Aside => page.paint(Tone::Aside, &refused),
+            Remark::News => page.paint(Tone::Bad, &format!("refused: {refused}")),
+        };
         let commit = self.commit.as_ref().map_or("-", Commit::short);
-        let refused = self.refused.as_deref().filter(|_| !self.is_ordinary);
-        let refused = refused.map_or(String::new(), |refused| format!("  {}", printable(refused)));
-        Some(format!("{}  {commit}{refused}", self.name))
+        let line = format!("{:<width$}  {commit}  {refused}", printable(&self.name));
+        Some(page.below(line.trim_end()))
     }
 }

@@ -1,5 +1,7 @@
 //! The system that runs.
 
+use std::path::Path;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,14 +16,14 @@ use crate::state::{self, State};
 /// The system that runs.
 #[derive(Debug, Serialize)]
 pub(super) struct Running {
-    out: String,
+    pub(super) out: String,
     /// The commit that it was deployed from; `None` where that was not comin.
     pub(super) commit: Option<Commit>,
-    subject: Option<String>,
-    remote: Option<String>,
-    branch: Option<String>,
-    generation: Option<u64>,
-    since: Option<Timestamp>,
+    pub(super) subject: Option<String>,
+    pub(super) remote: Option<String>,
+    pub(super) branch: Option<String>,
+    pub(super) generation: Option<u64>,
+    pub(super) since: Option<Timestamp>,
 }
 
 impl Running {
@@ -33,10 +35,14 @@ impl Running {
         let Some(out) = fs::read_link_optional(&machine.paths.current_system())? else {
             return Ok(None);
         };
+        Ok(Some(Self::told(&out, state)))
+    }
+
+    pub(super) fn told(out: &Path, state: &State) -> Self {
         let is_it =
-            |attempt: &&state::Attempt| attempt.is_done() && attempt.out.as_ref() == Some(&out);
+            |attempt: &&state::Attempt| attempt.is_done() && attempt.out.as_deref() == Some(out);
         let by = state.attempts.iter().rfind(is_it);
-        Ok(Some(Self {
+        Self {
             out: out.display().to_string(),
             commit: by.map(|by| by.target.commit.clone()),
             subject: by.map(|by| by.subject.clone()),
@@ -44,7 +50,7 @@ impl Running {
             branch: by.map(|by| by.target.branch.clone()),
             generation: by.and_then(state::Attempt::generation),
             since: by.and_then(state::Attempt::ended).map(|(at, _)| at),
-        }))
+        }
     }
 
     /// What of it there is to say, in a line or two.
@@ -53,16 +59,15 @@ impl Running {
         else {
             return format!("{}, which comin has not deployed", self.out);
         };
-        let since = self
-            .since
-            .map_or(String::new(), |at| format!(", deployed {}", page.ago(at)));
-        let generation = self.generation.map_or(String::new(), |generation| {
-            format!(", generation {generation}")
-        });
-        let subject = printable(self.subject.as_deref().unwrap_or_default()).into_owned();
+        let since = self.since;
+        let since = since.map_or(String::new(), |at| format!(", deployed {}", page.ago(at)));
+        let generation = self.generation;
+        let generation = generation.map_or(String::new(), |n| format!(", generation {n}"));
+        let subject = printable(self.subject.as_deref().unwrap_or_default());
         format!(
-            "{} ({remote}/{branch}){generation}{since}\n{subject}",
-            commit.short()
+            "{} ({remote}/{}){generation}{since}\n{subject}",
+            commit.short(),
+            printable(branch)
         )
     }
 }

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::attempt::Attempt;
 use super::phase::Phase;
-use super::text::{length, Page};
-use super::Chosen;
+use super::text::Page;
+use crate::config::Backoff;
 use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::reboot;
-use crate::state::{Progress, Stage, State};
+use crate::state::{self, Progress, Stage, State};
 use crate::suspension::Suspension;
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
@@ -37,18 +37,31 @@ pub struct Standing {
 /// An attempt that is under way.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    target: Chosen,
-    stage: Stage,
+    pub(super) attempt: Attempt,
+    pub(super) stage: Stage,
     /// When the stage began.
-    since: Timestamp,
+    pub(super) since: Timestamp,
 }
 
 impl UnderWay {
-    /// As in "building 3f2a9c1e (origin/main), for 12 s".
+    /// An attempt; `None` where it has ended.
+    pub(super) fn of(attempt: &state::Attempt, backoff: Backoff) -> Option<Self> {
+        let entered = attempt.stages.last();
+        match attempt.progress {
+            Progress::Running(stage) => Some(Self {
+                attempt: Attempt::of(attempt, backoff),
+                stage,
+                since: entered.map_or(attempt.started_at, |entered| entered.at),
+            }),
+            Progress::Ended(_, _) => None,
+        }
+    }
+
+    /// As in "building 3f2a9c1e (origin/main) for 12 s".
     pub(super) fn sentence(&self, page: &Page) -> String {
-        let seconds = page.now.duration_since(self.since).as_secs();
         let stage = self.stage.words();
-        format!("{stage} {}, for {}", self.target, length(seconds.max(0)))
+        let time = page.since(self.since);
+        format!("{stage} {} for {time}", self.attempt.target)
     }
 }
 
@@ -60,14 +73,7 @@ impl Standing {
     pub fn of(machine: &Machine, remembered: &State, decided: Option<&Decided>) -> Result<Self> {
         let at_work = decided.is_some_and(Decided::at_work);
         let latest = remembered.latest().filter(|_| at_work);
-        let under_way = latest.and_then(|latest| match latest.progress {
-            Progress::Running(stage) => Some(UnderWay {
-                target: Chosen::from(&latest.target),
-                stage,
-                since: latest.stages.last().map_or(latest.started_at, |s| s.at),
-            }),
-            Progress::Ended(_, _) => None,
-        });
+        let under_way = latest.and_then(|latest| UnderWay::of(latest, machine.config.retry));
         let reboot_reasons = reboot::reasons(&machine.config, &machine.paths);
         let booted_instead = machine.booted_instead(remembered)?;
         let ended = remembered.latest_ended();

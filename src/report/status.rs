@@ -3,11 +3,13 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::attempt::{Attempt, AttemptStatus};
+use super::attempt::Attempt;
+use super::headline::Headline;
+use super::hindrance;
 use super::remote::{self, RemoteStatus};
 use super::running::Running;
 use super::standing::Standing;
-use super::text::Page;
+use super::text::{Page, Tone};
 use super::{by_name, Chosen, Report};
 use crate::accepted;
 use crate::commit::Commit;
@@ -17,25 +19,27 @@ use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
 use crate::judgement::Judgement;
+use crate::polls;
 use crate::select::{decide, Action, Decision, Facts};
 use crate::signature::Signers;
 use crate::state::State;
+use crate::suspension::Suspension;
 
 /// What the machine runs, what it should run, and what is in between.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    hostname: String,
+    pub(super) hostname: String,
     #[serde(flatten)]
-    standing: Standing,
-    running: Option<Running>,
+    pub(super) standing: Standing,
+    pub(super) running: Option<Running>,
     #[serde(serialize_with = "by_name")]
-    action: Action,
-    hindrance: Option<String>,
-    accepted_main: Option<Commit>,
-    selected: Option<Chosen>,
-    remotes: Vec<RemoteStatus>,
+    pub(super) action: Action,
+    pub(super) hindrance: Option<String>,
+    pub(super) accepted_main: Option<Commit>,
+    pub(super) selected: Option<Chosen>,
+    pub(super) remotes: Vec<RemoteStatus>,
     #[serde(skip)]
-    suspension: Option<String>,
+    pub(super) suspension: Option<Suspension>,
 }
 
 impl Status {
@@ -44,6 +48,7 @@ impl Status {
     /// # Errors
     /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine) -> Result<Self> {
+        let polls = polls::ask(machine);
         let mirror = Mirror::open(&machine.paths);
         let mut state = State::read(&machine.paths)?;
         state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
@@ -53,80 +58,134 @@ impl Status {
             None => decide_anew(machine, &mirror, &facts),
         };
         let decided = Decided::read(&machine.paths)?;
-        Ok(Self {
-            hostname: machine.config.hostname.clone(),
-            standing: Standing::of(machine, &state, decided.as_ref())?,
-            running: Running::of(machine, &state)?,
-            hindrance: decision.action.hindrance(),
-            accepted_main: state.accepted_main.clone(),
-            selected: decision.selected.as_ref().map(Chosen::from),
-            remotes: remote::all(machine, &decision)?,
-            action: decision.action,
-            suspension: facts.suspended.map(|suspension| suspension.to_string()),
-        })
+        let standing = Standing::of(machine, &state, decided.as_ref())?;
+        let running = Running::of(machine, &state)?;
+        let remotes = remote::all(machine, &decision.candidates, &polls.answer())?;
+        let hostname = &machine.config.hostname;
+        Ok(Self::told(
+            hostname, standing, running, facts, decision, remotes,
+        ))
     }
 
-    /// The verdict, in a line.
-    fn headline(&self, page: &Page) -> String {
-        if let Some(under_way) = &self.standing.under_way {
-            return under_way.sentence(page);
+    pub(super) fn told(
+        hostname: &str,
+        standing: Standing,
+        running: Option<Running>,
+        facts: Facts,
+        decision: Decision,
+        remotes: Vec<RemoteStatus>,
+    ) -> Self {
+        Self {
+            hostname: hostname.to_string(),
+            standing,
+            running,
+            hindrance: decision.action.hindrance(),
+            accepted_main: facts.accepted,
+            selected: decision.selected.as_ref().map(Chosen::from),
+            remotes,
+            action: decision.action,
+            suspension: facts.suspended,
         }
-        if let Some(suspension) = &self.suspension {
-            return suspension.clone();
-        }
-        let is_reached =
-            |remote: &RemoteStatus| remote.error.is_none() && remote.fetched_at.is_some();
-        if !self.remotes.iter().any(is_reached) {
-            let has_failed = self.remotes.iter().any(|remote| remote.error.is_some());
-            let what = if has_failed { "can be" } else { "has been" };
-            return format!("no remote {what} fetched");
-        }
-        let Some(selected) = &self.selected else {
-            return "nothing to deploy: no branch qualifies".to_string();
+    }
+
+    /// Whether the system that runs is this one's.
+    pub(super) fn runs(&self, target: &Chosen) -> bool {
+        let running = self.running.as_ref().and_then(|it| it.commit.as_ref());
+        running == Some(&target.commit)
+    }
+
+    /// What is selected, why, and what became of it until now.
+    fn about_selected(&self, page: &Page) -> Option<String> {
+        let selected = self.selected.as_ref()?;
+        // What runs of a testing branch may have to be activated in another way.
+        let name = if self.runs(selected) && self.action == Action::Nothing {
+            "the same".to_string()
+        } else {
+            format!("{selected} by {}", selected.operation)
         };
-        match &self.action {
-            Action::Deploy => format!("{selected} is about to be deployed"),
-            Action::Nothing => "up to date".to_string(),
-            Action::Retry(_)
-            | Action::AwaitRemotes(_)
-            | Action::Quarantined(_)
-            | Action::Suspended(_)
-            | Action::GivenUp => format!("{selected} is not deployed"),
+        let mut lines = vec![format!("{name}: {}", self.why(selected))];
+        let signer = selected.signer.as_deref();
+        lines.extend(signer.map(|signer| format!("signed by {}", printable(signer))));
+        let is_it = |attempt: &&Attempt| attempt.target.commit == selected.commit;
+        let under_way = self.standing.under_way.as_ref().map(|it| &it.attempt);
+        let latest = under_way.or(self.standing.deployed.as_ref()).filter(is_it);
+        let is_told = self.runs(selected) && latest.is_none_or(Attempt::is_done);
+        lines.extend(latest.filter(|_| !is_told).map(|latest| latest.story(page)));
+        let is_told = latest.is_some_and(|latest| latest.error.is_some());
+        lines.extend(match &self.action {
+            // Why, has an entry of its own.
+            Action::Suspended(_) => Some("it waits for the end of the suspension".to_string()),
+            Action::Nothing if matches!(Headline::of(self), Headline::Replaced(_)) => {
+                Some("comin retry deploys it again".to_string())
+            }
+            action => hindrance::clause(action, !is_told, page),
+        });
+        Some(lines.join("\n"))
+    }
+
+    /// Why that is what the machine should run.
+    fn why(&self, selected: &Chosen) -> String {
+        if selected.testing {
+            return format!("a testing branch on top of main {}", selected.main.short());
         }
+        let why = match &self.accepted_main {
+            None => "it is the first main",
+            Some(accepted) if *accepted == selected.commit => "it is the accepted main",
+            Some(_) => "it is ahead of the accepted main",
+        };
+        why.to_string()
+    }
+
+    /// What has gone wrong lately with something that is not selected any more, unless the next is under way.
+    fn about_latest(&self, page: &Page) -> Option<String> {
+        if self.standing.under_way.is_some() {
+            return None;
+        }
+        let latest = self.standing.deployed.as_ref()?;
+        let is_selected = |selected: &Chosen| selected.commit == latest.target.commit;
+        if latest.is_done() || self.selected.as_ref().is_some_and(is_selected) {
+            return None;
+        }
+        let target = &latest.target;
+        Some(format!(
+            "{target} by {}\n{}",
+            target.operation,
+            latest.story(page)
+        ))
     }
 }
 
 impl Report for Status {
     fn text(&self, page: &Page) -> String {
-        let mut text = page.wrapped(&format!("{}: ", self.hostname), 2, &self.headline(page));
-        if let Some(running) = &self.running {
-            text += &page.entry("running", &running.sentence(page));
-        }
-        if let Some(attempt) = &self.standing.deployed {
-            let is_running = self.running.as_ref().and_then(|r| r.commit.as_ref())
-                == Some(&attempt.target.commit);
-            if !is_running || attempt.status != AttemptStatus::Done {
-                text += &page.entry("latest", &about(attempt, page));
-            }
-            if let Some(signer) = &attempt.target.signer {
-                text += &page.entry("", &format!("signed by {}", printable(signer)));
-            }
-        }
-        if let (Some(selected), Some(why)) = (&self.selected, &self.hindrance) {
-            text += &page.entry("next", &format!("{selected}: {}", printable(why)));
-        }
-        if let Some(booted) = &self.standing.booted_instead {
-            let sentence =
-                format!("{booted}, and not what was deployed last; comin retry deploys that again");
-            text += &page.entry("booted", &sentence);
-        }
-        if self.standing.need_to_reboot {
-            let why = self.standing.reboot_reasons.join(", ");
-            text += &page.entry(
-                "reboot",
-                &format!("a reboot is needed: {}", printable(&why)),
-            );
-        }
+        let name = page.paint(Tone::Name, &self.hostname);
+        let (tone, verdict) = self.verdict(page);
+        let verdict = page.paint(tone, &verdict);
+        let mut text = page.wrapped(&format!("{name}: "), 2, &verdict);
+        let mut entry = |label: &str, sentence: Option<String>| {
+            let sentence = sentence.unwrap_or_default();
+            text += &page.entry(label, &sentence);
+        };
+        let standing = &self.standing;
+        entry("running", self.running.as_ref().map(|it| it.sentence(page)));
+        entry("selected", self.about_selected(page));
+        entry("latest", self.about_latest(page));
+        let suspension = self.suspension.as_ref();
+        entry("suspended", suspension.map(|it| about_suspension(it, page)));
+        let booted = standing.booted_instead.as_ref().map(|booted| {
+            format!("{booted}, and not what was deployed last; comin retry deploys that again")
+        });
+        entry(
+            "booted",
+            booted.map(|text| page.paint(Tone::Notable, &text)),
+        );
+        let reboot = standing.need_to_reboot.then(|| {
+            let why = standing.reboot_reasons.join(", ");
+            format!("a reboot is needed: {}", printable(&why))
+        });
+        entry(
+            "reboot",
+            reboot.map(|text| page.paint(Tone::Notable, &text)),
+        );
         for remote in &self.remotes {
             text += &remote.text(page);
         }
@@ -139,20 +198,8 @@ fn decide_anew(machine: &Machine, mirror: &Result<Mirror>, facts: &Facts) -> Dec
     decide(facts, &Commits::of_any(mirror, &signers))
 }
 
-fn about(attempt: &Attempt, page: &Page) -> String {
-    let when = attempt
-        .ended_at
-        .map_or(String::new(), |end| format!(", {}", page.ago(end)));
-    let mut text = format!(
-        "{} by {}: {}{when}\n{}",
-        attempt.target,
-        attempt.target.operation,
-        attempt.status,
-        printable(&attempt.subject)
-    );
-    if let Some(error) = &attempt.error {
-        text.push('\n');
-        text.push_str(&printable(error));
-    }
-    text
+fn about_suspension(suspension: &Suspension, page: &Page) -> String {
+    let since = page.ago(suspension.since);
+    let reason = printable(suspension.reason.as_deref().unwrap_or_default());
+    format!("since {since}; comin resume ends it\n{reason}")
 }

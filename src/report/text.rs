@@ -1,10 +1,14 @@
-//! Text for a terminal: times as people say them, and lines that are no wider than it.
+//! Text for a terminal: times as people say them, a little colour, and lines that are no wider than it.
 
 use std::io::IsTerminal;
 
+use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use jiff::Timestamp;
 use textwrap::{Options, WordSplitter};
+
+/// Where the texts of entries begin.
+const INDENT: usize = 13;
 
 /// What a text is written on, and when.
 #[derive(Debug, Clone)]
@@ -15,6 +19,39 @@ pub struct Page {
     pub zone: TimeZone,
     /// How many columns there are; `None` is as many as a line needs.
     pub width: Option<usize>,
+    /// Whether the reader sees colours. What they say is said in words as well.
+    pub colour: bool,
+}
+
+/// What a text means to its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// Something is under way.
+    Busy,
+    /// There is something to know, or to be done by a person.
+    Notable,
+    /// Something went wrong.
+    Bad,
+    /// Whom it is about.
+    Name,
+    /// Nobody needs to read it.
+    Aside,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
+        match self {
+            Self::Good => colour(AnsiColor::Green),
+            Self::Busy => colour(AnsiColor::Cyan),
+            Self::Notable => colour(AnsiColor::Yellow),
+            Self::Bad => colour(AnsiColor::Red),
+            Self::Name => Style::new().bold(),
+            Self::Aside => Style::new().dimmed(),
+        }
+    }
 }
 
 impl Page {
@@ -25,7 +62,25 @@ impl Page {
             now: Timestamp::now(),
             zone: TimeZone::system(),
             width: width(),
+            colour: std::io::stdout().is_terminal()
+                && anstyle_query::term_supports_color()
+                && !anstyle_query::no_color(),
         }
+    }
+
+    /// The text in its tone, where the reader sees colours; each line for itself, for lines are indented
+    /// and wrapped.
+    #[must_use]
+    pub fn paint(&self, tone: Tone, text: &str) -> String {
+        if !self.colour {
+            return text.to_string();
+        }
+        let style = tone.style();
+        let lines: Vec<_> = text
+            .lines()
+            .map(|l| format!("{style}{l}{style:#}"))
+            .collect();
+        lines.join("\n")
     }
 
     /// As in "4 min ago", or the time of day, or the date, the farther away it is.
@@ -37,6 +92,24 @@ impl Page {
             60..3600 => format!("{} min ago", seconds / 60),
             ..0 | 3600.. => self.at(time),
         }
+    }
+
+    /// As in "in 4 min", or the time of day, or the date, the farther away it is.
+    #[must_use]
+    pub fn until(&self, time: Timestamp) -> String {
+        let seconds = time.duration_since(self.now).as_secs();
+        match seconds {
+            ..1 => "now".to_string(),
+            1..60 => format!("in {seconds} s"),
+            60..3600 => format!("in {} min", seconds / 60),
+            3600.. => format!("at {}", self.at(time)),
+        }
+    }
+
+    /// How long it has been.
+    #[must_use]
+    pub fn since(&self, time: Timestamp) -> String {
+        took(time, self.now)
     }
 
     /// The local time of day, with the date where that is not today.
@@ -51,10 +124,22 @@ impl Page {
         time.strftime(format).to_string()
     }
 
-    /// A line `  label  text`, wrapped where a terminal is too narrow for it.
+    /// A line `  label  text`, wrapped where a terminal is too narrow for it; nothing where there is no text.
     #[must_use]
     pub fn entry(&self, label: &str, text: &str) -> String {
-        self.wrapped(&format!("  {label:<8}  "), 12, text)
+        let column = INDENT - 2;
+        let first = format!("  {label:<width$}  ", width = column - 2);
+        if label.chars().count() <= column - 2 || text.is_empty() {
+            return self.wrapped(&first, INDENT, text);
+        }
+        let indent = " ".repeat(INDENT);
+        format!("  {label}\n{}", self.wrapped(&indent, INDENT, text))
+    }
+
+    /// A line that belongs to the entry above; where it goes on is seen.
+    #[must_use]
+    pub fn below(&self, text: &str) -> String {
+        self.wrapped(&" ".repeat(INDENT), INDENT + 2, text)
     }
 
     /// A text with what comes before it, wrapped and indented where a terminal is too narrow for it.
@@ -89,6 +174,11 @@ pub fn length(seconds: i64) -> String {
     }
 }
 
+/// How long something took.
+pub fn took(begin: Timestamp, end: Timestamp) -> String {
+    length(end.duration_since(begin).as_secs().max(0))
+}
+
 /// Of the terminal, if it is one that reads us. No narrower than anybody can read.
 fn width() -> Option<usize> {
     let (terminal_size::Width(width), _) = terminal_size::terminal_size()?;
@@ -108,6 +198,7 @@ mod tests {
             now: "2026-01-02T12:00:00Z".parse().unwrap(),
             zone: TimeZone::UTC,
             width: None,
+            colour: false,
         };
         let before = |seconds| page.ago(page.now - SignedDuration::from_secs(seconds));
         assert_eq!(before(0), "0 s ago");
@@ -116,6 +207,11 @@ mod tests {
         assert_eq!(before(7200), "10:00");
         assert_eq!(before(3 * 86400), "2025-12-30 12:00");
         assert_eq!(before(-60), "12:01", "a clock that was ahead");
+        let after = |seconds| page.until(page.now + SignedDuration::from_secs(seconds));
+        assert_eq!(after(-1), "now");
+        assert_eq!(after(59), "in 59 s");
+        assert_eq!(after(119), "in 1 min");
+        assert_eq!(after(7200), "at 14:00");
         assert_eq!(length(75), "75 s");
         assert_eq!(length(600), "10 min");
         assert_eq!(length(100_000), "27 h");

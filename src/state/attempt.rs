@@ -126,6 +126,18 @@ impl Stage {
         }
     }
 
+    /// As in "built in 12 s".
+    #[must_use]
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Evaluating => "evaluated",
+            Self::Building => "built",
+            Self::Activating => "activated",
+            Self::Checking => "checked",
+            Self::RollingBack => "rolled back",
+        }
+    }
+
     /// Whether the machine may have changed.
     #[must_use]
     pub fn changes_the_machine(self) -> bool {
@@ -311,6 +323,20 @@ impl Attempt {
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self.ended(), Some((_, Outcome::Done { .. })))
+    }
+
+    /// Why it was not to be, if it was not.
+    #[must_use]
+    pub fn skipped(&self) -> Option<&str> {
+        match self.ended()?.1 {
+            Outcome::Skipped { reason } => Some(reason),
+            Outcome::Done { .. }
+            | Outcome::Failed { .. }
+            | Outcome::Postponed { .. }
+            | Outcome::Preempted { .. }
+            | Outcome::RolledBack { .. }
+            | Outcome::Interrupted { .. } => None,
+        }
     }
 
     /// The generation of the profile that it is done with.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
+#[cfg(test)]
+pub use attempt::Entered;
 pub use attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
 
 use crate::commit::Commit;

@@ -1,0 +1,1116 @@
+//! What a person reads in one situation after the other, at 80 columns: `UPDATE_EXPECT=1` writes it anew.
+
+// As expect-test writes them.
+#![allow(clippy::needless_raw_string_hashes)]
+
+use std::path::PathBuf;
+
+use expect_test::{expect, Expect};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::attempt::Attempt;
+use super::phase::Phase;
+use super::remote::RemoteStatus;
+use super::running::Running;
+use super::standing::{Standing, UnderWay};
+use super::{History, Page, Plan, Report, Status};
+use crate::config::{Config, Operation};
+use crate::polls::Poll;
+use crate::quarantine::Quarantine;
+use crate::select::tests::{commit, facts, Diagram};
+use crate::select::{decide, Decision, Facts};
+use crate::state::{self, Blame, Entered, Outcome, Progress, Stage, State};
+use crate::suspension::Suspension;
+
+const NOW: &str = "2026-01-02T12:00:00Z";
+const ORIGIN: &str = "https://git.example.org/machines.git";
+
+/// A machine `m` that follows `origin`, and is in some situation. Commits are letters, as in the tests of
+/// the selection.
+struct Scene {
+    history: &'static str,
+    accepted: &'static str,
+    /// As in `origin:B/- local!:A/-`; those with `!` cannot be fetched.
+    remotes: &'static str,
+    urls: &'static [&'static str],
+    polls: Vec<Poll>,
+    /// The latest last.
+    attempts: Vec<state::Attempt>,
+    /// Whether the latest one is under way.
+    is_at_work: bool,
+    /// The commit whose system runs, or a system.
+    running: Option<&'static str>,
+    quarantined: bool,
+    suspended: Option<Suspension>,
+    reboot_reasons: &'static [&'static str],
+    booted_instead: Option<&'static str>,
+}
+
+/// The time that it was so many seconds ago.
+fn ago(seconds: i64) -> Timestamp {
+    NOW.parse::<Timestamp>().unwrap() - SignedDuration::from_secs(seconds)
+}
+
+fn out(letter: &str) -> PathBuf {
+    let hash = letter.to_lowercase().repeat(32);
+    format!("/nix/store/{hash}-nixos-system-m-26.05").into()
+}
+
+fn page(width: usize) -> Page {
+    Page {
+        now: ago(0),
+        zone: TimeZone::UTC,
+        width: Some(width),
+        colour: false,
+    }
+}
+
+/// An attempt at a commit that began so many seconds ago, and how it ended some seconds later.
+fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> state::Attempt {
+    let mut attempt =
+        state::Attempt::for_tests(u64::from(letter.as_bytes()[0] % 16), Operation::Switch);
+    attempt.target.commit = commit(letter);
+    attempt.target.main = commit(letter);
+    attempt.subject = subject.to_string();
+    attempt.started_at = ago(began);
+    attempt.out = Some(out(letter));
+    attempt.stages = vec![Entered {
+        stage: Stage::Evaluating,
+        at: ago(began),
+    }];
+    attempt.progress = Progress::Ended(ago(began - 14), ends);
+    attempt
+}
+
+/// One that is in the last of these stages, each of which began so many seconds ago.
+fn under_way(letter: &str, subject: &str, stages: &[(Stage, i64)]) -> state::Attempt {
+    let mut attempt = attempt(letter, subject, stages[0].1, done(0));
+    let entered = stages.iter().map(|(stage, began)| Entered {
+        stage: *stage,
+        at: ago(*began),
+    });
+    attempt.stages = entered.collect();
+    attempt.progress = Progress::Running(stages[stages.len() - 1].0);
+    attempt
+}
+
+fn testing(attempt: state::Attempt, main: &str) -> state::Attempt {
+    let mut attempt = attempt;
+    attempt.target.testing = true;
+    attempt.target.branch = "testing".to_string();
+    attempt.target.remote = serde_json::from_value(json!("local")).unwrap();
+    attempt.target.operation = Operation::Test;
+    attempt.target.main = commit(main);
+    attempt
+}
+
+fn done(generation: u64) -> Outcome {
+    Outcome::Done {
+        generation: Some(generation).filter(|generation| *generation > 0),
+    }
+}
+
+fn failed(stage: Stage, error: &str) -> Outcome {
+    let error = error.to_string();
+    Outcome::Failed { stage, error }
+}
+
+impl Scene {
+    /// Up to date with `A` of `origin`.
+    fn of(history: &'static str, accepted: &'static str, remotes: &'static str) -> Self {
+        Self {
+            history,
+            accepted,
+            remotes,
+            urls: &[ORIGIN, "/home/me/machines"],
+            polls: vec![
+                Poll {
+                    next: Some(ago(-48)),
+                    watched: false,
+                },
+                Poll {
+                    next: Some(ago(-1)),
+                    watched: true,
+                },
+            ],
+            attempts: vec![attempt("A", "Enable the printer", 7500, done(12))],
+            is_at_work: false,
+            running: Some("A"),
+            quarantined: false,
+            suspended: None,
+            reboot_reasons: &[],
+            booted_instead: None,
+        }
+    }
+
+    fn then(mut self, attempt: state::Attempt) -> Self {
+        self.attempts.push(attempt);
+        self
+    }
+
+    fn state(&self) -> State {
+        State {
+            attempts: self.attempts.clone(),
+            ..State::default()
+        }
+    }
+
+    fn config(&self) -> Config {
+        let names = self.names().map(|(name, _)| name);
+        let remotes = names.zip(self.urls).map(|(name, url)| {
+            let auth = json!({"ssh_deploy_key_path": "/run/secrets/deploy-key"});
+            let auth = url.contains("ssh:").then_some(auth);
+            let branches = json!({"testing": {"name": "testing"}});
+            json!({"name": name, "url": url, "branches": branches, "auth": auth})
+        });
+        let remotes: Vec<_> = remotes.collect();
+        Config::for_tests(&json!({"hostname": "m", "remotes": remotes}).to_string())
+    }
+
+    /// The remotes, and what marks them.
+    fn names(&self) -> impl Iterator<Item = (&'static str, Option<char>)> {
+        let names = self.remotes.split_whitespace();
+        names.map(|remote| {
+            let (name, _) = remote.split_once(':').unwrap();
+            let mark = name.chars().last().filter(|c| ['!', '?'].contains(c));
+            (name.trim_end_matches(['!', '?']), mark)
+        })
+    }
+
+    fn decide(&self) -> (Facts, Decision) {
+        let mut facts = facts(self.accepted, self.remotes);
+        facts.now = ago(0);
+        facts.recent = self.state().recent(self.config().retry);
+        facts.suspended.clone_from(&self.suspended);
+        if self.quarantined {
+            let latest = &self.attempts[self.attempts.len() - 1];
+            let reason = "it was rolled back by hand".to_string();
+            facts.quarantine = vec![Quarantine::of(&latest.target, &facts.remotes, reason)];
+        }
+        let decision = decide(&facts, &Diagram::of(self.history));
+        (facts, decision)
+    }
+
+    fn status(&self) -> Status {
+        let (facts, decision) = self.decide();
+        let config = self.config();
+        let remotes = config.remotes.iter().zip(self.names()).zip(&self.polls);
+        let remotes = remotes.map(|((remote, (_, mark)), poll)| {
+            let record = json!({
+                "version": 1, "url": "", "attempted_at": ago(12),
+                "succeeded_at": if mark.is_some() { ago(800) } else { ago(12) },
+                "error": mark.map(|_| "failed to connect to git.example.org: Connection refused"),
+            });
+            let record = serde_json::from_value(record).unwrap();
+            let record = Some(record).filter(|_| mark != Some('?'));
+            RemoteStatus::of(remote, record, *poll, &decision.candidates).unwrap()
+        });
+        let remotes = remotes.collect();
+        let state = self.state();
+        let running = self.running.map(|running| {
+            let system = if running.len() == 1 {
+                out(running)
+            } else {
+                running.into()
+            };
+            Running::told(&system, &state)
+        });
+        let latest = state.latest().filter(|_| self.is_at_work);
+        let under_way = latest.and_then(|latest| UnderWay::of(latest, config.retry));
+        let ended = state.latest_ended();
+        let standing = Standing {
+            suspended: self.suspended.is_some(),
+            need_to_reboot: !self.reboot_reasons.is_empty(),
+            reboot_reasons: self
+                .reboot_reasons
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            booted_instead: self.booted_instead.map(str::to_string),
+            phase: under_way
+                .as_ref()
+                .map_or(Phase::Idle, |it| Phase::At(it.stage)),
+            deployed: ended.map(|attempt| Attempt::of(attempt, config.retry)),
+            under_way,
+        };
+        Status::told("m", standing, running, facts, decision, remotes)
+    }
+
+    /// The status, in a line and in a picture, and the plan.
+    #[track_caller]
+    fn check(&self, expected: &Expect) {
+        let page = page(80);
+        let status = self.status();
+        let shown = [
+            format!("[{}]\n", status.oneline(&page)),
+            status.text(&page),
+            "--\n".to_string(),
+            Plan::told(&self.state(), self.decide().1).text(&page),
+        ];
+        expected.assert_eq(&shown.concat());
+    }
+}
+
+#[test]
+fn nothing_has_been_fetched_yet() {
+    let mut scene = Scene::of("A", "-", "origin?:-/-");
+    scene.attempts.clear();
+    scene.running = Some("/nix/store/00000000000000000000000000000000-nixos-system-m-26.05");
+    scene.polls = vec![Poll::default()];
+    scene.check(&expect![[r#"
+        [not fetched]
+        m: no remote has been fetched since the boot; comin run does that now
+          running    /nix/store/00000000000000000000000000000000-nixos-system-m-26.05,
+                     which comin has not deployed
+          origin     https://git.example.org/machines.git
+                     not fetched since the boot
+        --
+        Nothing to deploy: no branch qualifies
+          origin/main     -         refused: the remote has not been fetched yet
+          origin/testing  -         refused: the remote has not been fetched yet
+    "#]]);
+    scene.running = None;
+    scene.check(&expect![[r#"
+        [not fetched]
+        m: no remote has been fetched since the boot; comin run does that now
+          origin     https://git.example.org/machines.git
+                     not fetched since the boot
+        --
+        Nothing to deploy: no branch qualifies
+          origin/main     -         refused: the remote has not been fetched yet
+          origin/testing  -         refused: the remote has not been fetched yet
+    "#]]);
+}
+
+#[test]
+fn up_to_date() {
+    Scene::of("A", "A", "origin:A/-").check(&expect![[r#"
+        [up to date 41414141]
+        m: up to date
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   the same: it is the accepted main
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     41414141
+        --
+        Nothing to do: 41414141 (origin/main) is deployed
+          origin/main     41414141  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn up_to_date_with_another_remote_that_is_behind() {
+    Scene::of("0-A", "A", "origin:A/- local:0/0").check(&expect![[r#"
+        [up to date 41414141]
+        m: up to date
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   the same: it is the accepted main
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     41414141
+          local      /home/me/machines
+                     fetched 12 s ago, watched
+                     main     30303030  it is behind the accepted main 41414141 of
+                       another remote; push that there
+                     testing  30303030  it has nothing that main does not have
+        --
+        Nothing to do: 41414141 (origin/main) is deployed
+          origin/main     41414141  selected
+          origin/testing  -         refused: there is no such branch
+          local/main      30303030  refused: it is behind the accepted main 41414141 of
+                          another remote; push that there
+          local/testing   30303030  refused: it has nothing that main does not have
+    "#]]);
+}
+
+#[test]
+fn a_testing_branch_runs() {
+    let mut scene = Scene::of("A-B", "A", "origin:A/- local:A/B")
+        .then(testing(attempt("B", "Try the new shell", 90, done(0)), "A"));
+    scene.running = Some("B");
+    scene.check(&expect![[r#"
+        [testing 42424242]
+        m: up to date, testing 42424242 (local/testing)
+          running    42424242 (local/testing), deployed 1 min ago
+                     Try the new shell
+          selected   the same: a testing branch on top of main 41414141
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     41414141
+          local      /home/me/machines
+                     fetched 12 s ago, watched
+                     main     41414141
+                     testing  42424242
+        --
+        Nothing to do: 42424242 (local/testing) is deployed
+          origin/main     41414141  qualifies
+          origin/testing  -         refused: there is no such branch
+          local/main      41414141  qualifies
+          local/testing   42424242  selected
+    "#]]);
+}
+
+#[test]
+fn a_new_commit_is_about_to_be_deployed() {
+    Scene::of("A-B", "A", "origin:B/-").check(&expect![[r#"
+        [due 42424242]
+        m: 42424242 (origin/main) is about to be deployed
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn what_was_tested_became_main() {
+    let mut scene = Scene::of("A-B", "A", "origin:B/- local:A/-")
+        .then(testing(attempt("B", "Try the new shell", 90, done(0)), "A"));
+    scene.running = Some("B");
+    scene.check(&expect![[r#"
+        [due 42424242]
+        m: 42424242 (origin/main) is about to be deployed
+          running    42424242 (local/testing), deployed 1 min ago
+                     Try the new shell
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+          local      /home/me/machines
+                     fetched 12 s ago, watched
+                     main     41414141
+        --
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+          local/main      41414141  qualifies
+          local/testing   -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn a_commit_is_evaluated() {
+    let it = under_way("B", "Update nixpkgs", &[(Stage::Evaluating, 3)]);
+    let mut scene = Scene::of("A-B", "A", "origin:B/-").then(it);
+    scene.is_at_work = true;
+    scene.check(&expect![[r#"
+        [evaluating 42424242]
+        m: evaluating 42424242 (origin/main) for 3 s
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     Update nixpkgs
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn a_commit_is_checked() {
+    let stages = [
+        (Stage::Evaluating, 400),
+        (Stage::Building, 390),
+        (Stage::Activating, 30),
+        (Stage::Checking, 8),
+    ];
+    let before = attempt(
+        "0",
+        "Without quotes",
+        900,
+        failed(Stage::Building, "out of paper"),
+    );
+    let mut scene = Scene::of("0-A-B", "A", "origin:B/-")
+        .then(before)
+        .then(under_way("B", "Update nixpkgs", &stages));
+    scene.is_at_work = true;
+    scene.check(&expect![[r#"
+        [checking 42424242]
+        m: checking 42424242 (origin/main) for 8 s
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     Update nixpkgs
+                     evaluated in 10 s, built in 6 min, activated in 22 s, checking for
+                     8 s
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn an_evaluation_failed_and_is_tried_again() {
+    let error = "nix eval exited with status 1: error: undefined variable 'second' at /nix/store/a5y0gcxmjcf51lqa1h2lap4fjrli02f2-source/flake.nix:5:15";
+    let mut failure = attempt("B", "Without quotes", 40, failed(Stage::Evaluating, error));
+    failure.tries = 3;
+    Scene::of("A-B", "A", "origin:B/-")
+        .then(failure)
+        .check(&expect![[r#"
+            [failed 42424242: again at 12:03]
+            m: 42424242 (origin/main) failed, and is tried again in 3 min
+              running    41414141 (origin/main), generation 12, deployed 09:55
+                         Enable the printer
+              selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                         Without quotes
+                         failed 26 s ago: nix eval exited with status 1: error: undefined
+                         variable 'second' at
+                         /nix/store/a5y0gcxmjcf51lqa1h2lap4fjrli02f2-source/flake.nix:5:15
+                         it is tried again in 3 min, or at once with comin retry
+              origin     https://git.example.org/machines.git
+                         fetched 12 s ago, next in 48 s
+                         main     42424242
+            --
+            Would not deploy 42424242 (origin/main): it failed before, and is tried again in
+              3 min, or at once with comin retry
+              origin/main     42424242  selected
+              origin/testing  -         refused: there is no such branch
+        "#]]);
+}
+
+#[test]
+fn a_failure_was_taken_back() {
+    let failure = attempt(
+        "B",
+        "Without quotes",
+        4000,
+        failed(Stage::Building, "nix build exited with status 1"),
+    );
+    Scene::of("A-B", "A", "origin:A/-")
+        .then(failure)
+        .check(&expect![[r#"
+            [up to date 41414141]
+            m: up to date
+              running    41414141 (origin/main), generation 12, deployed 09:55
+                         Enable the printer
+              selected   the same: it is the accepted main
+              latest     42424242 (origin/main) by switch
+                         Without quotes
+                         failed 10:53: nix build exited with status 1
+              origin     https://git.example.org/machines.git
+                         fetched 12 s ago, next in 48 s
+                         main     41414141
+            --
+            Nothing to do: 41414141 (origin/main) is deployed
+              origin/main     41414141  selected
+              origin/testing  -         refused: there is no such branch
+        "#]]);
+}
+
+#[test]
+fn an_activation_failed_and_is_not_tried_again() {
+    let error = "switch-to-configuration exited with status 4";
+    let failure = attempt("B", "Break a unit", 300, failed(Stage::Activating, error));
+    Scene::of("A-B", "B", "origin:B/-")
+        .then(failure)
+        .check(&expect![[r#"
+            [failed 42424242: not tried again]
+            m: 42424242 (origin/main) failed, and is not tried again by itself
+              running    41414141 (origin/main), generation 12, deployed 09:55
+                         Enable the printer
+              selected   42424242 (origin/main) by switch: it is the accepted main
+                         Break a unit
+                         failed 4 min ago: switch-to-configuration exited with status 4
+                         it is not tried again by itself: push a commit that mends it, or
+                         try this one again with comin retry
+              origin     https://git.example.org/machines.git
+                         fetched 12 s ago, next in 48 s
+                         main     42424242
+            --
+            Would not deploy 42424242 (origin/main): its activation failed, and it is not
+              tried again by itself: push a commit that mends it, or try this one again with
+              comin retry
+              origin/main     42424242  selected
+              origin/testing  -         refused: there is no such branch
+        "#]]);
+}
+
+#[test]
+fn a_commit_was_rolled_back_and_is_in_quarantine() {
+    let error = "curl -f http://localhost exited with status 7; /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05 runs again";
+    let rolled_back = Outcome::RolledBack {
+        error: error.to_string(),
+        blame: Blame::Commit,
+    };
+    let mut scene = Scene::of("A-B", "B", "origin:B/-").then(attempt(
+        "B",
+        "Move the web server",
+        600,
+        rolled_back,
+    ));
+    scene.quarantined = true;
+    scene.check(&expect![[r#"
+        [quarantined 42424242]
+        m: 42424242 (origin/main) is in quarantine
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is the accepted main
+                     Move the web server
+                     rolled back 9 min ago: curl -f http://localhost exited with status
+                     7; /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
+                     runs again
+                     it is in quarantine until a head moves: push a commit that mends
+                     it, or try this one again with comin retry
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would not deploy 42424242 (origin/main): it is in quarantine until a head moves
+          (it was rolled back by hand): push a commit that mends it, or try this one
+          again with comin retry
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn a_commit_was_rolled_back_in_an_outage() {
+    let rolled_back = Outcome::RolledBack {
+        error: "no server can be reached".to_string(),
+        blame: Blame::Outage(serde_json::from_value(json!(["origin"])).unwrap()),
+    };
+    Scene::of("A-B", "B", "origin!:B/- local:B/-")
+        .then(attempt("B", "Update nixpkgs", 600, rolled_back))
+        .check(&expect![[r#"
+            [rolled back 42424242: again when origin is back]
+            m: 42424242 (local/main) was rolled back in an outage
+              running    41414141 (origin/main), generation 12, deployed 09:55
+                         Enable the printer
+              selected   42424242 (local/main) by switch: it is the accepted main
+                         Update nixpkgs
+                         rolled back 9 min ago: no server can be reached
+                         it is tried again when origin is back, or at once with comin retry
+              origin     https://git.example.org/machines.git
+                         cannot be fetched: failed to connect to git.example.org: Connection
+                         refused
+                         fetched 13 min ago, next in 48 s
+                         main     42424242
+              local      /home/me/machines
+                         fetched 12 s ago, watched
+                         main     42424242
+            --
+            Would not deploy 42424242 (local/main): it was rolled back in an outage, and is
+              tried again when origin is back, or at once with comin retry
+              origin/main     42424242  refused: the remote cannot be fetched
+              origin/testing  -         refused: the remote cannot be fetched
+              local/main      42424242  selected
+              local/testing   -         refused: there is no such branch
+        "#]]);
+}
+
+#[test]
+fn the_operator_went_back() {
+    let mut scene = Scene::of("A-B", "B", "origin:B/-").then(attempt(
+        "B",
+        "Move the web server",
+        600,
+        done(13),
+    ));
+    scene.quarantined = true;
+    scene.check(&expect![[r#"
+        [quarantined 42424242]
+        m: 42424242 (origin/main) is in quarantine
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is the accepted main
+                     Move the web server
+                     deployed 9 min ago
+                     it is in quarantine until a head moves (it was rolled back by
+                     hand): push a commit that mends it, or try this one again with
+                     comin retry
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would not deploy 42424242 (origin/main): it is in quarantine until a head moves
+          (it was rolled back by hand): push a commit that mends it, or try this one
+          again with comin retry
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn a_main_was_rewound() {
+    Scene::of("0-A", "A", "origin:0/-").check(&expect![[r#"
+        [no branch 41414141: origin/main is refused]
+        m: no branch qualifies: origin/main is refused
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     30303030  refused: rewound, or not pushed yet: it is
+                       behind the accepted main 41414141; push that commit, or one on
+                       top of it, e.g. with git revert; or allow it once with comin
+                       accept 30303030
+        --
+        Nothing to deploy: no branch qualifies
+          origin/main     30303030  refused: rewound, or not pushed yet: it is behind
+                          the accepted main 41414141; push that commit, or one on top of
+                          it, e.g. with git revert; or allow it once with comin accept
+                          30303030
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn a_testing_branch_is_not_on_main() {
+    Scene::of("0-A 0-C", "A", "origin:A/C").check(&expect![[r#"
+        [up to date 41414141: origin/testing is refused]
+        m: up to date, but origin/testing is refused
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   the same: it is the accepted main
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     41414141
+                     testing  43434343  refused: it does not contain main 41414141;
+                       rebase or merge it onto that
+        --
+        Nothing to do: 41414141 (origin/main) is deployed
+          origin/main     41414141  selected
+          origin/testing  43434343  refused: it does not contain main 41414141; rebase
+                          or merge it onto that
+    "#]]);
+}
+
+#[test]
+fn no_remote_can_be_fetched() {
+    Scene::of("A", "A", "origin!:A/-").check(&expect![[r#"
+        [unreachable 41414141: origin cannot be fetched]
+        m: no remote can be fetched
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          origin     https://git.example.org/machines.git
+                     cannot be fetched: failed to connect to git.example.org: Connection
+                     refused
+                     fetched 13 min ago, next in 48 s
+                     main     41414141
+        --
+        Nothing to deploy: no branch qualifies
+          origin/main     41414141  refused: the remote cannot be fetched
+          origin/testing  -         refused: the remote cannot be fetched
+    "#]]);
+}
+
+#[test]
+fn one_of_two_remotes_cannot_be_fetched() {
+    Scene::of("A", "A", "origin!:A/- local:A/-").check(&expect![[r#"
+        [up to date 41414141: origin cannot be fetched]
+        m: up to date, but origin cannot be fetched
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   the same: it is the accepted main
+          origin     https://git.example.org/machines.git
+                     cannot be fetched: failed to connect to git.example.org: Connection
+                     refused
+                     fetched 13 min ago, next in 48 s
+                     main     41414141
+          local      /home/me/machines
+                     fetched 12 s ago, watched
+                     main     41414141
+        --
+        Nothing to do: 41414141 (local/main) is deployed
+          origin/main     41414141  refused: the remote cannot be fetched
+          origin/testing  -         refused: the remote cannot be fetched
+          local/main      41414141  selected
+          local/testing   -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn suspended() {
+    let mut scene = Scene::of("A-B", "A", "origin:B/-");
+    let suspension = json!({"version": 1, "since": ago(3600), "until": ago(-7200), "reason": "the database moves"});
+    scene.suspended = Some(serde_json::from_value(suspension).unwrap());
+    scene.check(&expect![[r#"
+        [suspended 41414141: until 14:00]
+        m: suspended until 14:00
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     it waits for the end of the suspension
+          suspended  since 11:00; comin resume ends it
+                     the database moves
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would not deploy 42424242 (origin/main): comin is suspended until 14:00 (the
+          database moves): comin resume ends that
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+    let for_good = json!({"version": 1, "since": ago(200_000), "until": null, "reason": null});
+    scene.suspended = Some(serde_json::from_value(for_good).unwrap());
+    scene.check(&expect![[r#"
+        [suspended 41414141]
+        m: suspended
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     it waits for the end of the suspension
+          suspended  since 2025-12-31 04:26; comin resume ends it
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would not deploy 42424242 (origin/main): comin is suspended: comin resume ends
+          that
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn a_reboot_is_needed() {
+    let mut scene = Scene::of("A", "A", "origin:A/-");
+    scene.reboot_reasons = &["the kernel", "the kernel modules"];
+    scene.check(&expect![[r#"
+        [up to date 41414141: a reboot is needed]
+        m: up to date, but a reboot is needed
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   the same: it is the accepted main
+          reboot     a reboot is needed: the kernel, the kernel modules
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     41414141
+        --
+        Nothing to do: 41414141 (origin/main) is deployed
+          origin/main     41414141  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn another_system_boots_next() {
+    let mut scene =
+        Scene::of("A-B", "B", "origin:B/-").then(attempt("B", "Change D-Bus", 600, done(13)));
+    scene.attempts[1].inhibitors = vec!["dbus-implementation".to_string()];
+    scene.reboot_reasons = &["another system boots next"];
+    scene.check(&expect![[r#"
+        [boots next 42424242: a reboot is needed]
+        m: 42424242 (origin/main) is deployed for the next boot
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is the accepted main
+                     Change D-Bus
+                     deployed 9 min ago
+          reboot     a reboot is needed: another system boots next
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Nothing to do: 42424242 (origin/main) is deployed
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn another_system_was_booted() {
+    let mut scene =
+        Scene::of("A-B", "B", "origin:B/-").then(attempt("B", "Update nixpkgs", 600, done(13)));
+    scene.booted_instead = Some("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05");
+    scene.reboot_reasons = &["another system boots next"];
+    scene.check(&expect![[r#"
+        [not running 42424242: another system was booted]
+        m: 42424242 (origin/main) is deployed, but another system was booted
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is the accepted main
+                     Update nixpkgs
+                     deployed 9 min ago
+          booted     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05,
+                     and not what was deployed last; comin retry deploys that again
+          reboot     a reboot is needed: another system boots next
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Nothing to do: 42424242 (origin/main) is deployed
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn somebody_activated_another_system() {
+    let mut scene = Scene::of("A", "A", "origin:A/-");
+    scene.running = Some("/nix/store/00000000000000000000000000000000-nixos-system-m-26.05");
+    scene.check(&expect![[r#"
+        [not running 41414141: another system was activated]
+        m: 41414141 (origin/main) is deployed, but another system was activated since
+          running    /nix/store/00000000000000000000000000000000-nixos-system-m-26.05,
+                     which comin has not deployed
+          selected   41414141 (origin/main) by switch: it is the accepted main
+                     Enable the printer
+                     deployed 09:55
+                     comin retry deploys it again
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     41414141
+        --
+        Nothing to do: 41414141 (origin/main) is deployed
+          origin/main     41414141  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn a_configuration_for_another_machine_was_skipped() {
+    let reason = "its services.comin.machineId is that of another machine".to_string();
+    Scene::of("A-B", "A", "origin:B/-")
+        .then(attempt(
+            "B",
+            "Update nixpkgs",
+            600,
+            Outcome::Skipped { reason },
+        ))
+        .check(&expect![[r#"
+            [skipped 42424242]
+            m: 42424242 (origin/main) was skipped
+              running    41414141 (origin/main), generation 12, deployed 09:55
+                         Enable the printer
+              selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                         Update nixpkgs
+                         skipped 9 min ago: its services.comin.machineId is that of another
+                         machine
+              origin     https://git.example.org/machines.git
+                         fetched 12 s ago, next in 48 s
+                         main     42424242
+            --
+            Nothing to do: 42424242 (origin/main) was skipped: its services.comin.machineId
+              is that of another machine
+              origin/main     42424242  selected
+              origin/testing  -         refused: there is no such branch
+        "#]]);
+}
+
+#[test]
+fn a_head_is_not_signed() {
+    let mut scene = Scene::of("A-B*", "A", "origin:B/-");
+    scene.attempts[0].target.signer = Some("alice (SSH SHA256:x)".to_string());
+    scene.check(&expect![[r#"
+        [no branch 41414141: origin/main is refused]
+        m: no branch qualifies: origin/main is refused
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242  refused: it is not signed; sign it, e.g. with
+                       git commit -S
+        --
+        Nothing to deploy: no branch qualifies
+          origin/main     42424242  refused: it is not signed; sign it, e.g. with git
+                          commit -S
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+    // The newest ancestor that is signed may be taken.
+    Scene::of("A-B-C*", "A+", "origin:C/-").check(&expect![[r#"
+        [due 42424242: origin/main is refused]
+        m: 42424242 (origin/main) is about to be deployed
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     signed by alice (SSH SHA256:x)
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     43434343  refused: it is not signed; sign it, e.g. with
+                       git commit -S
+        --
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     43434343  refused: it is not signed; sign it, e.g. with git
+                          commit -S; an ancestor of it is selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn subjects_and_branches_are_hostile() {
+    let hostile = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}evil\u{9b}31m\nm: up to date";
+    let mut attempt = attempt("A", hostile, 100, done(12));
+    attempt.target.branch = "ma\u{1b}[31min".to_string();
+    attempt.target.signer = Some("ali\u{1b}[31mce".to_string());
+    let mut scene = Scene::of("A", "A", "origin:A/-");
+    scene.attempts = vec![attempt];
+    scene.check(&expect![[r#"
+        [up to date 41414141]
+        m: up to date
+          running    41414141 (origin/ma�[31min), generation 12, deployed 1 min ago
+                     �[2J�]0;owned��evil�31m m: up to date
+          selected   the same: it is the accepted main
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     41414141
+        --
+        Nothing to do: 41414141 (origin/main) is deployed
+          origin/main     41414141  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+    let failure = super::tests::attempt("B", hostile, 40, failed(Stage::Building, hostile));
+    let scene = Scene::of("A-B", "A", "origin:B/-").then(failure);
+    scene.check(&expect![[r#"
+        [failed 42424242: again at 12:00]
+        m: 42424242 (origin/main) failed, and is tried again in 34 s
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     �[2J�]0;owned��evil�31m m: up to date
+                     failed 26 s ago: �[2J�]0;owned��evil�31m m: up to date
+                     it is tried again in 34 s, or at once with comin retry
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would not deploy 42424242 (origin/main): it failed before, and is tried again in
+          34 s, or at once with comin retry
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+    "#]]);
+}
+
+#[test]
+fn many_remotes_with_long_urls() {
+    let mut scene = Scene::of(
+        "0-A-B 0-C",
+        "A",
+        "origin:A/- mirror-of-the-second-data-centre:0/C local:A/B nas!:A/-",
+    );
+    scene.urls = &[
+        "ssh://git@git.infrastructure.example.org:2222/organisation/department/team/machines.git",
+        "https://mirror-2.data-centre.infrastructure.example.org/organisation/department/machines.git",
+        "/home/administrator/Projects/machines",
+        "http://nas.local/machines",
+    ];
+    scene.polls = vec![Poll::default(); 4];
+    scene.check(&expect![[r#"
+        [due 42424242: mirror-of-the-second-data-centre/testing is refused]
+        m: 42424242 (local/testing) is about to be deployed
+          running    41414141 (origin/main), generation 12, deployed 09:55
+                     Enable the printer
+          selected   42424242 (local/testing) by test: a testing branch on top of main
+                     41414141
+          origin     ssh://git@git.infrastructure.example.org:2222/organisation/departme
+                     nt/team/machines.git
+                     fetched 12 s ago
+                     main     41414141
+          mirror-of-the-second-data-centre
+                     https://mirror-2.data-centre.infrastructure.example.org/organisatio
+                     n/department/machines.git
+                     fetched 12 s ago
+                     main     30303030  it is behind the accepted main 41414141 of
+                       another remote; push that there
+                     testing  43434343  refused: it does not contain main 41414141;
+                       rebase or merge it onto that
+          local      /home/administrator/Projects/machines
+                     fetched 12 s ago
+                     main     41414141
+                     testing  42424242
+          nas        http://nas.local/machines
+                     cannot be fetched: failed to connect to git.example.org: Connection
+                     refused
+                     fetched 13 min ago
+                     main     41414141
+        --
+        Would deploy 42424242 (local/testing) by test
+          origin/main               41414141  qualifies
+          origin/testing            -         refused: there is no such branch
+          mirror-of-the-second-data-centre/main  30303030  refused: it is behind the
+                                    accepted main 41414141 of another remote; push that
+                                    there
+          mirror-of-the-second-data-centre/testing  43434343  refused: it does not
+                                    contain main 41414141; rebase or merge it onto that
+          local/main                41414141  qualifies
+          local/testing             42424242  selected
+          nas/main                  41414141  refused: the remote cannot be fetched
+          nas/testing               -         refused: the remote cannot be fetched
+    "#]]);
+}
+
+#[test]
+fn a_history() {
+    let history = |attempts: &[state::Attempt]| {
+        let backoff = crate::config::for_tests().retry;
+        let attempts = attempts.iter().rev();
+        let history = History(attempts.map(|it| Attempt::of(it, backoff)).collect());
+        format!("--\n{}", history.text(&page(80)))
+    };
+    expect![[r#"
+        --
+        Nothing has been deployed yet"#]]
+    .assert_eq(&history(&[]));
+    let rolled_back = Outcome::RolledBack {
+        error: "curl -f http://localhost exited with status 7; the system before runs again"
+            .to_string(),
+        blame: Blame::Commit,
+    };
+    let attempts = [
+        attempt("A", "Enable the printer", 200_000, done(12)),
+        testing(attempt("B", "Try the new shell", 7500, done(0)), "A"),
+        attempt(
+            "C",
+            "Without quotes",
+            4000,
+            failed(
+                Stage::Evaluating,
+                "nix eval exited with status 1: error: undefined variable 'second'",
+            ),
+        ),
+        attempt("D", "Move the web server", 600, rolled_back),
+        attempt(
+            "E",
+            "\u{1b}[2Jevil",
+            500,
+            Outcome::Preempted {
+                stage: Stage::Building,
+            },
+        ),
+        under_way(
+            "F",
+            "Update nixpkgs",
+            &[(Stage::Evaluating, 9), (Stage::Building, 3)],
+        ),
+    ];
+    expect![[r#"
+        --
+           6  running      46464646 (origin/main) by switch, 11:59
+              Update nixpkgs
+           5  skipped      45454545 (origin/main) by switch, 11:51, 14 s
+              �[2Jevil
+              stopped while building
+           4  rolled back  44444444 (origin/main) by switch, 11:50, 14 s
+              Move the web server
+              curl -f http://localhost exited with status 7; the system before runs
+              again
+           3  failed       43434343 (origin/main) by switch, 10:53, 14 s
+              Without quotes
+              nix eval exited with status 1: error: undefined variable 'second'
+           2  done         42424242 (local/testing) by test, 09:55, 14 s
+              Try the new shell
+           1  done         41414141 (origin/main) by switch, generation 12, 2025-12-31
+              04:26, 14 s
+              Enable the printer
+    "#]]
+    .assert_eq(&history(&attempts));
+}
