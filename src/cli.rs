@@ -94,7 +94,16 @@ pub enum MachineCommand {
     /// Selects a commit, evaluates, builds and activates it. Where nothing has changed, it does nothing.
     Deploy,
     /// Show what is deployed, what is selected, and what is wrong
-    Status(Look),
+    Status {
+        /// How to show it.
+        #[command(flatten)]
+        look: Look,
+        /// Show it again whenever it changes, until Ctrl-C
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Follow the status: `comin status --watch`
+    Watch(Look),
     /// Show what a deploy would do, and the verdict on every branch
     ///
     /// Changes nothing.
@@ -145,7 +154,11 @@ impl MachineCommand {
     #[must_use]
     pub fn only_looks(&self) -> bool {
         match self {
-            Self::Status(_) | Self::Plan(_) | Self::History(_) | Self::Exporter => true,
+            Self::Status { .. }
+            | Self::Watch(_)
+            | Self::Plan(_)
+            | Self::History(_)
+            | Self::Exporter => true,
             Self::Run { .. }
             | Self::Fetch { .. }
             | Self::Deploy
@@ -160,7 +173,8 @@ impl MachineCommand {
     fn may_deploy(&self) -> bool {
         match self {
             Self::Run { .. } | Self::Deploy | Self::Rollback { .. } => true,
-            Self::Status(_)
+            Self::Status { .. }
+            | Self::Watch(_)
             | Self::Plan(_)
             | Self::History(_)
             | Self::Exporter

@@ -4,6 +4,7 @@ mod accepted;
 mod activation;
 mod again;
 mod boot;
+mod changes;
 mod cli;
 mod commit;
 mod components;
@@ -43,6 +44,7 @@ mod report;
 mod retention;
 mod rewrite;
 mod rollback;
+mod screen;
 mod select;
 mod signal;
 mod signature;
@@ -53,6 +55,7 @@ mod suspension;
 mod system;
 mod systemd;
 mod url;
+mod watch;
 
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -105,7 +108,10 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<Ending, Failure> {
     let root = absolute(&cli.root).context("--root is no path")?;
-    let status = MachineCommand::Status(Look::default());
+    let status = MachineCommand::Status {
+        look: Look::default(),
+        watch: false,
+    };
     match cli.command.unwrap_or(Command::Machine(status)) {
         Command::Machine(command) => execute_on_machine(command, &cli.config, &root),
         Command::Standalone(command) => execute_alone(command, &root),
@@ -126,13 +132,7 @@ fn execute_on_machine(
         // First of all: a request that stays makes systemd start this again and again.
         decided::take_request(&Paths::outside_state(root))?;
     }
-    let config = Config::of_machine(config_file).map_err(Failure::Misconfigured)?;
-    let paths = Paths::new(root, &config.state_dir);
-    let machine = Machine {
-        config,
-        config_file: config_file.to_path_buf(),
-        paths,
-    };
+    let machine = machine_of(config_file, root).map_err(Failure::Misconfigured)?;
     let read_signers = || Signers::load(&machine.config);
     // Where something depends on them, keys that cannot be read are a mistake in the configuration.
     let signers = || {
@@ -147,7 +147,13 @@ fn execute_on_machine(
         }
         MachineCommand::Fetch { remotes } => machine.fetch(&choose(&machine.config, &remotes)?)?,
         MachineCommand::Deploy => machine.deploy(signers()?.as_ref())?,
-        MachineCommand::Status(look) => {
+        MachineCommand::Status { look, watch: true } | MachineCommand::Watch(look) => {
+            // A deployment may change the configuration.
+            let status = || Status::of(&machine_of(config_file, root)?);
+            watch::follow(status, look.style(), &machine.paths)?;
+            Ending::Done
+        }
+        MachineCommand::Status { look, watch: false } => {
             let status = Status::of(&machine)?;
             print(&match look.style() {
                 Style::Text => text(&status),
@@ -241,6 +247,17 @@ fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, F
     }
     let found: Result<_> = names.iter().map(|name| config.remote(name)).collect();
     found.map_err(Failure::Misconfigured)
+}
+
+/// The machine that a configuration describes.
+fn machine_of(config_file: &Path, root: &Path) -> Result<Machine> {
+    let config = Config::of_machine(config_file)?;
+    let paths = Paths::new(root, &config.state_dir);
+    Ok(Machine {
+        config,
+        config_file: config_file.to_path_buf(),
+        paths,
+    })
 }
 
 fn show(report: &impl Report, output: &Output) -> Result<Ending> {

@@ -185,6 +185,17 @@ impl Paths {
         self.below("run/nixos")
     }
 
+    /// The folders in which files change when the status does.
+    #[must_use]
+    pub fn shown(&self) -> Vec<PathBuf> {
+        vec![
+            self.below("run"),
+            self.below("run/comin"),
+            self.below("run/comin/remotes"),
+            self.state_dir.clone(),
+        ]
+    }
+
     /// `machine-id(5)`.
     #[must_use]
     pub fn machine_id(&self) -> PathBuf {

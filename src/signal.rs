@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -21,6 +21,10 @@ static HANDLERS: OnceLock<Handlers> = OnceLock::new();
 struct Handlers {
     /// Whether nobody listens: then a signal ends comin, as if there were no handler.
     is_deaf: Arc<AtomicBool>,
+    /// How many listen. Several commands may be awaited at a time.
+    listeners: Mutex<usize>,
+    /// Whether somebody ends comin in their own time.
+    is_deferred: AtomicBool,
     /// The latest one that came.
     latest: Arc<AtomicUsize>,
     /// Becomes readable when one comes.
@@ -32,6 +36,8 @@ impl Handlers {
         let (came, comes) = UnixStream::pair()?;
         let handlers = Self {
             is_deaf: Arc::default(),
+            listeners: Mutex::default(),
+            is_deferred: AtomicBool::default(),
             latest: Arc::default(),
             came,
         };
@@ -42,6 +48,12 @@ impl Handlers {
             pipe::register(signal, comes.try_clone()?)?;
         }
         Ok(handlers)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, usize> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,15 +71,20 @@ impl Listening {
             HANDLERS.get_or_init(|| handlers);
         }
         let handlers = HANDLERS.wait();
+        let mut listeners = handlers.listeners();
+        *listeners += 1;
         handlers.is_deaf.store(false, Ordering::SeqCst);
         Ok(Self(handlers))
     }
 
-    /// Ends comin by the signal that has come.
+    /// Ends comin by the signal that has come, if that is not deferred.
     ///
     /// # Errors
     /// It could not be ended.
     pub fn obey(&self) -> Result<()> {
+        if self.0.is_deferred.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let latest = self.0.latest.load(Ordering::SeqCst);
         emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
     }
@@ -82,6 +99,30 @@ impl AsFd for Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.0.is_deaf.store(true, Ordering::SeqCst);
+        let mut listeners = self.0.listeners();
+        *listeners -= 1;
+        self.0.is_deaf.store(*listeners == 0, Ordering::SeqCst);
+    }
+}
+
+/// As long as it lives, a signal ends the commands that are awaited, but not comin: whoever has this does
+/// that, once the terminal is as it was.
+pub struct Deferral(Listening);
+
+impl Deferral {
+    /// Defers it from now on.
+    ///
+    /// # Errors
+    /// The handlers cannot be installed.
+    pub fn begin() -> Result<Self> {
+        let listening = Listening::begin()?;
+        listening.0.is_deferred.store(true, Ordering::SeqCst);
+        Ok(Self(listening))
+    }
+}
+
+impl Drop for Deferral {
+    fn drop(&mut self) {
+        self.0 .0.is_deferred.store(false, Ordering::SeqCst);
     }
 }

@@ -330,7 +330,7 @@ fn what_is_no_flake_url_is_told_so() {
 fn a_machine_without_a_configuration_is_told_what_to_do() {
     let world = World::empty();
     fs::remove_file(world.path("config.json")).unwrap();
-    for command in [&[][..], &["status"], &["plan"], &["run"]] {
+    for command in [&[][..], &["status"], &["watch"], &["plan"], &["run"]] {
         let said = world.comin(command, 2);
         assert!(
             said.err.starts_with(&format!(

@@ -20,7 +20,7 @@ pub use history::History;
 pub use plan::Plan;
 pub use standing::Standing;
 pub use status::Status;
-pub use text::Page;
+pub use text::{Page, Tone};
 
 use serde::{Serialize, Serializer};
 

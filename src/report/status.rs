@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::attempt::Attempt;
 use super::headline::Headline;
@@ -86,6 +87,22 @@ impl Status {
             action: decision.action,
             suspension: facts.suspended,
         }
+    }
+
+    /// What there is to know of it but the times of the fetches: as long as this is the same, nothing has
+    /// changed.
+    ///
+    /// # Errors
+    /// None that is known: it is what the JSON has.
+    pub fn news(&self) -> serde_json::Result<Value> {
+        let mut news = serde_json::to_value(self)?;
+        let remotes = news["remotes"].as_array_mut();
+        for remote in remotes.into_iter().flatten() {
+            for time in ["fetched_at", "next_fetch_at"] {
+                remote[time].take();
+            }
+        }
+        Ok(news)
     }
 
     /// Whether the system that runs is this one's.

@@ -1,0 +1,65 @@
+//! The whole terminal, for something that is looked at for a while.
+
+use std::io::{self, Stdout, Write};
+
+/// A second screen in place of the one with what was said before, without a cursor, and without lines that
+/// wrap; no more when it is dropped.
+#[derive(Debug)]
+pub struct Screen(Stdout);
+
+impl Screen {
+    /// Switches to it.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn enter() -> io::Result<Self> {
+        let screen = Self(io::stdout());
+        screen.write("\x1b[?1049h\x1b[?25l\x1b[?7l")?;
+        Ok(screen)
+    }
+
+    /// Shows a text from the top, as much as there is room for, in place of what was shown.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn show(&self, text: &str) -> io::Result<()> {
+        let size = terminal_size::terminal_size();
+        self.write(&frame(text, size.map(|(_, height)| height.0)))
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let mut terminal = self.0.lock();
+        terminal.write_all(text.as_bytes())?;
+        terminal.flush()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // There is nobody to tell that the terminal is gone.
+        let _ = self.write("\x1b[?7h\x1b[?25h\x1b[?1049l");
+    }
+}
+
+/// Each line erases what was there before, so that nothing flickers.
+fn frame(text: &str, height: Option<u16>) -> String {
+    let count = text.lines().count();
+    let height = height.map_or(count, usize::from);
+    let mut lines: Vec<String> = text.lines().take(height).map(str::to_string).collect();
+    if let Some(last) = lines.last_mut().filter(|_| count > height) {
+        *last = format!("… and {} more lines", count - height + 1);
+    }
+    format!("\x1b[H{}\x1b[J", lines.join("\x1b[K\r\n") + "\x1b[K")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_room_is_counted() {
+        let frame = |height| frame("a\nb\nc", Some(height)).replace("\x1b[K", "");
+        assert_eq!(frame(3), "\x1b[Ha\r\nb\r\nc\x1b[J");
+        assert_eq!(frame(2), "\x1b[Ha\r\n… and 2 more lines\x1b[J");
+    }
+}
