@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-use support::{is_root, isolated, skip, Repository, Said, System, World};
+use support::{is_root, skip, Repository, Said, System, World};
 
 // ---- full disks and read-only folders
 
@@ -233,21 +233,6 @@ fn a_read_only_folder_is_a_sentence() {
 
 // ---- clocks
 
-/// Runs comin with its clock shifted, as `-1y`, and returns what it said.
-fn shifted(world: &World, by: &str, arguments: &[&str]) -> Said {
-    let comin = world.command(arguments);
-    let mut faketime = Command::new("faketime");
-    isolated(&mut faketime, &world.path("home"));
-    // As everywhere: the clock that runs from the boot is right.
-    faketime
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("DONT_FAKE_MONOTONIC", "1")
-        .args(["-f", by])
-        .arg(comin.get_program())
-        .args(comin.get_args());
-    Said::of(&faketime.output().unwrap())
-}
-
 #[test]
 fn a_clock_that_is_wrong_costs_no_deployment() {
     need!("git", "nix", "faketime");
@@ -255,13 +240,13 @@ fn a_clock_that_is_wrong_costs_no_deployment() {
     for (n, by) in ["+0", "-1y", "+10y", "+0", "-1y", "+0"].iter().enumerate() {
         let label = format!("next{n}");
         let commit = origin.commit(&label, &System::default());
-        let said = shifted(&world, by, &["run"]);
+        let said = world.shifted(by, &["run"]);
         assert_eq!(said.code, Some(0), "{by}: {said:?}");
         assert_eq!(world.running(), label, "{by}");
         assert_eq!(world.status()["accepted_main"], commit.as_str());
         // A poll with any other clock has nothing to do.
         for by in ["-1y", "+0", "+10y"] {
-            let said = shifted(&world, by, &["fetch", "origin"]);
+            let said = world.shifted(by, &["fetch", "origin"]);
             assert_eq!(said.code, Some(0), "{said:?}");
             assert!(!world.path("root/run/comin/wanted").exists(), "{by}");
         }
@@ -284,10 +269,10 @@ fn a_retry_starves_under_no_clock() {
     assert_eq!(attempts(), before, "it waits for a minute");
     // Each jump ends a wait, and a poll notices.
     for (n, by) in ["-1y", "+10y", "+0"].iter().enumerate() {
-        shifted(&world, by, &["fetch", "origin"]);
+        world.shifted(by, &["fetch", "origin"]);
         let wanted = world.path("root/run/comin/wanted");
         assert!(wanted.exists(), "{by}");
-        let said = shifted(&world, by, &["deploy"]);
+        let said = world.shifted(by, &["deploy"]);
         assert_eq!(said.code, Some(1), "{by}: {said:?}");
         assert_eq!(attempts(), before + n + 1, "{by}: {said:?}");
     }
@@ -303,11 +288,11 @@ fn a_suspension_is_not_made_longer_by_a_clock() {
         n += 1;
         let label = format!("next{n}");
         assert_eq!(
-            shifted(&world, order, &["suspend", "--for", "1h"]).code,
+            world.shifted(order, &["suspend", "--for", "1h"]).code,
             Some(0)
         );
         origin.commit(&label, &System::default());
-        let said = shifted(&world, deploy, &["run"]);
+        let said = world.shifted(deploy, &["run"]);
         assert_eq!(said.code, Some(0), "{said:?}");
         let deployed = world.running() == label;
         // Or it would be in the way of the next one.
@@ -332,12 +317,12 @@ fn a_quarantine_knows_no_clock() {
     origin.commit("bad", &System::default());
     world.comin(&["run"], 1);
     for by in ["-1y", "+10y"] {
-        assert_eq!(shifted(&world, by, &["run"]).code, Some(0));
+        assert_eq!(world.shifted(by, &["run"]).code, Some(0));
         assert_eq!(world.running(), "first", "{by}");
     }
     assert_eq!(world.switches().len(), 3);
     origin.commit("good", &System::default());
-    assert_eq!(shifted(&world, "-1y", &["run"]).code, Some(0));
+    assert_eq!(world.shifted("-1y", &["run"]).code, Some(0));
     assert_eq!(world.running(), "good");
 }
 

@@ -6,13 +6,12 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{json, Value};
-use support::{Repository, Said, System, World};
+use support::{boot, Repository, Said, System, World};
 
 /// A system whose kernel and initrd are the same as those of any other one, with further files.
 fn system(files: &str) -> System {
@@ -32,41 +31,10 @@ fn with_dbus(dbus: &str) -> System {
 fn booted(first: &System) -> (World, Repository) {
     let (world, origin) = World::new();
     origin.commit("first", first);
-    fs::create_dir_all(world.path("root/proc/sys/kernel/random")).unwrap();
-    fs::write(boot_id(&world), "0\n").unwrap();
+    boot::begin(&world);
     world.comin(&["run"], 0);
-    boot(&world);
+    boot::boot(&world);
     (world, origin)
-}
-
-fn boot_id(world: &World) -> PathBuf {
-    world.path("root/proc/sys/kernel/random/boot_id")
-}
-
-/// Boots what the boot loader was last told to boot.
-fn boot(world: &World) {
-    let system = fs::read_to_string(world.path("root/boot/loader-default")).unwrap();
-    boot_into(world, Path::new(system.trim()));
-}
-
-/// Boots a system that was chosen in the boot loader.
-fn boot_into(world: &World, system: &Path) {
-    let id: u32 = fs::read_to_string(boot_id(world))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    fs::write(boot_id(world), format!("{}\n", id + 1)).unwrap();
-    fs::remove_dir_all(world.path("root/run")).unwrap();
-    fs::create_dir_all(world.path("root/run")).unwrap();
-    link(world, "booted-system", system);
-    link(world, "current-system", system);
-}
-
-fn link(world: &World, name: &str, system: &Path) {
-    let link = world.path("root/run").join(name);
-    let _ = fs::remove_file(&link);
-    symlink(system, link).unwrap();
 }
 
 fn generation(world: &World, generation: u64) -> PathBuf {
@@ -154,7 +122,7 @@ fn a_switch_that_is_inhibited_is_put_off_until_the_next_boot() {
     // It counts as deployed, before the reboot and after it.
     world.comin(&["run"], 0);
     assert_eq!(world.plan()["action"], "nothing");
-    boot(&world);
+    boot::boot(&world);
     let said = world.comin(&["run"], 0);
     assert_eq!(said.err, "");
     assert_eq!(reasons(&world), [""; 0]);
@@ -230,7 +198,7 @@ fn a_boot_into_another_system_is_reported_and_left_alone() {
     assert_eq!(world.status()["booted_instead"], Value::Null);
 
     let first = generation(&world, 1);
-    boot_into(&world, &first);
+    boot::boot_into(&world, &first);
     let line = format!("The machine booted {} instead", first.display());
     let said = world.comin(&["run"], 0);
     assert_eq!(count(&said, &line), 1, "{said:?}");
@@ -248,7 +216,7 @@ fn a_boot_into_another_system_is_reported_and_left_alone() {
     );
 
     // Once for each boot, whatever was ordered before.
-    boot_into(&world, &first);
+    boot::boot_into(&world, &first);
     assert_eq!(count(&world.comin(&["run"], 0), &line), 1);
 
     // By order it is deployed again, once.
@@ -257,7 +225,7 @@ fn a_boot_into_another_system_is_reported_and_left_alone() {
     assert_eq!(world.running(), "second");
     assert_eq!(world.switches()[2..], ["switch second"]);
     assert_eq!(world.status()["booted_instead"], Value::Null);
-    boot_into(&world, &first);
+    boot::boot_into(&world, &first);
     world.comin(&["run"], 0);
     assert_eq!(
         world.running(),
@@ -285,7 +253,7 @@ fn what_somebody_made_the_next_boot_or_a_reboot_undid_is_no_other_system() {
     origin.commit("second", &system(""));
     world.comin(&["run"], 0);
     world.comin(&["rollback"], 0);
-    boot(&world);
+    boot::boot(&world);
     assert_eq!(world.running(), "first");
     assert_eq!(world.status()["booted_instead"], Value::Null);
     assert_eq!(count(&world.comin(&["run"], 0), "instead"), 0);
@@ -296,7 +264,7 @@ fn what_somebody_made_the_next_boot_or_a_reboot_undid_is_no_other_system() {
     origin.commit("tested", &system(""));
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "tested");
-    boot(&world);
+    boot::boot(&world);
     assert_eq!(world.running(), "third");
     assert_eq!(world.status()["booted_instead"], Value::Null);
     assert_eq!(count(&world.comin(&["run"], 0), "instead"), 0);
@@ -333,26 +301,26 @@ fn a_machine_reboots_once_for_each_deployment() {
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
 
     // After the reboot there still is a reason.
-    boot(&world);
-    link(&world, "current-system", &generation(&world, 1));
+    boot::boot(&world);
+    boot::link(&world, "current-system", &generation(&world, 1));
     let vain = "The machine has been rebooted for what is deployed, and needs a reboot all the same: another";
     let said = world.comin(&["run"], 0);
     assert_eq!((count(&said, vain), count(&said, REBOOTING)), (1, 0));
     let said = world.comin(&["run"], 0);
     assert_eq!((count(&said, vain), count(&said, REBOOTING)), (0, 0));
-    boot(&world);
-    link(&world, "current-system", &generation(&world, 1));
+    boot::boot(&world);
+    boot::link(&world, "current-system", &generation(&world, 1));
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
 
     // For another deployment it does.
     origin.commit("third", &with_dbus("third"));
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 1);
-    boot(&world);
+    boot::boot(&world);
     assert_eq!(world.running(), "third");
     assert_eq!(world.comin(&["run"], 0).err, "");
 
     // Somebody tries an older one by hand.
-    link(&world, "current-system", &generation(&world, 2));
+    boot::link(&world, "current-system", &generation(&world, 2));
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
 }
 
@@ -409,16 +377,16 @@ fn what_somebody_tests_or_has_chosen_is_not_ended_by_a_reboot() {
     world.configure(|config| config["reboot"] = json!({"allow": true, "delay": 0}));
     origin.commit("second", &system(""));
     world.comin(&["run"], 0);
-    boot_into(&world, &generation(&world, 1));
+    boot::boot_into(&world, &generation(&world, 1));
     assert_eq!(reasons(&world), ["another system boots next"]);
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
 
     // Somebody tries an older one by hand.
-    boot(&world);
-    link(&world, "current-system", &generation(&world, 1));
+    boot::boot(&world);
+    boot::link(&world, "current-system", &generation(&world, 1));
     assert_eq!(reasons(&world), ["another system boots next"]);
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 0);
-    boot(&world);
+    boot::boot(&world);
 
     origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
     origin.commit("tested", &System::default());

@@ -7,7 +7,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 use support::http::Server;
@@ -183,25 +182,6 @@ fn without_a_flake_what_does_not_evaluate_is_said_in_the_words_of_nix() {
     assert_eq!(world.switches(), ["switch mended"]);
 }
 
-/// Puts a `nix` on the path that notes how it is called, and then is the real one.
-fn noting_calls(world: &World) -> std::process::Command {
-    let bin = world.path("bin");
-    fs::create_dir(&bin).unwrap();
-    let path = std::env::var("PATH").unwrap();
-    for tool in ["nix", "nix-instantiate"] {
-        let calls = world.path("calls");
-        let script = format!(
-            "#!/bin/sh\necho {tool} \"$*\" | tr '\\n' ' ' >>'{}'; echo >>'{0}'\nPATH='{path}' exec {tool} \"$@\"\n",
-            calls.display()
-        );
-        fs::write(bin.join(tool), script).unwrap();
-        fs::set_permissions(bin.join(tool), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let mut comin = world.command(&["run"]);
-    comin.env("PATH", format!("{}:{path}", bin.display()));
-    comin
-}
-
 #[test]
 fn a_deployment_evaluates_once() {
     need!("git", "nix");
@@ -214,7 +194,7 @@ fn a_deployment_evaluates_once() {
         &System::default(),
     );
     for world in [flake, nix] {
-        let said = Said::of(&noting_calls(&world).output().unwrap());
+        let said = Said::of(&world.noting_calls(&["run"]).output().unwrap());
         assert_eq!(said.code, Some(0), "{said:?}");
         assert_eq!(world.switches(), ["switch first"]);
         let calls = fs::read_to_string(world.path("calls")).unwrap();

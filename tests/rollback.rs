@@ -7,23 +7,11 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::http::Server;
-use support::{Repository, Said, System, World};
-
-/// Waits for what another process brings about.
-#[track_caller]
-fn await_that(mut done: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < limit);
-        thread::sleep(Duration::from_millis(5));
-    }
-}
+use support::{await_that, building, Repository, Said, System, World};
 
 /// A machine whose systems are well as long as they are not called `bad…`.
 fn checked() -> (World, Repository) {
@@ -252,35 +240,6 @@ fn a_server_that_was_down_before_is_not_missed() {
 }
 
 // ---- what overtakes what
-
-fn start(world: &World, arguments: &[&str]) -> Child {
-    let mut command = world.command(arguments);
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// A run that is building a system, whose build waits until the test lets it go on.
-fn building(world: &World, origin: &Repository) -> (System, Child, impl Fn()) {
-    let (begun, open) = (world.path("begun"), world.path("open"));
-    let script = format!(
-        "touch {}; while [ ! -e {} ]; do sleep 0.01; done",
-        begun.display(),
-        open.display()
-    );
-    let system = System::with(&format!(
-        "extra.\"gate\" = \"${{derivation {{
-            name = \"gate\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
-            args = [ \"-c\" \"{script}; echo >$out\" ]; salt = \"{}\"; }}}}\";",
-        world.path("").display()
-    ));
-    origin.commit("gated", &system);
-    let deploy = start(world, &["run"]);
-    await_that(|| begun.exists());
-    (system, deploy, move || fs::write(&open, "").unwrap())
-}
 
 #[test]
 fn a_burst_of_commits_during_a_build_deploys_the_last_one_once() {

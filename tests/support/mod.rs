@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::unnecessary_debug_formatting)] // Quotes as Nix wants them.
 
+pub mod boot;
 pub mod host;
 pub mod http;
 pub mod prometheus;
@@ -12,9 +13,12 @@ pub mod sweep;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use tempfile::TempDir;
@@ -162,6 +166,49 @@ impl World {
         let said = Said::of(&self.command(arguments).output().unwrap());
         assert_eq!(said.code, Some(code), "comin {arguments:?}: {said:?}");
         said
+    }
+
+    /// Runs comin with its clock shifted, as `-1y`, and returns what it said.
+    pub fn shifted(&self, by: &str, arguments: &[&str]) -> Said {
+        let comin = self.command(arguments);
+        let mut faketime = Command::new("faketime");
+        isolated(&mut faketime, &self.path("home"));
+        // As everywhere: the clock that runs from the boot is right.
+        faketime
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1")
+            .args(["-f", by])
+            .arg(comin.get_program())
+            .args(comin.get_args());
+        Said::of(&faketime.output().unwrap())
+    }
+
+    /// The program with a shell script in front of each of these tools, which it ends by running.
+    pub fn command_with(&self, arguments: &[&str], before: &[(&str, &str)]) -> Command {
+        let bin = self.path("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        for (tool, script) in before {
+            let script = format!("#!/bin/sh\nPATH='{path}'\n{script}\nexec {tool} \"$@\"\n");
+            fs::write(bin.join(tool), script).unwrap();
+            fs::set_permissions(bin.join(tool), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut comin = self.command(arguments);
+        comin.env("PATH", format!("{}:{path}", bin.display()));
+        comin
+    }
+
+    /// The program that notes in the file `calls` how it calls what evaluates, a line each.
+    pub fn noting_calls(&self, arguments: &[&str]) -> Command {
+        let calls = self.path("calls");
+        let note = |tool: &str| {
+            format!(
+                "echo {tool} \"$*\" | tr '\\n' ' ' >>'{}'; echo >>'{0}'",
+                calls.display()
+            )
+        };
+        let (nix, old) = (note("nix"), note("nix-instantiate"));
+        self.command_with(arguments, &[("nix", &nix), ("nix-instantiate", &old)])
     }
 
     /// The commit that the mirror has for a branch of a remote, as `origin/main`.
@@ -360,4 +407,71 @@ impl Repository {
             system.machine_id
         )
     }
+}
+
+/// Waits for what another process brings about.
+#[track_caller]
+pub fn await_that(mut done: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < limit);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Starts the program.
+pub fn start(world: &World, arguments: &[&str]) -> Child {
+    let mut command = world.command(arguments);
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// A system whose build begins, and then waits until the test lets it go on.
+pub struct Gate {
+    pub system: System,
+    begun: PathBuf,
+    open: PathBuf,
+}
+
+impl Gate {
+    pub fn new(world: &World) -> Self {
+        let (begun, open) = (world.path("begun"), world.path("open"));
+        let script = format!(
+            "touch {}; while [ ! -e {} ]; do sleep 0.01; done",
+            begun.display(),
+            open.display()
+        );
+        let system = System::with(&format!(
+            "extra.\"gate\" = \"${{derivation {{
+            name = \"gate\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
+            args = [ \"-c\" \"{script}; echo >$out\" ]; salt = \"{}\"; }}}}\";",
+            world.path("").display()
+        ));
+        Self {
+            system,
+            begun,
+            open,
+        }
+    }
+
+    /// Waits until the build has begun.
+    pub fn await_begun(&self) {
+        await_that(|| self.begun.exists());
+    }
+
+    pub fn open(&self) {
+        fs::write(&self.open, "").unwrap();
+    }
+}
+
+/// A run that is building a system, whose build waits until the test lets it go on.
+pub fn building(world: &World, origin: &Repository) -> (System, Child, impl Fn()) {
+    let gate = Gate::new(world);
+    origin.commit("gated", &gate.system);
+    let deploy = start(world, &["run"]);
+    gate.await_begun();
+    (gate.system.clone(), deploy, move || gate.open())
 }
