@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::config::Operation;
+use crate::confirmation::Step;
 
 /// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it
 #[derive(Debug, Parser)]
@@ -133,6 +134,14 @@ pub enum MachineCommand {
     /// Also deploys again what the machine has not booted although it is deployed, and lets the machine
     /// reboot once more where that did not help.
     Retry,
+    /// Confirm what waits to be built or deployed
+    ///
+    /// Only where `build_confirmer` or `deploy_confirmer` of the configuration ask for it. It is refused when
+    /// another commit is to be deployed meanwhile.
+    Confirm {
+        /// What it is expected to wait for; whichever it is where none is named
+        step: Option<Step>,
+    },
     /// Go back to the system before, and stay there
     ///
     /// What was deployed last does not come back before a head moves, or `comin retry`.
@@ -166,6 +175,7 @@ impl MachineCommand {
             | Self::Suspend { .. }
             | Self::Resume
             | Self::Retry
+            | Self::Confirm { .. }
             | Self::Rollback { .. } => false,
         }
     }
@@ -182,7 +192,8 @@ impl MachineCommand {
             | Self::Accept { .. }
             | Self::Suspend { .. }
             | Self::Resume
-            | Self::Retry => false,
+            | Self::Retry
+            | Self::Confirm { .. } => false,
         }
     }
 }

@@ -116,6 +116,7 @@ impl Machine {
             if let Some(notice) = notice {
                 decided.notice(Level::Warn, notice);
             }
+            self.withdraw(&mut store, &facts, &decision)?;
             match (decision.action, decision.selected) {
                 (Action::Deploy, Some(target)) => {
                     if facts.accepted.is_none() {
@@ -185,6 +186,7 @@ impl Machine {
             accepted: state.accepted_main.clone(),
             signed_ancestors: self.config.signed_ancestors,
             recent: state.recent(self.config.retry),
+            awaited: self.awaited(state),
             quarantine: state.quarantine.clone(),
             suspended: Suspension::read(&self.paths, now)?,
             now,
@@ -202,7 +204,7 @@ impl Machine {
     }
 
     /// Takes up what the operator has ordered: to accept a main, whatever was before it, and to try
-    /// again what failed.
+    /// again what failed, or to go on with what waits for a confirmation.
     fn take_orders(&self, store: &mut Store) -> Result<()> {
         if fs::remove_optional(&self.paths.retry())? {
             log::info!("What failed is tried again, by order");
@@ -215,7 +217,7 @@ impl Machine {
             store.accept(rewrite.commit)?;
             Rewrite::forget(&self.paths)?;
         }
-        Ok(())
+        self.take_confirmation(store)
     }
 
     fn fetch_all(&self, remotes: &[&Remote]) -> Result<Ending> {

@@ -142,7 +142,10 @@ impl Decided {
 
     fn is_overtaken_by_orders(&self, paths: &Paths) -> bool {
         let suspended = paths.suspension().exists();
-        paths.retry().exists() || paths.rewrite().exists() || self.suspended != suspended
+        [paths.retry(), paths.rewrite(), paths.confirmation()]
+            .iter()
+            .any(|order| order.exists())
+            || self.suspended != suspended
     }
 }
 

@@ -1,6 +1,5 @@
 //! One attempt to deploy a commit: evaluate → build → activate → check → record.
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -9,28 +8,27 @@ use jiff::Timestamp;
 use crate::activation::Ended;
 use crate::boot;
 use crate::config::Operation;
+use crate::confirmation::Step;
 use crate::cycle::{Ending, Machine};
 use crate::dead_man;
-use crate::decided::Requests;
 use crate::fields;
 use crate::fs;
-use crate::git::{self, Mirror};
+use crate::git::Mirror;
 use crate::health::{self, Fault};
-use crate::history::Commits;
-use crate::journal::shortened;
 use crate::leftover::Left;
+use crate::making::{Made, Source};
 use crate::nix;
-use crate::process::Interrupt;
 use crate::reboot;
-use crate::select::Target;
+use crate::select::{Decision, Facts, Target};
 use crate::signature::Signers;
-use crate::state::{Attempt, Before, Outcome, Stage, State, Store};
+use crate::state::{Attempt, Before, Outcome, Stage, Store};
 use crate::suspension::Suspension;
 use crate::system;
 use crate::systemd;
 
 impl Machine {
-    /// Tries to deploy a target, and records and reports how that ends.
+    /// Tries to deploy a target, or goes on with the attempt that waited for that, and records and reports how
+    /// that ends, or that it waits.
     ///
     /// # Errors
     /// The state cannot be written.
@@ -41,15 +39,23 @@ impl Machine {
         signers: Option<&Signers>,
         target: Target,
     ) -> Result<Ending> {
-        let subject = mirror.subject(&target.commit)?;
         let changed_by = store.state().changed_by();
         let left = changed_by.map_or(Left::Nothing, Left::by);
-        let mut attempt = store.begin(target, subject, boot::id(&self.paths)?)?;
-        let target = &attempt.target;
-        let (operation, subject) = (target.operation, &attempt.subject);
-        log::info!("Deploying {target} by {operation}: {subject}");
-        let outcome = self.carry_out(store, &mirror, signers, &mut attempt, left);
-        let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
+        let mut attempt = self.begin(store, &mirror, target)?;
+        let source = Source {
+            mirror: &mirror,
+            signers,
+        };
+        let course = self.carry_out(store, &source, &mut attempt, left);
+        let outcome = match course {
+            Ok(Course::Ended(outcome)) => outcome,
+            Ok(Course::Waits(step)) => {
+                attempt.wait_for(step);
+                store.record(&attempt)?;
+                return Ok(Ending::Done);
+            }
+            Err(error) => attempt.failed(&error),
+        };
         if let Outcome::Failed {
             stage: Stage::Evaluating,
             ..
@@ -63,28 +69,83 @@ impl Machine {
         self.end(store, attempt, outcome)
     }
 
+    /// A new attempt, or the one that has waited, with what is known of its target now.
+    fn begin(&self, store: &mut Store, mirror: &Mirror, target: Target) -> Result<Attempt> {
+        let boot = boot::id(&self.paths)?;
+        match store.state().awaiting() {
+            Some((waiting, step))
+                if target.is(&waiting.target.commit, waiting.target.operation) =>
+            {
+                let mut attempt = Attempt {
+                    target,
+                    boot,
+                    ..waiting.clone()
+                };
+                fields::are_of(&attempt);
+                if attempt.confirmed.insert(step) {
+                    let name = &attempt.target;
+                    log::info!("{name} is {} without a confirmation now", step.participle());
+                }
+                Ok(attempt)
+            }
+            Some(_) | None => {
+                let subject = mirror.subject(&target.commit)?;
+                let attempt = store.begin(target, subject, boot)?;
+                let (target, subject) = (&attempt.target, &attempt.subject);
+                log::info!("Deploying {target} by {}: {subject}", target.operation);
+                Ok(attempt)
+            }
+        }
+    }
+
+    /// Ends an attempt that waits for a confirmation where something else is to be deployed by now.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn withdraw(&self, store: &mut Store, facts: &Facts, decision: &Decision) -> Result<()> {
+        match store.state().awaiting() {
+            Some((waiting, _)) if decision.supersedes(&waiting.target, facts) => {
+                let waiting = waiting.clone();
+                self.stop_waiting(store, waiting)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Ends an attempt that waits for a confirmation.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn stop_waiting(&self, store: &mut Store, waiting: Attempt) -> Result<()> {
+        let stage = waiting.stage();
+        self.end(store, waiting, Outcome::Preempted { stage })
+            .map(|_| ())
+    }
+
     /// Evaluates, builds, activates and checks; the attempt tells how far it came.
     fn carry_out(
         &self,
         store: &mut Store,
-        mirror: &Mirror,
-        signers: Option<&Signers>,
+        source: &Source,
         attempt: &mut Attempt,
         left: Left,
-    ) -> Result<Outcome> {
-        let out = match self.make(store, mirror, signers, attempt)? {
+    ) -> Result<Course> {
+        let out = match self.make(store, source, attempt, &left)? {
             Made::System(out) => out,
-            Made::Nothing(outcome) => return Ok(outcome),
+            Made::Waits(step) => return Ok(Course::Waits(step)),
+            Made::Nothing(outcome) => return Ok(Course::Ended(outcome)),
         };
         let profile = self.paths.profile(&self.config.profile);
-        let operation = attempt.target.operation;
-        if left == Left::Nothing && system::has(&profile, &self.paths, &out, operation)? {
+        if self.has(attempt, &left)? {
             log::info!("{} runs already", out.display());
             let generation = system::generation(&profile)?;
-            return Ok(Outcome::Done { generation });
+            return Ok(Course::Ended(Outcome::Done { generation }));
         }
         if let Some(outcome) = self.held_back(attempt, &out)? {
-            return Ok(outcome);
+            return Ok(Course::Ended(outcome));
+        }
+        if self.asks(attempt, Step::Deploy) {
+            return Ok(Course::Waits(Step::Deploy));
         }
         attempt.before = match left {
             Left::Unfinished(before) => *before,
@@ -92,61 +153,15 @@ impl Machine {
         };
         attempt.enter(Stage::Activating);
         store.record(attempt)?;
-        match self.activate(mirror, attempt, &profile, out) {
-            Ok(ended) => self.conclude(store, attempt, &ended),
+        let outcome = match self.activate(source.mirror, attempt, &profile, out) {
+            Ok(ended) => self.conclude(store, attempt, &ended)?,
             Err(error) => {
                 take_profile_back(attempt)?;
                 let error = format!("{error:#}");
-                Ok(Outcome::Postponed { error })
+                Outcome::Postponed { error }
             }
-        }
-    }
-
-    /// Evaluates and builds, as long as nothing else is to be deployed.
-    fn make(
-        &self,
-        store: &mut Store,
-        mirror: &Mirror,
-        signers: Option<&Signers>,
-        attempt: &mut Attempt,
-    ) -> Result<Made> {
-        let Self { config, paths, .. } = self;
-        let target = attempt.target.clone();
-        let requests = Requests::watch(paths)?;
-        let state = store.state().clone();
-        let superseded = || self.is_superseded(&requests, mirror, signers, &state, &target);
-        let interrupt = Interrupt {
-            signal: requests.as_fd(),
-            ends: &superseded,
         };
-        let preempted = |stage| Ok(Made::Nothing(Outcome::Preempted { stage }));
-
-        // A request may have come before they were watched.
-        if superseded()? {
-            return preempted(Stage::Evaluating);
-        }
-        mirror.keep_target(&target.commit)?;
-        let evaluation = nix::evaluate(config, paths, git::TARGET, &target, &interrupt)?;
-        let Some(evaluation) = evaluation else {
-            return preempted(Stage::Evaluating);
-        };
-        if let Some(reason) = self.of_another_machine(evaluation.machine_id.as_deref())? {
-            return Ok(Made::Nothing(Outcome::Skipped { reason }));
-        }
-        attempt.derivation = Some(evaluation.derivation.clone());
-        attempt.out = Some(evaluation.out.clone());
-
-        attempt.enter(Stage::Building);
-        store.record(attempt)?;
-        log::info!("Building {}", evaluation.out.display());
-        let root = paths.gcroots().join(attempt.root());
-        std::fs::create_dir_all(paths.gcroots())?;
-        let timeout = config.build_timeout;
-        if !nix::build(&evaluation.derivation, &root, timeout, Some(&interrupt))? {
-            return preempted(Stage::Building);
-        }
-        system::check(&evaluation.out)?;
-        Ok(Made::System(evaluation.out))
+        Ok(Course::Ended(outcome))
     }
 
     /// What keeps a system from being activated now, if something does. What keeps a switch from being
@@ -191,23 +206,6 @@ impl Machine {
         }
         log::info!("Activating {}", out.display());
         attempt.activation(out, operation).run(&self.paths)
-    }
-
-    /// Whether what has been fetched meanwhile makes a deployment of this target pointless.
-    fn is_superseded(
-        &self,
-        requests: &Requests,
-        mirror: &Mirror,
-        signers: Option<&Signers>,
-        state: &State,
-        target: &Target,
-    ) -> Result<bool> {
-        if !requests.take(&self.paths)? {
-            return Ok(false);
-        }
-        let (facts, decision) = self.consider(state, &Commits::of(mirror, signers))?;
-        self.announce(&facts, &decision)?;
-        Ok(facts.suspended.is_some() || decision.supersedes(target, &facts))
     }
 
     /// What there is before an activation.
@@ -345,7 +343,7 @@ impl Machine {
                 Ending::Done
             }
             Outcome::Preempted { stage } => {
-                log::info!("Stopped {} {name}", stage.words());
+                log::info!("Stopped {}: {name}", stage.words());
                 Ending::Done
             }
             Outcome::Postponed { error } => {
@@ -369,20 +367,6 @@ impl Machine {
             }
         }
     }
-
-    /// The reason, if an evaluation is meant for another machine.
-    fn of_another_machine(&self, wanted: Option<&str>) -> Result<Option<String>> {
-        let Some(wanted) = wanted else {
-            return Ok(None);
-        };
-        let own = fs::read_optional(&self.paths.machine_id())?.unwrap_or_default();
-        let own = String::from_utf8_lossy(&own);
-        let own = own.trim();
-        Ok((own != wanted).then(|| {
-            let wanted = shortened(wanted, MACHINE_ID);
-            format!("services.comin.machineId is {wanted:?}, and this machine's id is {own:?}")
-        }))
-    }
 }
 
 /// Undoes the new generation of an attempt that activated nothing.
@@ -393,16 +377,13 @@ fn take_profile_back(attempt: &Attempt) -> Result<()> {
     Ok(())
 }
 
-/// The length of a machine's id.
-const MACHINE_ID: usize = 32;
-
 /// The GC root of the system that ran before the latest activation.
 pub const BEFORE: &str = "before";
 
-/// What evaluation and build came to.
-enum Made {
-    /// A system.
-    System(PathBuf),
-    /// Nothing, and that is the end of it.
-    Nothing(Outcome),
+/// How far an attempt came.
+enum Course {
+    /// To its end.
+    Ended(Outcome),
+    /// To a step that somebody has to confirm.
+    Waits(Step),
 }

@@ -9,6 +9,7 @@ mod cli;
 mod commit;
 mod components;
 mod config;
+mod confirmation;
 mod credential;
 mod cycle;
 mod dead_man;
@@ -27,6 +28,7 @@ mod history;
 mod journal;
 mod judgement;
 mod leftover;
+mod making;
 mod manual;
 mod metrics;
 mod nix;
@@ -172,6 +174,7 @@ fn execute_on_machine(
         MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
         MachineCommand::Resume => machine.resume()?,
         MachineCommand::Retry => machine.retry()?,
+        MachineCommand::Confirm { step } => machine.confirm(step, signers()?.as_ref())?,
         MachineCommand::Rollback { to } => machine.roll_back_by_hand(to, &read_signers())?,
     })
 }

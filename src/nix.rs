@@ -264,6 +264,18 @@ pub fn keep(system: &Path, root: &Path) -> Result<()> {
     process::run(&mut realise(system, root), "nix-store --realise", None).map(|_| ())
 }
 
+/// Makes `root` a GC root of a derivation, without building it.
+///
+/// # Errors
+/// Nix's own sentence, also where it has been collected.
+pub fn keep_derivation(derivation: &str, root: &Path) -> Result<()> {
+    // nix-store would build it; an import of a derivation's file evaluates to that derivation.
+    let mut nix = Command::new("nix-instantiate");
+    nix.args(["--expr", &format!("import {}", literal(derivation))]);
+    nix.args(["--indirect", "--add-root"]).arg(root);
+    process::run(&mut nix, "nix-instantiate", None).map(|_| ())
+}
+
 fn realise(path: &Path, root: &Path) -> Command {
     let mut nix = Command::new("nix-store");
     nix.arg("--realise").arg(path);

@@ -88,6 +88,12 @@ impl Paths {
         self.state_dir.join("retry")
     }
 
+    /// The order to go on with what waits for a confirmation. Writer: confirm; deploy removes it.
+    #[must_use]
+    pub fn confirmation(&self) -> PathBuf {
+        self.state_dir.join("confirm.json")
+    }
+
     /// The folder of the state.
     #[must_use]
     pub fn state_dir(&self) -> &Path {

@@ -14,6 +14,7 @@ use crate::config::Retention;
 use crate::cycle::Machine;
 use crate::deployment::BEFORE;
 use crate::fs;
+use crate::making::DERIVATION;
 use crate::nix;
 use crate::state::{Attempt, State};
 use crate::system;
@@ -131,6 +132,8 @@ impl Machine {
             in_use,
         };
         let Surplus { roots, generations } = surplus(&facts, self.config.retention);
+        // The state of an attempt that has ended: nothing waits to be built.
+        fs::remove_optional(&gcroots.join(DERIVATION))?;
         for attempt in roots {
             fs::remove_optional(&gcroots.join(Attempt::root_of(attempt)))?;
         }

@@ -98,6 +98,10 @@ impl Machine {
         if let Some(error) = ended.error(is_known.then_some(&new_failures[..])) {
             bail!("{error}");
         }
+        if let Some((waiting, _)) = store.state().awaiting() {
+            let waiting = waiting.clone();
+            self.stop_waiting(&mut store, waiting)?;
+        }
         store.go_back(held)?;
         log::info!(
             "Rolled back to generation {to}; comin stays there until a head moves, or comin retry"

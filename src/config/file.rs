@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::{
-    Backoff, Branch, Config, HealthCheck, Operation, Reboots, Remote, RemoteName, RepositoryType,
-    Retention, Rollback, SshSigners, STATE_DIR,
+    Backoff, Branch, Config, Confirmer, HealthCheck, Operation, Reboots, Remote, RemoteName,
+    RepositoryType, Retention, Rollback, SshSigners, STATE_DIR,
 };
 use crate::reboot::Window;
 use crate::url::{Auth, Url};
@@ -35,6 +35,8 @@ pub struct File {
     build_timeout: Option<u64>,
     retry: Option<RetryFile>,
     post_deployment_command: Option<PathBuf>,
+    build_confirmer: Option<ConfirmerFile>,
+    deploy_confirmer: Option<ConfirmerFile>,
     health_check: Option<HealthCheckFile>,
     rollback: Option<RollbackFile>,
     exporter: Option<ExporterFile>,
@@ -48,6 +50,21 @@ pub struct File {
 struct RetryFile {
     first_delay: Option<u32>,
     max_delay: Option<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ConfirmerFile {
+    mode: Option<ModeFile>,
+    autoconfirm_duration: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ModeFile {
+    Without,
+    Auto,
+    Manual,
 }
 
 #[derive(Deserialize, Default)]
@@ -206,6 +223,8 @@ impl File {
             build_timeout: seconds(self.build_timeout.unwrap_or(0)),
             retry: self.retry.unwrap_or_default().check()?,
             post_deployment_command,
+            build_confirmer: self.build_confirmer.unwrap_or_default().check(),
+            deploy_confirmer: self.deploy_confirmer.unwrap_or_default().check(),
             health_check: self.health_check.unwrap_or_default().check()?,
             rollback: self.rollback.unwrap_or_default().check(),
             reboot: self.reboot.unwrap_or_default().check()?,
@@ -232,6 +251,17 @@ impl RetryFile {
             first: seconds(first),
             most: seconds(most),
         })
+    }
+}
+
+impl ConfirmerFile {
+    fn check(self) -> Confirmer {
+        let seconds = self.autoconfirm_duration.unwrap_or(2 * 60);
+        match self.mode.unwrap_or(ModeFile::Without) {
+            ModeFile::Without => Confirmer::Without,
+            ModeFile::Auto => Confirmer::Auto(SignedDuration::from_secs(seconds.into())),
+            ModeFile::Manual => Confirmer::Manual,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::confirmation::Step;
 use crate::reboot::Window;
 use crate::url::Url;
 use file::File;
@@ -49,6 +50,10 @@ pub struct Config {
     pub retry: Backoff,
     /// A program that is run after each deployment.
     pub post_deployment_command: Option<PathBuf>,
+    /// Who confirms that a system may be built.
+    pub build_confirmer: Confirmer,
+    /// Who confirms that a system may be deployed.
+    pub deploy_confirmer: Confirmer,
     /// What has to be well after an activation.
     pub health_check: HealthCheck,
     /// What happens where it is not.
@@ -75,6 +80,17 @@ impl Backoff {
         let factor = 1 << tries.saturating_sub(1).min(20);
         self.first.saturating_mul(factor).min(self.most)
     }
+}
+
+/// Who confirms that something may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmer {
+    /// Nobody needs to.
+    Without,
+    /// Somebody, or time: after so long it counts as confirmed.
+    Auto(SignedDuration),
+    /// Somebody.
+    Manual,
 }
 
 /// What has to be well after an activation.
@@ -300,6 +316,15 @@ impl Config {
     #[cfg(test)]
     pub fn for_tests(json: &str) -> Self {
         Self::parse(json.as_bytes()).unwrap()
+    }
+
+    /// Who confirms this step.
+    #[must_use]
+    pub fn confirmer(&self, step: Step) -> Confirmer {
+        match step {
+            Step::Build => self.build_confirmer,
+            Step::Deploy => self.deploy_confirmer,
+        }
     }
 
     /// The remote of that name.

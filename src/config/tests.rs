@@ -26,6 +26,8 @@ fn only_hostname_name_and_url_are_required() {
     assert_eq!(config.state_dir, Path::new("/var/lib/comin"));
     assert_eq!(config.profile, "system");
     assert_eq!(config.build_timeout, None);
+    assert_eq!(config.confirmer(Step::Build), Confirmer::Without);
+    assert_eq!(config.confirmer(Step::Deploy), Confirmer::Without);
     assert!(!config.reboot.allow);
     let Retention {
         boot_entries,
@@ -49,9 +51,22 @@ fn the_wait_doubles_up_to_its_most() {
 fn null_is_absence() {
     let json = r#"{"hostname": "m", "repository_type": null, "repository_subdir": null, "system_attr": null, "profile": null, "eval_timeout": null,
         "gpg_public_key_paths": null, "ssh_allowed_signers_path": null, "ssh_revoked_keys_path": null,
-        "exporter": null,
+        "exporter": null, "build_confirmer": null, "deploy_confirmer": {"mode": null, "autoconfirm_duration": null},
         "remotes": [{"name": "o", "url": "/r", "auth": null, "branches": null, "poller": null, "timeout": null}]}"#;
     assert!(parse(json).is_ok());
+}
+
+#[test]
+fn each_step_has_a_confirmer_of_its_own() {
+    let config = parse(
+        r#"{"hostname": "m", "build_confirmer": {"mode": "auto"},
+            "deploy_confirmer": {"mode": "manual", "autoconfirm_duration": 5},
+            "remotes": [{"name": "o", "url": "/r"}]}"#,
+    )
+    .unwrap();
+    let two_minutes = SignedDuration::from_mins(2);
+    assert_eq!(config.confirmer(Step::Build), Confirmer::Auto(two_minutes));
+    assert_eq!(config.confirmer(Step::Deploy), Confirmer::Manual);
 }
 
 #[test]
@@ -180,6 +195,8 @@ const WRONG: &str = r#"
     "post_deployment_command": "notify"             | post_deployment_command: notify is not an absolute
     "reboot": {"window": {"lower": "1", "upper": "02:00"}} | reboot.window.lower: "1" is no time of day
     "reboot": {"window": {"lower": "01:00"}}        | reboot.window: missing field `upper`
+    "build_confirmer": {"mode": "always"}           | build_confirmer.mode: unknown variant `always`, expected one of `without`, `auto`, `manual`
+    "deploy_confirmer": {"autoconfirm_duration": -1} | deploy_confirmer.autoconfirm_duration: invalid value
     "retention": {"deployment_any_capacity": 0}     | retention.deployment_any_capacity: 0 would keep nothing
     "exporter": {"listen_address": "localhost"}     | exporter.listen_address: "localhost" is not an IP address
     "exporter": {"port": 0}                         | exporter.port: 0 is no port
@@ -198,7 +215,7 @@ fn errors_name_the_key() {
         assert!(error.contains(wanted.trim()), "{key}: {error}");
         checked += 1;
     }
-    assert_eq!(checked, 19);
+    assert_eq!(checked, 21);
 }
 
 #[test]

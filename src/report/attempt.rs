@@ -10,7 +10,7 @@ use super::Chosen;
 use crate::again::Again;
 use crate::config::Backoff;
 use crate::journal::printable;
-use crate::state::{self, Outcome, Stage};
+use crate::state::{self, Outcome, Progress, Stage};
 
 /// How an attempt went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -18,6 +18,8 @@ use crate::state::{self, Outcome, Stage};
 pub enum AttemptStatus {
     /// It is under way.
     Running,
+    /// It waits for a confirmation.
+    Waiting,
     /// The machine got its system.
     Done,
     /// It did not.
@@ -34,6 +36,7 @@ impl AttemptStatus {
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Done => "done",
             Self::Failed => "failed",
             Self::RolledBack => "rolled_back",
@@ -47,7 +50,7 @@ impl AttemptStatus {
             Self::Running => Tone::Busy,
             Self::Done => Tone::Good,
             Self::Failed | Self::RolledBack => Tone::Bad,
-            Self::Skipped => Tone::Notable,
+            Self::Waiting | Self::Skipped => Tone::Notable,
         }
     }
 }
@@ -56,7 +59,9 @@ impl AttemptStatus {
 impl fmt::Display for AttemptStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Running | Self::Done | Self::Failed | Self::Skipped => self.name(),
+            Self::Running | Self::Waiting | Self::Done | Self::Failed | Self::Skipped => {
+                self.name()
+            }
             Self::RolledBack => "rolled back",
         })
     }
@@ -90,8 +95,11 @@ impl Attempt {
     #[must_use]
     pub fn of(attempt: &state::Attempt, backoff: Backoff) -> Self {
         let ended = attempt.ended();
-        let (status, error, generation) =
-            ended.map_or((AttemptStatus::Running, None, None), |(_, o)| words(o));
+        let (status, error, generation) = match &attempt.progress {
+            Progress::Running(_) => (AttemptStatus::Running, None, None),
+            Progress::Awaiting(_) => (AttemptStatus::Waiting, None, None),
+            Progress::Ended(_, outcome) => words(outcome),
+        };
         let stages = attempt.stages.iter().map(|entered| Entered {
             stage: entered.stage,
             started_at: entered.at,
@@ -121,7 +129,9 @@ impl Attempt {
     pub(super) fn story(&self, page: &Page) -> String {
         let mut lines = vec![printable(&self.subject).into_owned()];
         let went = match (self.status, self.ended_at) {
-            (AttemptStatus::Running, _) | (_, None) => page.paint(Tone::Busy, &self.stages(page)),
+            (AttemptStatus::Running | AttemptStatus::Waiting, _) | (_, None) => {
+                page.paint(Tone::Busy, &self.stages(page))
+            }
             (AttemptStatus::Done, Some(at)) => format!("deployed {}", page.ago(at)),
             (status, Some(at)) => {
                 let error = printable(self.error.as_deref().unwrap_or_default());

@@ -83,6 +83,7 @@ impl<'a> Headline<'a> {
                 Some(selected),
                 action @ (Action::Retry(_)
                 | Action::AwaitRemotes(_)
+                | Action::AwaitConfirmation(_, _)
                 | Action::Quarantined(_)
                 | Action::Suspended(_)
                 | Action::GivenUp),
@@ -119,6 +120,7 @@ impl<'a> Headline<'a> {
             Self::UpToDate(_) | Self::Testing(_) => Tone::Good,
             Self::UnderWay(_) | Self::Due(_) => Tone::Busy,
             Self::Suspended(_)
+            | Self::Hindered(_, Action::AwaitConfirmation(_, _))
             | Self::NotFetched
             | Self::Skipped(_)
             | Self::BootedInstead(_)
@@ -149,6 +151,7 @@ impl<'a> Headline<'a> {
                         format!("failed, and is tried again {when}")
                     }
                     Action::AwaitRemotes(_) => "was rolled back in an outage".to_string(),
+                    Action::AwaitConfirmation(_, _) => "waits for your confirmation".to_string(),
                     Action::Quarantined(_) => "is in quarantine".to_string(),
                     Action::GivenUp => "failed, and is not tried again by itself".to_string(),
                     Action::Suspended(_) | Action::Deploy | Action::Nothing => {

@@ -33,6 +33,16 @@ pub(super) fn clause(action: &Action, why: bool, page: &Page) -> Option<String> 
                 "{outage} tried again when {remotes} is back, or at once with comin retry"
             ))
         }
+        Action::AwaitConfirmation(step, until) => {
+            let what = step.participle();
+            Some(match until {
+                Some(wait) => {
+                    let when = page.until(wait.until);
+                    format!("it is {what} {when}, or at once with comin confirm {step}")
+                }
+                None => format!("it waits to be {what}: comin confirm {step}"),
+            })
+        }
         Action::Quarantined(quarantine) => {
             let reason = if why {
                 format!(" ({})", printable(&quarantine.reason))

@@ -69,6 +69,11 @@ fn words(headline: Headline, page: &Page) -> (&'static str, Option<String>) {
                 let again = format!("again when {} is back", either(remotes));
                 ("rolled back", Some(again))
             }
+            Action::AwaitConfirmation(step, until) => {
+                let until = until.map(|wait| format!(" until {}", page.at(wait.until)));
+                let until = until.unwrap_or_default();
+                ("waits", Some(format!("to be {}{until}", step.participle())))
+            }
             Action::Quarantined(_) => ("quarantined", None),
             Action::GivenUp => ("failed", Some("not tried again".to_string())),
             Action::Suspended(_) | Action::Deploy | Action::Nothing => ("not deployed", None),

@@ -44,7 +44,7 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// An attempt; `None` where it has ended.
+    /// An attempt; `None` where it has ended, or waits.
     pub(super) fn of(attempt: &state::Attempt, backoff: Backoff) -> Option<Self> {
         let entered = attempt.stages.last();
         match attempt.progress {
@@ -53,7 +53,7 @@ impl UnderWay {
                 stage,
                 since: entered.map_or(attempt.started_at, |entered| entered.at),
             }),
-            Progress::Ended(_, _) => None,
+            Progress::Awaiting(_) | Progress::Ended(_, _) => None,
         }
     }
 
@@ -82,9 +82,11 @@ impl Standing {
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),
-            phase: under_way
-                .as_ref()
-                .map_or(Phase::Idle, |it| Phase::At(it.stage)),
+            phase: match (&under_way, remembered.awaiting()) {
+                (Some(under_way), _) => Phase::At(under_way.stage),
+                (None, Some(_)) => Phase::At(Stage::Waiting),
+                (None, None) => Phase::Idle,
+            },
             deployed: ended.map(|attempt| Attempt::of(attempt, machine.config.retry)),
             under_way,
         })

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::again::{Again, Wait};
 use crate::commit::Commit;
 use crate::config::{Branch, Operation, RemoteName};
+use crate::confirmation::Step;
 use crate::quarantine::Quarantine;
 use crate::signature::{Signer, Unverified};
 use crate::suspension::Suspension;
@@ -62,6 +63,8 @@ pub struct Facts {
     pub signed_ancestors: bool,
     /// What was tried since the machine last changed; the latest first.
     pub recent: Vec<Recent>,
+    /// What waits for a confirmation.
+    pub awaited: Option<Awaited>,
     /// What is not deployed again.
     pub quarantine: Vec<Quarantine>,
     /// Whether the operator wants nothing deployed.
@@ -79,6 +82,30 @@ pub struct Recent {
     pub operation: Operation,
     /// Whether the same may be tried again.
     pub again: Again,
+}
+
+/// An attempt that waits for a confirmation, as far as it matters to a decision.
+#[derive(Debug, Clone)]
+pub struct Awaited {
+    /// What is deployed.
+    pub commit: Commit,
+    /// How.
+    pub operation: Operation,
+    /// What is to be confirmed.
+    pub step: Step,
+    /// Whether it is.
+    pub consent: Consent,
+}
+
+/// Whether something that waits for a confirmation may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// It may.
+    Given,
+    /// After a wait, if nobody says so before.
+    After(Wait),
+    /// Somebody has to say so.
+    Missing,
 }
 
 /// Where a commit stands relative to a base.
@@ -218,6 +245,8 @@ pub enum Action {
     Retry(Wait),
     /// It was undone by an outage; the same is tried again when one of these remotes is back.
     AwaitRemotes(Vec<RemoteName>),
+    /// It goes on when somebody confirms this step, or after the wait where there is one.
+    AwaitConfirmation(Step, Option<Wait>),
     /// It is in quarantine.
     Quarantined(Quarantine),
     /// The operator wants nothing deployed.
@@ -314,6 +343,15 @@ pub fn due(target: &Target, facts: &Facts) -> Action {
     if let Some(quarantine) = quarantine.find(|q| q.holds(target, &facts.remotes)) {
         return Action::Quarantined(quarantine.clone());
     }
+    let is_awaited = |a: &&Awaited| target.is(&a.commit, a.operation);
+    if let Some(awaited) = facts.awaited.as_ref().filter(is_awaited) {
+        return match awaited.consent {
+            Consent::Given => Action::Deploy,
+            Consent::After(wait) if wait.is_over(facts.now) => Action::Deploy,
+            Consent::After(wait) => Action::AwaitConfirmation(awaited.step, Some(wait)),
+            Consent::Missing => Action::AwaitConfirmation(awaited.step, None),
+        };
+    }
     let is_same = |r: &&Recent| target.is(&r.commit, r.operation);
     let is_back = |name: &RemoteName| {
         let remote = facts.remotes.iter().find(|remote| remote.name == *name);
@@ -343,6 +381,7 @@ impl Action {
             Self::Deploy => "deploy",
             Self::Retry(_) => "retry",
             Self::AwaitRemotes(_) => "await_remotes",
+            Self::AwaitConfirmation(_, _) => "await_confirmation",
             Self::Quarantined(_) => "quarantined",
             Self::Suspended(_) => "suspended",
             Self::GivenUp => "given_up",
@@ -363,6 +402,15 @@ impl Action {
                 "it was rolled back in an outage and is {}",
                 Again::WhenBack(remotes.clone()).sentence()
             )),
+            Self::AwaitConfirmation(step, None) => Some(format!(
+                "it waits for your confirmation to be {}: comin confirm {step}",
+                step.participle()
+            )),
+            Self::AwaitConfirmation(step, Some(wait)) => Some(format!(
+                "it waits to be {} until {:.0}, or comin confirm {step}",
+                step.participle(),
+                wait.until
+            )),
             Self::Quarantined(quarantine) => Some(format!(
                 "it is in quarantine until a head moves, or comin retry: {}",
                 quarantine.reason
@@ -380,6 +428,7 @@ impl Action {
     pub fn again(&self) -> Option<Wait> {
         match self {
             Self::Retry(wait) => Some(*wait),
+            Self::AwaitConfirmation(_, wait) => *wait,
             Self::Suspended(suspension) => suspension.wait(),
             Self::Deploy
             | Self::AwaitRemotes(_)

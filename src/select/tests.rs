@@ -123,6 +123,7 @@ pub fn facts(accepted: &str, remotes: &str) -> Facts {
         signed_ancestors: accepted.ends_with('+'),
         recent: Vec::new(),
         quarantine: Vec::new(),
+        awaited: None,
         suspended: None,
         now: Timestamp::UNIX_EPOCH,
     }
@@ -467,6 +468,77 @@ fn what_an_outage_undid_waits_for_one_of_the_servers() {
             ..facts("A", remotes)
         };
         assert_eq!(decide(&facts, &Unasked).action.name(), wanted, "{remotes}");
+    }
+}
+
+fn awaited(letter: &str, operation: Operation, step: Step, consent: Consent) -> Awaited {
+    Awaited {
+        commit: commit(letter),
+        operation,
+        step,
+        consent,
+    }
+}
+
+#[test]
+fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
+    let now = Timestamp::UNIX_EPOCH;
+    let switch = Operation::Switch;
+    let since = |ago: i64| Consent::After(Wait::new(now - minutes(ago), minutes(2)));
+    for (waits, wanted) in [
+        (
+            awaited("A", switch, Step::Build, Consent::Missing),
+            "it waits for your confirmation to be built: comin confirm build",
+        ),
+        (
+            awaited("A", switch, Step::Deploy, Consent::Missing),
+            "it waits for your confirmation to be deployed: comin confirm deploy",
+        ),
+        (awaited("A", switch, Step::Build, Consent::Given), "deploy"),
+        (
+            awaited("A", switch, Step::Build, since(1)),
+            "it waits to be built until 1970-01-01T00:01:00Z, or comin confirm build",
+        ),
+        (awaited("A", switch, Step::Build, since(2)), "deploy"),
+        // What waits is something else.
+        (
+            awaited("B", switch, Step::Build, Consent::Missing),
+            "deploy",
+        ),
+        (
+            awaited("A", Operation::Test, Step::Build, Consent::Missing),
+            "deploy",
+        ),
+    ] {
+        let facts = Facts {
+            awaited: Some(waits),
+            // What failed before, and could be tried again, does not matter.
+            recent: vec![tried("A", switch, after(now - minutes(9), 1))],
+            ..facts("A", "o:A/-")
+        };
+        let action = decide(&facts, &Unasked).action;
+        let said = action.hindrance();
+        let said = said.as_deref().unwrap_or(action.name());
+        assert_eq!(said, wanted, "{facts:?}");
+        let wait = action.again().map(|wait| wait.until - now);
+        assert_eq!(wait.is_some(), wanted.contains("until"), "{facts:?}");
+    }
+}
+
+#[test]
+fn neither_a_confirmation_nor_time_ends_a_suspension_or_a_quarantine() {
+    let held = |consent: Consent| Facts {
+        awaited: Some(awaited("A", Operation::Switch, Step::Deploy, consent)),
+        ..facts("A", "o:A/-")
+    };
+    for consent in [Consent::Given, Consent::Missing] {
+        let mut facts = held(consent);
+        let target = decide(&facts, &Unasked).selected.unwrap();
+        facts.suspended = Some(Suspension::now(None, None));
+        assert_eq!(decide(&facts, &Unasked).action.name(), "suspended");
+        let reason = "rolled back by hand".to_string();
+        facts.quarantine = vec![Quarantine::of(&target, &facts.remotes, reason)];
+        assert_eq!(decide(&facts, &Unasked).action.name(), "quarantined");
     }
 }
 

@@ -1,5 +1,6 @@
 //! One try to deploy a commit: what is deployed, how far it is, how it ended.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::activation::Activation;
 use crate::again::{Again, Wait};
 use crate::config::{Backoff, Operation, RemoteName};
+use crate::confirmation::Step;
 use crate::select::Target;
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
@@ -24,7 +26,7 @@ pub struct Attempt {
     pub subject: String,
     /// When it began.
     pub started_at: Timestamp,
-    /// The boot in which it began.
+    /// The boot in which it began, or went on after it had been confirmed.
     pub boot: Option<String>,
     /// The how-manieth try of the same target in a row, from 1.
     pub tries: u32,
@@ -36,6 +38,9 @@ pub struct Attempt {
     pub inhibitors: Vec<String>,
     /// What the activation found, once it begins.
     pub before: Before,
+    /// The steps that need no confirmation any more: it was given to this attempt, or to one before it of the
+    /// same in a row.
+    pub confirmed: BTreeSet<Step>,
     /// Why it is rolled back, once it is.
     pub fault: Option<String>,
     /// When each stage began; it ended when the next one did.
@@ -84,6 +89,9 @@ pub struct Entered {
 pub enum Progress {
     /// Under way.
     Running(Stage),
+    /// Nothing is done before this step has been confirmed. It has waited since its last stage began. No comin
+    /// is at work at it, and a reboot is no interruption.
+    Awaiting(Step),
     /// Over.
     Ended(Timestamp, Outcome),
 }
@@ -96,6 +104,9 @@ pub enum Stage {
     Evaluating,
     /// Nix builds the system.
     Building,
+    /// Somebody is to confirm that it goes on.
+    #[serde(rename = "waiting_for_confirmation")]
+    Waiting,
     /// `switch-to-configuration` runs.
     Activating,
     /// Whether the machine is still well is looked at.
@@ -111,6 +122,7 @@ impl Stage {
         match self {
             Self::Evaluating => "evaluating",
             Self::Building => "building",
+            Self::Waiting => "waiting_for_confirmation",
             Self::Activating => "activating",
             Self::Checking => "checking",
             Self::RollingBack => "rolling_back",
@@ -122,6 +134,7 @@ impl Stage {
     pub fn words(self) -> &'static str {
         match self {
             Self::Evaluating | Self::Building | Self::Activating | Self::Checking => self.name(),
+            Self::Waiting => "waiting for a confirmation",
             Self::RollingBack => "rolling back",
         }
     }
@@ -132,6 +145,7 @@ impl Stage {
         match self {
             Self::Evaluating => "evaluated",
             Self::Building => "built",
+            Self::Waiting => "confirmed",
             Self::Activating => "activated",
             Self::Checking => "checked",
             Self::RollingBack => "rolled back",
@@ -142,7 +156,7 @@ impl Stage {
     #[must_use]
     pub fn changes_the_machine(self) -> bool {
         match self {
-            Self::Evaluating | Self::Building => false,
+            Self::Evaluating | Self::Building | Self::Waiting => false,
             Self::Activating | Self::Checking | Self::RollingBack => true,
         }
     }
@@ -168,7 +182,7 @@ pub enum Outcome {
         /// Why, as a sentence.
         error: String,
     },
-    /// Another target came while it was evaluated or built.
+    /// Another target came while it was evaluated or built, or waited.
     Preempted {
         /// Where.
         stage: Stage,
@@ -205,9 +219,19 @@ pub enum Blame {
 impl Attempt {
     /// Goes on to a stage.
     pub fn enter(&mut self, stage: Stage) {
+        self.note(stage);
+        self.progress = Progress::Running(stage);
+    }
+
+    /// Begins to wait until a step is confirmed.
+    pub fn wait_for(&mut self, step: Step) {
+        self.note(Stage::Waiting);
+        self.progress = Progress::Awaiting(step);
+    }
+
+    fn note(&mut self, stage: Stage) {
         let at = Timestamp::now();
         self.stages.push(Entered { stage, at });
-        self.progress = Progress::Running(stage);
     }
 
     /// Comes to an end.
@@ -215,15 +239,32 @@ impl Attempt {
         self.progress = Progress::Ended(Timestamp::now(), outcome);
     }
 
+    /// Where it is; where it changed the machine, once it has ended.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match &self.progress {
+            Progress::Running(stage) => *stage,
+            Progress::Awaiting(_) => Stage::Waiting,
+            Progress::Ended(_, _) => Stage::Activating,
+        }
+    }
+
+    /// Whether it waits for a confirmation of this step.
+    #[must_use]
+    pub fn waits_for(&self, step: Step) -> bool {
+        match self.progress {
+            Progress::Awaiting(awaited) => awaited == step,
+            Progress::Running(_) | Progress::Ended(_, _) => false,
+        }
+    }
+
     /// The outcome, when something goes wrong where it is now.
     #[must_use]
     pub fn failed(&self, error: &anyhow::Error) -> Outcome {
-        let stage = match &self.progress {
-            Progress::Running(stage) => *stage,
-            Progress::Ended(_, _) => Stage::Activating,
-        };
-        let error = format!("{error:#}");
-        Outcome::Failed { stage, error }
+        Outcome::Failed {
+            stage: self.stage(),
+            error: format!("{error:#}"),
+        }
     }
 
     /// The name of its GC root.
@@ -277,6 +318,7 @@ impl Attempt {
             out: None,
             inhibitors: Vec::new(),
             before: Before::default(),
+            confirmed: BTreeSet::new(),
             fault: None,
             stages: Vec::new(),
             progress: Progress::Running(Stage::Evaluating),
@@ -314,7 +356,7 @@ impl Attempt {
     #[must_use]
     pub fn ended(&self) -> Option<(Timestamp, &Outcome)> {
         match &self.progress {
-            Progress::Running(_) => None,
+            Progress::Running(_) | Progress::Awaiting(_) => None,
             Progress::Ended(at, outcome) => Some((*at, outcome)),
         }
     }
@@ -390,7 +432,8 @@ impl Attempt {
                 stage.changes_the_machine()
             }
             Progress::Ended(_, Outcome::Done { .. } | Outcome::RolledBack { .. }) => true,
-            Progress::Ended(
+            Progress::Awaiting(_)
+            | Progress::Ended(
                 _,
                 Outcome::Skipped { .. } | Outcome::Preempted { .. } | Outcome::Postponed { .. },
             ) => false,

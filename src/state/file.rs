@@ -1,6 +1,7 @@
 //! The state as it stands in its file. A file of the next version is read too, for a rollback brings
 //! the older comin back: versions only add keys, and unknown ones are passed over.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{bail, Result};
@@ -11,6 +12,7 @@ use super::attempt::{Attempt, Before, Blame, Entered, Outcome, Progress, Stage};
 use super::State;
 use crate::commit::Commit;
 use crate::config::{Operation, RemoteName};
+use crate::confirmation::Step;
 use crate::quarantine::Quarantine;
 use crate::reboot::Reboot;
 use crate::select::Target;
@@ -84,6 +86,14 @@ struct AttemptV1 {
     fault: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stages: Vec<Entered>,
+    /// Where among these it began to wait for a confirmation: a comin that knows no such stage would not read
+    /// the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    waits: Vec<WaitV1>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    confirmed: BTreeSet<Step>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    awaiting: Option<Step>,
     stage: Option<Stage>,
     status: Status,
     ended_at: Option<Timestamp>,
@@ -91,6 +101,12 @@ struct AttemptV1 {
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<RemoteName>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WaitV1 {
+    index: usize,
+    at: Timestamp,
 }
 
 fn is_default(before: &Before) -> bool {
@@ -108,6 +124,8 @@ enum Status {
     Postponed,
     Preempted,
     RolledBack,
+    /// A comin before it takes it for one of a later version: for a failure, which it tries again.
+    Waiting,
     /// Of a later version.
     #[serde(other)]
     Unknown,
@@ -127,11 +145,23 @@ impl From<V1> for State {
 
 impl From<AttemptV1> for Attempt {
     fn from(file: AttemptV1) -> Self {
-        let stage = file.stage.unwrap_or(Stage::Evaluating);
+        let mut stages = file.stages;
+        for WaitV1 { index, at } in file.waits {
+            let stage = Stage::Waiting;
+            stages.insert(index.min(stages.len()), Entered { stage, at });
+        }
+        let stage = file.stage.unwrap_or(match stages.last() {
+            Some(Entered {
+                stage: Stage::Waiting,
+                ..
+            }) => Stage::Waiting,
+            Some(_) | None => Stage::Evaluating,
+        });
         let text = file.error.unwrap_or_default();
         let ended = |outcome| Progress::Ended(file.ended_at.unwrap_or(file.started_at), outcome);
         let progress = match file.status {
             Status::Running => Progress::Running(stage),
+            Status::Waiting => Progress::Awaiting(file.awaiting.unwrap_or(Step::Build)),
             Status::Done => ended(Outcome::Done {
                 generation: file.generation,
             }),
@@ -170,8 +200,9 @@ impl From<AttemptV1> for Attempt {
                 generation: file.generation_before,
                 ..file.before
             },
+            confirmed: file.confirmed,
             fault: file.fault,
-            stages: file.stages,
+            stages,
             progress,
         }
     }
@@ -203,10 +234,12 @@ impl From<&Attempt> for AttemptV1 {
             out,
             inhibitors,
             before,
+            confirmed,
             fault,
             stages,
             progress,
         } = attempt.clone();
+        let (stages, waits) = apart(stages);
         let mut file = Self {
             id,
             commit: target.commit,
@@ -230,6 +263,9 @@ impl From<&Attempt> for AttemptV1 {
             },
             fault,
             stages,
+            waits,
+            confirmed,
+            awaiting: None,
             stage: None,
             status: Status::Running,
             ended_at: None,
@@ -238,7 +274,12 @@ impl From<&Attempt> for AttemptV1 {
             waiting_for: Vec::new(),
         };
         match progress {
-            Progress::Running(stage) => file.stage = Some(stage),
+            Progress::Running(stage) => file.stage = known(stage),
+            Progress::Awaiting(step) => {
+                file.status = Status::Waiting;
+                file.awaiting = Some(step);
+                file.error = Some("it waits for a confirmation".to_string());
+            }
             Progress::Ended(at, outcome) => {
                 file.ended_at = Some(at);
                 match outcome {
@@ -248,12 +289,12 @@ impl From<&Attempt> for AttemptV1 {
                     }
                     Outcome::Failed { stage, error } => {
                         file.status = Status::Failed;
-                        file.stage = Some(stage);
+                        file.stage = known(stage);
                         file.error = Some(error);
                     }
                     Outcome::Interrupted { stage } => {
                         file.status = Status::Interrupted;
-                        file.stage = Some(stage);
+                        file.stage = known(stage);
                     }
                     Outcome::Skipped { reason } => {
                         file.status = Status::Skipped;
@@ -265,7 +306,7 @@ impl From<&Attempt> for AttemptV1 {
                     }
                     Outcome::Preempted { stage } => {
                         file.status = Status::Preempted;
-                        file.stage = Some(stage);
+                        file.stage = known(stage);
                     }
                     Outcome::RolledBack { error, blame } => {
                         file.status = Status::RolledBack;
@@ -282,12 +323,71 @@ impl From<&Attempt> for AttemptV1 {
     }
 }
 
+/// The stages without the waits, and the waits.
+fn apart(all: Vec<Entered>) -> (Vec<Entered>, Vec<WaitV1>) {
+    let (mut stages, mut waits) = (Vec::new(), Vec::new());
+    for (index, Entered { stage, at }) in all.into_iter().enumerate() {
+        match known(stage) {
+            Some(stage) => stages.push(Entered { stage, at }),
+            None => waits.push(WaitV1 { index, at }),
+        }
+    }
+    (stages, waits)
+}
+
+/// A stage under a name that every comin knows. Where an attempt that waited has ended, the last of its waits
+/// tells.
+fn known(stage: Stage) -> Option<Stage> {
+    match stage {
+        Stage::Waiting => None,
+        Stage::Evaluating
+        | Stage::Building
+        | Stage::Activating
+        | Stage::Checking
+        | Stage::RollingBack => Some(stage),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Written by comin 0.1. Never edited: later versions must go on reading it.
     const OF_0_1: &[u8] = include_bytes!("../../tests/states/0.1.json");
+
+    #[test]
+    fn what_waited_is_kept_and_a_comin_that_knows_no_waits_reads_it_too() {
+        let mut attempt = Attempt::for_tests(1, Operation::Switch);
+        attempt.enter(Stage::Evaluating);
+        attempt.wait_for(Step::Build);
+        let mut waits = attempt.clone();
+        waits.confirmed.insert(Step::Build);
+        attempt.enter(Stage::Building);
+        attempt.wait_for(Step::Deploy);
+        let mut stopped = attempt.clone();
+        stopped.end(Outcome::Preempted {
+            stage: Stage::Waiting,
+        });
+        let state = State {
+            attempts: vec![waits, stopped, attempt],
+            ..State::default()
+        };
+        let text = encode(&state).unwrap();
+        assert_eq!(decode(&text).unwrap(), state);
+
+        // Its stages have names from before, and so have the keys that it needs.
+        let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let names = |attempt: usize| {
+            let stages = json["attempts"][attempt]["stages"].as_array().unwrap();
+            let names = stages.iter().map(|entered| entered["stage"].as_str());
+            names.collect::<Option<Vec<_>>>().unwrap()
+        };
+        assert_eq!(names(0), ["evaluating"]);
+        assert_eq!(names(2), ["evaluating", "building"]);
+        assert_eq!(json["attempts"][1]["status"], "preempted");
+        assert!(json["attempts"][1]["stage"].is_null());
+        assert_eq!(json["attempts"][2]["status"], "waiting");
+    }
 
     #[test]
     fn a_state_of_every_released_version_is_read_and_nothing_of_it_is_lost() {

@@ -3,6 +3,7 @@
 mod attempt;
 mod file;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,6 +15,7 @@ pub use attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
 
 use crate::commit::Commit;
 use crate::config::Backoff;
+use crate::confirmation::Step;
 use crate::fields;
 use crate::fs::{self, Lock};
 use crate::paths::Paths;
@@ -62,6 +64,16 @@ impl State {
         self.attempts.last()
     }
 
+    /// The attempt that waits for a confirmation, and the step that it is for.
+    #[must_use]
+    pub fn awaiting(&self) -> Option<(&Attempt, Step)> {
+        let latest = self.latest()?;
+        match latest.progress {
+            Progress::Awaiting(step) => Some((latest, step)),
+            Progress::Running(_) | Progress::Ended(_, _) => None,
+        }
+    }
+
     /// The latest attempt that came to an end of its own.
     #[must_use]
     pub fn latest_ended(&self) -> Option<&Attempt> {
@@ -108,8 +120,11 @@ impl State {
         recent
     }
 
+    /// What waits for a confirmation goes on waiting.
     fn lapse(&mut self) {
-        self.lapsed = self.latest().map(|latest| latest.id);
+        let mut attempts = self.attempts.iter();
+        let latest = attempts.rfind(|attempt| attempt.ended().is_some());
+        self.lapsed = latest.map(|latest| latest.id);
     }
 }
 
@@ -192,6 +207,7 @@ impl Store {
             out: None,
             inhibitors: Vec::new(),
             before: Before::default(),
+            confirmed: again.map_or_else(BTreeSet::new, |again| again.confirmed.clone()),
             fault: None,
             stages: Vec::new(),
             progress: Progress::Running(Stage::Evaluating),

@@ -1,0 +1,223 @@
+//! What a person confirms before it is built or deployed: asked for by the configuration, given by `comin confirm`
+//! or by time, taken up by the next deploy.
+
+use std::fmt;
+
+use anyhow::{bail, Result};
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::again::Wait;
+use crate::commit::Commit;
+use crate::config::Confirmer;
+use crate::cycle::{Ending, Machine};
+use crate::decided;
+use crate::fs;
+use crate::git::Mirror;
+use crate::history::Commits;
+use crate::paths::Paths;
+use crate::select::{Awaited, Consent};
+use crate::signature::Signers;
+use crate::state::{Attempt, State, Store};
+
+/// What is not done before somebody has confirmed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// To build what was evaluated.
+    Build,
+    /// To activate what was built.
+    Deploy,
+}
+
+impl Step {
+    /// As in "it waits to be built".
+    #[must_use]
+    pub fn participle(self) -> &'static str {
+        match self {
+            Self::Build => "built",
+            Self::Deploy => "deployed",
+        }
+    }
+}
+
+/// As in `comin confirm build`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Build => "build",
+            Self::Deploy => "deploy",
+        })
+    }
+}
+
+/// The order to go on with an attempt that waits. It names all that was confirmed, so that it is never taken
+/// for something else.
+#[derive(Debug, Serialize, Deserialize)]
+struct Confirmation {
+    version: u32,
+    attempt: u64,
+    commit: Commit,
+    step: Step,
+}
+
+impl Confirmation {
+    fn of(attempt: &Attempt, step: Step) -> Self {
+        Self {
+            version: 1,
+            attempt: attempt.id,
+            commit: attempt.target.commit.clone(),
+            step,
+        }
+    }
+
+    fn is_of(&self, attempt: &Attempt, step: Step) -> bool {
+        (self.attempt, &self.commit, self.step) == (attempt.id, &attempt.target.commit, step)
+    }
+
+    /// Takes the order out of its file by this function; it is removed after that, so a comin that is killed
+    /// meanwhile takes it once more.
+    fn take(paths: &Paths, take: impl FnOnce(Self) -> Result<()>) -> Result<()> {
+        let path = paths.confirmation();
+        let Some(content) = fs::read_optional(&path)? else {
+            return Ok(());
+        };
+        match serde_json::from_slice(&content) {
+            Ok(order) => take(order)?,
+            // Nothing is lost but a word that can be given again.
+            Err(error) => log::warn!(
+                "{} cannot be understood and is removed; use comin confirm again: {error}",
+                path.display()
+            ),
+        }
+        fs::remove_optional(&path).map(|_| ())
+    }
+}
+
+impl Machine {
+    /// Confirms what waits for it, and asks for a deploy. `asked` is the step that the operator means; whichever
+    /// it is where none is named.
+    ///
+    /// # Errors
+    /// Nothing waits, or for another step; another target has been selected meanwhile; the order cannot be
+    /// written.
+    pub fn confirm(&self, asked: Option<Step>, signers: Option<&Signers>) -> Result<Ending> {
+        let state = State::read(&self.paths)?;
+        let Some((waiting, step)) = state.awaiting() else {
+            bail!("Nothing waits for a confirmation: comin status says what comin does");
+        };
+        let target = &waiting.target;
+        if let Some(asked) = asked.filter(|asked| *asked != step) {
+            bail!(
+                "{target} does not wait to be {}, but to be {}: comin confirm {step}",
+                asked.participle(),
+                step.participle()
+            );
+        }
+        let mirror = Mirror::open(&self.paths)?;
+        let (facts, decision) = self.consider(&state, &Commits::of(&mirror, signers))?;
+        match &decision.selected {
+            Some(selected) if selected.is(&target.commit, target.operation) => {}
+            Some(selected) => bail!(
+                "{target} is not confirmed: meanwhile, {selected} is to be deployed by {}; comin plan says why",
+                selected.operation
+            ),
+            None => bail!(
+                "{target} is not confirmed: meanwhile, no branch qualifies; comin plan says why"
+            ),
+        }
+        let order = Confirmation::of(waiting, step);
+        fs::replace_durably(&self.paths.confirmation(), &serde_json::to_vec(&order)?)?;
+        decided::request(&self.paths)?;
+        log::info!("{target} is confirmed, and {} next", step.participle());
+        if let Some(suspension) = facts.suspended {
+            log::warn!("It still has to wait: {suspension}");
+        }
+        Ok(Ending::Done)
+    }
+
+    /// Takes up a confirmation. That it was given is in the state before the order is gone.
+    ///
+    /// # Errors
+    /// The state cannot be written, or the order cannot be removed.
+    pub fn take_confirmation(&self, store: &mut Store) -> Result<()> {
+        Confirmation::take(&self.paths, |order| match store.state().awaiting() {
+            Some((waiting, step)) if order.is_of(waiting, step) => {
+                let mut attempt = waiting.clone();
+                let is_new = attempt.confirmed.insert(step);
+                store.record(&attempt)?;
+                if is_new {
+                    let name = &attempt.target;
+                    log::info!("{name} is confirmed, and {} next", step.participle());
+                }
+                Ok(())
+            }
+            Some(_) | None => {
+                log::warn!(
+                    "The confirmation to {} {} came too late: it does not wait for that any more",
+                    order.step,
+                    order.commit.short()
+                );
+                Ok(())
+            }
+        })
+    }
+
+    /// Whether a step of an attempt has to be confirmed, and has not been.
+    #[must_use]
+    pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
+        match self.config.confirmer(step) {
+            Confirmer::Without => false,
+            Confirmer::Auto(_) | Confirmer::Manual => !attempt.confirmed.contains(&step),
+        }
+    }
+
+    /// What waits for a confirmation, as the configuration has it now.
+    #[must_use]
+    pub fn awaited(&self, state: &State) -> Option<Awaited> {
+        let (waiting, step) = state.awaiting()?;
+        let since = waiting.stages.last().map_or(waiting.started_at, |s| s.at);
+        Some(Awaited {
+            commit: waiting.target.commit.clone(),
+            operation: waiting.target.operation,
+            step,
+            consent: if self.asks(waiting, step) {
+                self.config.confirmer(step).consent(since)
+            } else {
+                Consent::Given
+            },
+        })
+    }
+}
+
+impl Confirmer {
+    /// What it takes to go on with what has waited since then.
+    fn consent(self, since: Timestamp) -> Consent {
+        match self {
+            Self::Without => Consent::Given,
+            Self::Auto(length) => Consent::After(Wait::new(since, length)),
+            Self::Manual => Consent::Missing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Operation;
+
+    #[test]
+    fn a_confirmation_is_of_one_step_of_one_attempt_of_one_commit() {
+        let attempt = Attempt::for_tests(1, Operation::Switch);
+        let order = Confirmation::of(&attempt, Step::Build);
+        assert!(order.is_of(&attempt, Step::Build));
+        assert!(!order.is_of(&attempt, Step::Deploy));
+        let mut of_another_state = attempt.clone();
+        of_another_state.target.commit = "f".repeat(40).parse().unwrap();
+        assert!(!order.is_of(&of_another_state, Step::Build));
+        let mut again = attempt.clone();
+        again.id = 2;
+        assert!(!order.is_of(&again, Step::Build));
+    }
+}
