@@ -21,6 +21,8 @@ let
     signed_ancestors = cfg.signedAncestors;
     eval_timeout = cfg.evalTimeout;
     build_timeout = cfg.buildTimeout;
+    build_confirmer = cfg.buildConfirmer;
+    deploy_confirmer = cfg.deployConfirmer;
     post_deployment_command = cfg.postDeploymentCommand;
     retry = given {
       first_delay = cfg.retry.firstDelay;

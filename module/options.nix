@@ -66,6 +66,36 @@ let
       type = types.ints.positive;
     };
 
+  confirmer =
+    what:
+    mkOption {
+      description = "Whether somebody has to confirm each commit before its system is ${what}.";
+      default = { };
+      type = types.submodule {
+        options = {
+          mode = mkOption {
+            type = types.enum [
+              "without"
+              "auto"
+              "manual"
+            ];
+            default = "without";
+            description = ''
+              `without` goes on at once. `manual` waits, across reboots, for {command}`comin confirm`. `auto` does
+              so for a time, after which it goes on by itself, at the next fetch; {command}`comin suspend` or another
+              commit keeps it from that. Where another commit is to be deployed meanwhile, that is asked for
+              instead.
+            '';
+          };
+          autoconfirm_duration = mkOption {
+            type = types.ints.unsigned;
+            default = 120;
+            description = "Seconds that `auto` waits.";
+          };
+        };
+      };
+    };
+
   timeOfDay =
     description: example:
     mkOption {
@@ -385,6 +415,8 @@ in
     };
     evalTimeout = timeout "an evaluation" "1800";
     buildTimeout = timeout "a build" "0";
+    buildConfirmer = confirmer "built";
+    deployConfirmer = confirmer "activated";
     postDeploymentCommand = mkOption {
       type = types.nullOr types.path;
       default = null;

@@ -99,6 +99,15 @@ fn nothing_is_built_before_somebody_has_confirmed_it() {
     let text = world.comin(&["status"], 0).out;
     assert!(text.contains("waits for your confirmation"), "{text}");
     assert!(world.comin(&["plan"], 0).out.contains(sentence));
+    let metrics = world.comin(&["exporter"], 0).out;
+    for sample in [
+        "comin_phase{phase=\"waiting_for_confirmation\"} 1\n",
+        "comin_is_behind 1\n",
+        "comin_is_given_up 0\n",
+        "comin_last_deployment_failed 0\n",
+    ] {
+        assert!(metrics.contains(sample), "{metrics}");
+    }
     assert_eq!(world.history()[0]["status"], "waiting");
     let waits = waiting(&world);
     let (derivation, out) = (&waits["derivation"], &waits["out"]);

@@ -77,6 +77,11 @@ let
     gpgPublicKeyPaths = [ "/etc/keys/alice.asc" ];
     sshAllowedSignersPath = "/etc/keys/allowed_signers";
     retention.deployment_boot_entry_capacity = 5;
+    buildConfirmer.mode = "manual";
+    deployConfirmer = {
+      mode = "auto";
+      autoconfirm_duration = 60 * 5;
+    };
     remotes = [
       {
         name = "origin";
@@ -208,6 +213,14 @@ let
         deployment_successful_capacity = 3;
         deployment_any_capacity = 5;
       };
+      build_confirmer = {
+        mode = "manual";
+        autoconfirm_duration = 120;
+      };
+      deploy_confirmer = {
+        mode = "auto";
+        autoconfirm_duration = 300;
+      };
       remotes = [
         {
           name = "origin";
@@ -281,6 +294,16 @@ let
           "local"
         ]
       )
+    )
+    (test "nobody has to confirm anything by default"
+      [
+        "without"
+        "without"
+      ]
+      [
+        (settingsOf minimal).build_confirmer.mode
+        (settingsOf minimal).deploy_confirmer.mode
+      ]
     )
     (test "hostname by default" "machine" (settingsOf minimal).hostname)
     (test "period by default" 60 (builtins.head (settingsOf minimal).remotes).poller.period)
@@ -770,6 +793,14 @@ let
     }) "services.comin.hostname is empty: set it, or networking.hostName")
 
     (test "what is refused is not refused for another reason" false (refuses "" { remotes = [ local ]; }).ok)
+    (refuses "a confirmer of another mode" {
+      remotes = [ local ];
+      buildConfirmer.mode = "always";
+    })
+    (refuses "a time before the beginning" {
+      remotes = [ local ];
+      deployConfirmer.autoconfirm_duration = -1;
+    })
     (refuses "a period of 0" { remotes = [ (local // { poller.period = 0; }) ]; })
     (refuses "a negative jitter" { remotes = [ (local // { poller.jitter = -1; }) ]; })
     (refuses "an empty calendar" { remotes = [ (local // { poller.calendar = ""; }) ]; })
