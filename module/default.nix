@@ -77,6 +77,7 @@ let
     inherit comin;
     inherit (cfg) remotes debug;
     exporter = if cfg.exporter.enable then cfg.exporter else null;
+    desktop = if cfg.desktop.enable then cfg.desktop else null;
   };
 
   # Its counterpart, ssh-keygen, comes with ssh, which comin.service needs anyway.
@@ -181,6 +182,10 @@ in
           + " address. Use one of this machine's, such as \"127.0.0.1\", or \"\" for all of them.";
       }
       {
+        assertion = builtins.match "[^[:cntrl:]]*" cfg.desktop.title != null;
+        message = "services.comin.desktop.title: ${builtins.toJSON cfg.desktop.title} is no line of text.";
+      }
+      {
         assertion = cfg.exporter.openFirewall -> cfg.exporter.enable;
         message =
           "services.comin.exporter.openFirewall opens a port at which nobody listens: set"
@@ -224,6 +229,19 @@ in
         }
       ];
       inherit (units) sockets timers paths;
+      user = {
+        services = lib.mkMerge [
+          units.user.services
+          (lib.mapAttrs (_: _: {
+            path = [
+              # pkexec.
+              "/run/wrappers"
+              pkgs.libnotify
+            ];
+          }) units.user.services)
+        ];
+        inherit (units.user) paths;
+      };
     };
   };
 }

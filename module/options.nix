@@ -417,6 +417,22 @@ in
     buildTimeout = timeout "a build" "0";
     buildConfirmer = confirmer "built";
     deployConfirmer = confirmer "activated";
+    desktop = {
+      enable = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether whoever is logged in to a desktop is told of deployments, and asked for what has to be confirmed: a
+          click and a password, as polkit wants it, confirm that. Needs a notification server, which desktops have,
+          and {option}`security.polkit.enable`.
+        '';
+      };
+      title = mkOption {
+        type = types.str;
+        default = "comin";
+        description = "Title of the notifications.";
+      };
+    };
     postDeploymentCommand = mkOption {
       type = types.nullOr types.path;
       default = null;

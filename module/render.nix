@@ -1,8 +1,9 @@
 # The text of unit files, as NixOS writes them, for what units.nix returns: tests on any systemd host
 # install the same units as users. Only builtins.
 #
-# { services, sockets, timers, paths }  ->  { files = { "comin.service" = "[Unit]\n…"; … };
-#                                    wants = { "timers.target" = [ "comin-origin.timer" ]; … }; }
+# { services, sockets, timers, paths, user }  ->  { files = { "comin.service" = "[Unit]\n…"; … };
+#                                    wants = { "timers.target" = [ "comin-origin.timer" ]; … };
+#                                    userFiles = { … }; }
 #
 # Not rendered is what NixOS adds to every service by itself: Environment= with PATH, LOCALE_ARCHIVE, TZDIR.
 {
@@ -10,6 +11,7 @@
   sockets ? { },
   timers ? { },
   paths ? { },
+  user ? { },
 }:
 let
   inherit (builtins)
@@ -46,6 +48,7 @@ let
     in
     (unit.unitConfig or { })
     // list "After" (unit.after or [ ])
+    // list "PartOf" (unit.partOf or [ ])
     // list "Wants" (unit.wants or [ ])
     // (if unit.description or "" == "" then { } else { Description = unit.description; });
 
@@ -84,13 +87,21 @@ let
     ++ ofKind "service" serviceText services
     ++ ofKind "socket" socketText sockets
     ++ ofKind "timer" timerText timers;
+  filesOf =
+    units:
+    listToAttrs (
+      map (unit: {
+        inherit (unit) name;
+        value = unit.text;
+      }) units
+    );
 in
 {
-  files = listToAttrs (
-    map (unit: {
-      inherit (unit) name;
-      value = unit.text;
-    }) all
+  files = filesOf all;
+
+  # For users' own systemd.
+  userFiles = filesOf (
+    ofKind "path" pathText (user.paths or { }) ++ ofKind "service" serviceText (user.services or { })
   );
 
   wants = foldl' (

@@ -11,6 +11,8 @@
   remotes,
   # listen_address and port of the exporter; null: none.
   exporter ? null,
+  # title of the notifications; null: none.
+  desktop ? null,
   debug ? false,
 }:
 let
@@ -29,6 +31,8 @@ let
   # systemd takes `%h` and the like for specifiers.
   escape = replaceStrings [ "%" ] [ "%%" ];
   executable = if match "[A-Za-z0-9/._+-]+" comin != null then comin else toJSON (escape comin);
+  # A word of ExecStart=, where `$` would be a variable.
+  quote = text: toJSON (replaceStrings [ "$" ] [ "$$" ] (escape text));
   command =
     arguments: concatStringsSep " " ([ executable ] ++ (if debug then [ "--debug" ] else [ ]) ++ arguments);
 
@@ -332,6 +336,43 @@ in
       };
     };
   };
+
+  # Of every user who is logged in to a desktop.
+  user =
+    if desktop == null then
+      {
+        services = { };
+        paths = { };
+      }
+    else
+      {
+        services.comin-desktop = {
+          description = "Tell and ask what comin deploys";
+          # What waits to be confirmed when somebody logs in is asked then.
+          wantedBy = [ "graphical-session.target" ];
+          after = [ "graphical-session.target" ];
+          partOf = [ "graphical-session.target" ];
+          # Deployments may follow each other closely.
+          unitConfig.StartLimitIntervalSec = 0;
+          # No sandbox: it is the user's own, and NoNewPrivileges would keep polkit's pkexec from asking who wants
+          # to confirm.
+          serviceConfig = {
+            Type = "exec";
+            ExecStart = command (
+              [ "desktop" ] ++ (if desktop.title == "comin" then [ ] else [ (quote "--title=${desktop.title}") ])
+            );
+            Slice = "background.slice";
+          };
+        };
+        paths.comin-desktop = {
+          description = "Watch for what comin deploys";
+          wantedBy = [ "graphical-session.target" ];
+          partOf = [ "graphical-session.target" ];
+          # A deploy replaces it when it begins, when it has decided, and when it ends; a poll does not. What
+          # comes between is seen by the service itself, which stays until a deploy has ended.
+          pathConfig.PathChanged = "/run/comin/decided.json";
+        };
+      };
 
   sockets =
     if exporter == null then

@@ -141,6 +141,9 @@ pub enum MachineCommand {
     Confirm {
         /// What it is expected to wait for; whichever it is where none is named
         step: Option<Step>,
+        /// The commit that is expected to wait: its id, or the first 8 digits or more
+        #[arg(long, value_name = "COMMIT")]
+        commit: Option<String>,
     },
     /// Go back to the system before, and stay there
     ///
@@ -152,6 +155,15 @@ pub enum MachineCommand {
     },
     /// List the latest deployments
     History(Output),
+    /// Show notifications of deployments on the desktop
+    ///
+    /// This is what the user unit comin-desktop runs, in a session with a notification server: it tells what is
+    /// news, asks for confirmations, and ends.
+    Desktop {
+        /// The title of the notifications
+        #[arg(long, default_value = "comin")]
+        title: String,
+    },
     /// Show the metrics for Prometheus
     ///
     /// Where systemd has accepted a connection for it, it answers the one HTTP request in there.
@@ -167,7 +179,8 @@ impl MachineCommand {
             | Self::Watch(_)
             | Self::Plan(_)
             | Self::History(_)
-            | Self::Exporter => true,
+            | Self::Exporter
+            | Self::Desktop { .. } => true,
             Self::Run { .. }
             | Self::Fetch { .. }
             | Self::Deploy
@@ -193,7 +206,8 @@ impl MachineCommand {
             | Self::Suspend { .. }
             | Self::Resume
             | Self::Retry
-            | Self::Confirm { .. } => false,
+            | Self::Confirm { .. }
+            | Self::Desktop { .. } => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use anyhow::{bail, Result};
+use anyhow::{bail, ensure, Result};
 use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -96,13 +96,18 @@ impl Confirmation {
 }
 
 impl Machine {
-    /// Confirms what waits for it, and asks for a deploy. `asked` is the step that the operator means; whichever
-    /// it is where none is named.
+    /// Confirms what waits for it, and asks for a deploy. `asked` is the step that the operator means, and `commit`
+    /// the beginning of the commit's id; whichever they are where none is named.
     ///
     /// # Errors
-    /// Nothing waits, or for another step; another target has been selected meanwhile; the order cannot be
+    /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
     /// written.
-    pub fn confirm(&self, asked: Option<Step>, signers: Option<&Signers>) -> Result<Ending> {
+    pub fn confirm(
+        &self,
+        asked: Option<Step>,
+        commit: Option<&str>,
+        signers: Option<&Signers>,
+    ) -> Result<Ending> {
         let state = State::read(&self.paths)?;
         let Some((waiting, step)) = state.awaiting() else {
             bail!("Nothing waits for a confirmation: comin status says what comin does");
@@ -113,6 +118,12 @@ impl Machine {
                 "{target} does not wait to be {}, but to be {}: comin confirm {step}",
                 asked.participle(),
                 step.participle()
+            );
+        }
+        if let Some(commit) = commit {
+            ensure!(
+                commit.len() >= 8 && target.commit.as_str().starts_with(commit),
+                "{target} waits, and not {commit:?}; comin status has its id"
             );
         }
         let mirror = Mirror::open(&self.paths)?;

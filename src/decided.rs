@@ -1,16 +1,16 @@
 //! The request to deploy, and what the latest deploy decided on: by these two a poll knows, without
 //! looking at the state or at any history, whether there is something to do.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::Level;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::again::Wait;
+use crate::folders::Folders;
 use crate::fs;
 use crate::paths::Paths;
 use crate::process::Process;
@@ -168,7 +168,7 @@ pub fn take_request(paths: &Paths) -> Result<bool> {
 
 /// The requests that come while a deploy is at work.
 #[derive(Debug)]
-pub struct Requests(OwnedFd);
+pub struct Requests(Folders);
 
 impl Requests {
     /// Looks out for them from now on.
@@ -177,14 +177,7 @@ impl Requests {
     /// The folder cannot be watched.
     pub fn watch(paths: &Paths) -> Result<Self> {
         let wanted = paths.wanted();
-        let folder = wanted.parent().unwrap_or(Path::new("/"));
-        let watch = || -> rustix::io::Result<OwnedFd> {
-            let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-            inotify::add_watch(&fd, folder, WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
-            Ok(fd)
-        };
-        let fd = watch().with_context(|| format!("Failed to watch {}", folder.display()))?;
-        Ok(Self(fd))
+        Folders::watch(&[wanted.parent().unwrap_or(Path::new("/"))]).map(Self)
     }
 
     /// Takes back a request that came meanwhile, and says whether there was one.
@@ -192,8 +185,7 @@ impl Requests {
     /// # Errors
     /// The file cannot be removed.
     pub fn take(&self, paths: &Paths) -> Result<bool> {
-        let mut events = [0; 4096];
-        while matches!(rustix::io::read(&self.0, &mut events), Ok(read) if read > 0) {}
+        self.0.drain();
         take_request(paths)
     }
 }

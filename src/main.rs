@@ -15,11 +15,13 @@ mod cycle;
 mod dead_man;
 mod decided;
 mod deployment;
+mod desktop;
 mod entry;
 mod exporter;
 mod fetched;
 mod fields;
 mod flake;
+mod folders;
 mod fs;
 mod git;
 mod go_store;
@@ -71,6 +73,7 @@ use activation::Activation;
 use cli::{Cli, Command, Look, MachineCommand, Output, StandaloneCommand, Style};
 use config::{Config, Remote};
 use cycle::{Ending, Machine};
+use desktop::Desktop;
 use metrics::Metrics;
 use paths::Paths;
 use report::{History, Page, Plan, Report, Status};
@@ -174,7 +177,10 @@ fn execute_on_machine(
         MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
         MachineCommand::Resume => machine.resume()?,
         MachineCommand::Retry => machine.retry()?,
-        MachineCommand::Confirm { step } => machine.confirm(step, signers()?.as_ref())?,
+        MachineCommand::Confirm { step, commit } => {
+            machine.confirm(step, commit.as_deref(), signers()?.as_ref())?
+        }
+        MachineCommand::Desktop { title } => Desktop::of(&machine, config_file, &title)?.tell()?,
         MachineCommand::Rollback { to } => machine.roll_back_by_hand(to, &read_signers())?,
     })
 }

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 # Sourced: it may have to put a Rust toolchain on PATH.
 . tests/setup.sh build sign nix
 # Where these cannot be had, the tests that need them say so and are skipped.
-. tests/setup.sh manual servers metrics limits host || [ -z "${CI:-}" ]
+. tests/setup.sh manual servers metrics limits desktop host || [ -z "${CI:-}" ]
 
 passed=0 failed=0 skipped=0
 log=$(mktemp)

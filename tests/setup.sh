@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh [build|sign|nix|manual|servers|metrics|limits|host|bench]…: makes sure that a Debian machine has what building
+# setup.sh [build|sign|nix|manual|servers|metrics|limits|desktop|host|bench]…: makes sure that a Debian machine has what building
 # comin, its tests of signatures, on real Nix, of the manual and of limits, its test hosts and its
 # measurements need. Sourced, it also puts a Rust toolchain of rustup's on PATH. Where everything is there it
 # only looks; what is missing is installed as root by apt-get, or named.
@@ -47,6 +47,12 @@ comin_setup() {
                 comin_need faketime faketime
                 comin_need mount mount
                 ;;
+            desktop)
+                comin_need dbus-daemon dbus-daemon
+                comin_need Xvfb xvfb
+                comin_need dunst dunst
+                comin_need notify-send libnotify-bin
+                ;;
             host)
                 comin_need debootstrap debootstrap
                 comin_need systemd-nspawn systemd-container
@@ -65,7 +71,7 @@ comin_setup() {
                 comin_need /etc/ssl/certs/ca-certificates.crt ca-certificates
                 ;;
             *)
-                echo "setup.sh: $purpose is none of build, sign, nix, manual, servers, metrics, limits, host, bench" >&2
+                echo "setup.sh: $purpose is none of build, sign, nix, manual, servers, metrics, limits, desktop, host, bench" >&2
                 return 2
                 ;;
         esac

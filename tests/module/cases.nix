@@ -108,6 +108,18 @@ in
     };
   };
 
+  desktop = {
+    inherit comin;
+    remotes = [ ];
+    desktop.title = "comin";
+  };
+
+  desktop-odd-title = {
+    inherit comin;
+    remotes = [ ];
+    desktop.title = "100% of \"my\" $HOME's \\ --machine";
+  };
+
   no-remotes = {
     inherit comin;
     remotes = [ ];

@@ -753,6 +753,38 @@ let
       )
     )
 
+    (
+      let
+        of = settings: (configOf (comin ({ remotes = [ local ]; } // settings))).systemd.user;
+        desktop = of { desktop.enable = true; };
+      in
+      test "a desktop's user units, only where they are wanted"
+        [
+          "comin-desktop"
+          "comin-desktop"
+          true
+          [
+            "/run/wrappers"
+            true
+          ]
+          false
+        ]
+        [
+          (toString (lib.filter (lib.hasPrefix "comin") (lib.attrNames desktop.services)))
+          (toString (lib.filter (lib.hasPrefix "comin") (lib.attrNames desktop.paths)))
+          (lib.hasSuffix "/bin/comin desktop" desktop.services.comin-desktop.serviceConfig.ExecStart)
+          [
+            (builtins.head desktop.services.comin-desktop.path)
+            (lib.any (package: lib.hasInfix "libnotify" "${package}") desktop.services.comin-desktop.path)
+          ]
+          ((of { }).services ? comin-desktop)
+        ]
+    )
+
+    (asserts "a title of one line" (comin {
+      remotes = [ local ];
+      desktop.title = "a\nb";
+    }) "services.comin.desktop.title")
     (asserts "remotes" (comin { }) "services.comin.remotes is empty: name a repository")
     (asserts "different names" (comin {
       remotes = [

@@ -73,15 +73,16 @@ done < <(find "$root/flake.nix" "$root/module" "$here" "$root/tests/vm" -name '*
 
 report "tests/module/plain.nix" --argstr file "$here/plain.nix"
 
-# All unit files of a case as one text: a line `==> name <==` before each.
+# All unit files of a case as one text: a line `==> name <==` before each, or `==> user/name <==`.
 unit_files() {
   evaluate --argstr root "$root" --argstr comin "$1" --argstr case "$2" --expr '{ root, comin, case }:
     let
       cases = import (root + "/tests/module/cases.nix") { inherit comin; };
       rendered = import (root + "/module/render.nix") (import (root + "/module/units.nix") cases.${case});
-      sections = map (name: "==> ${name} <==\n${rendered.files.${name}}") (builtins.attrNames rendered.files);
+      sections =
+        prefix: files: map (name: "==> ${prefix}${name} <==\n${files.${name}}") (builtins.attrNames files);
     in
-    builtins.concatStringsSep "" sections'
+    builtins.concatStringsSep "" (sections "" rendered.files ++ sections "user/" rendered.userFiles)'
 }
 
 for expected in "$here"/expected/*; do
@@ -104,7 +105,7 @@ if command -v systemd-analyze >/dev/null; then
     --expr '{ file }: toString (builtins.attrNames (import file { comin = ""; }))')
   for case in $cases; do
     units=$tmp/units-$case
-    mkdir "$units"
+    mkdir -p "$units/user"
     unit_files "$bin" "$case" | awk -v dir="$units" '
       /^==> .* <==$/ { file = dir "/" $2; next }
       { print >file }'
@@ -116,7 +117,11 @@ if command -v systemd-analyze >/dev/null; then
       sed -i "s|^ExecStart=\"|&$tmp|" "$units"/*.service
     fi
     # Its exit code is 0 for unknown keys and bad values, too: any output is a failure.
-    output=$(SYSTEMD_UNIT_PATH="$units:" systemd-analyze verify --man=no "$units"/* 2>&1) || output+=" (exit code $?)"
+    output=$(SYSTEMD_UNIT_PATH="$units:" systemd-analyze verify --man=no "$units"/*.* 2>&1) || output+=" (exit code $?)"
+    if [ -n "$(ls "$units/user")" ]; then
+      output+=$(XDG_RUNTIME_DIR=$tmp SYSTEMD_UNIT_PATH="$units/user:" \
+        systemd-analyze --user verify --man=no "$units/user"/* 2>&1) || output+=" (exit code $?)"
+    fi
     if [ -z "$output" ]; then
       ok "systemd-analyze verify $case"
     else

@@ -27,6 +27,7 @@ let
             after = list;
             wants = list;
             wantedBy = list;
+            partOf = list;
             unitConfig = section;
           }
           // options;
@@ -72,6 +73,11 @@ in
     systemd.sockets = units { socketConfig = section; };
     systemd.timers = units { timerConfig = section; };
     systemd.paths = units { pathConfig = section; };
+    systemd.user.services = units {
+      path = list;
+      serviceConfig = section;
+    };
+    systemd.user.paths = units { pathConfig = section; };
   };
 
   config._module.args.pkgs = {
@@ -85,6 +91,7 @@ in
     runCommand = name: env: script: env // { inherit name script; };
     gitMinimal = "git";
     gnupg = "gnupg";
+    libnotify = "libnotify";
     util-linux = "util-linux";
     stdenv.buildPlatform.canExecute = _: true;
     stdenv.hostPlatform = { };

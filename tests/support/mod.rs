@@ -5,6 +5,7 @@
 #![allow(clippy::unnecessary_debug_formatting)] // Quotes as Nix wants them.
 
 pub mod boot;
+pub mod desktop;
 pub mod host;
 pub mod http;
 pub mod prometheus;

@@ -1,0 +1,54 @@
+//! Folders that are watched: what changes in them is seen at once, and costs nothing until then.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+
+/// Becomes readable when a file of one of its folders is made or replaced.
+#[derive(Debug)]
+pub struct Folders(OwnedFd);
+
+impl Folders {
+    /// Watches folders from now on.
+    ///
+    /// # Errors
+    /// One of them is not there, or cannot be watched.
+    pub fn watch(folders: &[&Path]) -> Result<Self> {
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .context("Failed to watch anything")?;
+        for folder in folders {
+            inotify::add_watch(&fd, *folder, WatchFlags::CREATE | WatchFlags::MOVED_TO)
+                .with_context(|| format!("Failed to watch {}", folder.display()))?;
+        }
+        Ok(Self(fd))
+    }
+
+    /// Forgets what has changed until now.
+    pub fn drain(&self) {
+        let mut events = [0; 4096];
+        while matches!(rustix::io::read(&self.0, &mut events), Ok(read) if read > 0) {}
+    }
+
+    /// Waits for a change, but no longer than this.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn wait(&self, time: Duration) -> Result<()> {
+        let time = Timespec::try_from(time)?;
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for Folders {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
