@@ -52,7 +52,8 @@ fn asking(step: &str) -> (World, Repository, Desktop) {
     (world, origin, desktop)
 }
 
-fn done(child: Child) {
+fn done(mut child: Child) {
+    await_that(|| child.try_wait().unwrap().is_some());
     let said = Said::of(&child.wait_with_output().unwrap());
     assert_eq!(said.code, Some(0), "{said:?}");
 }
@@ -160,15 +161,8 @@ fn a_question_that_is_void_gives_way_to_the_next_one_and_a_click_is_of_that() {
     world.comin(&["run"], 0);
     await_that(|| {
         let shown = desktop.shown();
-        shown
-            .iter()
-            .filter(|line| line.contains(&third[..8]))
-            .count()
-            >= 2
-            && shown
-                .last()
-                .unwrap()
-                .contains("waits for your confirmation to be deployed")
+        let question = format!("{} (origin/main) waits for your confirmation", &third[..8]);
+        shown.iter().filter(|line| line.contains(&question)).count() == 2
     });
     assert_eq!(desktop.control(&["count", "displayed"]), "1");
     desktop.control(&["action", "0"]);
