@@ -180,7 +180,7 @@ fn execute_on_machine(
         MachineCommand::Confirm { step, commit } => {
             machine.confirm(step, commit.as_deref(), signers()?.as_ref())?
         }
-        MachineCommand::Desktop { title } => Desktop::of(&machine, config_file, &title)?.tell()?,
+        MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
         MachineCommand::Rollback { to } => machine.roll_back_by_hand(to, &read_signers())?,
     })
 }

@@ -7,7 +7,7 @@ mod notification;
 mod topic;
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::{absolute, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -51,8 +51,6 @@ struct Situation {
 /// What one who is logged in runs `comin desktop` with.
 pub struct Desktop<'a> {
     machine: &'a Machine,
-    /// The configuration file, which who confirms reads, too.
-    config: &'a Path,
     title: &'a str,
     record: PathBuf,
 }
@@ -62,12 +60,11 @@ impl<'a> Desktop<'a> {
     ///
     /// # Errors
     /// There is no session.
-    pub fn of(machine: &'a Machine, config: &'a Path, title: &'a str) -> Result<Self> {
+    pub fn of(machine: &'a Machine, title: &'a str) -> Result<Self> {
         let folder = std::env::var_os("XDG_RUNTIME_DIR")
             .context("There is no XDG_RUNTIME_DIR: comin desktop is for a session on a desktop")?;
         Ok(Self {
             machine,
-            config,
             title,
             record: Path::new(&folder).join("comin-desktop.json"),
         })
@@ -191,7 +188,9 @@ impl<'a> Desktop<'a> {
     fn confirm(&self, attempt: &Attempt, step: Step, id: Id) -> Result<()> {
         let comin = std::env::current_exe().context("Failed to find the comin program")?;
         let mut pkexec = Command::new("pkexec");
-        pkexec.arg(comin).arg("--config").arg(self.config);
+        // It runs it elsewhere.
+        let config = absolute(&self.machine.config_file)?;
+        pkexec.arg(comin).arg("--config").arg(config);
         if !self.machine.paths.is_machine() {
             pkexec.arg("--root").arg(self.machine.paths.root());
         }
