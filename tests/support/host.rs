@@ -86,6 +86,12 @@ const FLAKE: &str = r#"{
             etc = {
               "comin/config.json" = builtins.toJSON settings;
             }
+            // builtins.listToAttrs (
+              map (unit: {
+                name = "systemd/user/${unit}";
+                value = rendered.userFiles.${unit};
+              }) (builtins.attrNames rendered.userFiles)
+            )
             // configuration.etc or { };
           };
       toplevel = import ./system (
@@ -405,15 +411,16 @@ impl Host {
     }
 
     /// Waits until the latest attempt is one on this commit and has ended, and returns it. One that was
-    /// interrupted is followed by another.
+    /// interrupted is followed by another, and one that waits has not ended.
     #[track_caller]
     pub fn await_ended(&self, commit: &str) -> Value {
         let mut attempt = Value::Null;
         await_that("the end of the attempt", || {
             attempt = self.attempts().pop().unwrap_or_default();
             attempt["commit"] == commit
-                && attempt["status"] != "running"
-                && attempt["status"] != "interrupted"
+                && !["running", "waiting", "interrupted"]
+                    .map(Value::from)
+                    .contains(&attempt["status"])
         });
         attempt
     }
