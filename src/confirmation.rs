@@ -17,9 +17,9 @@ use crate::fs;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::paths::Paths;
-use crate::select::{Awaited, Consent};
+use crate::select::{Awaited, Consent, Decision, Facts};
 use crate::signature::Signers;
-use crate::state::{Attempt, State, Store};
+use crate::state::{Attempt, Outcome, State, Store};
 
 /// What is not done before somebody has confirmed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
@@ -173,6 +173,30 @@ impl Machine {
                 Ok(())
             }
         })
+    }
+
+    /// Ends an attempt that waits for a confirmation where something else is to be deployed by now.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn withdraw(&self, store: &mut Store, facts: &Facts, decision: &Decision) -> Result<()> {
+        match store.state().awaiting() {
+            Some((waiting, _)) if decision.supersedes(&waiting.target, facts) => {
+                let waiting = waiting.clone();
+                self.stop_waiting(store, waiting)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Ends an attempt that waits for a confirmation.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn stop_waiting(&self, store: &mut Store, waiting: Attempt) -> Result<()> {
+        let stage = waiting.stage();
+        self.end(store, waiting, Outcome::Preempted { stage })
+            .map(|_| ())
     }
 
     /// Whether a step of an attempt has to be confirmed, and has not been.

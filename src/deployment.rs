@@ -19,7 +19,7 @@ use crate::leftover::Left;
 use crate::making::{Made, Source};
 use crate::nix;
 use crate::reboot;
-use crate::select::{Decision, Facts, Target};
+use crate::select::Target;
 use crate::signature::Signers;
 use crate::state::{Attempt, Before, Outcome, Stage, Store};
 use crate::suspension::Suspension;
@@ -96,30 +96,6 @@ impl Machine {
                 Ok(attempt)
             }
         }
-    }
-
-    /// Ends an attempt that waits for a confirmation where something else is to be deployed by now.
-    ///
-    /// # Errors
-    /// The state cannot be written.
-    pub fn withdraw(&self, store: &mut Store, facts: &Facts, decision: &Decision) -> Result<()> {
-        match store.state().awaiting() {
-            Some((waiting, _)) if decision.supersedes(&waiting.target, facts) => {
-                let waiting = waiting.clone();
-                self.stop_waiting(store, waiting)
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Ends an attempt that waits for a confirmation.
-    ///
-    /// # Errors
-    /// The state cannot be written.
-    pub fn stop_waiting(&self, store: &mut Store, waiting: Attempt) -> Result<()> {
-        let stage = waiting.stage();
-        self.end(store, waiting, Outcome::Preempted { stage })
-            .map(|_| ())
     }
 
     /// Evaluates, builds, activates and checks; the attempt tells how far it came.

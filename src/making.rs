@@ -1,5 +1,6 @@
 //! The making of a system: evaluate → build, as long as nothing else is to be deployed.
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -83,8 +84,8 @@ impl Machine {
             let (derivation, out) = match evaluated(attempt) {
                 Some(known) => known,
                 None => match self.evaluate(store, attempt, &interrupt)? {
-                    Ok(evaluated) => evaluated,
-                    Err(outcome) => return Ok(Made::Nothing(outcome)),
+                    ControlFlow::Continue(evaluated) => evaluated,
+                    ControlFlow::Break(outcome) => return Ok(Made::Nothing(outcome)),
                 },
             };
             if self.asks(attempt, Step::Build) && !self.has(attempt, left)? {
@@ -108,13 +109,13 @@ impl Machine {
         }
     }
 
-    /// Evaluates; an outcome where nothing is to be built.
+    /// Evaluates: a derivation and its system, or how the attempt ends without one.
     fn evaluate(
         &self,
         store: &mut Store,
         attempt: &mut Attempt,
         interrupt: &Interrupt,
-    ) -> Result<Result<(String, PathBuf), Outcome>> {
+    ) -> Result<ControlFlow<Outcome, (String, PathBuf)>> {
         let Self { config, paths, .. } = self;
         if attempt.stage() != Stage::Evaluating {
             attempt.enter(Stage::Evaluating);
@@ -123,14 +124,15 @@ impl Machine {
         let evaluation = nix::evaluate(config, paths, git::TARGET, &attempt.target, interrupt)?;
         let Some(evaluation) = evaluation else {
             let stage = Stage::Evaluating;
-            return Ok(Err(Outcome::Preempted { stage }));
+            return Ok(ControlFlow::Break(Outcome::Preempted { stage }));
         };
         if let Some(reason) = self.of_another_machine(evaluation.machine_id.as_deref())? {
-            return Ok(Err(Outcome::Skipped { reason }));
+            return Ok(ControlFlow::Break(Outcome::Skipped { reason }));
         }
         attempt.derivation = Some(evaluation.derivation.clone());
         attempt.out = Some(evaluation.out.clone());
-        Ok(Ok((evaluation.derivation, evaluation.out)))
+        let evaluated = (evaluation.derivation, evaluation.out);
+        Ok(ControlFlow::Continue(evaluated))
     }
 
     /// Whether the machine has got the system of an attempt already, whole.

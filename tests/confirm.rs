@@ -4,12 +4,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{json, Value};
-use support::sweep::kill_with_descendants;
+use support::sweep::{kill_with_descendants, times, Dice};
 use support::{await_that, boot, start, Gate, Repository, Said, System, World};
 
 /// A machine that runs the system of its first commit, and whose next ones have to be confirmed.
@@ -434,6 +437,38 @@ fn what_was_confirmed_and_killed_goes_on_without_a_question() {
     let _ = world.command(&["run"]).status().unwrap();
     assert_eq!(world.running(), "switched");
     assert_eq!(world.status()["deployed"]["status"], "done");
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_asked_twice_or_done_unasked() {
+    need!("git", "nix");
+    let (world, origin) = asking(&manual("build"));
+    let mut dice = Dice::new("confirmations");
+    let rounds = times("COMIN_SWEEP_CONFIRMATIONS", 10, 100);
+    for n in 0..rounds {
+        let label = format!("kill{n}");
+        origin.commit(&label, &System::default());
+        let before = world.running();
+        let killed = |dice: &mut Dice, arguments: &[&str]| {
+            let mut comin = start(&world, arguments);
+            // Longer than a deployment takes here, mostly.
+            thread::sleep(dice.delay(Duration::from_millis(600)));
+            kill_with_descendants(comin.id());
+            comin.wait().unwrap();
+        };
+        killed(&mut dice, &["run"]);
+        let _ = world.command(&["run"]).status().unwrap();
+        waiting(&world);
+        assert_eq!(world.running(), before, "nobody has confirmed {label}");
+        world.comin(&["confirm"], 0);
+        killed(&mut dice, &["deploy"]);
+        let _ = world.command(&["run"]).status().unwrap();
+        assert_eq!(world.running(), label);
+        assert!(!order(&world).exists());
+    }
+    let switches = world.switches();
+    let finished: BTreeSet<&String> = switches.iter().collect();
+    assert_eq!(finished.len(), 1 + rounds as usize, "{switches:?}");
 }
 
 #[test]
