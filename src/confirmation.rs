@@ -8,7 +8,6 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::again::Wait;
 use crate::commit::Commit;
 use crate::config::Confirmer;
 use crate::cycle::{Ending, Machine};
@@ -231,7 +230,7 @@ impl Confirmer {
     fn consent(self, since: Timestamp) -> Consent {
         match self {
             Self::Without => Consent::Given,
-            Self::Auto(length) => Consent::After(Wait::new(since, length)),
+            Self::Auto(length) => Consent::At(since.checked_add(length).unwrap_or(Timestamp::MAX)),
             Self::Manual => Consent::Missing,
         }
     }

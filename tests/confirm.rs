@@ -250,6 +250,11 @@ fn what_nobody_objects_to_is_confirmed_by_time() {
     );
     assert_eq!(world.plan()["action"], "await_confirmation");
     assert!(!world.plan()["retry_at"].is_null());
+    // A machine may boot with a clock of long ago.
+    world.shifted("-1y", &["deploy"]);
+    assert_eq!(world.switches(), ["switch first"]);
+    world.shifted("-1y", &["fetch", "origin"]);
+    assert!(!wanted(&world).exists());
     world.shifted("+59m", &["fetch", "origin"]);
     assert!(!wanted(&world).exists());
     world.shifted("+61m", &["fetch", "origin"]);

@@ -217,8 +217,8 @@ impl<'a> Desktop<'a> {
             Event::Waits(step) => {
                 let until = self.machine.awaited(&situation.state);
                 let until = match until.map(|awaited| awaited.consent) {
-                    Some(Consent::After(wait)) => {
-                        format!(" until {}", Page::here().at(wait.until))
+                    Some(Consent::At(time)) => {
+                        format!(" until {}", Page::here().at(time))
                     }
                     Some(Consent::Given | Consent::Missing) | None => String::new(),
                 };

@@ -85,7 +85,7 @@ fn event(attempt: &Attempt, at_work: bool, consent: Option<Consent>) -> Option<E
         Progress::Running(_) if has_waited() => Some(Event::GoesOn),
         Progress::Running(_) => (attempt.tries == 1).then_some(Event::Begun),
         Progress::Awaiting(step) => match consent {
-            Some(Consent::Missing | Consent::After(_)) => Some(Event::Waits(*step)),
+            Some(Consent::Missing | Consent::At(_)) => Some(Event::Waits(*step)),
             Some(Consent::Given) | None => Some(Event::GoesOn),
         },
         Progress::Ended(_, outcome) => match outcome {
@@ -103,8 +103,7 @@ fn event(attempt: &Attempt, at_work: bool, consent: Option<Consent>) -> Option<E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::again::Wait;
-    use jiff::{SignedDuration, Timestamp};
+    use jiff::Timestamp;
 
     fn topic(attempt: &Attempt, at_work: bool, consent: Option<Consent>) -> Option<Event> {
         let state = State {
@@ -133,11 +132,10 @@ mod tests {
         assert_eq!(topic(&again, true, None), None);
 
         attempt.wait_for(Step::Build);
-        let wait = Wait::new(Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
         let asks = Some(Event::Waits(Step::Build));
         for (consent, event) in [
             (Consent::Missing, asks),
-            (Consent::After(wait), asks),
+            (Consent::At(Timestamp::UNIX_EPOCH), asks),
             (Consent::Given, Some(Event::GoesOn)),
         ] {
             assert_eq!(topic(&attempt, false, Some(consent)), event, "{consent:?}");

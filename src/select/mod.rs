@@ -102,8 +102,8 @@ pub struct Awaited {
 pub enum Consent {
     /// It may.
     Given,
-    /// After a wait, if nobody says so before.
-    After(Wait),
+    /// At this time, if nobody says so before. Where the clock is wrong, rather later than too early.
+    At(Timestamp),
     /// Somebody has to say so.
     Missing,
 }
@@ -347,8 +347,11 @@ pub fn due(target: &Target, facts: &Facts) -> Action {
     if let Some(awaited) = facts.awaited.as_ref().filter(is_awaited) {
         return match awaited.consent {
             Consent::Given => Action::Deploy,
-            Consent::After(wait) if wait.is_over(facts.now) => Action::Deploy,
-            Consent::After(wait) => Action::AwaitConfirmation(awaited.step, Some(wait)),
+            Consent::At(time) if time <= facts.now => Action::Deploy,
+            Consent::At(time) => {
+                let wait = Wait::new(facts.now, time.duration_since(facts.now));
+                Action::AwaitConfirmation(awaited.step, Some(wait))
+            }
             Consent::Missing => Action::AwaitConfirmation(awaited.step, None),
         };
     }

@@ -484,7 +484,7 @@ fn awaited(letter: &str, operation: Operation, step: Step, consent: Consent) -> 
 fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
     let now = Timestamp::UNIX_EPOCH;
     let switch = Operation::Switch;
-    let since = |ago: i64| Consent::After(Wait::new(now - minutes(ago), minutes(2)));
+    let since = |ago: i64| Consent::At(now + minutes(2 - ago));
     for (waits, wanted) in [
         (
             awaited("A", switch, Step::Build, Consent::Missing),
@@ -500,6 +500,11 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
             "it waits to be built until 1970-01-01T00:01:00Z, or comin confirm build",
         ),
         (awaited("A", switch, Step::Build, since(2)), "deploy"),
+        // A clock that was set back brings nothing forward.
+        (
+            awaited("A", switch, Step::Build, since(-60)),
+            "it waits to be built until 1970-01-01T01:02:00Z, or comin confirm build",
+        ),
         // What waits is something else.
         (
             awaited("B", switch, Step::Build, Consent::Missing),
