@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::Commit;
-use crate::config::Confirmer;
+use crate::config::{Config, Confirmer};
 use crate::cycle::{Ending, Machine};
 use crate::decided;
 use crate::fs;
@@ -197,11 +197,13 @@ impl Machine {
         self.end(store, waiting, Outcome::Preempted { stage })
             .map(|_| ())
     }
+}
 
+impl Config {
     /// Whether a step of an attempt has to be confirmed, and has not been.
     #[must_use]
     pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
-        match self.config.confirmer(step) {
+        match self.confirmer(step) {
             Confirmer::Without => false,
             Confirmer::Auto(_) | Confirmer::Manual => !attempt.confirmed.contains(&step),
         }
@@ -217,7 +219,7 @@ impl Machine {
             operation: waiting.target.operation,
             step,
             consent: if self.asks(waiting, step) {
-                self.config.confirmer(step).consent(since)
+                self.confirmer(step).consent(since)
             } else {
                 Consent::Given
             },

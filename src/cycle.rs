@@ -186,7 +186,7 @@ impl Machine {
             accepted: state.accepted_main.clone(),
             signed_ancestors: self.config.signed_ancestors,
             recent: state.recent(self.config.retry),
-            awaited: self.awaited(state),
+            awaited: self.config.awaited(state),
             quarantine: state.quarantine.clone(),
             suspended: Suspension::read(&self.paths, now)?,
             now,

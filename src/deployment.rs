@@ -120,7 +120,7 @@ impl Machine {
         if let Some(outcome) = self.held_back(attempt, &out)? {
             return Ok(Course::Ended(outcome));
         }
-        if self.asks(attempt, Step::Deploy) {
+        if self.config.asks(attempt, Step::Deploy) {
             return Ok(Course::Waits(Step::Deploy));
         }
         attempt.before = match left {

@@ -88,7 +88,7 @@ impl Machine {
                     ControlFlow::Break(outcome) => return Ok(Made::Nothing(outcome)),
                 },
             };
-            if self.asks(attempt, Step::Build) && !self.has(attempt, left)? {
+            if config.asks(attempt, Step::Build) && !self.has(attempt, left)? {
                 self.keep_derivation(&derivation);
                 return Ok(Made::Waits(Step::Build));
             }

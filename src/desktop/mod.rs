@@ -107,7 +107,11 @@ impl<'a> Desktop<'a> {
         let paths = &self.machine.paths;
         let at_work = Decided::read(paths)?.is_some_and(|decided| decided.at_work());
         let state = State::read(paths)?;
-        let consent = self.machine.awaited(&state).map(|awaited| awaited.consent);
+        let consent = self
+            .machine
+            .config
+            .awaited(&state)
+            .map(|awaited| awaited.consent);
         let topic = Topic::of(&state, at_work, consent);
         Ok(Situation {
             state,
@@ -215,7 +219,7 @@ impl<'a> Desktop<'a> {
         match event {
             Event::Begun => format!("Deploying {target}\n{subject}"),
             Event::Waits(step) => {
-                let until = self.machine.awaited(&situation.state);
+                let until = self.machine.config.awaited(&situation.state);
                 let until = match until.map(|awaited| awaited.consent) {
                     Some(Consent::At(time)) => {
                         format!(" until {}", Page::here().at(time))

@@ -32,6 +32,9 @@ pub struct Standing {
     /// What is under way.
     #[serde(skip)]
     pub(super) under_way: Option<UnderWay>,
+    /// What waits for a confirmation.
+    #[serde(skip)]
+    pub(super) waiting: Option<Attempt>,
 }
 
 /// An attempt that is under way.
@@ -76,19 +79,22 @@ impl Standing {
         let under_way = latest.and_then(|latest| UnderWay::of(latest, machine.config.retry));
         let reboot_reasons = reboot::reasons(&machine.config, &machine.paths);
         let booted_instead = machine.booted_instead(remembered)?;
+        let waiting = remembered.awaiting().map(|(attempt, _)| attempt);
+        let waiting = waiting.map(|attempt| Attempt::of(attempt, machine.config.retry));
         let ended = remembered.latest_ended();
         Ok(Self {
             suspended: Suspension::read(&machine.paths, Timestamp::now())?.is_some(),
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),
-            phase: match (&under_way, remembered.awaiting()) {
+            phase: match (&under_way, &waiting) {
                 (Some(under_way), _) => Phase::At(under_way.stage),
                 (None, Some(_)) => Phase::At(Stage::Waiting),
                 (None, None) => Phase::Idle,
             },
             deployed: ended.map(|attempt| Attempt::of(attempt, machine.config.retry)),
             under_way,
+            waiting,
         })
     }
 }

@@ -125,7 +125,10 @@ impl Status {
         lines.extend(signer.map(|signer| format!("signed by {}", printable(signer))));
         let is_it = |attempt: &&Attempt| attempt.target.commit == selected.commit;
         let under_way = self.standing.under_way.as_ref().map(|it| &it.attempt);
-        let latest = under_way.or(self.standing.deployed.as_ref()).filter(is_it);
+        let latest = under_way
+            .or(self.standing.waiting.as_ref())
+            .or(self.standing.deployed.as_ref())
+            .filter(is_it);
         let is_told = self.runs(selected) && latest.is_none_or(Attempt::is_done);
         lines.extend(latest.filter(|_| !is_told).map(|latest| latest.story(page)));
         let is_told = latest.is_some_and(|latest| latest.error.is_some());

@@ -17,6 +17,7 @@ use super::running::Running;
 use super::standing::{Standing, UnderWay};
 use super::{History, Page, Plan, Report, Status};
 use crate::config::{Config, Operation};
+use crate::confirmation::Step;
 use crate::polls::Poll;
 use crate::quarantine::Quarantine;
 use crate::select::tests::{commit, facts, Diagram};
@@ -166,7 +167,12 @@ impl Scene {
             json!({"name": name, "url": url, "branches": branches, "auth": auth})
         });
         let remotes: Vec<_> = remotes.collect();
-        Config::for_tests(&json!({"hostname": "m", "remotes": remotes}).to_string())
+        let config = json!({
+            "hostname": "m", "remotes": remotes,
+            "build_confirmer": {"mode": "manual"},
+            "deploy_confirmer": {"mode": "auto", "autoconfirm_duration": 600},
+        });
+        Config::for_tests(&config.to_string())
     }
 
     /// The remotes, and what marks them.
@@ -184,6 +190,7 @@ impl Scene {
         facts.now = ago(0);
         facts.recent = self.state().recent(self.config().retry);
         facts.suspended.clone_from(&self.suspended);
+        facts.awaited = self.config().awaited(&self.state());
         if self.quarantined {
             let latest = &self.attempts[self.attempts.len() - 1];
             let reason = "it was rolled back by hand".to_string();
@@ -219,6 +226,8 @@ impl Scene {
         });
         let latest = state.latest().filter(|_| self.is_at_work);
         let under_way = latest.and_then(|latest| UnderWay::of(latest, config.retry));
+        let waiting = state.awaiting();
+        let waiting = waiting.map(|(it, _)| Attempt::of(it, config.retry));
         let ended = state.latest_ended();
         let standing = Standing {
             suspended: self.suspended.is_some(),
@@ -234,6 +243,7 @@ impl Scene {
                 .map_or(Phase::Idle, |it| Phase::At(it.stage)),
             deployed: ended.map(|attempt| Attempt::of(attempt, config.retry)),
             under_way,
+            waiting,
         };
         Status::told("m", standing, running, facts, decision, remotes)
     }
@@ -419,6 +429,54 @@ fn a_commit_is_evaluated() {
           origin/main     42424242  selected
           origin/testing  -         refused: there is no such branch
     "#]]);
+}
+
+#[test]
+fn a_commit_waits_for_a_confirmation() {
+    let stages = [(Stage::Evaluating, 70), (Stage::Waiting, 60)];
+    let mut it = under_way("B", "Update nixpkgs", &stages);
+    it.progress = Progress::Awaiting(Step::Build);
+    Scene::of("A-B", "A", "origin:B/-")
+        .then(it.clone())
+        .check(&expect![[r#"
+            [waits 42424242: to be built]
+            m: 42424242 (origin/main) waits for your confirmation
+              running    41414141 (origin/main), generation 12, deployed 09:55
+                         Enable the printer
+              selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                         Update nixpkgs
+                         evaluated in 10 s, waiting for a confirmation for 60 s
+                         it waits to be built: comin confirm build
+              origin     https://git.example.org/machines.git
+                         fetched 12 s ago, next in 48 s
+                         main     42424242
+            --
+            Would not deploy 42424242 (origin/main): it waits to be built: comin confirm
+              build
+              origin/main     42424242  selected
+              origin/testing  -         refused: there is no such branch
+        "#]]);
+    it.progress = Progress::Awaiting(Step::Deploy);
+    Scene::of("A-B", "A", "origin:B/-")
+        .then(it)
+        .check(&expect![[r#"
+            [waits 42424242: to be deployed until 12:09]
+            m: 42424242 (origin/main) waits for your confirmation
+              running    41414141 (origin/main), generation 12, deployed 09:55
+                         Enable the printer
+              selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                         Update nixpkgs
+                         evaluated in 10 s, waiting for a confirmation for 60 s
+                         it is deployed in 9 min, or at once with comin confirm deploy
+              origin     https://git.example.org/machines.git
+                         fetched 12 s ago, next in 48 s
+                         main     42424242
+            --
+            Would not deploy 42424242 (origin/main): it is deployed in 9 min, or at once
+              with comin confirm deploy
+              origin/main     42424242  selected
+              origin/testing  -         refused: there is no such branch
+        "#]]);
 }
 
 #[test]
