@@ -25,6 +25,7 @@ use crate::state::{Attempt, Before, Outcome, Stage, Store};
 use crate::suspension::Suspension;
 use crate::system;
 use crate::systemd;
+use crate::units;
 
 impl Machine {
     /// Tries to deploy a target, or goes on with the attempt that waited for that, and records and reports how
@@ -181,6 +182,9 @@ impl Machine {
             system::set_profile(profile, &out)?;
         }
         log::info!("Activating {}", out.display());
+        if operation.activates() {
+            units::remember(&self.paths, attempt.id);
+        }
         attempt.activation(out, operation).run(&self.paths)
     }
 
@@ -254,6 +258,9 @@ impl Machine {
                 return self.roll_back(store, attempt, &fault);
             }
         };
+        if attempt.operation().activates() {
+            attempt.units = units::touched(&self.paths, attempt.id, &new_failures);
+        }
         let error = ended.error(is_known.then_some(&new_failures[..]));
         let fault = match &error {
             Some(error) if ended.died() => Some(Fault::of_machine(error.clone())),

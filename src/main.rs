@@ -58,6 +58,7 @@ mod submodules;
 mod suspension;
 mod system;
 mod systemd;
+mod units;
 mod url;
 mod watch;
 

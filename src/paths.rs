@@ -167,6 +167,12 @@ impl Paths {
         self.below("run/comin/activation.lock")
     }
 
+    /// The units that were up before the latest activation. Writer: deploy.
+    #[must_use]
+    pub fn units(&self) -> PathBuf {
+        self.below("run/comin/units.json")
+    }
+
     /// The system that runs.
     #[must_use]
     pub fn current_system(&self) -> PathBuf {

@@ -11,6 +11,7 @@ use crate::again::{Again, Wait};
 use crate::config::{Backoff, Operation, RemoteName};
 use crate::confirmation::Step;
 use crate::select::Target;
+use crate::units::Touched;
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;
@@ -41,6 +42,8 @@ pub struct Attempt {
     /// The steps that need no confirmation any more: it was given to this attempt, or to one before it of the
     /// same in a row.
     pub confirmed: BTreeSet<Step>,
+    /// What its activation did to units, where that is known.
+    pub units: Option<Touched>,
     /// Why it is rolled back, once it is.
     pub fault: Option<String>,
     /// When each stage began; it ended when the next one did.
@@ -319,6 +322,7 @@ impl Attempt {
             inhibitors: Vec::new(),
             before: Before::default(),
             confirmed: BTreeSet::new(),
+            units: None,
             fault: None,
             stages: Vec::new(),
             progress: Progress::Running(Stage::Evaluating),
@@ -421,6 +425,13 @@ impl Attempt {
                 }
             }
         }
+    }
+
+    /// Whether it was a stage of it to change the machine.
+    #[must_use]
+    pub fn changed_the_machine(&self) -> bool {
+        let mut stages = self.stages.iter();
+        stages.any(|entered| entered.stage.changes_the_machine())
     }
 
     /// Whether its activation began: its main is the accepted one from then on.

@@ -16,6 +16,7 @@ use crate::confirmation::Step;
 use crate::quarantine::Quarantine;
 use crate::reboot::Reboot;
 use crate::select::Target;
+use crate::units::Touched;
 
 /// The version that this comin writes.
 const VERSION: u32 = 1;
@@ -82,6 +83,8 @@ struct AttemptV1 {
     generation_before: Option<u64>,
     #[serde(default, skip_serializing_if = "is_default")]
     before: Before,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    units: Option<Touched>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -201,6 +204,7 @@ impl From<AttemptV1> for Attempt {
                 ..file.before
             },
             confirmed: file.confirmed,
+            units: file.units,
             fault: file.fault,
             stages,
             progress,
@@ -235,6 +239,7 @@ impl From<&Attempt> for AttemptV1 {
             inhibitors,
             before,
             confirmed,
+            units,
             fault,
             stages,
             progress,
@@ -261,6 +266,7 @@ impl From<&Attempt> for AttemptV1 {
                 generation: None,
                 ..before
             },
+            units,
             fault,
             stages,
             waits,
@@ -421,5 +427,24 @@ mod tests {
             serde_json::from_slice(&again).unwrap(),
         );
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn what_became_of_units_is_remembered_and_a_later_kind_of_it_passed_over() {
+        let mut attempt = Attempt::for_tests(1, Operation::Switch);
+        attempt.units = Some(Touched {
+            restarted: vec!["web.service".to_string()],
+            left_out: 3,
+            ..Touched::default()
+        });
+        let state = State {
+            attempts: vec![attempt],
+            ..State::default()
+        };
+        let text = encode(&state).unwrap();
+        assert_eq!(decode(&text).unwrap(), state);
+        let mut later: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        later["attempts"][0]["units"]["reloaded"] = serde_json::json!(["a.service"]);
+        assert_eq!(decode(later.to_string().as_bytes()).unwrap(), state);
     }
 }

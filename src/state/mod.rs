@@ -208,6 +208,7 @@ impl Store {
             inhibitors: Vec::new(),
             before: Before::default(),
             confirmed: again.map_or_else(BTreeSet::new, |again| again.confirmed.clone()),
+            units: None,
             fault: None,
             stages: Vec::new(),
             progress: Progress::Running(Stage::Evaluating),
