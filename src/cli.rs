@@ -108,7 +108,17 @@ pub enum MachineCommand {
     /// Show what a deploy would do, and the verdict on every branch
     ///
     /// Changes nothing.
-    Plan(Output),
+    Plan {
+        /// Also evaluate and build what is selected, and show what it would change
+        ///
+        /// The packages that differ from those of the running system, and, for root, what
+        /// switch-to-configuration would restart. Activates nothing and keeps nothing.
+        #[arg(long)]
+        build: bool,
+        /// How to show it.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Accept a main that was rewound or rewritten, once
     ///
     /// Without it, a main that does not contain the accepted one is never deployed.
@@ -153,8 +163,18 @@ pub enum MachineCommand {
         #[arg(long, value_name = "GENERATION")]
         to: Option<u64>,
     },
-    /// List the latest deployments
-    History(Output),
+    /// List the latest deployments, or show one in full
+    ///
+    /// In full: how long each stage took, what differs from the system before, and which units the
+    /// activation has touched.
+    History {
+        /// The one to show, by its number in the list
+        #[arg(value_name = "NUMBER")]
+        number: Option<u64>,
+        /// How to show it.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show notifications of deployments on the desktop
     ///
     /// This is what the user unit comin-desktop runs, in a session with a notification server: it tells what is
@@ -177,8 +197,8 @@ impl MachineCommand {
         match self {
             Self::Status { .. }
             | Self::Watch(_)
-            | Self::Plan(_)
-            | Self::History(_)
+            | Self::Plan { .. }
+            | Self::History { .. }
             | Self::Exporter
             | Self::Desktop { .. } => true,
             Self::Run { .. }
@@ -198,8 +218,8 @@ impl MachineCommand {
             Self::Run { .. } | Self::Deploy | Self::Rollback { .. } => true,
             Self::Status { .. }
             | Self::Watch(_)
-            | Self::Plan(_)
-            | Self::History(_)
+            | Self::Plan { .. }
+            | Self::History { .. }
             | Self::Exporter
             | Self::Fetch { .. }
             | Self::Accept { .. }

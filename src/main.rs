@@ -6,6 +6,7 @@ mod again;
 mod boot;
 mod changes;
 mod cli;
+mod closure;
 mod commit;
 mod components;
 mod config;
@@ -35,15 +36,18 @@ mod manual;
 mod metrics;
 mod nix;
 mod orders;
+mod passing;
 mod paths;
 mod poll;
 mod polls;
 mod post_deployment;
+mod preview;
 mod process;
 mod progress;
 mod quarantine;
 mod reboot;
 mod refs;
+mod rehearsal;
 mod report;
 mod retention;
 mod rewrite;
@@ -77,7 +81,7 @@ use cycle::{Ending, Machine};
 use desktop::Desktop;
 use metrics::Metrics;
 use paths::Paths;
-use report::{History, Page, Plan, Report, Status};
+use report::{Details, History, Page, Plan, Previewed, Report, Status};
 use signature::Signers;
 use url::Token;
 
@@ -168,8 +172,20 @@ fn execute_on_machine(
             })?;
             Ending::Done
         }
-        MachineCommand::Plan(output) => show(&Plan::of(&machine, &read_signers())?, &output)?,
-        MachineCommand::History(output) => show(&History::of(&machine)?, &output)?,
+        MachineCommand::Plan { build, output } => {
+            let plan = Plan::of(&machine, &read_signers())?;
+            if build {
+                let previewed = Previewed::of(&machine, plan)?;
+                show(&previewed, &output)?;
+                previewed.ending()
+            } else {
+                show(&plan, &output)?
+            }
+        }
+        MachineCommand::History { number, output } => match number {
+            Some(number) => show(&Details::of(&machine, number)?, &output)?,
+            None => show(&History::of(&machine)?, &output)?,
+        },
         MachineCommand::Exporter => {
             exporter::answer(std::io::stdin().as_fd(), || Metrics::of(&machine))?;
             Ending::Done

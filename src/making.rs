@@ -121,7 +121,8 @@ impl Machine {
             attempt.enter(Stage::Evaluating);
             store.record(attempt)?;
         }
-        let evaluation = nix::evaluate(config, paths, git::TARGET, &attempt.target, interrupt)?;
+        let evaluation =
+            nix::evaluate(config, paths, git::TARGET, &attempt.target, Some(interrupt))?;
         let Some(evaluation) = evaluation else {
             let stage = Stage::Evaluating;
             return Ok(ControlFlow::Break(Outcome::Preempted { stage }));
@@ -174,7 +175,10 @@ impl Machine {
     }
 
     /// The reason, if an evaluation is meant for another machine.
-    fn of_another_machine(&self, wanted: Option<&str>) -> Result<Option<String>> {
+    ///
+    /// # Errors
+    /// The machine's id cannot be read.
+    pub fn of_another_machine(&self, wanted: Option<&str>) -> Result<Option<String>> {
         let Some(wanted) = wanted else {
             return Ok(None);
         };

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -32,6 +32,8 @@ const SAFE: &AsciiSet = &NON_ALPHANUMERIC
 const STORE: &str = "/nix/store";
 /// More than a path in it can have: the folder, a hash and a name.
 const STORE_PATH: usize = 300;
+/// How long the comparison of two systems may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What an evaluation tells of a system.
 ///
@@ -51,13 +53,17 @@ impl Evaluation {
     fn checked(self) -> Result<Self> {
         for path in [Path::new(&self.derivation), &self.out] {
             ensure!(
-                path.parent() == Some(Path::new(STORE)) && path.as_os_str().len() <= STORE_PATH,
+                is_store_path(path),
                 "The system's path is no store path: {}",
                 shortened(&path.to_string_lossy(), STORE_PATH)
             );
         }
         Ok(self)
     }
+}
+
+fn is_store_path(path: &Path) -> bool {
+    path.parent() == Some(Path::new(STORE)) && path.as_os_str().len() <= STORE_PATH
 }
 
 /// Asked of a flake's `nixosConfigurations."<hostname>"`, and of what `system_attr` selects: what
@@ -84,7 +90,7 @@ pub fn evaluate(
     paths: &Paths,
     reference: &str,
     target: &Target,
-    interrupt: &Interrupt,
+    interrupt: Option<&Interrupt>,
 ) -> Result<Option<Evaluation>> {
     let repository = paths.repository();
     let mut nix = match &config.repository_type {
@@ -108,7 +114,7 @@ pub fn evaluate(
     };
     credential::hand_on(&mut nix, paths, &config.remotes, &target.remote, settings)?;
     let timeout = config.eval_timeout;
-    let answer = process::run_unless(&mut nix, "nix eval", timeout, Some(interrupt))?;
+    let answer = process::run_unless(&mut nix, "nix eval", timeout, interrupt)?;
     answer
         .map(|answer| understand::<Evaluation>(&answer)?.checked())
         .transpose()
@@ -281,6 +287,31 @@ fn realise(path: &Path, root: &Path) -> Command {
     nix.arg("--realise").arg(path);
     nix.args(["--indirect", "--add-root"]).arg(root);
     nix
+}
+
+/// What differs between the closures of two systems that are there, in Nix' own words.
+///
+/// # Errors
+/// They are no paths of the store, or Nix does not tell.
+pub fn diff_closures(before: &Path, after: &Path) -> Result<String> {
+    for path in [before, after] {
+        ensure!(is_store_path(path), "{} is no store path", path.display());
+    }
+    let mut nix = Command::new("nix");
+    nix.args(["--extra-experimental-features", "nix-command"])
+        // What is missing after all is not to be fetched.
+        .args(["--option", "substitute", "false"])
+        .args(["store", "diff-closures"])
+        .args([before, after]);
+    let what = "nix store diff-closures";
+    let answer = process::ask(&mut nix, what, Stdio::null(), PATIENCE)?;
+    ensure!(
+        answer.code == 0,
+        "{what} exited with status {}: {}",
+        answer.code,
+        answer.said().next_back().unwrap_or("it does not say why")
+    );
+    String::from_utf8(answer.output).with_context(|| format!("{what} answered no text"))
 }
 
 /// Makes `system` the newest generation of a profile, or leaves the profile alone if it is already

@@ -52,6 +52,12 @@ impl Paths {
         self.state_dir.join("repository")
     }
 
+    /// What a boot may forget.
+    #[must_use]
+    pub fn run(&self) -> PathBuf {
+        self.below("run/comin")
+    }
+
     /// Held by the one process that makes the mirror. In the state folder a fetch may write nothing else.
     #[must_use]
     pub fn repository_lock(&self) -> PathBuf {

@@ -11,6 +11,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::{emulate_default_handler, pipe};
 
+use crate::passing;
+
 /// A key at the terminal, and systemd or a shutdown.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
@@ -85,6 +87,7 @@ impl Listening {
         if self.0.is_deferred.load(Ordering::SeqCst) {
             return Ok(());
         }
+        passing::remove_all();
         let latest = self.0.latest.load(Ordering::SeqCst);
         emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
     }

@@ -125,17 +125,6 @@ impl Touched {
         }
         self
     }
-
-    /// The kinds that there are, each with a word for it.
-    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, &[String])> {
-        let kinds: [(_, &[String]); 4] = [
-            ("restarted", &self.restarted),
-            ("started", &self.started),
-            ("stopped", &self.stopped),
-            ("failed", &self.failed),
-        ];
-        kinds.into_iter().filter(|(_, units)| !units.is_empty())
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod ancestry;
 mod child;
 mod http;
+mod loan;
 mod local;
 
 use std::fs::{self, File};

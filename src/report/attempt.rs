@@ -74,20 +74,22 @@ pub struct Attempt {
     #[serde(flatten)]
     pub(super) target: Chosen,
     pub(super) subject: String,
-    out: Option<String>,
+    pub(super) out: Option<String>,
     pub(super) generation: Option<u64>,
     pub(super) status: AttemptStatus,
     pub(super) error: Option<String>,
     pub(super) started_at: Timestamp,
     pub(super) ended_at: Option<Timestamp>,
     retry_at: Option<Timestamp>,
-    stages: Vec<Entered>,
+    pub(super) stages: Vec<Entered>,
 }
 
+/// A stage of it; the last one of an attempt that is under way has no end yet.
 #[derive(Debug, Serialize)]
-struct Entered {
-    stage: Stage,
-    started_at: Timestamp,
+pub(super) struct Entered {
+    pub(super) stage: Stage,
+    pub(super) started_at: Timestamp,
+    pub(super) ended_at: Option<Timestamp>,
 }
 
 impl Attempt {
@@ -100,9 +102,13 @@ impl Attempt {
             Progress::Awaiting(_) => (AttemptStatus::Waiting, None, None),
             Progress::Ended(_, outcome) => words(outcome),
         };
-        let stages = attempt.stages.iter().map(|entered| Entered {
+        let ends = attempt.stages.iter().skip(1).map(|next| Some(next.at));
+        let ends = ends.chain([ended.map(|(at, _)| at)]);
+        let stages = attempt.stages.iter().zip(ends);
+        let stages = stages.map(|(entered, ended_at)| Entered {
             stage: entered.stage,
             started_at: entered.at,
+            ended_at,
         });
         Self {
             id: attempt.id,
@@ -155,11 +161,17 @@ impl Attempt {
         if self.stages.len() < 2 {
             return String::new();
         }
-        let nexts = self.stages.iter().skip(1).map(|next| Some(next.started_at));
-        let stages = self.stages.iter().zip(nexts.chain([None]));
-        let stages = stages.map(|(Entered { stage, started_at }, next)| match next {
-            Some(next) => format!("{} in {}", stage.past(), took(*started_at, next)),
-            None => format!("{} for {}", stage.words(), page.since(*started_at)),
+        let stages = self.stages.iter().map(|entered| match entered.ended_at {
+            Some(end) => format!(
+                "{} in {}",
+                entered.stage.past(),
+                took(entered.started_at, end)
+            ),
+            None => format!(
+                "{} for {}",
+                entered.stage.words(),
+                page.since(entered.started_at)
+            ),
         });
         stages.collect::<Vec<_>>().join(", ")
     }

@@ -1,12 +1,15 @@
 //! What a person reads, as text and as JSON.
 
 mod attempt;
+mod details;
+mod difference;
 mod headline;
 mod hindrance;
 mod history;
 mod oneline;
 mod phase;
 mod plan;
+mod preview;
 mod remote;
 mod running;
 mod standing;
@@ -16,8 +19,10 @@ mod tests;
 mod text;
 
 pub use attempt::words;
+pub use details::Details;
 pub use history::History;
 pub use plan::Plan;
+pub use preview::Previewed;
 pub use standing::Standing;
 pub use status::Status;
 pub use text::{Page, Tone};

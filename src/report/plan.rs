@@ -12,7 +12,7 @@ use crate::cycle::Machine;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
-use crate::select::{self, Action, Candidate, Decision, Refusal};
+use crate::select::{self, Action, Candidate, Decision, Refusal, Target};
 use crate::signature::Signers;
 use crate::state::{Attempt, State};
 
@@ -31,6 +31,8 @@ pub struct Plan {
     /// Why the target was not to be deployed.
     #[serde(skip)]
     skipped: Option<String>,
+    #[serde(skip)]
+    selected: Option<Target>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,7 +88,14 @@ impl Plan {
             action: decision.action,
             target: decision.selected.as_ref().map(Chosen::from),
             candidates: decision.candidates.iter().map(Planned::of).collect(),
+            selected: decision.selected,
         }
+    }
+
+    /// What is selected, whether or not it would be deployed now.
+    #[must_use]
+    pub fn selected(&self) -> Option<&Target> {
+        self.selected.as_ref()
     }
 }
 

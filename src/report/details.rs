@@ -1,0 +1,220 @@
+//! One attempt, in full.
+
+use std::path::PathBuf;
+
+use anyhow::{bail, Result};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::attempt::Attempt;
+use super::difference::Difference;
+use super::text::{length, Page, Tone};
+use super::Report;
+use crate::cycle::Machine;
+use crate::journal::printable;
+use crate::state::{self, Outcome, State};
+use crate::system;
+use crate::units::Touched;
+
+/// One attempt, in full.
+#[derive(Debug, Serialize)]
+pub struct Details {
+    #[serde(flatten)]
+    attempt: Attempt,
+    tries: u32,
+    derivation: Option<String>,
+    inhibitors: Vec<String>,
+    next: Option<String>,
+    before: Option<PathBuf>,
+    closure: Option<Difference>,
+    units: Option<Touched>,
+    #[serde(skip)]
+    ran_already: bool,
+}
+
+impl Details {
+    /// Looks up the attempt with this number, and compares its system with the one before.
+    ///
+    /// # Errors
+    /// There is no such attempt, or the state cannot be read.
+    pub fn of(machine: &Machine, number: u64) -> Result<Self> {
+        let state = State::read(&machine.paths)?;
+        let mut attempts = state.attempts.iter();
+        let Some(attempt) = attempts.find(|attempt| attempt.id == number) else {
+            bail!("There is no attempt {number}: {}", there_are(&state));
+        };
+        let before = attempt.before.system.clone();
+        let systems = before.as_ref().zip(attempt.out.as_ref());
+        Ok(Self {
+            tries: attempt.tries,
+            derivation: attempt.derivation.clone(),
+            inhibitors: attempt.inhibitors.clone(),
+            next: next(attempt, machine, &state),
+            closure: systems.map(|(before, after)| Difference::between(before, after)),
+            before,
+            ran_already: attempt.is_done()
+                && !attempt.stages.is_empty()
+                && !attempt.changed_the_machine(),
+            units: attempt.units.clone(),
+            attempt: Attempt::of(attempt, machine.config.retry),
+        })
+    }
+}
+
+/// The cure: what becomes of the target of the latest attempt, if that is not done with.
+fn next(attempt: &state::Attempt, machine: &Machine, state: &State) -> Option<String> {
+    let is_latest = state.latest().is_some_and(|latest| latest.id == attempt.id);
+    match attempt.ended() {
+        Some((_, Outcome::Done { .. } | Outcome::Skipped { .. })) | None => None,
+        Some((
+            _,
+            Outcome::Failed { .. }
+            | Outcome::Postponed { .. }
+            | Outcome::Preempted { .. }
+            | Outcome::RolledBack { .. }
+            | Outcome::Interrupted { .. },
+        )) => is_latest.then(|| attempt.again(machine.config.retry).sentence()),
+    }
+}
+
+/// As in "the history has 2, 104 to 202".
+fn there_are(state: &State) -> String {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for attempt in &state.attempts {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == attempt.id => *last = attempt.id,
+            Some(_) | None => ranges.push((attempt.id, attempt.id)),
+        }
+    }
+    if ranges.is_empty() {
+        return "nothing has been deployed yet".to_string();
+    }
+    let range = |(first, last): &(u64, u64)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first}, {last}"),
+        2.. => format!("{first} to {last}"),
+    };
+    let ranges: Vec<String> = ranges.iter().map(range).collect();
+    format!("the history has {}", ranges.join(", "))
+}
+
+impl Report for Details {
+    fn text(&self, page: &Page) -> String {
+        let attempt = &self.attempt;
+        let target = &attempt.target;
+        let mut text = self.headline(page);
+        text += &page.entry("subject", &printable(&attempt.subject));
+        text += &page.entry("commit", &target.commit.to_string());
+        if let Some(signer) = &target.signer {
+            text += &page.entry("signed", &format!("by {}", printable(signer)));
+        }
+        text += &page.entry("began", &self.began(page));
+        text += &page.entry("stages", &self.stages(page));
+        if let Some(error) = &attempt.error {
+            let error = page.paint(attempt.status.tone(), &printable(error));
+            text += &page.entry("error", &error);
+        }
+        if let Some(next) = &self.next {
+            text += &page.entry("next", &printable(next));
+        }
+        if !self.inhibitors.is_empty() {
+            let why = system::inhibited_by(&self.inhibitors);
+            text += &page.entry("reboot", &page.paint(Tone::Notable, &printable(&why)));
+        }
+        if let Some(out) = &attempt.out {
+            text += &page.entry("system", &printable(&self.result(out)));
+        }
+        if let Some(before) = &self.before {
+            text += &page.entry("before", &printable(&before.display().to_string()));
+        }
+        if let Some(closure) = &self.closure {
+            text += &closure.entry(page);
+        }
+        if let Some(units) = &self.units {
+            text += &page.entry("units", &about_units(units, page));
+        }
+        text
+    }
+}
+
+impl Details {
+    fn headline(&self, page: &Page) -> String {
+        let Attempt {
+            id, target, status, ..
+        } = &self.attempt;
+        let status = page.paint(status.tone(), &status.to_string());
+        let line = format!("Attempt {id}: {target} by {}: {status}", target.operation);
+        page.wrapped("", 2, &line)
+    }
+
+    fn began(&self, page: &Page) -> String {
+        let Attempt {
+            started_at,
+            ended_at,
+            ..
+        } = self.attempt;
+        let took = match ended_at {
+            Some(end) => format!("took {}", between(started_at, end)),
+            None => format!("under way for {}", between(started_at, page.now)),
+        };
+        let tries = match self.tries {
+            0 | 1 => String::new(),
+            tries => format!(", try {tries} in a row"),
+        };
+        format!("{}, {took}{tries}", page.at(started_at))
+    }
+
+    fn stages(&self, page: &Page) -> String {
+        let stages = self.attempt.stages.iter().map(|entered| {
+            let end = entered.ended_at.unwrap_or(page.now);
+            let time = between(entered.started_at, end);
+            format!("{} {time}", entered.stage.words())
+        });
+        stages.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Its system, and what there is to say of it.
+    fn result(&self, out: &str) -> String {
+        let generation = self.attempt.generation.map_or(String::new(), |generation| {
+            format!(", generation {generation}")
+        });
+        let ran = if self.ran_already {
+            ", which ran already"
+        } else {
+            ""
+        };
+        format!("{out}{generation}{ran}")
+    }
+}
+
+/// How long it was, with a tenth where a second is long.
+fn between(start: Timestamp, end: Timestamp) -> String {
+    // A clock may be set back.
+    let time = end.duration_since(start).max(SignedDuration::ZERO);
+    match time.as_secs() {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        seconds => length(seconds),
+    }
+}
+
+/// A line for each kind.
+fn about_units(units: &Touched, page: &Page) -> String {
+    let line = |kind: &str, names: &[String]| format!("{kind} {}", printable(&names.join(", ")));
+    let kinds = [
+        ("restarted", &units.restarted),
+        ("started", &units.started),
+        ("stopped", &units.stopped),
+    ];
+    let kinds = kinds.iter().filter(|(_, names)| !names.is_empty());
+    let mut lines: Vec<String> = kinds.map(|(kind, names)| line(kind, names)).collect();
+    if !units.failed.is_empty() {
+        lines.push(page.paint(Tone::Bad, &line("failed", &units.failed)));
+    }
+    if units.left_out > 0 {
+        lines.push(format!("and {} more", units.left_out));
+    }
+    if lines.is_empty() {
+        return "none was restarted, started or stopped, and none failed".to_string();
+    }
+    lines.join("\n")
+}

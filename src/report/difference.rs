@@ -1,0 +1,61 @@
+//! How the closures of two systems differ, as the reports have it.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::text::{Page, Tone};
+use crate::closure::{self, Change, Unavailable};
+use crate::journal::printable;
+use crate::progress;
+
+/// What differs from the system before, or why there is no telling.
+#[derive(Debug, Serialize)]
+pub struct Difference {
+    changes: Option<Vec<Change>>,
+    unavailable: Option<String>,
+}
+
+impl Difference {
+    /// Compares two systems.
+    #[must_use]
+    pub fn between(before: &Path, after: &Path) -> Self {
+        let compare = || closure::compare(before, after);
+        Self::of(progress::during("Comparing the systems", compare))
+    }
+
+    fn of(compared: Result<Vec<Change>, Unavailable>) -> Self {
+        match compared {
+            Ok(changes) => Self {
+                changes: Some(changes),
+                unavailable: None,
+            },
+            Err(unavailable) => Self {
+                changes: None,
+                unavailable: Some(unavailable.to_string()),
+            },
+        }
+    }
+
+    /// The lines of it.
+    pub(super) fn entry(&self, page: &Page) -> String {
+        let text = match (&self.changes, &self.unavailable) {
+            (Some(changes), _) if changes.is_empty() => {
+                "none has another version or another size than before".to_string()
+            }
+            (Some(changes), _) => {
+                let lines = changes.iter().map(ToString::to_string);
+                let lines = lines.map(|line| printable(&line).into_owned());
+                lines.collect::<Vec<_>>().join("\n")
+            }
+            (None, why) => {
+                let why = why.as_deref().unwrap_or_default();
+                page.paint(
+                    Tone::Notable,
+                    &format!("cannot be compared: {}", printable(why)),
+                )
+            }
+        };
+        page.entry("packages", &text)
+    }
+}
