@@ -14,8 +14,8 @@ use crate::process;
 use crate::progress;
 use crate::system;
 
-/// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long it may take: an activation that has become due waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// More than it says, and more than a line of it has.
 const LINES: usize = 200;
 const CHARS: usize = 4000;
