@@ -8,7 +8,7 @@ mod support;
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{json, Value};
 use support::http::Server;
 use support::ssh::{self, Sshd};
 use support::{Repository, Said, System, World};
@@ -75,6 +75,7 @@ fn without_a_flake_every_usual_form_of_a_system_is_found() {
         commit(&origin, "found", text, &System::default());
         world.comin(&["run"], 0);
         assert_eq!(world.switches(), ["switch found"], "{text}");
+        assert_eq!(planned(&world), world.status()["running"]["out"]);
     }
 }
 
@@ -256,6 +257,16 @@ fn a_configuration_for_another_machine_is_skipped_whatever_is_there_already() {
     }
 }
 
+/// The system that a plan builds, by a Nix that has fetched nothing before.
+fn planned(world: &World) -> Value {
+    let home = tempfile::tempdir_in(world.path("home")).unwrap();
+    let mut plan = world.command(&["plan", "--build", "--json"]);
+    let said = Said::of(&plan.env("HOME", home.path()).output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let plan: Value = serde_json::from_str(&said.out).unwrap();
+    plan["build"]["out"].clone()
+}
+
 /// What a submodule tells, and the repository in which it is a submodule, which has one of its own.
 fn library(world: &World, folder: &str) -> (String, String) {
     fs::create_dir_all(world.path(folder)).unwrap();
@@ -307,6 +318,7 @@ fn deploy_with_a_submodule(state_dir: &str, repository_type: &str, follow: impl 
     });
     world.comin(&["run"], 0);
     assert_eq!(world.switches(), [format!("switch {label}")]);
+    assert_eq!(planned(&world), world.status()["running"]["out"]);
 
     world.configure(|config| config["submodules"] = json!(false));
     origin.commit_all("without");
@@ -375,5 +387,6 @@ fn a_relative_submodule_is_beside_the_remote_that_is_deployed() {
         world.configure(|config| config["submodules"] = json!(true));
         world.comin(&["run"], 0);
         assert_eq!(world.running(), label);
+        assert_eq!(planned(&world), world.status()["running"]["out"]);
     }
 }
