@@ -120,8 +120,8 @@ impl fmt::Display for Change {
         let (removed, added) = (versions(&self.removed), versions(&self.added));
         let what = match (&self.removed[..], &self.added[..]) {
             ([], []) => String::new(),
-            ([], _) => format!("added {added}"),
-            (_, []) => format!("removed {removed}"),
+            ([], _) => format!("{added} added"),
+            (_, []) => format!("{removed} removed"),
             (_, _) => format!("{removed} → {added}"),
         };
         let size = self.size.map(human);
@@ -195,7 +195,7 @@ mod tests {
             (
                 "pkg: ∅ → 2",
                 change("pkg", &[], &["2"], None),
-                "pkg: added 2",
+                "pkg: 2 added",
             ),
             ("pkg: ∅ → ε", change("pkg", &[], &[""], None), "pkg: added"),
             (

@@ -85,12 +85,12 @@ fn what_became_of_units_is_told_also_when_comin_has_died_meanwhile() {
     assert_eq!(details["units"], attempt["units"]);
     let text = host.run(&format!("comin history {number}"));
     for line in [
-        "  units     restarted web.service\n",
-        "            started new.service\n",
-        "            stopped old.service\n",
-        "            failed bad.service",
-        "  next      not tried again before a head moves, or comin retry\n",
-        "  packages  none has another version or another size than before\n",
+        "  units      restarted web.service\n",
+        "             started new.service\n",
+        "             stopped old.service\n",
+        "             failed bad.service",
+        "  next       not tried again before a head moves, or comin retry\n",
+        "  packages   none has another version or another size than before\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
@@ -106,7 +106,7 @@ fn what_became_of_units_is_told_also_when_comin_has_died_meanwhile() {
         json!({"restarted": [], "started": [], "stopped": [], "failed": [], "left_out": 0});
     assert_eq!(attempt["units"], nothing);
     let text = host.run(&format!("comin history {}", attempt["id"]));
-    let line = "  units     none was restarted, started or stopped, and none failed";
+    let line = "  units      none was restarted, started or stopped, and none failed";
     assert!(text.contains(line), "{text}");
 }
 
