@@ -113,13 +113,14 @@ fn what_became_of_units_is_told_also_when_comin_has_died_meanwhile() {
 #[test]
 fn what_would_become_of_units_is_told_to_root_and_the_packages_to_everybody() {
     need_host!();
-    let first = Configuration::new("first").with("first", |c| {
+    let first = Configuration::new("1.0").with("1.0", |c| {
         has(c, &[("old.service", runs(1)), ("web.service", runs(1))]);
     });
     let host = Host::installed(&first);
     host.run("comin suspend");
-    let commit = host.commit(&first.with("second", |c| {
+    let commit = host.commit(&first.with("1.1", |c| {
         has(c, &[("web.service", runs(2))]);
+        c["etc"] = json!({"large": "x".repeat(30 * 1024)});
     }));
     host.run("comin fetch local");
     let unchanged = "find /var/lib/comin /nix/var/nix/profiles /etc/static /run/current-system -printf %p,%i,%s,%T@\\n";
@@ -130,7 +131,15 @@ fn what_would_become_of_units_is_told_to_root_and_the_packages_to_everybody() {
     assert_eq!(plan["action"], "suspended");
     assert_eq!(plan["target"]["commit"], commit.as_str());
     let build = &plan["build"];
-    assert_eq!(host.label(build["out"].as_str().unwrap()), "second");
+    assert_eq!(host.label(build["out"].as_str().unwrap()), "1.1");
+    let change = &build["closure"]["changes"][0];
+    assert_eq!(change["package"], "nixos-system-machine");
+    assert_eq!(
+        (&change["removed"], &change["added"]),
+        (&json!(["1.0"]), &json!(["1.1"]))
+    );
+    let size = change["size"].as_i64().unwrap();
+    assert!((25 * 1024..35 * 1024).contains(&size), "{size}");
     let lines = build["dry_activation"]["lines"].as_array().unwrap();
     for line in [
         "would stop the following units: old.service, web.service",
@@ -147,12 +156,11 @@ fn what_would_become_of_units_is_told_to_root_and_the_packages_to_everybody() {
     let plan = json_of(&host.try_run(&format!("{anybody} comin plan --build --json")));
     assert_eq!(plan["build"]["out"], build["out"]);
     assert_eq!(plan["build"]["closure"], build["closure"]);
-    assert!(plan["build"]["closure"]["changes"].is_array(), "{plan:#}");
     let left_out = &plan["build"]["dry_activation"]["left_out"];
     assert_eq!(left_out, "only root is told: try again with sudo");
 
     assert_eq!(host.run(unchanged), before);
     assert_eq!(host.show("web.service", "InvocationID"), web);
-    assert_eq!(host.switches(), ["switch first"]);
+    assert_eq!(host.switches(), ["switch 1.0"]);
     assert_eq!(host.run("find / -xdev -name comin-plan-*"), "");
 }
