@@ -115,20 +115,24 @@ fn without_colours(text: &str) -> String {
 /// As in `openssl: 3.0 → 3.1, +39.1 KiB`.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let versions =
-            |versions: &[String]| versions.join(", ").trim_matches([',', ' ']).to_string();
-        let (removed, added) = (versions(&self.removed), versions(&self.added));
-        let what = match (&self.removed[..], &self.added[..]) {
-            ([], []) => String::new(),
-            ([], _) => format!("{added} added"),
-            (_, []) => format!("{removed} removed"),
-            (_, _) => format!("{removed} → {added}"),
+        let (removed, added) = (words(&self.removed), words(&self.added));
+        let versions = match (&self.removed[..], &self.added[..]) {
+            ([], []) => None,
+            ([], _) => Some(format!("{added} added")),
+            (_, []) => Some(format!("{removed} removed")),
+            (_, _) => Some(format!("{removed} → {added}")),
         };
-        let size = self.size.map(human);
-        let parts = [Some(what.trim().to_string()), size].into_iter().flatten();
-        let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+        let parts: Vec<String> = versions.into_iter().chain(self.size.map(human)).collect();
         write!(f, "{}: {}", self.package, parts.join(", "))
     }
+}
+
+fn words(versions: &[String]) -> String {
+    let word = |version: &String| match version.as_str() {
+        "" => "(no version)".to_string(),
+        version => version.to_string(),
+    };
+    versions.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// As in `+39.1 KiB`.
@@ -197,16 +201,20 @@ mod tests {
                 change("pkg", &[], &["2"], None),
                 "pkg: 2 added",
             ),
-            ("pkg: ∅ → ε", change("pkg", &[], &[""], None), "pkg: added"),
+            (
+                "pkg: ∅ → ε",
+                change("pkg", &[], &[""], None),
+                "pkg: (no version) added",
+            ),
             (
                 "pkg: ε → ∅, \x1b[32;1m-1.5 GiB\x1b[0m",
                 change("pkg", &[""], &[], Some(-1_610_612_736)),
-                "pkg: removed, -1.5 GiB",
+                "pkg: (no version) removed, -1.5 GiB",
             ),
             (
                 "pkg: 1, ε → 2",
                 change("pkg", &["1", ""], &["2"], None),
-                "pkg: 1 → 2",
+                "pkg: 1, (no version) → 2",
             ),
         ] {
             let parsed = Change::parse(&without_colours(line)).unwrap();
