@@ -156,7 +156,7 @@ fn a_failure_is_told_with_its_cure_as_long_as_it_is_the_latest() {
     assert!(failed["closure"].is_null() && failed["out"].is_null());
     let text = world.comin(&["history", "2"], 0).out;
     assert!(text.contains("  error      nix eval exited"), "{text}");
-    assert!(text.contains("  next       tried again at 20"), "{text}");
+    assert!(text.contains("  next       tried again in "), "{text}");
 
     // The same system under another commit: it runs already.
     origin.git(&["revert", "--no-edit", "HEAD"]);

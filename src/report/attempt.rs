@@ -80,7 +80,7 @@ pub struct Attempt {
     pub(super) error: Option<String>,
     pub(super) started_at: Timestamp,
     pub(super) ended_at: Option<Timestamp>,
-    retry_at: Option<Timestamp>,
+    pub(super) retry_at: Option<Timestamp>,
     pub(super) stages: Vec<Entered>,
 }
 

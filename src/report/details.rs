@@ -10,6 +10,7 @@ use super::attempt::Attempt;
 use super::difference::Difference;
 use super::text::{length, Page, Tone};
 use super::Report;
+use crate::config::Backoff;
 use crate::cycle::Machine;
 use crate::journal::printable;
 use crate::state::{self, Outcome, State};
@@ -43,27 +44,36 @@ impl Details {
         let Some(attempt) = attempts.find(|attempt| attempt.id == number) else {
             bail!("There is no attempt {number}: {}", there_are(&state));
         };
-        let before = attempt.before.system.clone();
-        let systems = before.as_ref().zip(attempt.out.as_ref());
-        Ok(Self {
+        let systems = attempt.before.system.as_ref().zip(attempt.out.as_ref());
+        let closure = systems.map(|(before, after)| Difference::between(before, after));
+        Ok(Self::told(&state, attempt, machine.config.retry, closure))
+    }
+
+    pub(super) fn told(
+        state: &State,
+        attempt: &state::Attempt,
+        backoff: Backoff,
+        closure: Option<Difference>,
+    ) -> Self {
+        let is_latest = state.latest().is_some_and(|latest| latest.id == attempt.id);
+        let ran_already =
+            attempt.is_done() && !attempt.stages.is_empty() && !attempt.changed_the_machine();
+        Self {
             tries: attempt.tries,
             derivation: attempt.derivation.clone(),
             inhibitors: attempt.inhibitors.clone(),
-            next: next(attempt, machine, &state),
-            closure: systems.map(|(before, after)| Difference::between(before, after)),
-            before,
-            ran_already: attempt.is_done()
-                && !attempt.stages.is_empty()
-                && !attempt.changed_the_machine(),
+            next: next(attempt, backoff).filter(|_| is_latest),
+            before: attempt.before.system.clone(),
+            closure,
             units: attempt.units.clone(),
-            attempt: Attempt::of(attempt, machine.config.retry),
-        })
+            ran_already,
+            attempt: Attempt::of(attempt, backoff),
+        }
     }
 }
 
-/// The cure: what becomes of the target of the latest attempt, if that is not done with.
-fn next(attempt: &state::Attempt, machine: &Machine, state: &State) -> Option<String> {
-    let is_latest = state.latest().is_some_and(|latest| latest.id == attempt.id);
+/// The cure: what becomes of its target, if that is not done with.
+fn next(attempt: &state::Attempt, backoff: Backoff) -> Option<String> {
     match attempt.ended() {
         Some((_, Outcome::Done { .. } | Outcome::Skipped { .. })) | None => None,
         Some((
@@ -73,7 +83,7 @@ fn next(attempt: &state::Attempt, machine: &Machine, state: &State) -> Option<St
             | Outcome::Preempted { .. }
             | Outcome::RolledBack { .. }
             | Outcome::Interrupted { .. },
-        )) => is_latest.then(|| attempt.again(machine.config.retry).sentence()),
+        )) => Some(attempt.again(backoff).sentence()),
     }
 }
 
@@ -115,7 +125,10 @@ impl Report for Details {
             text += &page.entry("error", &error);
         }
         if let Some(next) = &self.next {
-            text += &page.entry("next", &printable(next));
+            let again = attempt
+                .retry_at
+                .map(|at| format!("tried again {}", page.until(at)));
+            text += &page.entry("next", again.as_deref().unwrap_or(&printable(next)));
         }
         if !self.inhibitors.is_empty() {
             let why = system::inhibited_by(&self.inhibitors);

@@ -24,7 +24,7 @@ impl Difference {
         Self::of(progress::during("Comparing the systems", compare))
     }
 
-    fn of(compared: Result<Vec<Change>, Unavailable>) -> Self {
+    pub(super) fn of(compared: Result<Vec<Change>, Unavailable>) -> Self {
         match compared {
             Ok(changes) => Self {
                 changes: Some(changes),

@@ -18,29 +18,29 @@ use crate::rehearsal::Rehearsal;
 #[derive(Debug, Serialize)]
 pub struct Previewed {
     #[serde(flatten)]
-    plan: Plan,
-    build: Option<Build>,
+    pub(super) plan: Plan,
+    pub(super) build: Option<Build>,
 }
 
 /// What it would bring.
 #[derive(Debug, Default, Serialize)]
-struct Build {
-    skipped: Option<String>,
-    derivation: Option<String>,
-    out: Option<PathBuf>,
-    runs_already: bool,
-    inhibitors: Vec<String>,
-    before: Option<PathBuf>,
-    closure: Option<Difference>,
-    dry_activation: Option<DryActivation>,
+pub(super) struct Build {
+    pub(super) skipped: Option<String>,
+    pub(super) derivation: Option<String>,
+    pub(super) out: Option<PathBuf>,
+    pub(super) runs_already: bool,
+    pub(super) inhibitors: Vec<String>,
+    pub(super) before: Option<PathBuf>,
+    pub(super) closure: Option<Difference>,
+    pub(super) dry_activation: Option<DryActivation>,
 }
 
 /// What its switch says that it would do.
 #[derive(Debug, Serialize)]
-struct DryActivation {
-    lines: Option<Vec<String>>,
-    left_out: Option<String>,
-    error: Option<String>,
+pub(super) struct DryActivation {
+    pub(super) lines: Option<Vec<String>>,
+    pub(super) left_out: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 impl Previewed {

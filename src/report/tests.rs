@@ -11,11 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::attempt::Attempt;
+use super::difference::Difference;
 use super::phase::Phase;
+use super::preview::{Build, DryActivation};
 use super::remote::RemoteStatus;
 use super::running::Running;
 use super::standing::{Standing, UnderWay};
-use super::{History, Page, Plan, Report, Status};
+use super::{Details, History, Page, Plan, Previewed, Report, Status};
+use crate::closure::{Change, Unavailable};
 use crate::config::{Config, Operation};
 use crate::confirmation::Step;
 use crate::polls::Poll;
@@ -24,6 +27,7 @@ use crate::select::tests::{commit, facts, Diagram};
 use crate::select::{decide, Decision, Facts};
 use crate::state::{self, Blame, Entered, Outcome, Progress, Stage, State};
 use crate::suspension::Suspension;
+use crate::units::Touched;
 
 const NOW: &str = "2026-01-02T12:00:00Z";
 const ORIGIN: &str = "https://git.example.org/machines.git";
@@ -1171,4 +1175,217 @@ fn a_history() {
               Enable the printer
     "#]]
     .assert_eq(&history(&attempts));
+}
+
+/// What differs between two systems: an update.
+fn update() -> Vec<Change> {
+    let change = |package: &str, removed: &[&str], added: &[&str], size| Change {
+        package: package.to_string(),
+        removed: removed.iter().map(ToString::to_string).collect(),
+        added: added.iter().map(ToString::to_string).collect(),
+        size,
+    };
+    vec![
+        change("firefox", &["130.0"], &["131.0"], Some(2_400_000)),
+        change(
+            "linux",
+            &["6.6.52", "6.6.52-modules"],
+            &["6.6.54", "6.6.54-modules"],
+            None,
+        ),
+        change("nano", &["8.2"], &[], Some(-2_900_000)),
+        change("nixos-system-m", &["26.05"], &["26.05b"], None),
+        change("source", &[], &[], Some(48_000_000_000)),
+    ]
+}
+
+/// Each attempt in full, when it is the latest.
+fn details(attempt: &state::Attempt, closure: Option<Difference>) -> String {
+    let state = State {
+        attempts: vec![attempt.clone()],
+        ..State::default()
+    };
+    let backoff = crate::config::for_tests().retry;
+    Details::told(&state, attempt, backoff, closure).text(&page(80))
+}
+
+#[test]
+fn an_attempt_in_full() {
+    let mut switched = under_way(
+        "B",
+        "Update nixpkgs",
+        &[
+            (Stage::Evaluating, 7500),
+            (Stage::Building, 7490),
+            (Stage::Activating, 7200),
+            (Stage::Checking, 7192),
+        ],
+    );
+    switched.progress = Progress::Ended(ago(7190), done(13));
+    switched.before.system = Some(out("A"));
+    switched.target.signer = Some("Ada <ada@example.org>".to_string());
+    switched.units = Some(Touched {
+        restarted: vec!["nginx.service".to_string(), "sshd.service".to_string()],
+        started: vec!["backup.timer".to_string()],
+        left_out: 3,
+        ..Touched::default()
+    });
+    expect![[r#"
+        Attempt 2: 42424242 (origin/main) by switch: done
+          subject    Update nixpkgs
+          commit     4242424242424242424242424242424242424242
+          signed     by Ada <ada@example.org>
+          began      09:55, took 5 min
+          stages     evaluating 10 s, building 4 min, activating 8.0 s, checking 2.0 s
+          system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05,
+                     generation 13
+          before     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
+          packages   firefox: 130.0 → 131.0, +2.3 MiB
+                     linux: 6.6.52, 6.6.52-modules → 6.6.54, 6.6.54-modules
+                     nano: 8.2 removed, -2.8 MiB
+                     nixos-system-m: 26.05 → 26.05b
+                     source: +44.7 GiB
+          units      restarted nginx.service, sshd.service
+                     started backup.timer
+                     and 3 more
+    "#]]
+    .assert_eq(&details(&switched, Some(Difference::of(Ok(update())))));
+
+    let mut broken = switched.clone();
+    broken.target.signer = None;
+    broken.tries = 2;
+    broken.progress = Progress::Ended(
+        ago(7190),
+        failed(
+            Stage::Activating,
+            "switch-to-configuration exited with status 4: the new system runs, but units failed: web.service",
+        ),
+    );
+    broken.units = Some(Touched {
+        stopped: vec!["old.service".to_string()],
+        failed: vec!["web.service".to_string()],
+        ..Touched::default()
+    });
+    let collected = Unavailable::Collected(out("A"));
+    expect![[r#"
+        Attempt 2: 42424242 (origin/main) by switch: failed
+          subject    Update nixpkgs
+          commit     4242424242424242424242424242424242424242
+          began      09:55, took 5 min, try 2 in a row
+          stages     evaluating 10 s, building 4 min, activating 8.0 s, checking 2.0 s
+          error      switch-to-configuration exited with status 4: the new system runs,
+                     but units failed: web.service
+          next       not tried again before a head moves, or comin retry
+          system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
+          before     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
+          packages   cannot be compared:
+                     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05 is
+                     not there any more: it has been collected as garbage
+          units      stopped old.service
+                     failed web.service
+    "#]]
+    .assert_eq(&details(&broken, Some(Difference::of(Err(collected)))));
+
+    let building = under_way(
+        "F",
+        "Update nixpkgs",
+        &[(Stage::Evaluating, 9), (Stage::Building, 3)],
+    );
+    expect![[r#"
+        Attempt 6: 46464646 (origin/main) by switch: running
+          subject    Update nixpkgs
+          commit     4646464646464646464646464646464646464646
+          began      11:59, under way for 9.0 s
+          stages     evaluating 6.0 s, building 3.0 s
+          system     /nix/store/ffffffffffffffffffffffffffffffff-nixos-system-m-26.05
+    "#]]
+    .assert_eq(&details(&building, None));
+
+    let unread = failed(Stage::Evaluating, "nix eval exited with status 1: error: x");
+    let mut unread = attempt("C", "\u{1b}[2Jevil", 40, unread);
+    unread.out = None;
+    expect![[r#"
+        Attempt 3: 43434343 (origin/main) by switch: failed
+          subject    �[2Jevil
+          commit     4343434343434343434343434343434343434343
+          began      11:59, took 14 s
+          stages     evaluating 14 s
+          error      nix eval exited with status 1: error: x
+          next       tried again in 34 s
+    "#]]
+    .assert_eq(&details(&unread, None));
+}
+
+#[test]
+fn a_plan_that_is_built() {
+    let previewed = |build: Option<Build>| {
+        let scene = Scene::of("A-B", "A", "origin:B/-");
+        let plan = Plan::told(&scene.state(), scene.decide().1);
+        Previewed { plan, build }.text(&page(80))
+    };
+    let built = |dry_activation: DryActivation| Build {
+        out: Some(out("B")),
+        closure: Some(Difference::of(Ok(update()))),
+        dry_activation: Some(dry_activation),
+        ..Build::default()
+    };
+    let nothing = || DryActivation {
+        lines: None,
+        left_out: None,
+        error: None,
+    };
+    let lines = [
+        "would stop the following units: old.service",
+        "would activate the configuration...",
+        "would restart the following units: nginx.service, sshd.service, systemd-journald.service",
+    ];
+    let lines = lines.map(str::to_string).to_vec();
+    expect![[r#"
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+          system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
+          packages   firefox: 130.0 → 131.0, +2.3 MiB
+                     linux: 6.6.52, 6.6.52-modules → 6.6.54, 6.6.54-modules
+                     nano: 8.2 removed, -2.8 MiB
+                     nixos-system-m: 26.05 → 26.05b
+                     source: +44.7 GiB
+          units      would stop the following units: old.service
+                     would activate the configuration...
+                     would restart the following units: nginx.service, sshd.service,
+                     systemd-journald.service
+    "#]]
+    .assert_eq(&previewed(Some(built(DryActivation {
+        lines: Some(lines),
+        ..nothing()
+    }))));
+    let why = "only root is told: try again with sudo";
+    expect![[r#"
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+          system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05,
+                     which is deployed
+          packages   none has another version or another size than before
+          units      what would be restarted is left out: only root is told: try again
+                     with sudo
+    "#]]
+    .assert_eq(&previewed(Some(Build {
+        closure: Some(Difference::of(Ok(Vec::new()))),
+        runs_already: true,
+        ..built(DryActivation {
+            left_out: Some(why.to_string()),
+            ..nothing()
+        })
+    })));
+    expect![[r#"
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     42424242  selected
+          origin/testing  -         refused: there is no such branch
+          skipped    services.comin.machineId is "6"
+    "#]]
+    .assert_eq(&previewed(Some(Build {
+        skipped: Some("services.comin.machineId is \"6\"".to_string()),
+        ..Build::default()
+    })));
 }
