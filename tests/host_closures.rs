@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{json, Value};
-use support::host::{Configuration, Gate, Host};
+use support::host::{await_that, Configuration, Gate, Host};
 use support::Said;
 
 /// A service that runs on.
@@ -123,6 +123,9 @@ fn what_would_become_of_units_is_told_to_root_and_the_packages_to_everybody() {
         c["etc"] = json!({"large": "x".repeat(30 * 1024)});
     }));
     host.run("comin fetch local");
+    // The path unit has seen it, too.
+    await_that("the decision", || host.status()["action"] == "suspended");
+    host.await_idle();
     let unchanged = "find /var/lib/comin /nix/var/nix/profiles /etc/static /run/current-system -printf %p,%i,%s,%T@\\n";
     let before = host.run(unchanged);
     let web = host.show("web.service", "InvocationID");
@@ -150,6 +153,8 @@ fn what_would_become_of_units_is_told_to_root_and_the_packages_to_everybody() {
 
     // As anybody, through the daemon that NixOS has.
     host.run("systemd-run --quiet --unit=daemon-of-nix nix-daemon");
+    let socket = host.path("/nix/var/nix/daemon-socket/socket");
+    await_that("the daemon", || socket.exists());
     host.run("install --directory --owner=65534 --group=65534 /run/nobody");
     let anybody =
         "env HOME=/run/nobody NIX_REMOTE=daemon setpriv --reuid=65534 --regid=65534 --clear-groups";
