@@ -72,6 +72,8 @@ pub enum Command {
 
 /// A command about the machine that the configuration describes.
 #[derive(Debug, Subcommand)]
+// What the other commands take is not made for every poll: that is a tenth of it.
+#[command(defer = true)]
 pub enum MachineCommand {
     /// Fetch and deploy, once
     ///
@@ -234,6 +236,7 @@ impl MachineCommand {
 
 /// A command that needs no configuration.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum StandaloneCommand {
     /// List the hosts of a flake
     ///
