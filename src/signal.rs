@@ -27,7 +27,7 @@ struct Handlers {
     listeners: Mutex<usize>,
     /// Whether somebody ends comin in their own time.
     is_deferred: AtomicBool,
-    /// The latest one that came.
+    /// The latest one that came, 0 where none has.
     latest: Arc<AtomicUsize>,
     /// Becomes readable when one comes.
     came: UnixStream,
@@ -79,16 +79,16 @@ impl Listening {
         Ok(Self(handlers))
     }
 
-    /// Ends comin by the signal that has come, if that is not deferred.
+    /// Ends comin by the signal that has come, if one has and it is not deferred.
     ///
     /// # Errors
     /// It could not be ended.
     pub fn obey(&self) -> Result<()> {
-        if self.0.is_deferred.load(Ordering::SeqCst) {
+        let latest = self.0.latest.load(Ordering::SeqCst);
+        if latest == 0 || self.0.is_deferred.load(Ordering::SeqCst) {
             return Ok(());
         }
         passing::remove_all();
-        let latest = self.0.latest.load(Ordering::SeqCst);
         emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
     }
 }
@@ -104,7 +104,14 @@ impl Drop for Listening {
     fn drop(&mut self) {
         let mut listeners = self.0.listeners();
         *listeners -= 1;
-        self.0.is_deaf.store(*listeners == 0, Ordering::SeqCst);
+        if *listeners > 0 {
+            return;
+        }
+        self.0.is_deaf.store(true, Ordering::SeqCst);
+        // The command may have ended before it was looked for: systemd tells all processes of a service to end.
+        if let Err(error) = self.obey() {
+            log::debug!("{error:#}");
+        }
     }
 }
 
@@ -126,6 +133,9 @@ impl Deferral {
 
 impl Drop for Deferral {
     fn drop(&mut self) {
-        self.0 .0.is_deferred.store(false, Ordering::SeqCst);
+        let handlers = self.0 .0;
+        // Whoever deferred it has known of it.
+        handlers.latest.store(0, Ordering::SeqCst);
+        handlers.is_deferred.store(false, Ordering::SeqCst);
     }
 }

@@ -6,12 +6,14 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 use serde_json::{json, Value};
-use support::{System, World};
+use support::{building, System, World};
 
 #[test]
 fn a_bad_configuration_is_named_and_touches_nothing() {
@@ -396,4 +398,36 @@ fn help_and_version() {
     }
     assert!(!help.contains("activate"), "{help}");
     assert!(world.comin(&["--version"], 0).out.starts_with("comin "));
+}
+
+/// As systemd stops a service, on a machine that is busy: all of its processes are told to end, and the others
+/// have done so before comin gets to know.
+#[test]
+fn a_build_that_was_ended_along_with_comin_has_not_failed() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let (_, mut deploy, open) = building(&world, &origin);
+    let comin = Pid::from_child(&deploy);
+    let children = format!("/proc/{0}/task/{0}/children", comin.as_raw_pid());
+    let nix: i32 = fs::read_to_string(children)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    kill_process(comin, Signal::STOP).unwrap();
+    kill_process_group(Pid::from_raw(nix).unwrap(), Signal::TERM).unwrap();
+    support::await_that(|| {
+        let stat = fs::read_to_string(format!("/proc/{nix}/stat")).unwrap();
+        stat.contains(") Z ")
+    });
+    kill_process(comin, Signal::TERM).unwrap();
+    kill_process(comin, Signal::CONT).unwrap();
+    assert_eq!(deploy.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+    open();
+    let said = world.comin(&["deploy"], 0);
+    assert!(
+        said.err.contains("was interrupted while building"),
+        "{said:?}"
+    );
+    assert_eq!(world.switches(), ["switch gated"]);
 }
