@@ -68,7 +68,7 @@ impl Machine {
         let ending = self.fetch_all(remotes)?;
         let decided = Decided::read(&self.paths)?;
         let seen = self.observe()?;
-        if decided.is_none_or(|decided| decided.is_stale(&self.paths, &seen, Timestamp::now())) {
+        if decided.is_none_or(|decided| decided.is_stale(self, &seen, Timestamp::now())) {
             decided::request(&self.paths)?;
         }
         Ok(ending)
@@ -87,7 +87,7 @@ impl Machine {
     pub fn postpone(&self) {
         let postpone = || -> Result<()> {
             let (refused, notices) = self.said_before()?;
-            let decided = Decided::deciding(self.observe()?, refused, notices)?;
+            let decided = Decided::deciding(&self.config, self.observe()?, refused, notices)?;
             decided
                 .settled(Some(postponed()), &self.paths)
                 .write(&self.paths)
@@ -234,7 +234,7 @@ impl Machine {
     /// as it should be.
     fn claim(&self, store: &Store) -> Result<()> {
         let (refused, notices) = self.said_before()?;
-        let mut decided = Decided::deciding(self.observe()?, refused, notices)?;
+        let mut decided = Decided::deciding(&self.config, self.observe()?, refused, notices)?;
         if let Some(booted) = self.booted_instead(store.state())? {
             let notice = format!(
                 "The machine booted {} instead of what was deployed last; comin leaves it there until there is another commit to deploy, or comin retry",
@@ -265,7 +265,7 @@ impl Machine {
             }
             refused.push(name);
         }
-        let decided = Decided::deciding(facts.remotes.clone(), refused, notices)?;
+        let decided = Decided::deciding(&self.config, facts.remotes.clone(), refused, notices)?;
         let decided = decided.selecting(decision.selected.as_ref());
         decided.write(&self.paths)?;
         Ok(decided)

@@ -10,6 +10,8 @@ use log::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::again::Wait;
+use crate::config::Config;
+use crate::cycle::Machine;
 use crate::folders::Folders;
 use crate::fs;
 use crate::paths::Paths;
@@ -23,6 +25,9 @@ const NOTICES: usize = 20;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Decided {
     version: u32,
+    /// The configuration that it went by.
+    #[serde(default)]
+    fingerprint: u64,
     /// The heads it saw.
     pub remotes: Vec<RemoteFacts>,
     /// What it selected, for those who do not decide themselves.
@@ -49,12 +54,14 @@ impl Decided {
     /// # Errors
     /// This process cannot be identified.
     pub fn deciding(
+        config: &Config,
         remotes: Vec<RemoteFacts>,
         refused: Vec<String>,
         notices: Vec<String>,
     ) -> Result<Self> {
         Ok(Self {
             version: 1,
+            fingerprint: config.fingerprint,
             remotes,
             selected: None,
             by: Process::own()?,
@@ -130,14 +137,17 @@ impl Decided {
 
     /// Whether a deploy would have something to look at.
     #[must_use]
-    pub fn is_stale(&self, paths: &Paths, remotes: &[RemoteFacts], now: Timestamp) -> bool {
+    pub fn is_stale(&self, machine: &Machine, remotes: &[RemoteFacts], now: Timestamp) -> bool {
+        let Machine { config, paths, .. } = machine;
         let interrupted = !self.settled && !self.by.lives();
         let is_due = match self.retry {
             Some(wait) => wait.is_over(now),
             // The request for an order may have been lost with the deploy that took it.
             None => self.settled && self.is_overtaken_by_orders(paths),
         };
-        interrupted || is_due || self.remotes != remotes
+        // One that is at work ends by the configuration that it began with.
+        let is_reconfigured = self.settled && self.fingerprint != config.fingerprint;
+        interrupted || is_due || is_reconfigured || self.remotes != remotes
     }
 
     fn is_overtaken_by_orders(&self, paths: &Paths) -> bool {

@@ -277,6 +277,31 @@ fn what_nobody_objects_to_is_confirmed_by_time() {
     assert_eq!(world.running(), "third");
 }
 
+/// By hand, for what waits may be the very commit that would change it.
+#[test]
+fn who_has_to_confirm_may_change_meanwhile() {
+    need!("git", "nix", "faketime");
+    let (mut world, origin) = asking(&manual("build"));
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    world.comin(&["fetch", "origin"], 0);
+    assert!(!wanted(&world).exists());
+
+    world.configure(|config| {
+        config["build_confirmer"] = json!({"mode": "auto", "autoconfirm_duration": 3600});
+    });
+    world.shifted("+61m", &["fetch", "origin"]);
+    assert!(wanted(&world).exists(), "it is due by now");
+    world.comin(&["deploy"], 0);
+    waiting(&world);
+
+    world.configure(|config| config["build_confirmer"] = json!({"mode": "without"}));
+    world.comin(&["fetch", "origin"], 0);
+    assert!(wanted(&world).exists(), "nobody has to confirm it");
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.switches(), ["switch first", "switch second"]);
+}
+
 #[test]
 fn no_time_to_object_is_no_wait() {
     need!("git", "nix");

@@ -151,11 +151,11 @@ struct PollerFile {
 }
 
 impl File {
-    /// Checks every value.
+    /// Checks every value of a file with this fingerprint.
     ///
     /// # Errors
     /// A sentence that begins with the key.
-    pub fn check(self) -> Result<Config> {
+    pub fn check(self, fingerprint: u64) -> Result<Config> {
         ensure!(
             is_hostname(&self.hostname),
             "hostname: {:?} is not a host name: use letters, digits, . - and _",
@@ -230,6 +230,7 @@ impl File {
             reboot: self.reboot.unwrap_or_default().check()?,
             retention: self.retention.unwrap_or_default().check()?,
             remotes,
+            fingerprint,
         })
     }
 }
