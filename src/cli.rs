@@ -150,13 +150,7 @@ pub enum MachineCommand {
     ///
     /// Only where `build_confirmer` or `deploy_confirmer` of the configuration ask for it. It is refused when
     /// another commit is to be deployed meanwhile.
-    Confirm {
-        /// What it is expected to wait for; whichever it is where none is named
-        step: Option<Step>,
-        /// The commit that is expected to wait: its id, or the first 8 digits or more
-        #[arg(long, value_name = "COMMIT")]
-        commit: Option<String>,
-    },
+    Confirm(Expected),
     /// Go back to the system before, and stay there
     ///
     /// What was deployed last does not come back before a head moves, or `comin retry`.
@@ -210,7 +204,7 @@ impl MachineCommand {
             | Self::Suspend { .. }
             | Self::Resume
             | Self::Retry
-            | Self::Confirm { .. }
+            | Self::Confirm(_)
             | Self::Rollback { .. } => false,
         }
     }
@@ -228,7 +222,7 @@ impl MachineCommand {
             | Self::Suspend { .. }
             | Self::Resume
             | Self::Retry
-            | Self::Confirm { .. }
+            | Self::Confirm(_)
             | Self::Desktop { .. } => false,
         }
     }
@@ -321,6 +315,19 @@ pub enum StandaloneCommand {
         /// What to do with it.
         operation: Operation,
     },
+}
+
+/// What is expected to wait for a confirmation; whatever it is where nothing is named.
+#[derive(Debug, Args)]
+pub struct Expected {
+    /// What it is expected to wait for; whichever it is where none is named
+    pub step: Option<Step>,
+    /// The commit that is expected to wait: its id, or the first 8 digits or more
+    #[arg(long, value_name = "COMMIT")]
+    pub commit: Option<String>,
+    /// How it is expected to be activated; in whichever way where none is named
+    #[arg(long, value_name = "OPERATION")]
+    pub operation: Option<Operation>,
 }
 
 /// How to show something.

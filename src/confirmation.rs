@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Expected;
 use crate::commit::Commit;
 use crate::config::{Config, Confirmer};
 use crate::cycle::{Ending, Machine};
@@ -95,34 +96,35 @@ impl Confirmation {
 }
 
 impl Machine {
-    /// Confirms what waits for it, and asks for a deploy. `asked` is the step that the operator means, and `commit`
-    /// the beginning of the commit's id; whichever they are where none is named.
+    /// Confirms what waits for it, if that is what is expected, and asks for a deploy.
     ///
     /// # Errors
     /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
     /// written.
-    pub fn confirm(
-        &self,
-        asked: Option<Step>,
-        commit: Option<&str>,
-        signers: Option<&Signers>,
-    ) -> Result<Ending> {
+    pub fn confirm(&self, expected: &Expected, signers: Option<&Signers>) -> Result<Ending> {
         let state = State::read(&self.paths)?;
         let Some((waiting, step)) = state.awaiting() else {
             bail!("Nothing waits for a confirmation: comin status says what comin does");
         };
         let target = &waiting.target;
-        if let Some(asked) = asked.filter(|asked| *asked != step) {
+        if let Some(asked) = expected.step.filter(|asked| *asked != step) {
             bail!(
                 "{target} does not wait to be {}, but to be {}: comin confirm {step}",
                 asked.participle(),
                 step.participle()
             );
         }
-        if let Some(commit) = commit {
+        if let Some(commit) = &expected.commit {
             ensure!(
                 commit.len() >= 8 && target.commit.as_str().starts_with(commit),
                 "{target} waits, and not {commit:?}; comin status has its id"
+            );
+        }
+        if let Some(operation) = expected.operation {
+            ensure!(
+                operation == target.operation,
+                "{target} is to be deployed by {}, and not by {operation}",
+                target.operation
             );
         }
         let mirror = Mirror::open(&self.paths)?;

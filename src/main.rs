@@ -194,9 +194,7 @@ fn execute_on_machine(
         MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
         MachineCommand::Resume => machine.resume()?,
         MachineCommand::Retry => machine.retry()?,
-        MachineCommand::Confirm { step, commit } => {
-            machine.confirm(step, commit.as_deref(), signers()?.as_ref())?
-        }
+        MachineCommand::Confirm(expected) => machine.confirm(&expected, signers()?.as_ref())?,
         MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
         MachineCommand::Rollback { to } => machine.roll_back_by_hand(to, &read_signers())?,
     })

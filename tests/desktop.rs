@@ -139,9 +139,9 @@ fn a_click_confirms_what_was_shown() {
     done(comin);
     let calls = fs::read_to_string(calls).unwrap();
     assert!(
-        calls
-            .trim()
-            .ends_with(&format!("confirm build --commit {second}")),
+        calls.trim().ends_with(&format!(
+            "confirm build --commit {second} --operation switch"
+        )),
         "{calls}"
     );
     world.comin(&["deploy"], 0);
@@ -186,6 +186,42 @@ fn a_question_that_is_void_gives_way_to_the_next_one_and_a_click_is_of_that() {
     tell(&world, &desktop);
     let last = desktop.await_shown(shown + 1).pop().unwrap();
     assert!(last.contains("is not to be deployed any more"), "{last}");
+}
+
+/// What is tried becomes main, and so is to stay, while somebody types a password.
+#[test]
+fn a_click_is_of_no_other_operation() {
+    need!("git", "nix", "dunst", "Xvfb", "notify-send", "dbus-daemon");
+    let (world, origin, desktop) = asking("deploy");
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.commit("tried", &System::default());
+    world.comin(&["run"], 0);
+    let (asked, allowed) = (world.path("asked"), world.path("allowed"));
+    let pkexec = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.01; done; {ALLOWED}",
+        asked.display(),
+        allowed.display()
+    );
+    let comin = ask(&world, &desktop, &pkexec);
+    desktop.control(&["action", "0"]);
+    await_that(|| asked.exists());
+    origin.git(&["branch", "--quiet", "--force", "main", "testing-m"]);
+    world.comin(&["run"], 0);
+    let waits = &world.history()[0];
+    assert_eq!(
+        (&waits["status"], &waits["operation"]),
+        (&json!("waiting"), &json!("switch"))
+    );
+    fs::write(allowed, "").unwrap();
+    // Then it asks for that one.
+    let shown = desktop.await_shown(5);
+    assert!(shown[2].contains("is not confirmed"), "{shown:?}");
+    assert!(shown[4].contains("(origin/main) waits"), "{shown:?}");
+    assert!(!world.path("root/var/lib/comin/confirm.json").exists());
+    desktop.control(&["action", "0"]);
+    done(comin);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "tried");
 }
 
 #[test]

@@ -198,11 +198,13 @@ impl<'a> Desktop<'a> {
         if !self.machine.paths.is_machine() {
             pkexec.arg("--root").arg(self.machine.paths.root());
         }
+        let target = &attempt.target;
         pkexec
-            .args(["confirm", &step.to_string(), "--commit"])
-            .arg(attempt.target.commit.as_str());
+            .args(["confirm", &step.to_string()])
+            .args(["--commit", target.commit.as_str()])
+            .args(["--operation", &target.operation.to_string()]);
         if let Err(error) = process::run(&mut pkexec, "pkexec", Some(AUTHENTICATION)) {
-            let text = format!("{} is not confirmed\n{error:#}", attempt.target);
+            let text = format!("{target} is not confirmed\n{error:#}");
             self.notification(Event::Failed, &text).show(Some(id))?;
         }
         Ok(())
