@@ -58,6 +58,12 @@ impl Evaluation {
                 shortened(&path.to_string_lossy(), STORE_PATH)
             );
         }
+        // Another file is a program to Nix, which it would run as root, without the bounds of a flake.
+        ensure!(
+            Path::new(&self.derivation).extension() == Some(OsStr::new("drv")),
+            "The system has no derivation, but {}",
+            self.derivation
+        );
         Ok(self)
     }
 }
@@ -275,7 +281,8 @@ pub fn keep(system: &Path, root: &Path) -> Result<()> {
 /// # Errors
 /// Nix's own sentence, also where it has been collected.
 pub fn keep_derivation(derivation: &str, root: &Path) -> Result<()> {
-    // nix-store would build it; an import of a derivation's file evaluates to that derivation.
+    // nix-store would build it; an import of a derivation's file evaluates to that derivation. Such a file has been
+    // told by its name: see `Evaluation::checked`.
     let mut nix = Command::new("nix-instantiate");
     nix.args(["--expr", &format!("import {}", literal(derivation))]);
     nix.args(["--indirect", "--add-root"]).arg(root);

@@ -277,6 +277,26 @@ fn what_nobody_objects_to_is_confirmed_by_time() {
     assert_eq!(world.running(), "third");
 }
 
+/// A flake is evaluated without a look at the machine, and nobody has confirmed any more than that.
+#[test]
+fn what_waits_to_be_built_reads_no_file_of_the_machine() {
+    need!("git", "nix");
+    let (world, origin) = asking(&manual("build"));
+    let secret = world.path("secret");
+    fs::write(&secret, "geheim").unwrap();
+    for name in ["evil.nix", "evil.drv"] {
+        let file = format!(
+            "builtins.toFile {name:?} ''throw (builtins.readFile {:?})''",
+            secret.display().to_string()
+        );
+        let system = format!("{{ drvPath = {file}; outPath = builtins.toFile \"out\" \"\"; }}");
+        origin.commit(name, &System::instead(&system));
+        let said = Said::of(&world.command(&["run"]).output().unwrap());
+        assert!(!said.err.contains("geheim"), "{said:?}");
+        assert_eq!(world.running(), "first");
+    }
+}
+
 /// By hand, for what waits may be the very commit that would change it.
 #[test]
 fn who_has_to_confirm_may_change_meanwhile() {
