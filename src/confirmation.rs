@@ -190,11 +190,13 @@ impl Machine {
         }
     }
 
-    /// Ends an attempt that waits for a confirmation.
+    /// Ends an attempt that waits for a confirmation. What was given to it is void: whoever has taken its commit
+    /// back does not expect it to be deployed without a question when it comes again.
     ///
     /// # Errors
     /// The state cannot be written.
-    pub fn stop_waiting(&self, store: &mut Store, waiting: Attempt) -> Result<()> {
+    pub fn stop_waiting(&self, store: &mut Store, mut waiting: Attempt) -> Result<()> {
+        waiting.confirmed.clear();
         let stage = waiting.stage();
         self.end(store, waiting, Outcome::Preempted { stage })
             .map(|_| ())

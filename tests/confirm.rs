@@ -428,6 +428,27 @@ fn a_suspension_outlasts_a_confirmation_and_a_confirmation_is_not_lost() {
 }
 
 #[test]
+fn what_was_taken_back_is_confirmed_anew_when_it_comes_back() {
+    need!("git", "nix");
+    let (world, origin) = asking(&manual("deploy"));
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.commit("tested", &System::default());
+    world.comin(&["run"], 0);
+    world.comin(&["suspend"], 0);
+    world.comin(&["confirm"], 0);
+    // That takes it up, and it still has to wait.
+    world.comin(&["deploy"], 0);
+    origin.git(&["branch", "--quiet", "--move", "away"]);
+    world.comin(&["run"], 0);
+    assert_eq!(world.history()[0]["status"], "skipped");
+    world.comin(&["resume"], 0);
+    origin.git(&["branch", "--quiet", "testing-m", "away"]);
+    world.comin(&["run"], 0);
+    assert_eq!(waiting(&world)["subject"], "tested");
+    assert_eq!(world.switches(), ["switch first"]);
+}
+
+#[test]
 fn a_rollback_by_hand_ends_the_wait_and_a_retry_does_not() {
     need!("git", "nix");
     let (world, origin) = asking(&manual("build"));
