@@ -167,6 +167,7 @@ struct Said {
 
 fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Level) -> Result<Said> {
     log::debug!("Running {command:?}");
+    let signals = Listening::begin()?;
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -187,7 +188,9 @@ fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Leve
         move || Tail::stream(BufReader::new(stderr), level, &tail, &listening)
     });
 
-    let ended = await_end(&mut child, limits)?;
+    let ended = await_end(&mut child, limits, &signals)?;
+    // Where a signal has come, this is the end, unless another command is awaited, too.
+    drop(signals);
     // What it has started and left behind may keep the pipes for ever.
     if let Err(RecvTimeoutError::Timeout) = ended_both.recv_timeout(LINGER) {
         log::debug!("Something that {what} has started still runs");
@@ -222,10 +225,10 @@ enum Ended {
     Interrupted,
 }
 
-fn await_end(child: &mut Child, limits: &Limits) -> Result<Ended> {
+/// Awaits the end of a child, or brings it about.
+fn await_end(child: &mut Child, limits: &Limits, signals: &Listening) -> Result<Ended> {
     let group = Pid::from_child(child);
-    let signals = Listening::begin()?;
-    let early = match ends_early(group, limits, &signals) {
+    let early = match ends_early(group, limits, signals) {
         Ok(None) => return Ok(Ended::InTime(child.wait()?)),
         Ok(Some(early)) => Ok(early),
         Err(error) => Err(error),
@@ -242,11 +245,7 @@ fn await_end(child: &mut Child, limits: &Limits) -> Result<Ended> {
     child.wait()?;
     Ok(match early? {
         Early::TimedOut(after) => Ended::TimedOut(after),
-        Early::Interrupted => Ended::Interrupted,
-        Early::Signalled => {
-            signals.obey()?;
-            Ended::Interrupted
-        }
+        Early::Interrupted | Early::Signalled => Ended::Interrupted,
     })
 }
 

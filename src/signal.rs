@@ -52,6 +52,16 @@ impl Handlers {
         Ok(handlers)
     }
 
+    /// Ends comin by the signal that has come, if one has and it is not deferred.
+    fn obey(&self) -> Result<()> {
+        let latest = self.latest.load(Ordering::SeqCst);
+        if latest == 0 || self.is_deferred.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        passing::remove_all();
+        emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
+    }
+
     fn listeners(&self) -> MutexGuard<'_, usize> {
         self.listeners
             .lock()
@@ -59,7 +69,8 @@ impl Handlers {
     }
 }
 
-/// Listens as long as it lives.
+/// Listens as long as it lives. What came meanwhile ends comin when nobody listens any more: a command may be
+/// awaited while another one is, and all of them are to end.
 pub struct Listening(&'static Handlers);
 
 impl Listening {
@@ -77,19 +88,6 @@ impl Listening {
         *listeners += 1;
         handlers.is_deaf.store(false, Ordering::SeqCst);
         Ok(Self(handlers))
-    }
-
-    /// Ends comin by the signal that has come, if one has and it is not deferred.
-    ///
-    /// # Errors
-    /// It could not be ended.
-    pub fn obey(&self) -> Result<()> {
-        let latest = self.0.latest.load(Ordering::SeqCst);
-        if latest == 0 || self.0.is_deferred.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        passing::remove_all();
-        emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
     }
 }
 
@@ -109,7 +107,7 @@ impl Drop for Listening {
         }
         self.0.is_deaf.store(true, Ordering::SeqCst);
         // The command may have ended before it was looked for: systemd tells all processes of a service to end.
-        if let Err(error) = self.obey() {
+        if let Err(error) = self.0.obey() {
             log::debug!("{error:#}");
         }
     }

@@ -7,10 +7,12 @@ mod support;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use support::{Repository, System, World};
+use rustix::process::{kill_process, Pid, Signal};
+use support::{await_that, Gate, Repository, System, World};
 
 /// An SSH key for signing, which the machine trusts as `alice`.
 fn trusted_signer(world: &mut World, name: &str) -> PathBuf {
@@ -95,6 +97,38 @@ fn only_what_is_signed_is_deployed_and_the_signer_is_told() {
         said.err.contains("cannot be accepted: it is not signed"),
         "{said:?}"
     );
+}
+
+#[test]
+fn whoever_ends_comin_while_it_looks_at_a_signature_ends_the_build_too() {
+    need!("git", "nix", "ssh-keygen");
+    let (mut world, origin) = World::new();
+    let key = trusted_signer(&mut world, "alice");
+    sign(&origin, &key);
+    let gate = Gate::new(&world);
+    origin.commit("gated", &gate.system);
+    let (holds, looks) = (world.path("holds"), world.path("looks"));
+    let hold = format!(
+        "[ ! -e {} ] || {{ touch {}; exec sleep 60; }}",
+        holds.display(),
+        looks.display()
+    );
+    let mut comin = world.command_with(&["run"], &[("ssh-keygen", &hold)]);
+    let mut comin = comin.spawn().unwrap();
+    gate.await_begun();
+    let pid = Pid::from_child(&comin);
+    let children = format!("/proc/{0}/task/{0}/children", pid.as_raw_pid());
+    let nix = fs::read_to_string(children).unwrap();
+    fs::write(&holds, "").unwrap();
+    origin.commit("next", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    await_that(|| looks.exists());
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(comin.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    let stat = fs::read_to_string(format!("/proc/{}/stat", nix.trim())).unwrap_or_default();
+    let is_over = stat.is_empty() || stat.contains(") Z ");
+    gate.open();
+    assert!(is_over, "{stat}");
 }
 
 #[test]
