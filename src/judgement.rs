@@ -1,8 +1,6 @@
 //! What the latest deploy found about every head. As long as no head, no accepted main and no setting has
 //! changed, nobody needs to walk a history or to verify a signature to know it.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +14,10 @@ use crate::select::{Candidate, Decision, Facts, RemoteFacts, Target};
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Judgement {
     version: u32,
+    /// That a key which the configuration names has another content is met by the next deploy, as ever.
+    fingerprint: u64,
     remotes: Vec<RemoteFacts>,
     accepted: Option<Commit>,
-    signed_ancestors: bool,
-    keys: Vec<PathBuf>,
     selected: Option<Target>,
     candidates: Vec<Candidate>,
 }
@@ -30,10 +28,9 @@ impl Judgement {
     pub fn of(facts: &Facts, decision: &Decision, config: &Config) -> Self {
         Self {
             version: 1,
+            fingerprint: config.fingerprint,
             remotes: facts.remotes.clone(),
             accepted: facts.accepted.clone(),
-            signed_ancestors: facts.signed_ancestors,
-            keys: keys(config),
             selected: decision.selected.clone(),
             candidates: decision.candidates.clone(),
         }
@@ -64,22 +61,10 @@ impl Judgement {
 
     fn holds(&self, facts: &Facts, config: &Config) -> bool {
         self.version == 1
+            && self.fingerprint == config.fingerprint
             && self.remotes == facts.remotes
             && self.accepted == facts.accepted
-            && self.signed_ancestors == facts.signed_ancestors
-            && self.keys == keys(config)
     }
-}
-
-/// The files that say whose signature counts. That one has another content is met by the next deploy, as
-/// ever.
-fn keys(config: &Config) -> Vec<PathBuf> {
-    let mut keys = config.gpg_public_key_paths.clone();
-    if let Some(ssh) = &config.ssh_signers {
-        keys.push(ssh.allowed_signers_path.clone());
-        keys.extend(ssh.revoked_keys_path.clone());
-    }
-    keys
 }
 
 #[cfg(test)]
@@ -108,19 +93,15 @@ mod tests {
         assert_eq!(recall(&seen, &config), Some(decision));
 
         assert_eq!(
-            recall(&facts("A", "o:C/- p:0/D q!:A/A r?:-/- s:X/B"), &config),
-            None
-        );
-        assert_eq!(
             recall(&facts("A+", "o:C/- p:0/D q:A/A r?:-/- s:X/B"), &config),
             None
         );
         let mut accepted = seen.clone();
         accepted.accepted = Some(commit("B"));
         assert_eq!(recall(&accepted, &config), None);
-        let mut signed = config;
-        signed.gpg_public_key_paths = vec!["/etc/key.asc".into()];
-        assert_eq!(recall(&seen, &signed), None);
+        let mut another = config;
+        another.fingerprint += 1;
+        assert_eq!(recall(&seen, &another), None);
         std::fs::write(paths.judgement(), "{").unwrap();
         assert_eq!(recall(&seen, &for_tests()), None);
     }

@@ -100,6 +100,33 @@ fn only_what_is_signed_is_deployed_and_the_signer_is_told() {
 }
 
 #[test]
+fn a_key_that_is_trusted_from_now_on_is_met_by_the_next_poll() {
+    need!("git", "nix", "ssh-keygen");
+    let (mut world, origin) = World::new();
+    let another = trusted_signer(&mut world, "alice");
+    let key = ssh_key(&world, "bob");
+    sign(&origin, &key);
+    origin.commit("signed", &System::default());
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains("add this one to"), "{said:?}");
+    world.comin(&["fetch", "origin"], 0);
+    let wanted = world.path("root/run/comin/wanted");
+    assert!(!wanted.exists());
+
+    let signers = world.path("more");
+    let keys = [("alice", another), ("bob", key)].map(|(name, key)| {
+        let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+        format!("{name} {public}")
+    });
+    fs::write(&signers, keys.concat()).unwrap();
+    world.configure(|config| config["ssh_allowed_signers_path"] = signers.to_str().unwrap().into());
+    world.comin(&["fetch", "origin"], 0);
+    assert!(wanted.exists());
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "signed");
+}
+
+#[test]
 fn whoever_ends_comin_while_it_looks_at_a_signature_ends_the_build_too() {
     need!("git", "nix", "ssh-keygen");
     let (mut world, origin) = World::new();
