@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::attempt::Attempt;
-use super::text::{length, Page};
+use super::text::{took, Page};
 use super::Report;
 use crate::cycle::Machine;
 use crate::journal::printable;
@@ -35,15 +35,14 @@ impl Report for History {
         }
         let mut text = String::new();
         for attempt in &self.0 {
-            let took = attempt.ended_at.map_or(String::new(), |end| {
-                let seconds = end.duration_since(attempt.started_at).as_secs();
-                format!(", {}", length(seconds))
+            let time = attempt.ended_at.map_or(String::new(), |end| {
+                format!(", {}", took(attempt.started_at, end))
             });
             let generation = attempt.generation.map_or(String::new(), |generation| {
                 format!(", generation {generation}")
             });
             let line = format!(
-                "{} by {}{generation}, {}{took}",
+                "{} by {}{generation}, {}{time}",
                 attempt.target,
                 attempt.target.operation,
                 page.at(attempt.started_at),

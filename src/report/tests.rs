@@ -1118,6 +1118,10 @@ fn a_history() {
         let history = History(attempts.map(|it| Attempt::of(it, backoff)).collect());
         format!("--\n{}", history.text(&page(80)))
     };
+    let mut set_back = attempt("A", "While the clock was set back", 60, done(1));
+    set_back.started_at = "2026-01-02T13:00:00Z".parse().unwrap();
+    let text = history(&[set_back]);
+    assert!(text.contains("13:00, 0 s\n"), "{text}");
     expect![[r#"
         --
         Nothing has been deployed yet"#]]

@@ -102,7 +102,7 @@ pub struct Awaited {
 pub enum Consent {
     /// It may.
     Given,
-    /// At this time, if nobody says so before. Where the clock is wrong, rather later than too early.
+    /// At this time, if nobody says so before. Where the clock has been set back, rather later than too early.
     At(Timestamp),
     /// Somebody has to say so.
     Missing,
