@@ -41,7 +41,8 @@ impl Drop for Screen {
     }
 }
 
-/// Each line erases what was there before, so that nothing flickers.
+/// Each line erases what was there before, so that nothing flickers. It does so first: after one that is as
+/// wide as the terminal the cursor is still on its last letter.
 fn frame(text: &str, height: Option<u16>) -> String {
     let count = text.lines().count();
     let height = height.map_or(count, usize::from);
@@ -49,7 +50,9 @@ fn frame(text: &str, height: Option<u16>) -> String {
     if let Some(last) = lines.last_mut().filter(|_| count > height) {
         *last = format!("… and {} more lines", count - height + 1);
     }
-    format!("\x1b[H{}\x1b[J", lines.join("\x1b[K\r\n") + "\x1b[K")
+    let last = lines.pop().unwrap_or_default();
+    let lines = lines.iter().map(|line| format!("\x1b[K{line}\r\n"));
+    format!("\x1b[H{}\x1b[J{last}", lines.collect::<String>())
 }
 
 #[cfg(test)]
@@ -59,7 +62,13 @@ mod tests {
     #[test]
     fn what_has_no_room_is_counted() {
         let frame = |height| frame("a\nb\nc", Some(height)).replace("\x1b[K", "");
-        assert_eq!(frame(3), "\x1b[Ha\r\nb\r\nc\x1b[J");
-        assert_eq!(frame(2), "\x1b[Ha\r\n… and 2 more lines\x1b[J");
+        assert_eq!(frame(3), "\x1b[Ha\r\nb\r\n\x1b[Jc");
+        assert_eq!(frame(2), "\x1b[Ha\r\n\x1b[J… and 2 more lines");
+    }
+
+    #[test]
+    fn nothing_is_erased_after_a_line_that_may_be_as_wide_as_the_terminal() {
+        assert_eq!(frame("a\nb", None), "\x1b[H\x1b[Ka\r\n\x1b[Jb");
+        assert_eq!(frame("", None), "\x1b[H\x1b[J");
     }
 }
