@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::config::RemoteName;
+use crate::journal;
 
 /// Whether, and when, a target may be tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Again {
         match self {
             Self::Done => "nothing is left to do".to_string(),
             Self::Never => "not tried again before a head moves, or comin retry".to_string(),
-            Self::After(wait) => format!("tried again at {:.0}", wait.until),
+            Self::After(wait) => format!("tried again at {}", journal::at(wait.until)),
             Self::WhenBack(remotes) => format!("tried again when {} is back", either(remotes)),
         }
     }

@@ -156,7 +156,7 @@ pub enum MachineCommand {
     /// What was deployed last does not come back before a head moves, or `comin retry`.
     Rollback {
         /// The generation to go back to; the one before where none is given
-        #[arg(long, value_name = "GENERATION")]
+        #[arg(long, value_name = "GENERATION", value_parser = number)]
         to: Option<u64>,
     },
     /// List the latest deployments, or show one in full
@@ -165,7 +165,7 @@ pub enum MachineCommand {
     /// activation has touched.
     History {
         /// The one to show, by its number in the list
-        #[arg(value_name = "NUMBER")]
+        #[arg(value_name = "NUMBER", value_parser = number)]
         number: Option<u64>,
         /// How to show it.
         #[command(flatten)]
@@ -378,6 +378,12 @@ fn time(text: &str) -> Result<SignedDuration, String> {
     span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
         .filter(SignedDuration::is_positive)
         .ok_or_else(|| "use a time such as 90m, 8h or 3d".to_string())
+}
+
+/// The number of something that comin lists.
+fn number(text: &str) -> Result<u64, String> {
+    let number = text.parse();
+    number.map_err(|_| "it is no number, such as 3".to_string())
 }
 
 /// A flake.

@@ -1,10 +1,13 @@
 //! What is said while comin works: to the journal with severities, to a person without.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 
+use jiff::tz::TimeZone;
+use jiff::Timestamp;
 use log::Level;
+use textwrap::{Options, WordSeparator, WordSplitter};
 
 use crate::entry::Entries;
 use crate::progress;
@@ -45,8 +48,11 @@ pub fn start(debug: bool, may_deploy: bool) {
                 Ok(())
             } else if journal {
                 writeln!(out, "<{severity}>{text}")
-            } else {
+            } else if record.target() == CHILD {
+                // As it has aligned it.
                 out.write_all(progress::above(&text).as_bytes())
+            } else {
+                out.write_all(progress::above(&fitted(&text, width())).as_bytes())
             }
         })
         .init();
@@ -63,6 +69,34 @@ pub fn reads_us() -> bool {
         return false;
     };
     stream.to_str() == Some(&format!("{}:{}", stderr.dev(), stderr.ino()))
+}
+
+/// How many columns a person has who reads our standard error on a terminal.
+fn width() -> Option<usize> {
+    let stderr = std::io::stderr();
+    let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(&stderr)?;
+    (stderr.is_terminal() && width > 0).then_some(usize::from(width))
+}
+
+/// A sentence in lines of that width, each but the first a little indented. A path or URL that is longer
+/// stays in one piece, to be copied.
+fn fitted(text: &str, width: Option<usize>) -> Cow<'_, str> {
+    let Some(width) = width else {
+        return Cow::Borrowed(text);
+    };
+    let options = Options::new(width)
+        .subsequent_indent("  ")
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation);
+    Cow::Owned(textwrap::fill(text, options))
+}
+
+/// A local time, to be read whenever, as in `2026-01-02 14:08:00 CET`: the journal's own times are local, too.
+#[must_use]
+pub fn at(time: Timestamp) -> String {
+    let time = time.to_zoned(TimeZone::system());
+    time.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
 /// The text in one line, without anything that moves a cursor, changes a terminal or reorders
@@ -112,6 +146,20 @@ fn is_unprintable(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_is_as_wide_as_a_terminal_and_no_word_is_torn() {
+        let text = "There is no configuration /etc/comin/config.json: name one with --config FILE";
+        assert_eq!(fitted(text, None), text);
+        assert_eq!(
+            fitted(text, Some(30)),
+            "There is no configuration\n  /etc/comin/config.json: name\n  one with --config FILE"
+        );
+        assert_eq!(
+            fitted("at /nix/store/0123", Some(9)),
+            "at\n  /nix/store/0123"
+        );
+    }
 
     #[test]
     fn nothing_reaches_a_terminal_that_is_not_text() {

@@ -118,10 +118,15 @@ impl Machine {
         let to = to
             .or_else(|| generations.iter().rfind(is_candidate).copied())
             .context("there is no generation before this one")?;
+        let there_are = || {
+            let numbers: Vec<_> = generations.iter().map(u64::to_string).collect();
+            numbers.join(", ")
+        };
         ensure!(
             generations.contains(&to),
-            "{} has no generation {to}: it has {generations:?}",
-            profile.display()
+            "{} has no generation {to}: it has {}",
+            profile.display(),
+            there_are()
         );
         let link = system::generation_link(profile, to);
         let system = std::fs::canonicalize(&link)

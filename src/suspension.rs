@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::again::Wait;
 use crate::fs;
-use crate::journal::printable;
+use crate::journal::{self, printable};
 use crate::paths::Paths;
 
 /// The order to deploy nothing.
@@ -27,7 +27,7 @@ pub struct Suspension {
 impl fmt::Display for Suspension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.until {
-            Some(until) => write!(f, "comin is suspended until {until:.0}")?,
+            Some(until) => write!(f, "comin is suspended until {}", journal::at(until))?,
             None => write!(f, "comin is suspended until comin resume")?,
         }
         match &self.reason {

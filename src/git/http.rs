@@ -167,7 +167,10 @@ impl Server {
             ureq::Error::StatusCode(code) => format!("the server answered HTTP {code}"),
             ureq::Error::Timeout(_) => super::given_up(self.timeout),
             other => {
-                let text = other.to_string();
+                let text = match other {
+                    ureq::Error::Io(error) => error.to_string(),
+                    other => other.to_string(),
+                };
                 let certificate = text.split_once("invalid peer certificate: ");
                 certificate.map_or(text.clone(), |(_, fault)| about_certificate(fault))
             }

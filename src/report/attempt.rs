@@ -152,6 +152,10 @@ impl Attempt {
         lines.join("\n")
     }
 
+    pub(super) fn was_rolled_back(&self) -> bool {
+        self.status == AttemptStatus::RolledBack
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.status == AttemptStatus::Done
     }

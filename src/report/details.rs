@@ -6,7 +6,7 @@ use anyhow::{bail, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, AttemptStatus};
 use super::difference::Difference;
 use super::text::{length, Page, Tone};
 use super::Report;
@@ -122,7 +122,15 @@ impl Report for Details {
         text += &page.entry("stages", &self.stages(page));
         if let Some(error) = &attempt.error {
             let error = page.paint(attempt.status.tone(), &printable(error));
-            text += &page.entry("error", &error);
+            let label = match attempt.status {
+                AttemptStatus::Skipped => "why",
+                AttemptStatus::Running
+                | AttemptStatus::Waiting
+                | AttemptStatus::Done
+                | AttemptStatus::Failed
+                | AttemptStatus::RolledBack => "error",
+            };
+            text += &page.entry(label, &error);
         }
         if let Some(next) = &self.next {
             let again = attempt

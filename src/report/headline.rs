@@ -25,8 +25,8 @@ pub(super) enum Headline<'a> {
     NothingQualifies,
     /// Something is to be deployed, and nothing is in the way.
     Due(&'a Chosen),
-    /// Something is to be deployed, but not now.
-    Hindered(&'a Chosen, &'a Action),
+    /// Something is to be deployed, but not now; with the latest attempt at it.
+    Hindered(&'a Chosen, &'a Action, Option<&'a Attempt>),
     /// What is selected was not to be deployed on this machine now.
     Skipped(&'a Chosen),
     /// What is selected is deployed, but the machine booted another system.
@@ -41,7 +41,21 @@ pub(super) enum Headline<'a> {
     UpToDate(&'a Chosen),
 }
 
+/// Where nothing has been fetched since the machine booted.
+pub(super) const NOT_FETCHED: &str =
+    "no remote has been fetched since the boot; comin run does that now";
+/// Where every fetch failed.
+pub(super) const UNREACHABLE: &str = "no remote can be fetched";
+/// Where all branches are refused, or not there.
+pub(super) const NOTHING_QUALIFIES: &str = "no branch qualifies";
+
 impl Status {
+    /// The latest attempt that ended, if it was at this target.
+    fn latest_at(&self, target: &Chosen) -> Option<&Attempt> {
+        let is_it = |attempt: &&Attempt| attempt.target.commit == target.commit;
+        self.standing.deployed.as_ref().filter(is_it)
+    }
+
     /// The verdict with what is wrong all the same, and what it means to a person.
     pub(super) fn verdict(&self, page: &Page) -> (Tone, String) {
         let headline = Headline::of(self);
@@ -87,13 +101,12 @@ impl<'a> Headline<'a> {
                 | Action::Quarantined(_)
                 | Action::Suspended(_)
                 | Action::GivenUp),
-            ) => Self::Hindered(selected, action),
+            ) => Self::Hindered(selected, action, status.latest_at(selected)),
         }
     }
 
     fn of_deployed(status: &'a Status, selected: &'a Chosen) -> Self {
-        let is_it = |attempt: &&Attempt| attempt.target.commit == selected.commit;
-        let latest = status.standing.deployed.as_ref().filter(is_it);
+        let latest = status.latest_at(selected);
         let is_skipped = |latest: &Attempt| latest.status == AttemptStatus::Skipped;
         if latest.is_some_and(is_skipped) {
             return Self::Skipped(selected);
@@ -120,13 +133,13 @@ impl<'a> Headline<'a> {
             Self::UpToDate(_) | Self::Testing(_) => Tone::Good,
             Self::UnderWay(_) | Self::Due(_) => Tone::Busy,
             Self::Suspended(_)
-            | Self::Hindered(_, Action::AwaitConfirmation(_, _))
+            | Self::Hindered(_, Action::AwaitConfirmation(_, _), _)
             | Self::NotFetched
             | Self::Skipped(_)
             | Self::BootedInstead(_)
             | Self::Replaced(_)
             | Self::BootsNext(_) => Tone::Notable,
-            Self::Unreachable | Self::NothingQualifies | Self::Hindered(_, _) => Tone::Bad,
+            Self::Unreachable | Self::NothingQualifies | Self::Hindered(_, _, _) => Tone::Bad,
         }
     }
 
@@ -138,22 +151,35 @@ impl<'a> Headline<'a> {
                 Some(until) => format!("suspended until {}", page.at(until)),
                 None => "suspended".to_string(),
             },
-            Self::NotFetched => {
-                "no remote has been fetched since the boot; comin run does that now".to_string()
-            }
-            Self::Unreachable => "no remote can be fetched".to_string(),
-            Self::NothingQualifies => "no branch qualifies".to_string(),
+            Self::NotFetched => NOT_FETCHED.to_string(),
+            Self::Unreachable => UNREACHABLE.to_string(),
+            Self::NothingQualifies => NOTHING_QUALIFIES.to_string(),
             Self::Due(selected) => format!("{selected} is about to be deployed"),
-            Self::Hindered(selected, action) => {
+            Self::Hindered(selected, action, latest) => {
+                let went = if latest.is_some_and(Attempt::was_rolled_back) {
+                    "was rolled back"
+                } else {
+                    "failed"
+                };
                 let why = match action {
                     Action::Retry(wait) => {
                         let when = page.until(wait.until);
-                        format!("failed, and is tried again {when}")
+                        format!("{went}, and is tried again {when}")
                     }
                     Action::AwaitRemotes(_) => "was rolled back in an outage".to_string(),
-                    Action::AwaitConfirmation(_, _) => "waits for your confirmation".to_string(),
+                    Action::AwaitConfirmation(step, None) => {
+                        let what = step.participle();
+                        format!("waits for your confirmation to be {what}")
+                    }
+                    Action::AwaitConfirmation(step, Some(wait)) => {
+                        let (what, when) = (step.participle(), page.until(wait.until));
+                        format!("is {what} {when}, or when you confirm it")
+                    }
+                    Action::Quarantined(_) if latest.is_some_and(Attempt::was_rolled_back) => {
+                        format!("{went}, and is in quarantine")
+                    }
                     Action::Quarantined(_) => "is in quarantine".to_string(),
-                    Action::GivenUp => "failed, and is not tried again by itself".to_string(),
+                    Action::GivenUp => format!("{went}, and is not tried again by itself"),
                     Action::Suspended(_) | Action::Deploy | Action::Nothing => {
                         "is not deployed".to_string()
                     }

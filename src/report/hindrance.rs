@@ -38,19 +38,21 @@ pub(super) fn clause(action: &Action, why: bool, page: &Page) -> Option<String> 
             Some(match until {
                 Some(wait) => {
                     let when = page.until(wait.until);
-                    format!("it is {what} {when}, or at once with comin confirm {step}")
+                    format!("it waits to be {what} {when}, or at once with comin confirm {step}")
                 }
-                None => format!("it waits to be {what}: comin confirm {step}"),
+                None => {
+                    format!("it waits for your confirmation to be {what}: comin confirm {step}")
+                }
             })
         }
         Action::Quarantined(quarantine) => {
             let reason = if why {
-                format!(" ({})", printable(&quarantine.reason))
+                format!("\nreason: {}", printable(&quarantine.reason))
             } else {
                 String::new()
             };
             Some(format!(
-                "it is in quarantine until a head moves{reason}: {MEND}"
+                "it is in quarantine until a head moves: {MEND}{reason}"
             ))
         }
         Action::Suspended(suspension) => {

@@ -1,7 +1,8 @@
 //! The status in one short line, as for a status bar. It tells no time that goes by: it stays the same as
 //! long as nothing happens.
 
-use super::headline::Headline;
+use super::attempt::Attempt;
+use super::headline::{Headline, NOTHING_QUALIFIES, UNREACHABLE};
 use super::remote::RemoteStatus;
 use super::status::Status;
 use super::text::Page;
@@ -28,17 +29,18 @@ impl Status {
         match headline {
             Headline::UnderWay(it) => Some(&it.attempt.target.commit),
             Headline::Due(selected)
-            | Headline::Hindered(selected, _)
+            | Headline::Hindered(selected, _, _)
             | Headline::Skipped(selected)
             | Headline::BootedInstead(selected)
             | Headline::Replaced(selected)
             | Headline::BootsNext(selected)
             | Headline::Testing(selected)
             | Headline::UpToDate(selected) => Some(&selected.commit),
-            Headline::Suspended(_)
-            | Headline::NotFetched
-            | Headline::Unreachable
-            | Headline::NothingQualifies => self.running.as_ref()?.commit.as_ref(),
+            Headline::Suspended(_) | Headline::NotFetched | Headline::Unreachable => {
+                self.running.as_ref()?.commit.as_ref()
+            }
+            // It would look as if that one did not qualify.
+            Headline::NothingQualifies => None,
         }
     }
 
@@ -60,22 +62,26 @@ fn words(headline: Headline, page: &Page) -> (&'static str, Option<String>) {
             ("suspended", until)
         }
         Headline::NotFetched => ("not fetched", None),
-        Headline::Unreachable => ("unreachable", None),
-        Headline::NothingQualifies => ("no branch", None),
+        Headline::Unreachable => ("unreachable", Some(UNREACHABLE.to_string())),
+        Headline::NothingQualifies => (NOTHING_QUALIFIES, None),
         Headline::Due(_) => ("due", None),
-        Headline::Hindered(_, action) => match action {
+        Headline::Hindered(_, action, latest) => match action {
             Action::Retry(wait) => ("failed", Some(format!("again at {}", page.at(wait.until)))),
             Action::AwaitRemotes(remotes) => {
                 let again = format!("again when {} is back", either(remotes));
                 ("rolled back", Some(again))
             }
             Action::AwaitConfirmation(step, until) => {
-                let until = until.map(|wait| format!(" until {}", page.at(wait.until)));
-                let until = until.unwrap_or_default();
-                ("waits", Some(format!("to be {}{until}", step.participle())))
+                let at = until.map(|wait| format!(" at {}", page.at(wait.until)));
+                let at = at.unwrap_or_default();
+                ("waits", Some(format!("to be {}{at}", step.participle())))
             }
             Action::Quarantined(_) => ("quarantined", None),
-            Action::GivenUp => ("failed", Some("not tried again".to_string())),
+            Action::GivenUp => {
+                let rolled_back = latest.is_some_and(Attempt::was_rolled_back);
+                let state = if rolled_back { "rolled back" } else { "failed" };
+                (state, Some("not tried again".to_string()))
+            }
             Action::Suspended(_) | Action::Deploy | Action::Nothing => ("not deployed", None),
         },
         Headline::Skipped(_) => ("skipped", None),

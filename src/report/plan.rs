@@ -4,20 +4,20 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::{Page, Tone};
+use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
+use super::standing::{Standing, UnderWay};
+use super::text::{column, Page, Tone};
 use super::{by_name, hindrance, Chosen, Report};
 use crate::accepted;
 use crate::commit::Commit;
 use crate::cycle::Machine;
+use crate::decided::Decided;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
 use crate::select::{self, Action, Candidate, Decision, Refusal, Target};
 use crate::signature::Signers;
 use crate::state::{Attempt, State};
-
-/// The widest that the column of the branches becomes.
-const WIDEST: usize = 24;
 
 /// What a deploy would do now, and what it thinks of every branch.
 #[derive(Debug, Serialize)]
@@ -33,6 +33,9 @@ pub struct Plan {
     skipped: Option<String>,
     #[serde(skip)]
     selected: Option<Target>,
+    /// What a deploy is doing already.
+    #[serde(skip)]
+    under_way: Option<UnderWay>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,9 +46,8 @@ struct Planned {
     commit: Option<Commit>,
     verdict: Verdict,
     refused: Option<String>,
-    /// Whether it is refused, and a person expects it not to be.
     #[serde(skip)]
-    is_news: bool,
+    refusal: Option<Refusal>,
 }
 
 /// What is thought of a branch.
@@ -68,10 +70,12 @@ impl Plan {
         let mut state = State::read(&machine.paths)?;
         state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
         let (_, decision) = machine.consider(&state, &commits)?;
-        Ok(Self::told(&state, decision))
+        let decided = Decided::read(&machine.paths)?;
+        let standing = Standing::of(machine, &state, decided.as_ref())?;
+        Ok(Self::told(&state, decision, standing.under_way))
     }
 
-    pub(super) fn told(state: &State, decision: Decision) -> Self {
+    pub(super) fn told(state: &State, decision: Decision, under_way: Option<UnderWay>) -> Self {
         let is_it = |latest: &&Attempt| {
             let selected = decision.selected.as_ref();
             selected.is_some_and(|selected| selected.commit == latest.target.commit)
@@ -89,6 +93,7 @@ impl Plan {
             target: decision.selected.as_ref().map(Chosen::from),
             candidates: decision.candidates.iter().map(Planned::of).collect(),
             selected: decision.selected,
+            under_way,
         }
     }
 
@@ -102,8 +107,12 @@ impl Plan {
 impl Plan {
     fn sentence(&self, page: &Page) -> String {
         let Some(target) = &self.target else {
-            return "Nothing to deploy: no branch qualifies".to_string();
+            return format!("Nothing to deploy: {}", self.why_nothing());
         };
+        let is_it = |it: &&UnderWay| it.attempt.target.commit == target.commit;
+        if let Some(it) = self.under_way.as_ref().filter(is_it) {
+            return format!("Under way: {}", it.sentence(page));
+        }
         match (&self.action, hindrance::clause(&self.action, true, page)) {
             (Action::Nothing, _) => {
                 let skipped = self.skipped.as_deref().map(printable);
@@ -114,6 +123,28 @@ impl Plan {
             }
             (_, Some(hindrance)) => format!("Would not deploy {target}: {hindrance}"),
             (_, None) => format!("Would deploy {target} by {}", target.operation),
+        }
+    }
+}
+
+impl Plan {
+    /// Why no branch is selected, as the status has it.
+    fn why_nothing(&self) -> &'static str {
+        let mains = || {
+            self.candidates
+                .iter()
+                .filter(|candidate| !candidate.testing)
+        };
+        let is_out = |main: &Planned| {
+            let refusal = main.refusal.as_ref();
+            matches!(refusal, Some(Refusal::NotFetched | Refusal::Unreachable))
+        };
+        if !mains().all(is_out) {
+            NOTHING_QUALIFIES
+        } else if mains().any(|main| main.refusal == Some(Refusal::Unreachable)) {
+            UNREACHABLE
+        } else {
+            NOT_FETCHED
         }
     }
 }
@@ -131,8 +162,8 @@ impl Planned {
                 select::Verdict::Qualifies(_) => Verdict::Qualifies,
                 select::Verdict::Refused(_) => Verdict::Refused,
             },
-            is_news: refusal.as_ref().is_some_and(Refusal::is_news),
-            refused: refusal.map(|refusal| refusal.to_string()),
+            refused: refusal.as_ref().map(ToString::to_string),
+            refusal,
         }
     }
 
@@ -140,20 +171,20 @@ impl Planned {
         format!("{}/{}", self.remote, printable(&self.branch))
     }
 
-    /// As in `3f2a9c1e  qualifies`.
+    /// As in `3f2a9c1e  qualifies`. Only what a person does not expect is called refused, as in the status.
     fn verdict(&self, page: &Page) -> String {
         let commit = self.commit.as_ref().map_or("-       ", Commit::short);
+        let is_news = self.refusal.as_ref().is_some_and(Refusal::is_news);
         let refused = printable(self.refused.as_deref().unwrap_or_default());
         let verdict = match self.verdict {
             Verdict::Selected => page.paint(Tone::Good, "selected"),
             Verdict::Qualifies if self.refused.is_some() => "qualified".to_string(),
             Verdict::Qualifies => "qualifies".to_string(),
-            Verdict::Refused if self.is_news => page.paint(Tone::Bad, "refused"),
-            Verdict::Refused => page.paint(Tone::Aside, "refused"),
+            Verdict::Refused if is_news => page.paint(Tone::Bad, &format!("refused: {refused}")),
+            Verdict::Refused => page.paint(Tone::Aside, &refused),
         };
         match (self.verdict, &self.refused) {
-            (_, None) => format!("{commit}  {verdict}"),
-            (Verdict::Refused, Some(_)) => format!("{commit}  {verdict}: {refused}"),
+            (_, None) | (Verdict::Refused, Some(_)) => format!("{commit}  {verdict}"),
             (Verdict::Selected | Verdict::Qualifies, Some(_)) => {
                 format!("{commit}  refused: {refused}; an ancestor of it is {verdict}")
             }
@@ -164,12 +195,10 @@ impl Planned {
 impl Report for Plan {
     fn text(&self, page: &Page) -> String {
         let mut text = page.wrapped("", 2, &self.sentence(page));
-        let names = self.candidates.iter().map(Planned::name);
-        let width = names.map(|name| name.chars().count()).max();
-        let width = width.unwrap_or_default().min(WIDEST);
-        for candidate in &self.candidates {
-            let first = format!("  {:<width$}  ", candidate.name());
-            text += &page.wrapped(&first, width + 4, &candidate.verdict(page));
+        let names: Vec<String> = self.candidates.iter().map(Planned::name).collect();
+        let width = column(names.iter().map(String::as_str));
+        for (candidate, name) in self.candidates.iter().zip(&names) {
+            text += &page.row(2, name, width, width + 4, &candidate.verdict(page));
         }
         text
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::{Page, Tone};
+use super::text::{column, Page, Tone};
 use crate::commit::Commit;
 use crate::config::Remote;
 use crate::cycle::Machine;
@@ -125,8 +125,8 @@ impl RemoteStatus {
         let text = page.entry(&self.name, &lines.join("\n"));
         let branches = [Some(&self.main), self.testing.as_ref()];
         let branches = || branches.into_iter().flatten();
-        let names = branches().map(|branch| branch.name.chars().count());
-        let width = names.max().unwrap_or_default();
+        let names: Vec<_> = branches().map(|branch| printable(&branch.name)).collect();
+        let width = column(names.iter().map(AsRef::as_ref));
         let lines = branches().filter_map(|branch| branch.line(width, page));
         text + &lines.collect::<String>()
     }
@@ -166,7 +166,7 @@ impl BranchStatus {
             Remark::News => page.paint(Tone::Bad, &format!("refused: {refused}")),
         };
         let commit = self.commit.as_ref().map_or("-", Commit::short);
-        let line = format!("{:<width$}  {commit}  {refused}", printable(&self.name));
-        Some(page.below(line.trim_end()))
+        let text = format!("{commit}  {refused}");
+        Some(page.below(&printable(&self.name), width, text.trim_end()))
     }
 }

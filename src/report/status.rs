@@ -200,7 +200,7 @@ impl Report for Status {
         );
         let reboot = standing.need_to_reboot.then(|| {
             let why = standing.reboot_reasons.join(", ");
-            format!("a reboot is needed: {}", printable(&why))
+            format!("needed: {}", printable(&why))
         });
         entry(
             "reboot",

@@ -252,6 +252,11 @@ impl Scene {
         Status::told("m", standing, running, facts, decision, remotes)
     }
 
+    fn plan(&self) -> Plan {
+        let under_way = self.status().standing.under_way;
+        Plan::told(&self.state(), self.decide().1, under_way)
+    }
+
     /// The status, in a line and in a picture, and the plan.
     #[track_caller]
     fn check(&self, expected: &Expect) {
@@ -261,7 +266,7 @@ impl Scene {
             format!("[{}]\n", status.oneline(&page)),
             status.text(&page),
             "--\n".to_string(),
-            Plan::told(&self.state(), self.decide().1).text(&page),
+            self.plan().text(&page),
         ];
         expected.assert_eq(&shown.concat());
     }
@@ -281,9 +286,10 @@ fn nothing_has_been_fetched_yet() {
           origin     https://git.example.org/machines.git
                      not fetched since the boot
         --
-        Nothing to deploy: no branch qualifies
-          origin/main     -         refused: the remote has not been fetched yet
-          origin/testing  -         refused: the remote has not been fetched yet
+        Nothing to deploy: no remote has been fetched since the boot; comin run does
+          that now
+          origin/main     -         the remote has not been fetched yet
+          origin/testing  -         the remote has not been fetched yet
     "#]]);
     scene.running = None;
     scene.check(&expect![[r#"
@@ -292,9 +298,10 @@ fn nothing_has_been_fetched_yet() {
           origin     https://git.example.org/machines.git
                      not fetched since the boot
         --
-        Nothing to deploy: no branch qualifies
-          origin/main     -         refused: the remote has not been fetched yet
-          origin/testing  -         refused: the remote has not been fetched yet
+        Nothing to deploy: no remote has been fetched since the boot; comin run does
+          that now
+          origin/main     -         the remote has not been fetched yet
+          origin/testing  -         the remote has not been fetched yet
     "#]]);
 }
 
@@ -312,7 +319,7 @@ fn up_to_date() {
         --
         Nothing to do: 41414141 (origin/main) is deployed
           origin/main     41414141  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -335,10 +342,10 @@ fn up_to_date_with_another_remote_that_is_behind() {
         --
         Nothing to do: 41414141 (origin/main) is deployed
           origin/main     41414141  selected
-          origin/testing  -         refused: there is no such branch
-          local/main      30303030  refused: it is behind the accepted main 41414141 of
-                          another remote; push that there
-          local/testing   30303030  refused: it has nothing that main does not have
+          origin/testing  -         there is no such branch
+          local/main      30303030  it is behind the accepted main 41414141 of another
+                          remote; push that there
+          local/testing   30303030  it has nothing that main does not have
     "#]]);
 }
 
@@ -363,7 +370,7 @@ fn a_testing_branch_runs() {
         --
         Nothing to do: 42424242 (local/testing) is deployed
           origin/main     41414141  qualifies
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
           local/main      41414141  qualifies
           local/testing   42424242  selected
     "#]]);
@@ -383,7 +390,7 @@ fn a_new_commit_is_about_to_be_deployed() {
         --
         Would deploy 42424242 (origin/main) by switch
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -407,9 +414,9 @@ fn what_was_tested_became_main() {
         --
         Would deploy 42424242 (origin/main) by switch
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
           local/main      41414141  qualifies
-          local/testing   -         refused: there is no such branch
+          local/testing   -         there is no such branch
     "#]]);
 }
 
@@ -429,9 +436,9 @@ fn a_commit_is_evaluated() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would deploy 42424242 (origin/main) by switch
+        Under way: evaluating 42424242 (origin/main) for 3 s
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -444,42 +451,43 @@ fn a_commit_waits_for_a_confirmation() {
         .then(it.clone())
         .check(&expect![[r#"
             [waits 42424242: to be built]
-            m: 42424242 (origin/main) waits for your confirmation
+            m: 42424242 (origin/main) waits for your confirmation to be built
               running    41414141 (origin/main), generation 12, deployed 09:55
                          Enable the printer
               selected   42424242 (origin/main) by switch: it is ahead of the accepted main
                          Update nixpkgs
                          evaluated in 10 s, waiting for a confirmation for 60 s
-                         it waits to be built: comin confirm build
+                         it waits for your confirmation to be built: comin confirm build
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
-            Would not deploy 42424242 (origin/main): it waits to be built: comin confirm
-              build
+            Would not deploy 42424242 (origin/main): it waits for your confirmation to be
+              built: comin confirm build
               origin/main     42424242  selected
-              origin/testing  -         refused: there is no such branch
+              origin/testing  -         there is no such branch
         "#]]);
     it.progress = Progress::Awaiting(Step::Deploy);
     Scene::of("A-B", "A", "origin:B/-")
         .then(it)
         .check(&expect![[r#"
-            [waits 42424242: to be deployed until 12:09]
-            m: 42424242 (origin/main) waits for your confirmation
+            [waits 42424242: to be deployed at 12:09]
+            m: 42424242 (origin/main) is deployed in 9 min, or when you confirm it
               running    41414141 (origin/main), generation 12, deployed 09:55
                          Enable the printer
               selected   42424242 (origin/main) by switch: it is ahead of the accepted main
                          Update nixpkgs
                          evaluated in 10 s, waiting for a confirmation for 60 s
-                         it is deployed in 9 min, or at once with comin confirm deploy
+                         it waits to be deployed in 9 min, or at once with comin confirm
+                         deploy
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
-            Would not deploy 42424242 (origin/main): it is deployed in 9 min, or at once
-              with comin confirm deploy
+            Would not deploy 42424242 (origin/main): it waits to be deployed in 9 min, or at
+              once with comin confirm deploy
               origin/main     42424242  selected
-              origin/testing  -         refused: there is no such branch
+              origin/testing  -         there is no such branch
         "#]]);
 }
 
@@ -514,9 +522,9 @@ fn a_commit_is_checked() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would deploy 42424242 (origin/main) by switch
+        Under way: checking 42424242 (origin/main) for 8 s
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -545,7 +553,7 @@ fn an_evaluation_failed_and_is_tried_again() {
             Would not deploy 42424242 (origin/main): it failed before, and is tried again in
               3 min, or at once with comin retry
               origin/main     42424242  selected
-              origin/testing  -         refused: there is no such branch
+              origin/testing  -         there is no such branch
         "#]]);
 }
 
@@ -574,7 +582,7 @@ fn a_failure_was_taken_back() {
             --
             Nothing to do: 41414141 (origin/main) is deployed
               origin/main     41414141  selected
-              origin/testing  -         refused: there is no such branch
+              origin/testing  -         there is no such branch
         "#]]);
 }
 
@@ -602,7 +610,7 @@ fn an_activation_failed_and_is_not_tried_again() {
               tried again by itself: push a commit that mends it, or try this one again with
               comin retry
               origin/main     42424242  selected
-              origin/testing  -         refused: there is no such branch
+              origin/testing  -         there is no such branch
         "#]]);
 }
 
@@ -622,7 +630,7 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
     scene.quarantined = true;
     scene.check(&expect![[r#"
         [quarantined 42424242]
-        m: 42424242 (origin/main) is in quarantine
+        m: 42424242 (origin/main) was rolled back, and is in quarantine
           running    41414141 (origin/main), generation 12, deployed 09:55
                      Enable the printer
           selected   42424242 (origin/main) by switch: it is the accepted main
@@ -636,11 +644,11 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it is in quarantine until a head moves
-          (it was rolled back by hand): push a commit that mends it, or try this one
-          again with comin retry
+        Would not deploy 42424242 (origin/main): it is in quarantine until a head moves:
+          push a commit that mends it, or try this one again with comin retry
+          reason: it was rolled back by hand
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -672,10 +680,10 @@ fn a_commit_was_rolled_back_in_an_outage() {
             --
             Would not deploy 42424242 (local/main): it was rolled back in an outage, and is
               tried again when origin is back, or at once with comin retry
-              origin/main     42424242  refused: the remote cannot be fetched
-              origin/testing  -         refused: the remote cannot be fetched
+              origin/main     42424242  the remote cannot be fetched
+              origin/testing  -         the remote cannot be fetched
               local/main      42424242  selected
-              local/testing   -         refused: there is no such branch
+              local/testing   -         there is no such branch
         "#]]);
 }
 
@@ -696,25 +704,25 @@ fn the_operator_went_back() {
           selected   42424242 (origin/main) by switch: it is the accepted main
                      Move the web server
                      deployed 9 min ago
-                     it is in quarantine until a head moves (it was rolled back by
-                     hand): push a commit that mends it, or try this one again with
-                     comin retry
+                     it is in quarantine until a head moves: push a commit that mends
+                     it, or try this one again with comin retry
+                     reason: it was rolled back by hand
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it is in quarantine until a head moves
-          (it was rolled back by hand): push a commit that mends it, or try this one
-          again with comin retry
+        Would not deploy 42424242 (origin/main): it is in quarantine until a head moves:
+          push a commit that mends it, or try this one again with comin retry
+          reason: it was rolled back by hand
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
 #[test]
 fn a_main_was_rewound() {
     Scene::of("0-A", "A", "origin:0/-").check(&expect![[r#"
-        [no branch 41414141: origin/main is refused]
+        [no branch qualifies: origin/main is refused]
         m: no branch qualifies: origin/main is refused
           running    41414141 (origin/main), generation 12, deployed 09:55
                      Enable the printer
@@ -730,7 +738,7 @@ fn a_main_was_rewound() {
                           the accepted main 41414141; push that commit, or one on top of
                           it, e.g. with git revert; or allow it once with comin accept
                           30303030
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -758,7 +766,7 @@ fn a_testing_branch_is_not_on_main() {
 #[test]
 fn no_remote_can_be_fetched() {
     Scene::of("A", "A", "origin!:A/-").check(&expect![[r#"
-        [unreachable 41414141: origin cannot be fetched]
+        [unreachable 41414141: no remote can be fetched]
         m: no remote can be fetched
           running    41414141 (origin/main), generation 12, deployed 09:55
                      Enable the printer
@@ -768,9 +776,9 @@ fn no_remote_can_be_fetched() {
                      fetched 13 min ago, next in 48 s
                      main     41414141
         --
-        Nothing to deploy: no branch qualifies
-          origin/main     41414141  refused: the remote cannot be fetched
-          origin/testing  -         refused: the remote cannot be fetched
+        Nothing to deploy: no remote can be fetched
+          origin/main     41414141  the remote cannot be fetched
+          origin/testing  -         the remote cannot be fetched
     "#]]);
 }
 
@@ -792,10 +800,10 @@ fn one_of_two_remotes_cannot_be_fetched() {
                      main     41414141
         --
         Nothing to do: 41414141 (local/main) is deployed
-          origin/main     41414141  refused: the remote cannot be fetched
-          origin/testing  -         refused: the remote cannot be fetched
+          origin/main     41414141  the remote cannot be fetched
+          origin/testing  -         the remote cannot be fetched
           local/main      41414141  selected
-          local/testing   -         refused: there is no such branch
+          local/testing   -         there is no such branch
     "#]]);
 }
 
@@ -820,7 +828,7 @@ fn suspended() {
         Would not deploy 42424242 (origin/main): comin is suspended until 14:00 (the
           database moves): comin resume ends that
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
     let for_good = json!({"version": 1, "since": ago(200_000), "until": null, "reason": null});
     scene.suspended = Some(serde_json::from_value(for_good).unwrap());
@@ -839,7 +847,7 @@ fn suspended() {
         Would not deploy 42424242 (origin/main): comin is suspended: comin resume ends
           that
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -853,14 +861,14 @@ fn a_reboot_is_needed() {
           running    41414141 (origin/main), generation 12, deployed 09:55
                      Enable the printer
           selected   the same: it is the accepted main
-          reboot     a reboot is needed: the kernel, the kernel modules
+          reboot     needed: the kernel, the kernel modules
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     41414141
         --
         Nothing to do: 41414141 (origin/main) is deployed
           origin/main     41414141  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -878,14 +886,14 @@ fn another_system_boots_next() {
           selected   42424242 (origin/main) by switch: it is the accepted main
                      Change D-Bus
                      deployed 9 min ago
-          reboot     a reboot is needed: another system boots next
+          reboot     needed: another system boots next
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
         Nothing to do: 42424242 (origin/main) is deployed
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -905,14 +913,14 @@ fn another_system_was_booted() {
                      deployed 9 min ago
           booted     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05,
                      and not what was deployed last; comin retry deploys that again
-          reboot     a reboot is needed: another system boots next
+          reboot     needed: another system boots next
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
         Nothing to do: 42424242 (origin/main) is deployed
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -935,7 +943,7 @@ fn somebody_activated_another_system() {
         --
         Nothing to do: 41414141 (origin/main) is deployed
           origin/main     41414141  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -965,7 +973,7 @@ fn a_configuration_for_another_machine_was_skipped() {
             Nothing to do: 42424242 (origin/main) was skipped: its services.comin.machineId
               is that of another machine
               origin/main     42424242  selected
-              origin/testing  -         refused: there is no such branch
+              origin/testing  -         there is no such branch
         "#]]);
 }
 
@@ -974,7 +982,7 @@ fn a_head_is_not_signed() {
     let mut scene = Scene::of("A-B*", "A", "origin:B/-");
     scene.attempts[0].target.signer = Some("alice (SSH SHA256:x)".to_string());
     scene.check(&expect![[r#"
-        [no branch 41414141: origin/main is refused]
+        [no branch qualifies: origin/main is refused]
         m: no branch qualifies: origin/main is refused
           running    41414141 (origin/main), generation 12, deployed 09:55
                      Enable the printer
@@ -986,7 +994,7 @@ fn a_head_is_not_signed() {
         Nothing to deploy: no branch qualifies
           origin/main     42424242  refused: it is not signed; sign it, e.g. with git
                           commit -S
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
     // The newest ancestor that is signed may be taken.
     Scene::of("A-B-C*", "A+", "origin:C/-").check(&expect![[r#"
@@ -1004,7 +1012,7 @@ fn a_head_is_not_signed() {
         Would deploy 42424242 (origin/main) by switch
           origin/main     43434343  refused: it is not signed; sign it, e.g. with git
                           commit -S; an ancestor of it is selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -1028,7 +1036,7 @@ fn subjects_and_branches_are_hostile() {
         --
         Nothing to do: 41414141 (origin/main) is deployed
           origin/main     41414141  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
     let failure = super::tests::attempt("B", hostile, 40, failed(Stage::Building, hostile));
     let scene = Scene::of("A-B", "A", "origin:B/-").then(failure);
@@ -1048,7 +1056,7 @@ fn subjects_and_branches_are_hostile() {
         Would not deploy 42424242 (origin/main): it failed before, and is tried again in
           34 s, or at once with comin retry
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
     "#]]);
 }
 
@@ -1097,16 +1105,17 @@ fn many_remotes_with_long_urls() {
         --
         Would deploy 42424242 (local/testing) by test
           origin/main               41414141  qualifies
-          origin/testing            -         refused: there is no such branch
-          mirror-of-the-second-data-centre/main  30303030  refused: it is behind the
-                                    accepted main 41414141 of another remote; push that
-                                    there
-          mirror-of-the-second-data-centre/testing  43434343  refused: it does not
-                                    contain main 41414141; rebase or merge it onto that
+          origin/testing            -         there is no such branch
+          mirror-of-the-second-data-centre/main
+                                    30303030  it is behind the accepted main 41414141 of
+                                    another remote; push that there
+          mirror-of-the-second-data-centre/testing
+                                    43434343  refused: it does not contain main
+                                    41414141; rebase or merge it onto that
           local/main                41414141  qualifies
           local/testing             42424242  selected
-          nas/main                  41414141  refused: the remote cannot be fetched
-          nas/testing               -         refused: the remote cannot be fetched
+          nas/main                  41414141  the remote cannot be fetched
+          nas/testing               -         the remote cannot be fetched
     "#]]);
 }
 
@@ -1324,7 +1333,7 @@ fn an_attempt_in_full() {
 fn a_plan_that_is_built() {
     let previewed = |build: Option<Build>| {
         let scene = Scene::of("A-B", "A", "origin:B/-");
-        let plan = Plan::told(&scene.state(), scene.decide().1);
+        let plan = scene.plan();
         Previewed { plan, build }.text(&page(80))
     };
     let built = |dry_activation: DryActivation| Build {
@@ -1347,7 +1356,7 @@ fn a_plan_that_is_built() {
     expect![[r#"
         Would deploy 42424242 (origin/main) by switch
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
           packages   firefox: 130.0 → 131.0, +2.3 MiB
                      linux: 6.6.52, 6.6.52-modules → 6.6.54, 6.6.54-modules
@@ -1367,7 +1376,7 @@ fn a_plan_that_is_built() {
     expect![[r#"
         Would deploy 42424242 (origin/main) by switch
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05,
                      which is deployed
           packages   none has another version or another size than before
@@ -1385,7 +1394,7 @@ fn a_plan_that_is_built() {
     expect![[r#"
         Would deploy 42424242 (origin/main) by switch
           origin/main     42424242  selected
-          origin/testing  -         refused: there is no such branch
+          origin/testing  -         there is no such branch
           skipped    services.comin.machineId is "6"
     "#]]
     .assert_eq(&previewed(Some(Build {

@@ -5,10 +5,14 @@ use std::io::IsTerminal;
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use jiff::Timestamp;
+use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
 
 /// Where the texts of entries begin.
 const INDENT: usize = 13;
+
+/// The widest that a column of names becomes.
+const WIDEST: usize = 24;
 
 /// What a text is written on, and when.
 #[derive(Debug, Clone)]
@@ -129,17 +133,30 @@ impl Page {
     pub fn entry(&self, label: &str, text: &str) -> String {
         let column = INDENT - 2;
         let first = format!("  {label:<width$}  ", width = column - 2);
-        if label.chars().count() <= column - 2 || text.is_empty() {
+        if display_width(label) <= column - 2 || text.is_empty() {
             return self.wrapped(&first, INDENT, text);
         }
         let indent = " ".repeat(INDENT);
         format!("  {label}\n{}", self.wrapped(&indent, INDENT, text))
     }
 
-    /// A line that belongs to the entry above; where it goes on is seen.
+    /// A line that belongs to the entry above, of a name in a column; where it goes on is seen.
     #[must_use]
-    pub fn below(&self, text: &str) -> String {
-        self.wrapped(&" ".repeat(INDENT), INDENT + 2, text)
+    pub fn below(&self, name: &str, column: usize, text: &str) -> String {
+        self.row(INDENT, name, column, INDENT + 2, text)
+    }
+
+    /// A name in a column, and a text beside it that goes on at `hang`. A name that is wider has lines of its own.
+    #[must_use]
+    pub fn row(&self, indent: usize, name: &str, column: usize, hang: usize, text: &str) -> String {
+        let before = " ".repeat(indent);
+        let width = display_width(name);
+        if width <= column {
+            let pad = " ".repeat(column - width);
+            return self.wrapped(&format!("{before}{name}{pad}  "), hang, text);
+        }
+        let first = " ".repeat(indent + column + 2);
+        self.wrapped(&before, indent, name) + &self.wrapped(&first, hang, text)
     }
 
     /// A text with what comes before it, wrapped and indented where a terminal is too narrow for it.
@@ -163,6 +180,15 @@ impl Page {
         }
         wrapped
     }
+}
+
+/// How wide a column for these names is: no wider than leaves room for what is beside it.
+pub fn column<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names
+        .map(display_width)
+        .max()
+        .unwrap_or_default()
+        .min(WIDEST)
 }
 
 /// How long something takes: as in "75 s", "12 min", "3 h".

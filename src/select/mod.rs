@@ -13,6 +13,7 @@ use crate::again::{Again, Wait};
 use crate::commit::Commit;
 use crate::config::{Branch, Operation, RemoteName};
 use crate::confirmation::Step;
+use crate::journal;
 use crate::quarantine::Quarantine;
 use crate::signature::{Signer, Unverified};
 use crate::suspension::Suspension;
@@ -410,9 +411,9 @@ impl Action {
                 step.participle()
             )),
             Self::AwaitConfirmation(step, Some(wait)) => Some(format!(
-                "it waits to be {} until {:.0}, or comin confirm {step}",
+                "it waits to be {} at {}, or at once with comin confirm {step}",
                 step.participle(),
-                wait.until
+                journal::at(wait.until)
             )),
             Self::Quarantined(quarantine) => Some(format!(
                 "it is in quarantine until a head moves, or comin retry: {}",

@@ -130,7 +130,7 @@ impl State {
 
 fn cure(path: &Path) -> String {
     format!(
-        "The state {} cannot be read; restore it from a backup, or move it away to begin anew with the main branch of the first remote",
+        "The state {} cannot be read; restore it from a backup, or move it away, which costs the history and the quarantine",
         path.display()
     )
 }
