@@ -37,6 +37,13 @@ pub fn above(text: &str) -> String {
     format!("{ERASE}{text}\n{line}")
 }
 
+/// Erases what is shown, for a process that ends in the midst of its job.
+pub fn end() {
+    if !line().is_empty() {
+        show(String::new());
+    }
+}
+
 fn tell(work: &str, done: &Receiver<Infallible>) {
     let began = Instant::now();
     loop {

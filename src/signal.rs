@@ -12,6 +12,7 @@ use signal_hook::flag;
 use signal_hook::low_level::{emulate_default_handler, pipe};
 
 use crate::passing;
+use crate::progress;
 
 /// A key at the terminal, and systemd or a shutdown.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -59,6 +60,7 @@ impl Handlers {
             return Ok(());
         }
         passing::remove_all();
+        progress::end();
         emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
     }
 

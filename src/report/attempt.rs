@@ -82,6 +82,9 @@ pub struct Attempt {
     pub(super) ended_at: Option<Timestamp>,
     pub(super) retry_at: Option<Timestamp>,
     pub(super) stages: Vec<Entered>,
+    /// Whether it has not ended, and nobody is at work at it any more.
+    #[serde(skip)]
+    pub(super) is_left: bool,
 }
 
 /// A stage of it; the last one of an attempt that is under way has no end yet.
@@ -128,7 +131,23 @@ impl Attempt {
                 Again::Done | Again::Never | Again::WhenBack(_) => None,
             },
             stages: stages.collect(),
+            is_left: false,
         }
+    }
+
+    /// The same; `at_work` is whether a deploy is at work at what is under way.
+    pub(super) fn knowing(self, at_work: bool) -> Self {
+        let is_left = self.status == AttemptStatus::Running && !at_work;
+        Self { is_left, ..self }
+    }
+
+    /// How it went, as a person says it and in colour; `width` wide at least.
+    pub(super) fn went(&self, width: usize, page: &Page) -> String {
+        if self.is_left {
+            return page.paint(Tone::Notable, &format!("{:<width$}", "interrupted"));
+        }
+        let tone = self.status.tone();
+        page.paint(tone, &format!("{:<width$}", self.status))
     }
 
     /// What became of it, in lines: its subject, and how it went.

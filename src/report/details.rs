@@ -12,6 +12,7 @@ use super::text::{length, Page, Tone};
 use super::Report;
 use crate::config::Backoff;
 use crate::cycle::Machine;
+use crate::decided::Decided;
 use crate::journal::printable;
 use crate::state::{self, Outcome, State};
 use crate::system;
@@ -46,7 +47,9 @@ impl Details {
         };
         let systems = attempt.before.system.as_ref().zip(attempt.out.as_ref());
         let closure = systems.map(|(before, after)| Difference::between(before, after));
-        Ok(Self::told(&state, attempt, machine.config.retry, closure))
+        let at_work = Decided::read(&machine.paths)?.is_some_and(|decided| decided.at_work());
+        let details = Self::told(&state, attempt, machine.config.retry, closure);
+        Ok(details.knowing(at_work))
     }
 
     pub(super) fn told(
@@ -69,6 +72,14 @@ impl Details {
             ran_already,
             attempt: Attempt::of(attempt, backoff),
         }
+    }
+}
+
+impl Details {
+    /// The same; `at_work` is whether a deploy is at work at what is under way.
+    pub(super) fn knowing(self, at_work: bool) -> Self {
+        let attempt = self.attempt.knowing(at_work);
+        Self { attempt, ..self }
     }
 }
 
@@ -138,6 +149,12 @@ impl Report for Details {
                 .map(|at| format!("tried again {}", page.until(at)));
             text += &page.entry("next", again.as_deref().unwrap_or(&printable(next)));
         }
+        if attempt.is_left {
+            text += &page.entry(
+                "next",
+                "the next deploy finds out how it stands, and goes on from there",
+            );
+        }
         if !self.inhibitors.is_empty() {
             let why = system::inhibited_by(&self.inhibitors);
             text += &page.entry("reboot", &page.paint(Tone::Notable, &printable(&why)));
@@ -160,10 +177,8 @@ impl Report for Details {
 
 impl Details {
     fn headline(&self, page: &Page) -> String {
-        let Attempt {
-            id, target, status, ..
-        } = &self.attempt;
-        let status = page.paint(status.tone(), &status.to_string());
+        let Attempt { id, target, .. } = &self.attempt;
+        let status = self.attempt.went(0, page);
         let line = format!("Attempt {id}: {target} by {}: {status}", target.operation);
         page.wrapped("", 2, &line)
     }
@@ -176,6 +191,7 @@ impl Details {
         } = self.attempt;
         let took = match ended_at {
             Some(end) => format!("took {}", between(started_at, end)),
+            None if self.attempt.is_left => "and nobody is at work at it any more".to_string(),
             None => format!("under way for {}", between(started_at, page.now)),
         };
         let tries = match self.tries {
@@ -187,6 +203,9 @@ impl Details {
 
     fn stages(&self, page: &Page) -> String {
         let stages = self.attempt.stages.iter().map(|entered| {
+            if self.attempt.is_left && entered.ended_at.is_none() {
+                return entered.stage.words().to_string();
+            }
             let end = entered.ended_at.unwrap_or(page.now);
             let time = between(entered.started_at, end);
             format!("{} {time}", entered.stage.words())

@@ -7,6 +7,7 @@ use super::attempt::Attempt;
 use super::text::{took, Page};
 use super::Report;
 use crate::cycle::Machine;
+use crate::decided::Decided;
 use crate::journal::printable;
 use crate::state::State;
 
@@ -23,7 +24,9 @@ impl History {
     pub fn of(machine: &Machine) -> Result<Self> {
         let state = State::read(&machine.paths)?;
         let attempts = state.attempts.iter().rev();
+        let at_work = Decided::read(&machine.paths)?.is_some_and(|decided| decided.at_work());
         let attempts = attempts.map(|attempt| Attempt::of(attempt, machine.config.retry));
+        let attempts = attempts.map(|attempt| attempt.knowing(at_work));
         Ok(Self(attempts.collect()))
     }
 }
@@ -47,7 +50,7 @@ impl Report for History {
                 attempt.target.operation,
                 page.at(attempt.started_at),
             );
-            let status = page.paint(attempt.status.tone(), &format!("{:<11}", attempt.status));
+            let status = attempt.went(11, page);
             let first = format!("{:>4}  {status}  ", attempt.id);
             text += &page.wrapped(&first, 6, &line);
             text += &page.wrapped("      ", 6, &printable(&attempt.subject));

@@ -1330,6 +1330,37 @@ fn an_attempt_in_full() {
 }
 
 #[test]
+fn an_attempt_that_was_killed() {
+    let building = under_way(
+        "F",
+        "Update nixpkgs",
+        &[(Stage::Evaluating, 9), (Stage::Building, 3)],
+    );
+    let state = State {
+        attempts: vec![building.clone()],
+        ..State::default()
+    };
+    let backoff = crate::config::for_tests().retry;
+    let left = Details::told(&state, &building, backoff, None).knowing(false);
+    expect![[r#"
+        Attempt 6: 46464646 (origin/main) by switch: interrupted
+          subject    Update nixpkgs
+          commit     4646464646464646464646464646464646464646
+          began      11:59, and nobody is at work at it any more
+          stages     evaluating 6.0 s, building
+          next       the next deploy finds out how it stands, and goes on from there
+          system     /nix/store/ffffffffffffffffffffffffffffffff-nixos-system-m-26.05
+    "#]]
+    .assert_eq(&left.text(&page(80)));
+    let listed = History(vec![Attempt::of(&building, backoff).knowing(false)]);
+    let listed = listed.text(&page(80));
+    assert!(
+        listed.starts_with("   6  interrupted  46464646 "),
+        "{listed}"
+    );
+}
+
+#[test]
 fn a_plan_that_is_built() {
     let previewed = |build: Option<Build>| {
         let scene = Scene::of("A-B", "A", "origin:B/-");
