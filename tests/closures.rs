@@ -299,6 +299,7 @@ fn a_plan_builds_what_is_selected_and_changes_nothing() {
         text.contains("packages   none has another version or another size"),
         "{text}"
     );
+    assert!(!text.contains("would activate"), "{text}");
     assert_eq!(preview(&world)["build"]["closure"]["changes"], json!([]));
 }
 
@@ -309,7 +310,7 @@ fn a_plan_without_a_target_or_a_running_system_is_one_too() {
     assert!(preview(&world)["build"].is_null());
     let text = world.comin(&["plan", "--build"], 0).out;
     assert!(
-        text.starts_with("Nothing to deploy: no branch qualifies"),
+        text.starts_with("Nothing to deploy: no remote has been fetched since the boot"),
         "{text}"
     );
     world.comin(&["fetch", "origin"], 0);

@@ -146,7 +146,8 @@ impl Build {
             Some(closure) => closure.entry(page),
             None => page.entry("packages", "there is no running system to compare it with"),
         };
-        if let Some(dry_activation) = &self.dry_activation {
+        // What is deployed is left alone.
+        if let Some(dry_activation) = self.dry_activation.as_ref().filter(|_| !self.runs_already) {
             text += &page.entry("units", &dry_activation.text(page));
         }
         text

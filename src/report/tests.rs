@@ -1408,19 +1408,30 @@ fn a_plan_that_is_built() {
         Would deploy 42424242 (origin/main) by switch
           origin/main     42424242  selected
           origin/testing  -         there is no such branch
-          system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05,
-                     which is deployed
+          system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
           packages   none has another version or another size than before
           units      what would be restarted is left out: only root is told: try again
                      with sudo
     "#]]
     .assert_eq(&previewed(Some(Build {
         closure: Some(Difference::of(Ok(Vec::new()))),
-        runs_already: true,
         ..built(DryActivation {
             left_out: Some(why.to_string()),
             ..nothing()
         })
+    })));
+    expect![[r#"
+        Would deploy 42424242 (origin/main) by switch
+          origin/main     42424242  selected
+          origin/testing  -         there is no such branch
+          system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05,
+                     which is deployed
+          packages   none has another version or another size than before
+    "#]]
+    .assert_eq(&previewed(Some(Build {
+        closure: Some(Difference::of(Ok(Vec::new()))),
+        runs_already: true,
+        ..built(nothing())
     })));
     expect![[r#"
         Would deploy 42424242 (origin/main) by switch
