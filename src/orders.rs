@@ -46,7 +46,7 @@ impl Machine {
     pub fn retry(&self) -> Result<Ending> {
         fs::replace_durably(&self.paths.retry(), b"")?;
         decided::request(&self.paths)?;
-        log::info!("The next deploy tries again what failed");
+        log::info!("The next deploy tries again what failed or is in quarantine");
         Ok(Ending::Done)
     }
 }

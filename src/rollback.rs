@@ -103,8 +103,13 @@ impl Machine {
             self.stop_waiting(&mut store, waiting)?;
         }
         store.go_back(held)?;
+        let when = if operation.activates() {
+            ""
+        } else {
+            " for the next boot"
+        };
         log::info!(
-            "Rolled back to generation {to}; comin stays there until a head moves, or comin retry"
+            "Rolled back to generation {to}{when}; comin stays there until a head moves, or comin retry"
         );
         Ok(Ending::Done)
     }

@@ -81,7 +81,7 @@ fn the_status_says_why_a_reboot_is_needed() {
     assert_eq!(reasons(&world), ["kernel-params"]);
     let status = world.comin(&["status"], 0).out;
     assert!(
-        status.contains("a reboot is needed: kernel-params"),
+        status.contains("reboot     needed: kernel-params"),
         "{status}"
     );
     // What cannot be understood is none.

@@ -221,15 +221,18 @@ impl<'a> Desktop<'a> {
         match event {
             Event::Begun => format!("Deploying {target}\n{subject}"),
             Event::Waits(step) => {
-                let until = self.machine.config.awaited(&situation.state);
-                let until = match until.map(|awaited| awaited.consent) {
-                    Some(Consent::At(time)) => {
-                        format!(" until {}", Page::here().at(time))
-                    }
-                    Some(Consent::Given | Consent::Missing) | None => String::new(),
-                };
+                let awaited = self.machine.config.awaited(&situation.state);
                 let what = step.participle();
-                format!("{target} waits for your confirmation to be {what}{until}\n{subject}")
+                let how = match awaited.map(|awaited| awaited.consent) {
+                    Some(Consent::At(time)) => {
+                        let time = Page::here().at(time);
+                        format!("is {what} at {time}, or when you confirm it")
+                    }
+                    Some(Consent::Given | Consent::Missing) | None => {
+                        format!("waits for your confirmation to be {what}")
+                    }
+                };
+                format!("{target} {how}\n{subject}")
             }
             Event::GoesOn => format!("{target} waits no longer\n{subject}"),
             Event::Done => {
