@@ -382,7 +382,7 @@ fn a_rollback_by_hand_holds_until_a_head_moves() {
     );
     let said = world.comin(&["rollback", "--to", "7"], 1);
     assert!(
-        said.err.contains("has no generation 7: it has [1, 2, 3]"),
+        said.err.contains("has no generation 7: it has 1, 2, 3"),
         "{said:?}"
     );
     world.comin(&["rollback", "--to", "1"], 0);
