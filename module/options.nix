@@ -347,6 +347,7 @@ in
         Files with armored public GPG keys, as {command}`gpg --armor --export` writes them. With any, or with
         {option}`services.comin.sshAllowedSignersPath`, only commits are deployed that one of these keys has
         signed. Whoever may run {command}`comin status` has to be able to read the files.
+        One that changes at the same path counts from the next deploy on; {command}`comin retry` asks for that.
       '';
     };
     sshAllowedSignersPath = mkOption {
