@@ -1,9 +1,9 @@
 //! The fields that lines of the journal have beside their text: which attempt is being worked at.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::report::words;
+use crate::shared::Shared;
 use crate::state::Attempt;
 
 /// One of them.
@@ -31,26 +31,22 @@ impl fmt::Display for Field {
 }
 
 /// What is being worked at. It is one thing at a time, whichever thread has to say something about it.
-static NOW: Mutex<Vec<Field>> = Mutex::new(Vec::new());
+static NOW: Shared<Vec<Field>> = Shared::new(Vec::new());
 
 /// From now on, lines are about an attempt, as far as it is.
 pub fn are_of(attempt: &Attempt) {
-    *lock() = of(attempt);
+    *NOW.lock() = of(attempt);
 }
 
 /// From now on, lines are about nothing in particular.
 pub fn are_none() {
-    lock().clear();
+    NOW.lock().clear();
 }
 
 /// What a line is about now.
 #[must_use]
 pub fn now() -> Vec<Field> {
-    lock().clone()
-}
-
-fn lock() -> MutexGuard<'static, Vec<Field>> {
-    NOW.lock().unwrap_or_else(PoisonError::into_inner)
+    NOW.lock().clone()
 }
 
 fn of(attempt: &Attempt) -> Vec<Field> {

@@ -54,6 +54,7 @@ mod rewrite;
 mod rollback;
 mod screen;
 mod select;
+mod shared;
 mod signal;
 mod signature;
 mod ssh;

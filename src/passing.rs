@@ -1,12 +1,13 @@
 //! Folders that are not to stay, also when a signal ends comin while it awaits a command.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
+use crate::shared::Shared;
+
 /// Those that there are.
-static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static FOLDERS: Shared<Vec<PathBuf>> = Shared::new(Vec::new());
 
 /// A folder that goes away with this.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ impl Passing {
     /// It cannot be made.
     pub fn new(prefix: &str) -> std::io::Result<Self> {
         let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
-        change(|folders| folders.push(folder.path().to_path_buf()));
+        FOLDERS.lock().push(folder.path().to_path_buf());
         Ok(Self(folder))
     }
 
@@ -32,21 +33,15 @@ impl Passing {
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        change(|folders| folders.retain(|folder| folder != self.0.path()));
+        FOLDERS.lock().retain(|folder| folder != self.0.path());
     }
 }
 
 /// Removes all of them, before comin ends without coming back to whoever has them.
 pub fn remove_all() {
-    change(|folders| {
-        for folder in folders.drain(..) {
-            if let Err(error) = std::fs::remove_dir_all(&folder) {
-                log::debug!("Failed to remove {}: {error}", folder.display());
-            }
+    for folder in FOLDERS.lock().drain(..) {
+        if let Err(error) = std::fs::remove_dir_all(&folder) {
+            log::debug!("Failed to remove {}: {error}", folder.display());
         }
-    });
-}
-
-fn change(change: impl FnOnce(&mut Vec<PathBuf>)) {
-    change(&mut FOLDERS.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{printable, shortened, CHILD};
+use crate::shared::Shared;
 use crate::signal::Listening;
 
 /// How long a child that was asked to end may take before it is killed.
@@ -178,7 +179,7 @@ fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Leve
     let stdout = child.stdout.take().context("the child has no output")?;
     let stderr = child.stderr.take().context("the child has no errors")?;
     let (listening, ended_both) = mpsc::channel::<Infallible>();
-    let (output, tail) = (Shared::default(), Shared::default());
+    let (output, tail) = (Arc::<Shared<_>>::default(), Arc::<Shared<_>>::default());
     thread::spawn({
         let (output, listening) = (Arc::clone(&output), listening.clone());
         move || collect(stdout.take(MAX_OUTPUT), &output, &listening)
@@ -195,8 +196,8 @@ fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Leve
     if let Err(RecvTimeoutError::Timeout) = ended_both.recv_timeout(LINGER) {
         log::debug!("Something that {what} has started still runs");
     }
-    let output = std::mem::take(&mut *locked(&output));
-    let tail = std::mem::take(&mut *locked(&tail));
+    let output = std::mem::take(&mut *output.lock());
+    let tail = std::mem::take(&mut *tail.lock());
     Ok(Said {
         ended,
         output,
@@ -204,18 +205,11 @@ fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Leve
     })
 }
 
-/// What a thread hears, for whoever takes it in the end.
-type Shared<T> = Arc<Mutex<T>>;
-
-fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Reads a pipe to its end; then `_listening` goes away.
-fn collect(mut pipe: impl Read, output: &Mutex<Vec<u8>>, _listening: &Sender<Infallible>) {
+fn collect(mut pipe: impl Read, output: &Shared<Vec<u8>>, _listening: &Sender<Infallible>) {
     let mut more = [0; 8192];
     while let Ok(read @ 1..) = pipe.read(&mut more) {
-        locked(output).extend_from_slice(&more[..read]);
+        output.lock().extend_from_slice(&more[..read]);
     }
 }
 
@@ -459,7 +453,7 @@ impl Tail {
     fn stream(
         mut from: impl BufRead,
         level: log::Level,
-        tail: &Mutex<Self>,
+        tail: &Shared<Self>,
         _listening: &Sender<Infallible>,
     ) {
         let mut line = Vec::new();
@@ -470,7 +464,7 @@ impl Tail {
                 continue;
             }
             log::log!(target: CHILD, level, "{text}");
-            locked(tail).push(text);
+            tail.lock().push(text);
         }
     }
 

@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::shared::Shared;
+
 /// What is shown now; empty where nothing is.
-static LINE: Mutex<String> = Mutex::new(String::new());
+static LINE: Shared<String> = Shared::new(String::new());
 
 const TICK: Duration = Duration::from_secs(1);
 const ERASE: &str = "\r\x1b[K";
@@ -30,7 +31,7 @@ pub fn during<T>(work: &str, job: impl FnOnce() -> T) -> T {
 
 /// The text as a line of its own, above what is shown at the bottom.
 pub fn above(text: &str) -> String {
-    let line = line();
+    let line = LINE.lock();
     if line.is_empty() {
         return format!("{text}\n");
     }
@@ -39,7 +40,7 @@ pub fn above(text: &str) -> String {
 
 /// Erases what is shown, for a process that ends in the midst of its job.
 pub fn end() {
-    if !line().is_empty() {
+    if !LINE.lock().is_empty() {
         show(String::new());
     }
 }
@@ -59,14 +60,10 @@ fn tell(work: &str, done: &Receiver<Infallible>) {
 }
 
 fn show(text: String) {
-    let mut line = line();
+    let mut line = LINE.lock();
     *line = text;
     // There is nobody to tell that the terminal is gone.
     let _ = std::io::stderr().write_all(format!("{ERASE}{line}").as_bytes());
-}
-
-fn line() -> MutexGuard<'static, String> {
-    LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn elapsed(time: Duration) -> String {

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -13,6 +13,7 @@ use signal_hook::low_level::{emulate_default_handler, pipe};
 
 use crate::passing;
 use crate::progress;
+use crate::shared::Shared;
 
 /// A key at the terminal, and systemd or a shutdown.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -25,7 +26,7 @@ struct Handlers {
     /// Whether nobody listens: then a signal ends comin, as if there were no handler.
     is_deaf: Arc<AtomicBool>,
     /// How many listen. Several commands may be awaited at a time.
-    listeners: Mutex<usize>,
+    listeners: Shared<usize>,
     /// Whether somebody ends comin in their own time.
     is_deferred: AtomicBool,
     /// The latest one that came, 0 where none has.
@@ -39,7 +40,7 @@ impl Handlers {
         let (came, comes) = UnixStream::pair()?;
         let handlers = Self {
             is_deaf: Arc::default(),
-            listeners: Mutex::default(),
+            listeners: Shared::default(),
             is_deferred: AtomicBool::default(),
             latest: Arc::default(),
             came,
@@ -63,12 +64,6 @@ impl Handlers {
         progress::end();
         emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
     }
-
-    fn listeners(&self) -> MutexGuard<'_, usize> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Listens as long as it lives. What came meanwhile ends comin when nobody listens any more: a command may be
@@ -86,7 +81,7 @@ impl Listening {
             HANDLERS.get_or_init(|| handlers);
         }
         let handlers = HANDLERS.wait();
-        let mut listeners = handlers.listeners();
+        let mut listeners = handlers.listeners.lock();
         *listeners += 1;
         handlers.is_deaf.store(false, Ordering::SeqCst);
         Ok(Self(handlers))
@@ -102,7 +97,7 @@ impl AsFd for Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let mut listeners = self.0.listeners();
+        let mut listeners = self.0.listeners.lock();
         *listeners -= 1;
         if *listeners > 0 {
             return;

@@ -5,7 +5,7 @@
 //! The protocol is that of gitprotocol-http(5), stateless.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -18,6 +18,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, BodyReader, RequestBuilder};
 
 use crate::credential::Secret;
+use crate::shared::Shared;
 use crate::url::{origin, Http, Token};
 
 /// A repository on a server, and who asks for it until when.
@@ -28,7 +29,7 @@ pub struct Server {
     /// The only one that may see the credentials.
     origin: String,
     /// The repository's URL, after redirection.
-    base: Arc<Mutex<String>>,
+    base: Arc<Shared<String>>,
     /// The time that all requests of a fetch have together, from `started` on; `None` is as long as
     /// they like.
     timeout: Option<Duration>,
@@ -57,7 +58,7 @@ impl Server {
             agent: config.new_agent(),
             authorization: http.token.as_ref().map(authorization).transpose()?,
             origin: http.origin().to_string(),
-            base: Arc::new(Mutex::new(http.url.trim_end_matches('/').to_string())),
+            base: Arc::new(Shared::new(http.url.trim_end_matches('/').to_string())),
             timeout,
             started: Instant::now(),
         })
@@ -105,10 +106,7 @@ impl Server {
     const REDIRECTIONS: u32 = 20;
 
     fn base(&self) -> String {
-        self.base
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.base.lock().clone()
     }
 
     /// The list of references. Where the server redirects, the repository has moved for the
@@ -127,7 +125,7 @@ impl Server {
                 let base = base.ok_or_else(|| {
                     Error::from_str("the server redirects to something that is not a repository")
                 })?;
-                *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
+                *self.base.lock() = base;
                 continue;
             }
             let kind = response.headers().get("Content-Type");

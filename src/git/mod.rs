@@ -9,7 +9,7 @@ mod local;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure, Context, Result};
@@ -26,6 +26,7 @@ use crate::journal::shortened;
 use crate::paths::Paths;
 use crate::refs::{Ref, Refs};
 use crate::select::Relation;
+use crate::shared::Shared;
 use crate::ssh;
 use crate::url::Url;
 
@@ -42,7 +43,7 @@ const SCHEME: &str = "comin";
 
 /// What the fetch under way talks to. libgit2 keeps one factory of transports for the process, and
 /// comin fetches one remote at a time.
-static SERVER: Mutex<Option<Server>> = Mutex::new(None);
+static SERVER: Shared<Option<Server>> = Shared::new(None);
 
 /// What a fetch talks to.
 #[derive(Clone)]
@@ -66,7 +67,7 @@ impl Server {
     }
 
     fn install(self) {
-        *SERVER.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+        *SERVER.lock() = Some(self);
     }
 }
 
@@ -78,10 +79,7 @@ fn given_up(timeout: Option<Duration>) -> String {
 
 /// Makes the transport of libgit2 for a remote.
 fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
-    let server = SERVER
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let server = SERVER.lock().clone();
     match server {
         Some(Server::Child(server)) => Transport::smart(remote, false, server),
         Some(Server::Http(server)) => Transport::smart(remote, true, server),
