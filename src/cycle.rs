@@ -18,7 +18,7 @@ use crate::judgement::Judgement;
 use crate::paths::Paths;
 use crate::reboot::Prospect;
 use crate::rewrite::Rewrite;
-use crate::select::{decide, Action, Candidate, Decision, Facts, Head, Refusal, RemoteFacts};
+use crate::select::{decide, Candidate, Decision, Facts, Head, Refusal, RemoteFacts};
 use crate::signature::Signers;
 use crate::state::{State, Store};
 use crate::suspension::Suspension;
@@ -117,37 +117,44 @@ impl Machine {
                 decided.notice(Level::Warn, notice);
             }
             self.withdraw(&mut store, &facts, &decision)?;
-            match (decision.action, decision.selected) {
-                (Action::Deploy, Some(target)) => {
-                    if facts.accepted.is_none() {
-                        log::info!("No main was accepted before: this one is taken as it is");
-                    }
-                    ending = self.attempt(&mut store, mirror, signers, target)?;
-                }
-                (action, selected) => {
-                    if let Some((target, why)) = selected.zip(action.hindrance()) {
-                        if ending == Ending::Done {
-                            let notice = format!("{target} is not deployed: {why}");
-                            decided.notice(Level::Info, notice);
-                        }
-                    }
-                    let mut waits = Vec::from_iter(action.again());
-                    waits.extend(may_pass(&decision.candidates).then(postponed));
-                    let suspended = facts.suspended.as_ref();
-                    let reboot = self.consider_reboot(&mut store, suspended, &mut decided)?;
-                    if let Prospect::Later(wait) = &reboot {
-                        waits.push(*wait);
-                    }
-                    decided
-                        .settled(Wait::sooner(waits), &self.paths)
-                        .write(&self.paths)?;
-                    if let Prospect::Due(reboot) = reboot {
-                        self.reboot(&mut store, reboot)?;
-                    }
-                    return Ok(ending);
-                }
+            let Some(target) = decision.to_deploy() else {
+                self.rest(&mut store, &facts, &decision, decided, ending)?;
+                return Ok(ending);
+            };
+            if facts.accepted.is_none() {
+                log::info!("No main was accepted before: this one is taken as it is");
+            }
+            ending = self.attempt(&mut store, mirror, signers, target.clone())?;
+        }
+    }
+
+    /// Ends a deploy that has nothing left to do, and says until when, and why if that is not obvious.
+    fn rest(
+        &self,
+        store: &mut Store,
+        facts: &Facts,
+        decision: &Decision,
+        mut decided: Decided,
+        ending: Ending,
+    ) -> Result<()> {
+        if let Some((target, why)) = decision.hindered() {
+            if ending == Ending::Done {
+                decided.notice(Level::Info, format!("{target} is not deployed: {why}"));
             }
         }
+        let mut waits = Vec::from_iter(decision.action.again());
+        waits.extend(may_pass(&decision.candidates).then(postponed));
+        let reboot = self.consider_reboot(store, facts.suspended.as_ref(), &mut decided)?;
+        if let Prospect::Later(wait) = &reboot {
+            waits.push(*wait);
+        }
+        decided
+            .settled(Wait::sooner(waits), &self.paths)
+            .write(&self.paths)?;
+        if let Prospect::Due(reboot) = reboot {
+            self.reboot(store, reboot)?;
+        }
+        Ok(())
     }
 
     /// What is known of the remotes now.

@@ -501,8 +501,7 @@ fn one_deployment_is_found_in_the_journal_by_its_commit() {
     host.await_deployed(&commit);
     let bad = host.commit(&first.with("bad", |c| {
         // Nix tells of it in one message of several lines.
-        c["evaluation"] =
-            json!("echo PRIORITY=0; echo COMIN_OUTCOME=done; exit 1");
+        c["evaluation"] = json!("echo PRIORITY=0; echo COMIN_OUTCOME=done; exit 1");
     }));
     host.await_ended(&bad);
     host.await_idle();

@@ -444,6 +444,19 @@ impl Action {
 }
 
 impl Decision {
+    /// What is to be deployed now.
+    #[must_use]
+    pub fn to_deploy(&self) -> Option<&Target> {
+        let is_due = self.action == Action::Deploy;
+        self.selected.as_ref().filter(|_| is_due)
+    }
+
+    /// What was selected and is not deployed now, where a person could expect it, and why.
+    #[must_use]
+    pub fn hindered(&self) -> Option<(&Target, String)> {
+        self.selected.as_ref().zip(self.action.hindrance())
+    }
+
     /// The decision where it is known already what of the heads qualifies.
     #[must_use]
     pub fn recalled(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
