@@ -1,9 +1,11 @@
-//! Processes: a command run to its end, its standard error streamed into the journal, its failure
-//! one sentence; a tool that is asked quietly; and whether another process still lives.
+//! Commands: one that is run to its end, its standard error streamed into the journal, its failure one
+//! sentence; and a tool that is asked quietly.
 
-use std::collections::VecDeque;
+mod other;
+mod tail;
+
 use std::convert::Infallible;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,21 +16,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::process::{
-    kill_process, kill_process_group, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal,
-};
-use serde::{Deserialize, Serialize};
+use rustix::process::{kill_process_group, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 
-use crate::journal::{printable, shortened, CHILD};
+pub use other::Process;
+
 use crate::shared::Shared;
 use crate::signal::Listening;
+use tail::Tail;
 
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the last words of a child that has ended may take.
 const LINGER: Duration = Duration::from_secs(2);
-/// More of a line or of an answer than anybody reads.
-const MAX_LINE: u64 = 64 * 1024;
+/// More of an answer than anybody reads.
 const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
 
 /// Runs a command to its end and returns its standard output. `what` names it in errors.
@@ -114,7 +114,7 @@ pub struct Answer {
 impl Answer {
     /// The last lines of its standard error, printable, the oldest first.
     pub fn said(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.tail.lines.iter().map(String::as_str)
+        self.tail.lines()
     }
 }
 
@@ -356,155 +356,6 @@ pub fn sentence(status: ExitStatus) -> String {
     }
 }
 
-/// A process, told apart from a later one with the same number.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    pid: u32,
-    /// In clock ticks since the boot: field 22 of `proc_pid_stat(5)`.
-    started: u64,
-}
-
-impl Process {
-    /// This process.
-    ///
-    /// # Errors
-    /// `/proc` is not there.
-    pub fn own() -> Result<Self> {
-        let pid = std::process::id();
-        let started = start_of(pid).context("Failed to read /proc/self/stat")?;
-        Ok(Self { pid, started })
-    }
-
-    /// Kills it.
-    pub fn kill(&self) {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| self.lives()) {
-            if let Err(error) = kill_process(pid, Signal::KILL) {
-                log::debug!("Failed to kill {self:?}: {error}");
-            }
-        }
-    }
-
-    /// Whether it still runs.
-    #[must_use]
-    pub fn lives(&self) -> bool {
-        start_of(self.pid) == Some(self.started)
-    }
-}
-
-fn start_of(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program comes second, in parentheses, and may hold anything.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace();
-    let dead = matches!(fields.next()?, "Z" | "X");
-    (!dead).then_some(())?;
-    fields.nth(18)?.parse().ok()
-}
-
-/// Whether Nix shows a line of a source file, as `  5|   label = second;`: in a sentence it is noise.
-fn is_excerpt(line: &str) -> bool {
-    line.trim_start_matches(|c: char| c.is_ascii_digit())
-        .starts_with('|')
-}
-
-/// Whether Nix shows what was said before, or where more of it is: in a sentence that is noise, too.
-fn is_aside(line: &str) -> bool {
-    let lines = line.strip_prefix("last ").or(line.strip_prefix("Last "));
-    lines.is_some_and(|rest| rest.ends_with("log lines:"))
-        || line.starts_with("For full logs")
-        || line.starts_with("nix log ")
-        || line.starts_with("nix-store -l ")
-        || line == "Output paths:"
-        || line.starts_with("/nix/store/")
-}
-
-fn is_error(line: &str) -> bool {
-    line.trim_start().starts_with("error:")
-}
-
-/// Whether Nix says only that something that was needed has failed, which it has named before.
-fn is_consequence(line: &str) -> bool {
-    is_error(line)
-        && (line.contains("dependencies of derivation") && line.ends_with("failed to build")
-            || line.ends_with("Build failed due to failed dependency"))
-}
-
-/// The same, in the second line of it.
-fn is_reason_of_consequence(line: &str) -> bool {
-    let reason = line.trim_start().strip_prefix("Reason: ");
-    reason.is_some_and(|text| text.contains(" dependenc") && text.ends_with(" failed."))
-}
-
-/// The last lines that a child said, less those by which Nix repeats that it has failed.
-#[derive(Debug, Default)]
-struct Tail {
-    lines: VecDeque<String>,
-    /// Whether what is said is about something that has been said.
-    repeats: bool,
-}
-
-impl Tail {
-    /// What Nix says of one failure has 25 lines of a log.
-    const LINES: usize = 40;
-    const CHARS: usize = 2000;
-
-    /// Reads a pipe to its end; then `_listening` goes away.
-    fn stream(
-        mut from: impl BufRead,
-        level: log::Level,
-        tail: &Shared<Self>,
-        _listening: &Sender<Infallible>,
-    ) {
-        let mut line = Vec::new();
-        while matches!(from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            let text = printable(&String::from_utf8_lossy(&line)).into_owned();
-            line.clear();
-            if text.trim().is_empty() {
-                continue;
-            }
-            log::log!(target: CHILD, level, "{text}");
-            tail.lock().push(text);
-        }
-    }
-
-    fn push(&mut self, line: String) {
-        let errors = self.lines.iter().filter(|line| is_error(line)).count();
-        if is_error(&line) {
-            self.repeats = errors > 0 && is_consequence(&line);
-        } else if is_reason_of_consequence(&line) && errors > 1 {
-            self.lines.pop_back();
-            self.repeats = true;
-        }
-        if self.repeats {
-            return;
-        }
-        if self.lines.len() == Self::LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line);
-    }
-
-    /// From the last line that says `error:` on, as Nix explains below it; without one, the last line.
-    fn sentence(&self) -> String {
-        let error = self.lines.iter().rposition(|line| is_error(line));
-        let from = error.unwrap_or(self.lines.len().saturating_sub(1));
-        let lines = self.lines.iter().skip(from).map(|line| line.trim());
-        let lines = lines.filter(|line| error.is_none() || !is_excerpt(line) && !is_aside(line));
-        let mut lines: Vec<&str> = lines.collect();
-        // Of a log, the end.
-        let last = lines.iter().rposition(|line| line.starts_with("> "));
-        let mut number = 0..;
-        lines.retain(|line| number.next() == last || !line.starts_with("> "));
-        let text = lines.join("\n");
-        let text = text.trim_end_matches(':');
-        if text.is_empty() {
-            return String::new();
-        }
-        format!(": {}", shortened(text, Self::CHARS))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -520,53 +371,6 @@ mod tests {
     #[test]
     fn success_is_the_output() {
         assert_eq!(sh("echo out; echo noise >&2", None).unwrap(), "out\n");
-    }
-
-    #[test]
-    fn a_failure_is_told_by_what_has_failed_and_not_by_what_needed_it() {
-        let told = |said: &str| {
-            let mut tail = Tail::default();
-            said.lines().for_each(|line| tail.push(line.to_string()));
-            tail.sentence()
-        };
-        let log = "       > compiling\n".repeat(24);
-        assert_eq!(
-            told(&format!(
-                "error: builder for '/nix/store/a.drv' failed with exit code 1;
-       last 25 log lines:
-{log}       > no such file
-       For full logs, run 'nix log /nix/store/a.drv'.
-error: 1 dependencies of derivation '/nix/store/b.drv' failed to build
-error: 2 dependencies of derivation '/nix/store/c.drv' failed to build"
-            )),
-            ": error: builder for '/nix/store/a.drv' failed with exit code 1;\n> no such file"
-        );
-        // Since 2.30.
-        let consequence = "error: Cannot build '/nix/store/b.drv'.
-       Reason: 1 dependency failed.
-       Output paths:
-         /nix/store/b\n";
-        assert_eq!(
-            told(&format!(
-                "error: Cannot build '/nix/store/a.drv'.
-       Reason: builder failed with exit code 1.
-       Output paths:
-         /nix/store/a
-       Last 25 log lines:
-{log}       > no such file
-       For full logs, run:
-         nix log /nix/store/a.drv
-{}error: Build failed due to failed dependency",
-                consequence.repeat(20)
-            )),
-            ": error: Cannot build '/nix/store/a.drv'.\nReason: builder failed with exit code 1.\n> no such file"
-        );
-        let alone = "error: 1 dependencies of derivation '/nix/store/b.drv' failed to build";
-        assert_eq!(told(alone), format!(": {alone}"));
-        assert_eq!(
-            told(consequence),
-            ": error: Cannot build '/nix/store/b.drv'.\nReason: 1 dependency failed."
-        );
     }
 
     #[test]
@@ -671,21 +475,6 @@ error: 2 dependencies of derivation '/nix/store/c.drv' failed to build"
         };
         assert_eq!(interrupted(true), None);
         assert_eq!(interrupted(false).unwrap(), "done\n");
-    }
-
-    #[test]
-    fn a_process_lives_until_it_ends() {
-        assert!(Process::own().unwrap().lives());
-        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
-        let started = start_of(child.id()).unwrap();
-        let process = Process {
-            pid: child.id(),
-            started,
-        };
-        assert!(process.lives());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!process.lives());
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! Another process, or this one to others: whether it still lives.
+
+use anyhow::{Context, Result};
+use rustix::process::{kill_process, Pid, Signal};
+use serde::{Deserialize, Serialize};
+
+/// A process, told apart from a later one with the same number.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pid: u32,
+    /// In clock ticks since the boot: field 22 of `proc_pid_stat(5)`.
+    started: u64,
+}
+
+impl Process {
+    /// This process.
+    ///
+    /// # Errors
+    /// `/proc` is not there.
+    pub fn own() -> Result<Self> {
+        let pid = std::process::id();
+        let started = start_of(pid).context("Failed to read /proc/self/stat")?;
+        Ok(Self { pid, started })
+    }
+
+    /// Kills it.
+    pub fn kill(&self) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| self.lives()) {
+            if let Err(error) = kill_process(pid, Signal::KILL) {
+                log::debug!("Failed to kill {self:?}: {error}");
+            }
+        }
+    }
+
+    /// Whether it still runs.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        start_of(self.pid) == Some(self.started)
+    }
+}
+
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program comes second, in parentheses, and may hold anything.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace();
+    let dead = matches!(fields.next()?, "Z" | "X");
+    (!dead).then_some(())?;
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_lives_until_it_ends() {
+        assert!(Process::own().unwrap().lives());
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let started = start_of(child.id()).unwrap();
+        let process = Process {
+            pid: child.id(),
+            started,
+        };
+        assert!(process.lives());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!process.lives());
+    }
+}
