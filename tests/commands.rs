@@ -469,3 +469,20 @@ fn whoever_interrupts_a_build_ends_what_nix_has_started() {
         assert_eq!(left, Ok(0), "the builder goes on");
     }
 }
+
+#[test]
+fn times_are_those_of_whoever_reads() {
+    need!("git", "nix");
+    let tokyo = "/usr/share/zoneinfo/Asia/Tokyo";
+    if !Path::new(tokyo).exists() {
+        return support::skip("the time zones are missing");
+    }
+    let (world, _) = World::new();
+    world.comin(&["run"], 0);
+    let history = |zone: &str| {
+        let mut comin = world.command(&["history"]);
+        Said::of(&comin.env("TZ", zone).output().unwrap()).out
+    };
+    assert_eq!(history("Asia/Tokyo"), history(&format!(":{tokyo}")));
+    assert_ne!(history("Asia/Tokyo"), history("UTC"));
+}

@@ -31,6 +31,7 @@ comin_setup() {
                 comin_need fish fish
                 comin_need man man-db
                 comin_need script bsdutils
+                comin_need /usr/share/zoneinfo/Asia/Tokyo tzdata
                 ;;
             servers)
                 comin_need ssh openssh-client
