@@ -273,7 +273,6 @@ impl Machine {
             refused.push(name);
         }
         let decided = Decided::deciding(&self.config, facts.remotes.clone(), refused, notices)?;
-        let decided = decided.selecting(decision.selected.as_ref());
         decided.write(&self.paths)?;
         Ok(decided)
     }

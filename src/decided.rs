@@ -16,7 +16,7 @@ use crate::folders::Folders;
 use crate::fs;
 use crate::paths::Paths;
 use crate::process::Process;
-use crate::select::{RemoteFacts, Target};
+use crate::select::RemoteFacts;
 
 /// How much of what has been said is remembered.
 const NOTICES: usize = 20;
@@ -30,9 +30,6 @@ pub struct Decided {
     fingerprint: u64,
     /// The heads it saw.
     pub remotes: Vec<RemoteFacts>,
-    /// What it selected, for those who do not decide themselves.
-    #[serde(default)]
-    pub selected: Option<Target>,
     /// Who decided; at work as long as it lives and has not `settled`.
     by: Process,
     /// Whether it is done.
@@ -63,7 +60,6 @@ impl Decided {
             version: 1,
             fingerprint: config.fingerprint,
             remotes,
-            selected: None,
             by: Process::own()?,
             settled: false,
             retry: None,
@@ -73,16 +69,7 @@ impl Decided {
         })
     }
 
-    /// The same, with what was selected.
-    #[must_use]
-    pub fn selecting(self, selected: Option<&Target>) -> Self {
-        Self {
-            selected: selected.cloned(),
-            ..self
-        }
-    }
-
-    /// The same, at its end.
+    /// The record of one that ends.
     #[must_use]
     pub fn settled(self, retry: Option<Wait>, paths: &Paths) -> Self {
         Self {

@@ -16,9 +16,11 @@ pub struct Judgement {
     version: u32,
     /// That a key which the configuration names has another content is met by the next deploy, as ever.
     fingerprint: u64,
-    remotes: Vec<RemoteFacts>,
+    /// The heads it is about.
+    pub remotes: Vec<RemoteFacts>,
     accepted: Option<Commit>,
-    selected: Option<Target>,
+    /// What was selected.
+    pub selected: Option<Target>,
     candidates: Vec<Candidate>,
 }
 
@@ -45,23 +47,27 @@ impl Judgement {
         fs::replace(&paths.judgement(), &text)
     }
 
-    /// The decision on these facts, if what it rests on is what it was. A record that cannot be
-    /// understood is none: nothing depends on it.
+    /// The latest one. A record that cannot be understood is none: nothing depends on it.
     ///
     /// # Errors
     /// The file cannot be read.
+    pub fn read(paths: &Paths) -> Result<Option<Self>> {
+        let content = fs::read_optional(&paths.judgement())?;
+        let judgement: Option<Self> = content.and_then(|it| serde_json::from_slice(&it).ok());
+        Ok(judgement.filter(|judgement| judgement.version == 1))
+    }
+
+    /// The decision on these facts, if what it rests on is what it was.
+    ///
+    /// # Errors
+    /// As [`Judgement::read`].
     pub fn recall(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
-        let Some(content) = fs::read_optional(&paths.judgement())? else {
-            return Ok(None);
-        };
-        let judgement: Option<Self> = serde_json::from_slice(&content).ok();
-        let judgement = judgement.filter(|judgement| judgement.holds(facts, config));
+        let judgement = Self::read(paths)?.filter(|judgement| judgement.holds(facts, config));
         Ok(judgement.map(|it| Decision::recalled(it.selected, it.candidates, facts)))
     }
 
     fn holds(&self, facts: &Facts, config: &Config) -> bool {
-        self.version == 1
-            && self.fingerprint == config.fingerprint
+        self.fingerprint == config.fingerprint
             && self.remotes == facts.remotes
             && self.accepted == facts.accepted
     }

@@ -13,6 +13,7 @@ use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::fetched::Fetched;
 use crate::journal::printable;
+use crate::judgement::Judgement;
 use crate::report::Standing;
 use crate::select::{due, Action, Target};
 use crate::state::{Attempt, Outcome, Stage, State};
@@ -37,12 +38,13 @@ impl Metrics {
     pub fn of(machine: &Machine) -> Result<Self> {
         let state = State::read(&machine.paths)?;
         let decided = Decided::read(&machine.paths)?;
+        let judgement = Judgement::read(&machine.paths)?;
         let remotes = machine.config.remotes.iter().map(|remote| {
             let record = Fetched::read(&machine.paths, remote)?;
             Ok((remote.name.clone(), record))
         });
-        let given_up = match &decided {
-            Some(Decided {
+        let given_up = match &judgement {
+            Some(Judgement {
                 selected: Some(target),
                 remotes,
                 ..
@@ -60,7 +62,7 @@ impl Metrics {
             standing: Standing::of(machine, &state, decided.as_ref())?,
             given_up,
             state,
-            selected: decided.and_then(|decided| decided.selected),
+            selected: judgement.and_then(|judgement| judgement.selected),
             remotes: remotes.collect::<Result<_>>()?,
         })
     }
