@@ -2,7 +2,7 @@
 //! person has seen enough.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
+use crate::folders::Folders;
 use crate::paths::Paths;
 use crate::signal::Deferral;
 
@@ -38,7 +38,7 @@ pub enum Event {
 /// Looks out for all of it.
 pub struct Changes {
     folders: Vec<PathBuf>,
-    files: OwnedFd,
+    files: Folders,
     signals: SignalDelivery<UnixStream, SignalOnly>,
     _deferral: Deferral,
 }
@@ -52,11 +52,9 @@ impl Changes {
         let (ours, theirs) = UnixStream::pair()?;
         let signals = [SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH];
         let signals = SignalDelivery::with_pipe(ours, theirs, SignalOnly, signals)?;
-        let files = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .context("Failed to watch the state")?;
         let changes = Self {
             folders: paths.shown(),
-            files,
+            files: Folders::watch(&[])?,
             signals,
             _deferral: Deferral::begin()?,
         };
@@ -64,22 +62,9 @@ impl Changes {
         Ok(changes)
     }
 
-    /// Watches the folders, and in place of one that is not there the nearest one above it.
     fn watch(&self) -> Result<()> {
-        let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
-        for folder in &self.folders {
-            for place in folder.ancestors() {
-                match inotify::add_watch(&self.files, place, kinds) {
-                    Ok(_) => break,
-                    Err(Errno::NOENT) => {}
-                    Err(error) => {
-                        return Err(error)
-                            .with_context(|| format!("Failed to watch {}", place.display()));
-                    }
-                }
-            }
-        }
-        Ok(())
+        let mut folders = self.folders.iter();
+        folders.try_for_each(|folder| self.files.watch_nearest(folder))
     }
 
     /// Waits for what happens next, but no longer than this.
@@ -122,8 +107,7 @@ impl Changes {
             return Ok(Event::Tick);
         }
         thread::sleep(SETTLE);
-        let mut events = [0; 4096];
-        while matches!(rustix::io::read(&self.files, &mut events), Ok(read) if read > 0) {}
+        self.files.drain();
         self.watch()?;
         Ok(Event::Changed)
     }

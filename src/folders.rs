@@ -28,6 +28,26 @@ impl Folders {
         Ok(Self(fd))
     }
 
+    /// Watches a folder as well, also for what is deleted in it; in place of one that is not there, the nearest
+    /// one above it.
+    ///
+    /// # Errors
+    /// It cannot be watched.
+    pub fn watch_nearest(&self, folder: &Path) -> Result<()> {
+        let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
+        for place in folder.ancestors() {
+            match inotify::add_watch(&self.0, place, kinds) {
+                Ok(_) => break,
+                Err(Errno::NOENT) => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("Failed to watch {}", place.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what has changed until now.
     pub fn drain(&self) {
         let mut events = [0; 4096];
