@@ -9,20 +9,23 @@ use crate::go_store;
 use crate::paths::Paths;
 use crate::state::{State, Store};
 
-/// The accepted main that a deploy would go by, without changing anything.
-#[must_use]
-pub fn presumed(state: &State, mirror: Option<&Mirror>, paths: &Paths) -> Option<Commit> {
-    if state.accepted_main.is_some() {
-        return state.accepted_main.clone();
+/// The state with the accepted main that a deploy would go by, without changing anything.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn presumed(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
+    let mut state = State::read(paths)?;
+    if state.accepted_main.is_none() {
+        state.accepted_main = match Found::find(&state, mirror, paths) {
+            Ok(Found::InMirror(main) | Found::InGoStore(main)) => Some(main),
+            Ok(Found::Nowhere) => None,
+            Ok(Found::Unusable(error)) | Err(error) => {
+                log::debug!("No accepted main is known: {error:#}");
+                None
+            }
+        };
     }
-    match Found::find(state, mirror, paths) {
-        Ok(Found::InMirror(main) | Found::InGoStore(main)) => Some(main),
-        Ok(Found::Nowhere) => None,
-        Ok(Found::Unusable(error)) | Err(error) => {
-            log::debug!("No accepted main is known: {error:#}");
-            None
-        }
-    }
+    Ok(state)
 }
 
 /// Lets the state and the mirror have the same accepted main. Returns what a person is to hear, once.

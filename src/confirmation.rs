@@ -217,13 +217,12 @@ impl Config {
     #[must_use]
     pub fn awaited(&self, state: &State) -> Option<Awaited> {
         let (waiting, step) = state.awaiting()?;
-        let since = waiting.stages.last().map_or(waiting.started_at, |s| s.at);
         Some(Awaited {
             commit: waiting.target.commit.clone(),
             operation: waiting.target.operation,
             step,
             consent: if self.asks(waiting, step) {
-                self.confirmer(step).consent(since)
+                self.confirmer(step).consent(waiting.since())
             } else {
                 Consent::Given
             },

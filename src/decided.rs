@@ -122,6 +122,14 @@ impl Decided {
         !self.settled && self.by.lives()
     }
 
+    /// Whether a deploy is at work.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn is_one_at_work(paths: &Paths) -> Result<bool> {
+        Ok(Self::read(paths)?.is_some_and(|decided| decided.at_work()))
+    }
+
     /// Whether a deploy would have something to look at.
     #[must_use]
     pub fn is_stale(&self, machine: &Machine, remotes: &[RemoteFacts], now: Timestamp) -> bool {

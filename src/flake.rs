@@ -137,8 +137,7 @@ impl Host<'_> {
             1 => format!("{work} {name}"),
             count => format!("{work} {name} ({} of {count})", self.number),
         };
-        log::info!("{work}");
-        progress::during(&work, job)
+        progress::during_told(&work, job)
     }
 }
 

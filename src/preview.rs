@@ -100,7 +100,7 @@ impl Machine {
 
     fn evaluate_aside(&self, target: &Target, aside: &Paths) -> Result<Evaluation> {
         let evaluate = || nix::evaluate(&self.config, aside, git::TARGET, target, None);
-        let evaluated = during(&format!("Evaluating {target}"), evaluate);
+        let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
         let evaluated = evaluated.and_then(|evaluated| evaluated.context("it was stopped"));
         evaluated.with_context(|| format!("Failed to evaluate {target}"))
     }
@@ -112,12 +112,7 @@ impl Machine {
             nix::build(derivation, &root, timeout, None)?;
             system::check(&evaluation.out)
         };
-        during(&format!("Building {target}"), build)
+        progress::during_told(&format!("Building {target}"), build)
             .with_context(|| format!("Failed to build {target}"))
     }
-}
-
-fn during<T>(work: &str, job: impl FnOnce() -> T) -> T {
-    log::info!("{work}");
-    progress::during(work, job)
 }

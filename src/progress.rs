@@ -29,6 +29,12 @@ pub fn during<T>(work: &str, job: impl FnOnce() -> T) -> T {
     })
 }
 
+/// The same, and says it for good as well.
+pub fn during_told<T>(work: &str, job: impl FnOnce() -> T) -> T {
+    log::info!("{work}");
+    during(work, job)
+}
+
 /// The text as a line of its own, above what is shown at the bottom.
 pub fn above(text: &str) -> String {
     let line = LINE.lock();

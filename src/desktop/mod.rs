@@ -105,7 +105,7 @@ impl<'a> Desktop<'a> {
 
     fn look(&self) -> Result<Situation> {
         let paths = &self.machine.paths;
-        let at_work = Decided::read(paths)?.is_some_and(|decided| decided.at_work());
+        let at_work = Decided::is_one_at_work(paths)?;
         let state = State::read(paths)?;
         let consent = self
             .machine

@@ -47,7 +47,7 @@ impl Details {
         };
         let systems = attempt.before.system.as_ref().zip(attempt.out.as_ref());
         let closure = systems.map(|(before, after)| Difference::between(before, after));
-        let at_work = Decided::read(&machine.paths)?.is_some_and(|decided| decided.at_work());
+        let at_work = Decided::is_one_at_work(&machine.paths)?;
         let details = Self::told(&state, attempt, machine.config.retry, closure);
         Ok(details.knowing(at_work))
     }

@@ -24,7 +24,7 @@ impl History {
     pub fn of(machine: &Machine) -> Result<Self> {
         let state = State::read(&machine.paths)?;
         let attempts = state.attempts.iter().rev();
-        let at_work = Decided::read(&machine.paths)?.is_some_and(|decided| decided.at_work());
+        let at_work = Decided::is_one_at_work(&machine.paths)?;
         let attempts = attempts.map(|attempt| Attempt::of(attempt, machine.config.retry));
         let attempts = attempts.map(|attempt| attempt.knowing(at_work));
         Ok(Self(attempts.collect()))

@@ -67,8 +67,7 @@ impl Plan {
     pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
         let mirror = Mirror::open(&machine.paths);
         let commits = Commits::of_any(&mirror, signers);
-        let mut state = State::read(&machine.paths)?;
-        state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
+        let state = accepted::presumed(&machine.paths, mirror.as_ref().ok())?;
         let (_, decision) = machine.consider(&state, &commits)?;
         let decided = Decided::read(&machine.paths)?;
         let standing = Standing::of(machine, &state, decided.as_ref())?;
@@ -102,9 +101,7 @@ impl Plan {
     pub fn selected(&self) -> Option<&Target> {
         self.selected.as_ref()
     }
-}
 
-impl Plan {
     fn sentence(&self, page: &Page) -> String {
         let Some(target) = &self.target else {
             return format!("Nothing to deploy: {}", self.why_nothing());
@@ -125,9 +122,7 @@ impl Plan {
             (_, None) => format!("Would deploy {target} by {}", target.operation),
         }
     }
-}
 
-impl Plan {
     /// Why no branch is selected, as the status has it.
     fn why_nothing(&self) -> &'static str {
         let mains = || {

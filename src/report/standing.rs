@@ -49,12 +49,11 @@ pub(super) struct UnderWay {
 impl UnderWay {
     /// An attempt; `None` where it has ended, or waits.
     pub(super) fn of(attempt: &state::Attempt, backoff: Backoff) -> Option<Self> {
-        let entered = attempt.stages.last();
         match attempt.progress {
             Progress::Running(stage) => Some(Self {
                 attempt: Attempt::of(attempt, backoff),
                 stage,
-                since: entered.map_or(attempt.started_at, |entered| entered.at),
+                since: attempt.since(),
             }),
             Progress::Awaiting(_) | Progress::Ended(_, _) => None,
         }

@@ -23,7 +23,6 @@ use crate::judgement::Judgement;
 use crate::polls;
 use crate::select::{decide, Action, Decision, Facts};
 use crate::signature::Signers;
-use crate::state::State;
 use crate::suspension::Suspension;
 
 /// What the machine runs, what it should run, and what is in between.
@@ -51,8 +50,7 @@ impl Status {
     pub fn of(machine: &Machine) -> Result<Self> {
         let polls = polls::ask(machine);
         let mirror = Mirror::open(&machine.paths);
-        let mut state = State::read(&machine.paths)?;
-        state.accepted_main = accepted::presumed(&state, mirror.as_ref().ok(), &machine.paths);
+        let state = accepted::presumed(&machine.paths, mirror.as_ref().ok())?;
         let facts = machine.facts(machine.observe()?, &state)?;
         let decision = match Judgement::recall(&machine.paths, &facts, &machine.config)? {
             Some(decision) => decision,

@@ -252,6 +252,13 @@ impl Attempt {
         }
     }
 
+    /// Since when it is in its latest stage.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        let entered = self.stages.last();
+        entered.map_or(self.started_at, |entered| entered.at)
+    }
+
     /// Whether it waits for a confirmation of this step.
     #[must_use]
     pub fn waits_for(&self, step: Step) -> bool {
