@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Commit(String);
 
 impl Commit {
+    /// How many digits a person reads, and has to give at least.
+    pub const SHORT: usize = 8;
+
     /// The full id.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -20,7 +23,7 @@ impl Commit {
     /// What a person reads: the first eight digits.
     #[must_use]
     pub fn short(&self) -> &str {
-        &self.0[..8]
+        &self.0[..Self::SHORT]
     }
 }
 
