@@ -270,14 +270,8 @@ fn a_terminal_shows_what_is_worked_at_and_nothing_of_it_stays() {
         &[("bad", "throw \"x\""), ("good", r#"system "good""#)],
     );
     let on_terminal = |term: &str| {
-        let mut script = Command::new("script");
-        isolated(&mut script, &world.path("home"));
-        script
-            .args(["--quiet", "--return", "--command"])
-            .arg(format!("{} eval", env!("CARGO_BIN_EXE_comin")))
-            .arg("/dev/null")
-            .env("TERM", term)
-            .current_dir(&checkout.path);
+        let mut script = support::on_terminal(&world.path("home"), "eval");
+        script.env("TERM", term).current_dir(&checkout.path);
         Said::of(&script.output().unwrap())
     };
     let said = on_terminal("xterm");

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
-use support::{isolated, Said, System, World};
+use support::{Said, System, World};
 
 /// A comin that goes on until it is told to end.
 struct Follower {
@@ -180,21 +180,10 @@ fn what_contradicts_itself_is_a_usage_error() {
 
 /// comin on a terminal.
 fn on_terminal(world: &World, arguments: &str) -> Command {
-    let mut script = Command::new("script");
-    isolated(&mut script, &world.path("home"));
-    let comin = env!("CARGO_BIN_EXE_comin");
     let (root, config) = (world.root(), world.path("config.json"));
-    script
-        .args(["--quiet", "--return", "--command"])
-        .arg(format!(
-            "{comin} --root {} --config {} {arguments}",
-            root.display(),
-            config.display()
-        ))
-        .arg("/dev/null")
-        .env("TERM", "xterm")
-        .env_remove("NO_COLOR");
-    script
+    let (root, config) = (root.display(), config.display());
+    let arguments = format!("--root {root} --config {config} {arguments}");
+    support::on_terminal(&world.path("home"), &arguments)
 }
 
 #[test]

@@ -78,6 +78,22 @@ pub fn isolated(command: &mut Command, home: &Path) {
         .stdin(Stdio::null());
 }
 
+/// comin on a terminal that can do colours and be drawn on.
+pub fn on_terminal(home: &Path, arguments: &str) -> Command {
+    let mut script = Command::new("script");
+    isolated(&mut script, home);
+    let comin = env!("CARGO_BIN_EXE_comin");
+    script
+        .args(["--quiet", "--return", "--command"])
+        // Not every shell gives way to its last command by itself, and one that stays gets the keys, too.
+        .arg(format!("exec {comin} {arguments}"))
+        .arg("/dev/null")
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR");
+    script
+}
+
 /// A machine below a folder of its own, and the repositories that it follows.
 pub struct World {
     dir: TempDir,
