@@ -12,7 +12,7 @@ use support::desktop::Desktop;
 use support::{await_that, start, Gate, Repository, Said, System, World};
 
 /// polkit would ask a person who that is, and none is here.
-const ALLOWED: &str = "exec \"$@\"";
+const ALLOWED: &str = "shift; exec \"$@\"";
 
 /// A machine with a desktop whose user has logged in, and has been told nothing.
 fn at_desktop() -> (World, Repository, Desktop) {

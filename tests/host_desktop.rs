@@ -7,14 +7,22 @@ mod support;
 use serde_json::json;
 use support::host::{await_that, Configuration, Host};
 
-/// In place of libnotify's, which needs a desktop: notes what is shown, and waits for an answer that nobody gives.
+/// In place of libnotify's, which needs a desktop: notes what is shown, and waits for an answer to a question.
 const NOTIFY_SEND: &str = r#"#!/bin/sh
 for last; do :; done
 case "$*" in *--action=*) question=yes ;; *) question= ;; esac
 echo "$question $last" | tr '\n' '|' >>"$XDG_RUNTIME_DIR/shown"
 echo >>"$XDG_RUNTIME_DIR/shown"
-[ "$question" != yes ] || exec sleep 600
+[ "$question" != yes ] || exec cat "$XDG_RUNTIME_DIR/answer"
 echo 7
+"#;
+
+/// In place of an agent of polkit's that asks for a password, which needs a desktop: what the user may do, and no more.
+const RULE: &str = r#"polkit.addRule(function(action, subject) {
+    if (action.id == "org.freedesktop.policykit.exec" && subject.user == "somebody"
+        && action.lookup("program") == "/usr/local/bin/comin")
+        return polkit.Result.YES;
+});
 "#;
 
 const USER: u32 = 1000;
@@ -32,6 +40,7 @@ fn log_in(host: &Host) {
     host.run("chmod 755 /usr/local/bin/notify-send");
     host.run("systemctl daemon-reload");
     host.run(&format!("systemctl start user@{USER}.service"));
+    host.run(&format!("mkfifo --mode=666 /run/user/{USER}/answer"));
     // What the target of a graphical session wants.
     user(host, "start comin-desktop.path comin-desktop.service");
 }
@@ -43,17 +52,19 @@ fn user(host: &Host, words: &str) -> String {
     host.run(&format!("{who} {environment} systemctl --user {words}"))
 }
 
+fn shown(host: &Host) -> Vec<String> {
+    let shown = host.read(&format!("/run/user/{USER}/shown"));
+    let lines = shown
+        .lines()
+        .map(|line| line.trim_matches([' ', '|']).to_string());
+    lines.collect()
+}
+
 fn await_shown(host: &Host, wanted: &[String]) {
-    let shown = || host.read(&format!("/run/user/{USER}/shown"));
-    let lines = || -> Vec<String> {
-        let shown = shown();
-        let lines = shown
-            .lines()
-            .map(|line| line.trim_matches([' ', '|']).to_string());
-        lines.collect()
-    };
-    await_that(&format!("{wanted:#?}"), || lines().len() >= wanted.len());
-    assert_eq!(lines(), wanted);
+    await_that(&format!("{wanted:#?}"), || {
+        shown(host).len() >= wanted.len()
+    });
+    assert_eq!(shown(host), wanted);
 }
 
 fn await_end(host: &Host) {
@@ -66,9 +77,8 @@ fn await_end(host: &Host) {
     await_that("the end of comin desktop", || state() == "inactive");
 }
 
-#[test]
-fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
-    need_host!();
+/// A machine that asks before it deploys what comes next, its user, and what they were told of how it came to that.
+fn asking() -> (Host, Configuration, Vec<String>) {
     let first = Configuration::new("first").with("first", |c| {
         c["comin"]["desktop"] = json!({"title": "comin"});
     });
@@ -83,12 +93,19 @@ fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
     let commit = host.commit(&asking);
     host.await_deployed(&commit);
     let name = format!("{} (local/main)", &commit[..8]);
-    let mut wanted = vec![
+    let shown = vec![
         format!("Deploying {name}|asking"),
         format!("Deployed {name}|asking"),
     ];
-    await_shown(&host, &wanted);
+    await_shown(&host, &shown);
     await_end(&host);
+    (host, asking, shown)
+}
+
+#[test]
+fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
+    need_host!();
+    let (host, asking, mut wanted) = asking();
     host.await_polls(2);
     await_shown(&host, &wanted);
 
@@ -118,4 +135,39 @@ fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
     await_shown(&host, &wanted);
     await_end(&host);
     assert_eq!(user(&host, "list-units --failed --plain --no-legend"), "");
+}
+
+#[test]
+fn whom_polkit_lets_confirms_by_a_click() {
+    need_host!();
+    let (host, asking, mut wanted) = asking();
+    // Clicks, and waits for what comes of it in the end.
+    let mut confirm = |system: &str, end: &dyn Fn(&str) -> String| {
+        let commit = host.commit(&asking.named(system));
+        let name = format!("{} (local/main)", &commit[..8]);
+        let question = format!("{name} waits for your confirmation to be deployed|{system}");
+        wanted.extend([
+            format!("Deploying {name}|{system}"),
+            question.clone(),
+            format!("yes {question}"),
+        ]);
+        await_shown(&host, &wanted);
+        host.write(&format!("/run/user/{USER}/answer"), "confirm");
+        let end = end(&name);
+        await_that(&end, || shown(&host).last() == Some(&end));
+        await_end(&host);
+        wanted = shown(&host);
+        commit
+    };
+    confirm("third", &|name| {
+        // Nobody is there whom polkit could ask for a password.
+        let why = "Error executing command as another user: No authentication agent found.";
+        format!("{name} is not confirmed|pkexec exited with status 127: {why}")
+    });
+    assert_eq!(host.status()["phase"], "waiting_for_confirmation");
+
+    host.write("/etc/polkit-1/rules.d/50-comin.rules", RULE);
+    host.run("systemctl restart polkit.service");
+    let commit = confirm("fourth", &|name| format!("Deployed {name}|fourth"));
+    host.await_deployed(&commit);
 }

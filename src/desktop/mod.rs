@@ -194,7 +194,12 @@ impl<'a> Desktop<'a> {
         let mut pkexec = Command::new("pkexec");
         // It runs it elsewhere.
         let config = absolute(&self.machine.config_file)?;
-        pkexec.arg(comin).arg("--config").arg(config);
+        pkexec
+            // There is no terminal for it to ask at.
+            .arg("--disable-internal-agent")
+            .arg(comin)
+            .arg("--config")
+            .arg(config);
         if !self.machine.paths.is_machine() {
             pkexec.arg("--root").arg(self.machine.paths.root());
         }

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 # Raise it with every change below: a folder made by another recipe is made anew.
-recipe=1
+recipe=2
 suite=trixie
 
 skip() { echo "$*" >&2; exit 77; }
@@ -79,7 +79,7 @@ END
 mount -t proc proc "$new/proc"
 in_root apt-get update
 # libssl3t64 for the comin that was built outside.
-in_root apt-get install -y --no-install-recommends nix-bin git openssh-client gpg gpg-agent libssl3t64
+in_root apt-get install -y --no-install-recommends nix-bin git openssh-client gpg gpg-agent pkexec polkitd libssl3t64
 in_root apt-get clean
 rm -rf "$new"/var/lib/apt/lists/* "$new"/usr/share/{doc,man,locale,info} "$new/usr/sbin/policy-rc.d"
 
