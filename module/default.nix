@@ -94,7 +94,10 @@ let
   names = map (remote: remote.name) cfg.remotes;
   isSafe = name: builtins.match "[A-Za-z0-9][A-Za-z0-9_-]*" name != null && lib.stringLength name <= 64;
   # Units `comin-<name>` that are not a remote's.
-  reserved = [ "exporter" ];
+  reserved = [
+    "dead-man"
+    "exporter"
+  ];
 
   aboutRemotes = [
     {

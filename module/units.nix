@@ -320,6 +320,22 @@ let
       }
       // quiet;
   };
+
+  # Starts the socket where its condition was not met before.
+  opening =
+    if exporter == null then
+      { }
+    else
+      {
+        comin-exporter = {
+          description = "Watch for the first deployment to open the metrics";
+          wantedBy = [ "paths.target" ];
+          pathConfig = {
+            PathChanged = "/var/lib/comin/state.json";
+            Unit = "comin-exporter.socket";
+          };
+        };
+      };
 in
 {
   services = unitsFor remotes fetch // (if exporter == null then { } else { "comin-exporter@" = scrape; }) // {
@@ -382,6 +398,12 @@ in
         comin-exporter = {
           description = "Metrics of comin for Prometheus";
           wantedBy = [ "sockets.target" ];
+          # On a machine that comes from the Go comin, that one runs during the switch to this one and has the port:
+          # not before this one has decided something, which is when that one has ended.
+          unitConfig.ConditionPathExists = [
+            "|!/var/lib/comin/store.json"
+            "|/var/lib/comin/state.json"
+          ];
           socketConfig = {
             ListenStream = address;
             # A process for each request, and none between two.
@@ -400,7 +422,7 @@ in
 
   timers = unitsFor remotes timer;
 
-  paths = unitsFor (filter isWatched remotes) path // {
+  paths = unitsFor (filter isWatched remotes) path // opening // {
     comin = {
       description = "Watch for a configuration to deploy";
       wantedBy = [ "paths.target" ];

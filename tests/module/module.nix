@@ -707,6 +707,7 @@ let
     (test "timers of the remotes" "60s" go.systemd.timers.comin-origin.timerConfig.OnUnitInactiveSec)
     (test "path units only for local remotes" [
       "comin"
+      "comin-exporter"
       "comin-local"
     ] (lib.filter (lib.hasPrefix "comin") (lib.attrNames go.systemd.paths)))
     (test "nothing but comin.path starts comin.service" [ ] go.systemd.services.comin.wantedBy)

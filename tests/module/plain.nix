@@ -172,6 +172,7 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
   (test "an exporter has a socket and a service for each connection"
     [
       [
+        "comin-exporter.path"
         "comin-exporter.socket"
         "comin-exporter@.service"
         "comin.path"

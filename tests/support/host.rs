@@ -234,7 +234,7 @@ impl Host {
     }
 
     /// A machine without any comin in it but the program, a repository and a server.
-    fn bare() -> Self {
+    pub fn bare() -> Self {
         let slot = Slot::take();
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(folder.path());
