@@ -800,6 +800,7 @@ let
     (asserts "names" (named "") ''services.comin.remotes.*.name: "" cannot be part'')
     (asserts "names of 64 characters at most" (named longName) "Use letters, digits, _ and -, at most 64")
     (asserts "names that no other unit has" (named "exporter") ''"exporter" is reserved'')
+    (asserts "names that no timer of a deploy's has" (named "dead-man") ''"dead-man" is reserved'')
     (asserts "no Restart of a oneshot" (withRestart "comin-local")
       ''systemd.services.comin-local.serviceConfig.Restart = "always" would start it over and over''
     )
