@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-use signal_hook::low_level::{emulate_default_handler, pipe};
+use signal_hook::low_level::{emulate_default_handler, pipe, unregister};
+use signal_hook::{flag, SigId};
 
 use crate::passing;
 use crate::progress;
@@ -31,27 +31,24 @@ struct Handlers {
     is_deferred: AtomicBool,
     /// The latest one that came, 0 where none has.
     latest: Arc<AtomicUsize>,
-    /// Becomes readable when one comes.
-    came: UnixStream,
+    coming: Coming,
 }
 
 impl Handlers {
     fn install() -> std::io::Result<Self> {
-        let (came, comes) = UnixStream::pair()?;
-        let handlers = Self {
-            is_deaf: Arc::default(),
+        let (is_deaf, latest) = (Arc::default(), Arc::default());
+        for signal in SIGNALS {
+            flag::register_conditional_default(signal, Arc::clone(&is_deaf))?;
+            let number = usize::try_from(signal).unwrap_or_default();
+            flag::register_usize(signal, Arc::clone(&latest), number)?;
+        }
+        Ok(Self {
+            is_deaf,
             listeners: Shared::default(),
             is_deferred: AtomicBool::default(),
-            latest: Arc::default(),
-            came,
-        };
-        for signal in SIGNALS {
-            flag::register_conditional_default(signal, Arc::clone(&handlers.is_deaf))?;
-            let number = usize::try_from(signal).unwrap_or_default();
-            flag::register_usize(signal, Arc::clone(&handlers.latest), number)?;
-            pipe::register(signal, comes.try_clone()?)?;
-        }
-        Ok(handlers)
+            latest,
+            coming: Coming::from_now()?,
+        })
     }
 
     /// Ends comin by the signal that has come, if one has and it is not deferred.
@@ -63,6 +60,41 @@ impl Handlers {
         passing::remove_all();
         progress::end();
         emulate_default_handler(i32::try_from(latest)?).context("Failed to end by a signal")
+    }
+}
+
+/// Becomes readable when a signal comes, from now on.
+pub struct Coming {
+    came: UnixStream,
+    handlers: Vec<SigId>,
+}
+
+impl Coming {
+    /// Looks out for one.
+    ///
+    /// # Errors
+    /// There is no handler to be had.
+    pub fn from_now() -> std::io::Result<Self> {
+        let (came, comes) = UnixStream::pair()?;
+        let tell = |signal| pipe::register(signal, comes.try_clone()?);
+        Ok(Self {
+            came,
+            handlers: SIGNALS.into_iter().map(tell).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl AsFd for Coming {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.came.as_fd()
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        for handler in self.handlers.drain(..) {
+            unregister(handler);
+        }
     }
 }
 
@@ -91,7 +123,7 @@ impl Listening {
 /// Becomes readable when a signal comes.
 impl AsFd for Listening {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.came.as_fd()
+        self.0.coming.as_fd()
     }
 }
 

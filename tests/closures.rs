@@ -522,6 +522,33 @@ fn a_plan_that_is_interrupted_takes_along_what_it_awaits_and_leaves_nothing() {
     }
 }
 
+#[test]
+fn who_interrupts_twice_waits_no_longer() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let (begun, told) = (world.path("begun"), world.path("told"));
+    // It goes on, whatever it is asked.
+    let script = format!(
+        "trap ': >{}' TERM; : >{}; while :; do sleep 600 & wait; done",
+        told.display(),
+        begun.display()
+    );
+    origin.commit("stubborn", &with_switch(&script));
+    world.comin(&["fetch", "origin"], 0);
+    let mut command = tidily(&world, &["plan", "--build"]);
+    let mut comin = command.stdout(Stdio::null()).spawn().unwrap();
+    let interrupt = || kill_process(Pid::from_child(&comin), Signal::INT).unwrap();
+    await_that(|| begun.exists());
+    let asked = Instant::now();
+    interrupt();
+    await_that(|| told.exists());
+    interrupt();
+    let ended = comin.wait().unwrap();
+    assert_eq!(ended.signal(), Some(Signal::INT.as_raw()));
+    assert!(asked.elapsed() < Duration::from_secs(9), "it had its grace");
+    assert_eq!(left_behind(&world), [""; 0].map(PathBuf::from));
+}
+
 /// A Nix daemon that builds for everybody, at a socket of its own.
 struct Daemon {
     child: Child,

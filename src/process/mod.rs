@@ -21,7 +21,7 @@ use rustix::process::{kill_process_group, pidfd_open, pidfd_send_signal, Pid, Pi
 pub use other::Process;
 
 use crate::shared::Shared;
-use crate::signal::Listening;
+use crate::signal::{Coming, Listening};
 use tail::Tail;
 
 /// How long a child that was asked to end may take before it is killed.
@@ -227,9 +227,12 @@ fn await_end(child: &mut Child, limits: &Limits, signals: &Listening) -> Result<
         Ok(Some(early)) => Ok(early),
         Err(error) => Err(error),
     };
+    let signal = Coming::from_now();
     // Nix ends its builders when it is asked to end; killed, it would leave them.
     kill_process_group(group, Signal::TERM)?;
-    if !ends_within(group, GRACE)? {
+    // Whoever asks once more waits no longer.
+    let over: [&dyn AsFd; 2] = [&pidfd_of(group)?, &signal?];
+    if !is_one_ready_within(&over, GRACE)? {
         log::debug!("A child did not end when it was asked to");
     }
     // What is left of the group, if anything is, holds our pipes.
@@ -253,7 +256,7 @@ enum Early {
 /// Waits until the child ends, its time is up, it is interrupted or comin is to end; `None` for the
 /// first.
 fn ends_early(child: Pid, limits: &Limits, signals: &Listening) -> Result<Option<Early>> {
-    let pidfd = pidfd_open(child, PidfdFlags::empty())?;
+    let pidfd = pidfd_of(child)?;
     let started = Instant::now();
     loop {
         let left = limits.timeout.map(|t| t.saturating_sub(started.elapsed()));
@@ -302,14 +305,20 @@ pub fn end(child: &mut Child, grace: Duration) -> Result<()> {
 }
 
 fn ends_within(pid: Pid, time: Duration) -> Result<bool> {
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    is_ready_within(&pidfd, time)
+    is_one_ready_within(&[&pidfd_of(pid)?], time)
 }
 
-fn is_ready_within(pidfd: &OwnedFd, time: Duration) -> Result<bool> {
+/// Becomes readable when a process ends.
+fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+fn is_one_ready_within(awaited: &[&dyn AsFd], time: Duration) -> Result<bool> {
     let time = Timespec::try_from(time)?;
+    let awaited = awaited.iter().map(|fd| PollFd::new(fd, PollFlags::IN));
+    let mut awaited: Vec<_> = awaited.collect();
     loop {
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&time)) {
+        match poll(&mut awaited, Some(&time)) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -328,9 +337,9 @@ impl TimeLimit {
     /// The child cannot be watched.
     pub fn on(child: &Child, time: Duration) -> Result<Self> {
         // Opened here: once its parent has awaited the child, the number may be another's.
-        let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        let pidfd = pidfd_of(Pid::from_child(child))?;
         Ok(Self(thread::spawn(move || {
-            if is_ready_within(&pidfd, time)? {
+            if is_one_ready_within(&[&pidfd], time)? {
                 return Ok(false);
             }
             pidfd_send_signal(&pidfd, Signal::KILL)?;
