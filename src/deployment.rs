@@ -152,15 +152,15 @@ impl Machine {
         if attempt.inhibitors.is_empty() {
             return Ok(None);
         }
-        let why = system::inhibited_by(&attempt.inhibitors);
         Ok(match attempt.target.operation {
             Operation::Switch => {
+                let why = system::inhibited_by(&attempt.inhibitors);
                 log::warn!("{} is put off until the next boot: {why}", attempt.target);
                 None
             }
             Operation::Boot => None,
             Operation::Test => {
-                let reason = format!("{why}, so it cannot be tested while this system runs");
+                let reason = system::untestable_by(&attempt.inhibitors);
                 Some(Outcome::Skipped { reason })
             }
         })

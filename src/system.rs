@@ -120,6 +120,13 @@ pub fn inhibited_by(inhibitors: &[String]) -> String {
     format!("only a reboot changes {}", inhibitors.join(", "))
 }
 
+/// As in "only a reboot changes dbus, so it cannot be tested while this system runs".
+#[must_use]
+pub fn untestable_by(inhibitors: &[String]) -> String {
+    let why = inhibited_by(inhibitors);
+    format!("{why}, so it cannot be tested while this system runs")
+}
+
 /// Makes `out` the newest generation of a profile.
 ///
 /// # Errors

@@ -264,7 +264,10 @@ fn a_plan_builds_what_is_selected_and_changes_nothing() {
     let said = Said::of(&tidily(&world, &["plan", "--build"]).output().unwrap());
     assert_eq!(said.code, Some(0), "{said:?}");
     for line in [
-        &format!("Would deploy {} (origin/main) by switch\n", &second[..8]),
+        &format!(
+            "Would deploy {} (origin/main) by switch, now and at every boot\n",
+            &second[..8]
+        ),
         &format!("  system     {out}\n"),
         "package: 1.0 → 1.1, +39.1 KiB\n",
         "  units      would activate the configuration...\n",

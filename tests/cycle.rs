@@ -453,7 +453,7 @@ fn plan_says_what_would_happen_and_changes_nothing() {
     let text = world.comin(&["plan"], 0).out;
     assert!(
         text.starts_with(&format!(
-            "Would deploy {} (origin/main) by switch\n",
+            "Would deploy {} (origin/main) by switch, now and at every boot\n",
             &second[..8]
         )),
         "{text}"

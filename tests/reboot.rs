@@ -98,8 +98,15 @@ fn a_switch_that_is_inhibited_is_put_off_until_the_next_boot() {
     need!("git", "nix");
     let (world, origin) = booted(&with_dbus("daemon"));
     let second = origin.commit("second", &with_dbus("broker"));
-    let said = world.comin(&["run"], 0);
     let name = format!("{} (origin/main)", &second[..8]);
+    world.comin(&["fetch", "origin"], 0);
+    let planned = world.comin(&["plan", "--build"], 0).out;
+    let (line, _) = planned.split_once("\n  origin/main").unwrap();
+    assert_eq!(
+        line,
+        format!("Would deploy {name} by boot, from the next boot on: only a reboot changes dbus")
+    );
+    let said = world.comin(&["run"], 0);
     for line in [
         format!("{name} is put off until the next boot: only a reboot changes dbus"),
         format!("Deployed {name} by boot; a reboot is needed: another system boots next"),
@@ -180,6 +187,9 @@ fn a_test_that_is_inhibited_is_skipped() {
     let (world, origin) = booted(&with_dbus("daemon"));
     origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
     origin.commit("tested", &with_dbus("broker"));
+    world.comin(&["fetch", "origin"], 0);
+    let planned = world.comin(&["plan", "--build"], 0).out;
+    assert!(planned.starts_with("Would skip "), "{planned}");
     let said = world.comin(&["run"], 0);
     let reason = "only a reboot changes dbus, so it cannot be tested while this system runs";
     assert!(said.err.contains(reason), "{said:?}");

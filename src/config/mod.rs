@@ -218,6 +218,16 @@ impl Operation {
         }
     }
 
+    /// From when on a system runs by it, and how long.
+    #[must_use]
+    pub fn when(self) -> &'static str {
+        match self {
+            Self::Switch => "now and at every boot",
+            Self::Boot => "from the next boot on",
+            Self::Test => "until a reboot",
+        }
+    }
+
     /// Whether the system profile, and with it the boot loader, gets the system.
     #[must_use]
     pub fn moves_profile(self) -> bool {

@@ -10,6 +10,7 @@ use super::text::{column, Page, Tone};
 use super::{by_name, hindrance, Chosen, Report};
 use crate::accepted;
 use crate::commit::Commit;
+use crate::config::Operation;
 use crate::cycle::Machine;
 use crate::decided::Decided;
 use crate::git::Mirror;
@@ -18,6 +19,7 @@ use crate::journal::printable;
 use crate::select::{self, Action, Candidate, Decision, Refusal, Target};
 use crate::signature::Signers;
 use crate::state::{Attempt, State};
+use crate::system;
 
 /// What a deploy would do now, and what it thinks of every branch.
 #[derive(Debug, Serialize)]
@@ -102,7 +104,9 @@ impl Plan {
         self.selected.as_ref()
     }
 
-    fn sentence(&self, page: &Page) -> String {
+    /// What it comes to. `inhibitors` is what keeps the system of the target from being switched to, as far
+    /// as anybody has looked.
+    fn sentence(&self, inhibitors: &[String], page: &Page) -> String {
         let Some(target) = &self.target else {
             return format!("Nothing to deploy: {}", self.why_nothing());
         };
@@ -119,7 +123,7 @@ impl Plan {
                 format!("Nothing to do: {target} {what}")
             }
             (_, Some(hindrance)) => format!("Would not deploy {target}: {hindrance}"),
-            (_, None) => format!("Would deploy {target} by {}", target.operation),
+            (_, None) => would_deploy(target, inhibitors),
         }
     }
 
@@ -141,6 +145,24 @@ impl Plan {
         } else {
             NOT_FETCHED
         }
+    }
+}
+
+fn would_deploy(target: &Chosen, inhibitors: &[String]) -> String {
+    let by = |operation: Operation| {
+        let when = operation.when();
+        format!("Would deploy {target} by {operation}, {when}")
+    };
+    match target.operation {
+        Operation::Switch if !inhibitors.is_empty() => {
+            let why = system::inhibited_by(inhibitors);
+            format!("{}: {why}", by(Operation::Boot))
+        }
+        Operation::Test if !inhibitors.is_empty() => {
+            let why = system::untestable_by(inhibitors);
+            format!("Would skip {target}: {why}")
+        }
+        asked @ (Operation::Switch | Operation::Boot | Operation::Test) => by(asked),
     }
 }
 
@@ -189,7 +211,14 @@ impl Planned {
 
 impl Report for Plan {
     fn text(&self, page: &Page) -> String {
-        let mut text = page.wrapped("", 2, &self.sentence(page));
+        self.knowing(&[], page)
+    }
+}
+
+impl Plan {
+    /// As a text, where it is known what keeps the system of the target from being switched to.
+    pub(super) fn knowing(&self, inhibitors: &[String], page: &Page) -> String {
+        let mut text = page.wrapped("", 2, &self.sentence(inhibitors, page));
         let names: Vec<String> = self.candidates.iter().map(Planned::name).collect();
         let width = column(names.iter().map(String::as_str));
         for (candidate, name) in self.candidates.iter().zip(&names) {

@@ -123,8 +123,10 @@ impl DryActivation {
 
 impl Report for Previewed {
     fn text(&self, page: &Page) -> String {
-        let build = self.build.as_ref().map(|build| build.text(page));
-        self.plan.text(page) + &build.unwrap_or_default()
+        let Some(build) = &self.build else {
+            return self.plan.text(page);
+        };
+        self.plan.knowing(&build.inhibitors, page) + &build.text(page)
     }
 }
 

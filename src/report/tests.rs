@@ -388,7 +388,7 @@ fn a_new_commit_is_about_to_be_deployed() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would deploy 42424242 (origin/main) by switch
+        Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main     42424242  selected
           origin/testing  -         there is no such branch
     "#]]);
@@ -412,7 +412,7 @@ fn what_was_tested_became_main() {
                      fetched 12 s ago, watched
                      main     41414141
         --
-        Would deploy 42424242 (origin/main) by switch
+        Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main     42424242  selected
           origin/testing  -         there is no such branch
           local/main      41414141  qualifies
@@ -1009,7 +1009,7 @@ fn a_head_is_not_signed() {
                      main     43434343  refused: it is not signed; sign it, e.g. with
                        git commit -S
         --
-        Would deploy 42424242 (origin/main) by switch
+        Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main     43434343  refused: it is not signed; sign it, e.g. with git
                           commit -S; an ancestor of it is selected
           origin/testing  -         there is no such branch
@@ -1103,7 +1103,7 @@ fn many_remotes_with_long_urls() {
                      fetched 13 min ago
                      main     41414141
         --
-        Would deploy 42424242 (local/testing) by test
+        Would deploy 42424242 (local/testing) by test, until a reboot
           origin/main               41414141  qualifies
           origin/testing            -         there is no such branch
           mirror-of-the-second-data-centre/main
@@ -1385,7 +1385,7 @@ fn a_plan_that_is_built() {
     ];
     let lines = lines.map(str::to_string).to_vec();
     expect![[r#"
-        Would deploy 42424242 (origin/main) by switch
+        Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main     42424242  selected
           origin/testing  -         there is no such branch
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
@@ -1405,7 +1405,7 @@ fn a_plan_that_is_built() {
     }))));
     let why = "only root is told: try again with sudo";
     expect![[r#"
-        Would deploy 42424242 (origin/main) by switch
+        Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main     42424242  selected
           origin/testing  -         there is no such branch
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
@@ -1421,7 +1421,7 @@ fn a_plan_that_is_built() {
         })
     })));
     expect![[r#"
-        Would deploy 42424242 (origin/main) by switch
+        Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main     42424242  selected
           origin/testing  -         there is no such branch
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05,
@@ -1434,7 +1434,7 @@ fn a_plan_that_is_built() {
         ..built(nothing())
     })));
     expect![[r#"
-        Would deploy 42424242 (origin/main) by switch
+        Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main     42424242  selected
           origin/testing  -         there is no such branch
           skipped    services.comin.machineId is "6"
