@@ -450,6 +450,8 @@ fn plan_says_what_would_happen_and_changes_nothing() {
     assert_eq!(plan["action"], "deploy");
     assert_eq!(plan["target"]["commit"], second.as_str());
     assert_eq!(plan["target"]["operation"], "switch");
+    assert_eq!(plan["target"]["subject"], "second");
+    assert_eq!(world.status()["selected"]["subject"], "second");
     let text = world.comin(&["plan"], 0).out;
     assert!(
         text.starts_with(&format!(

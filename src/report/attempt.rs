@@ -73,7 +73,6 @@ pub struct Attempt {
     pub(super) id: u64,
     #[serde(flatten)]
     pub(super) target: Chosen,
-    pub(super) subject: String,
     pub(super) out: Option<String>,
     pub(super) generation: Option<u64>,
     pub(super) status: AttemptStatus,
@@ -117,9 +116,8 @@ impl Attempt {
             id: attempt.id,
             target: Chosen {
                 operation: attempt.operation(),
-                ..Chosen::from(&attempt.target)
+                ..Chosen::told(&attempt.target, Some(attempt.subject.clone()))
             },
-            subject: attempt.subject.clone(),
             out: attempt.out.as_ref().map(|out| out.display().to_string()),
             generation,
             status,
@@ -152,7 +150,7 @@ impl Attempt {
 
     /// What became of it, in lines: its subject, and how it went.
     pub(super) fn story(&self, page: &Page) -> String {
-        let mut lines = vec![printable(&self.subject).into_owned()];
+        let mut lines = vec![self.target.subject().into_owned()];
         let went = match (self.status, self.ended_at) {
             (AttemptStatus::Running | AttemptStatus::Waiting, _) | (_, None) => {
                 page.paint(Tone::Busy, &self.stages(page))

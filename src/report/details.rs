@@ -124,7 +124,7 @@ impl Report for Details {
         let attempt = &self.attempt;
         let target = &attempt.target;
         let mut text = self.headline(page);
-        text += &page.entry("subject", &printable(&attempt.subject));
+        text += &page.entry("subject", &attempt.target.subject());
         text += &page.entry("commit", &target.commit.to_string());
         if let Some(signer) = &target.signer {
             text += &page.entry("signed", &format!("by {}", printable(signer)));

@@ -53,7 +53,7 @@ impl Report for History {
             let status = attempt.went(11, page);
             let first = format!("{:>4}  {status}  ", attempt.id);
             text += &page.wrapped(&first, 6, &line);
-            text += &page.wrapped("      ", 6, &printable(&attempt.subject));
+            text += &page.wrapped("      ", 6, &attempt.target.subject());
             if let Some(error) = &attempt.error {
                 text += &page.wrapped("      ", 6, &printable(error));
             }

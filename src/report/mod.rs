@@ -27,10 +27,13 @@ pub use standing::Standing;
 pub use status::Status;
 pub use text::{Page, Tone};
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer};
 
 use crate::commit::Commit;
 use crate::config::Operation;
+use crate::git::Mirror;
 use crate::journal::printable;
 use crate::select::{Action, Target};
 
@@ -49,13 +52,21 @@ struct Chosen {
     testing: bool,
     signer: Option<String>,
     operation: Operation,
+    /// `None` where the commit cannot be read.
+    subject: Option<String>,
     /// The main that it stands on.
     #[serde(skip)]
     main: Commit,
 }
 
-impl From<&Target> for Chosen {
-    fn from(target: &Target) -> Self {
+impl Chosen {
+    /// Looks its commit up in the mirror, if there is one.
+    fn of(target: &Target, mirror: &anyhow::Result<Mirror>) -> Self {
+        let subject = |mirror: &Mirror| mirror.subject(&target.commit).ok();
+        Self::told(target, mirror.as_ref().ok().and_then(subject))
+    }
+
+    fn told(target: &Target, subject: Option<String>) -> Self {
         Self {
             commit: target.commit.clone(),
             remote: target.remote.to_string(),
@@ -63,8 +74,14 @@ impl From<&Target> for Chosen {
             testing: target.testing,
             signer: target.signer.clone(),
             operation: target.operation,
+            subject,
             main: target.main.clone(),
         }
+    }
+
+    /// As a person may see it; empty where it is not known.
+    fn subject(&self) -> Cow<'_, str> {
+        printable(self.subject.as_deref().unwrap_or_default())
     }
 }
 

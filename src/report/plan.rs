@@ -73,10 +73,17 @@ impl Plan {
         let (_, decision) = machine.consider(&state, &commits)?;
         let decided = Decided::read(&machine.paths)?;
         let standing = Standing::of(machine, &state, decided.as_ref())?;
-        Ok(Self::told(&state, decision, standing.under_way))
+        let target = decision.selected.as_ref();
+        let target = target.map(|target| Chosen::of(target, &mirror));
+        Ok(Self::told(&state, decision, target, standing.under_way))
     }
 
-    pub(super) fn told(state: &State, decision: Decision, under_way: Option<UnderWay>) -> Self {
+    pub(super) fn told(
+        state: &State,
+        decision: Decision,
+        target: Option<Chosen>,
+        under_way: Option<UnderWay>,
+    ) -> Self {
         let is_it = |latest: &&Attempt| {
             let selected = decision.selected.as_ref();
             selected.is_some_and(|selected| selected.commit == latest.target.commit)
@@ -91,7 +98,7 @@ impl Plan {
             hindrance: decision.action.hindrance(),
             retry_at: decision.action.again().map(|wait| wait.until),
             action: decision.action,
-            target: decision.selected.as_ref().map(Chosen::from),
+            target,
             candidates: decision.candidates.iter().map(Planned::of).collect(),
             selected: decision.selected,
             under_way,

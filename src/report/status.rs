@@ -59,10 +59,12 @@ impl Status {
         let decided = Decided::read(&machine.paths)?;
         let standing = Standing::of(machine, &state, decided.as_ref())?;
         let running = Running::of(machine, &state)?;
+        let selected = decision.selected.as_ref();
+        let selected = selected.map(|target| Chosen::of(target, &mirror));
         let remotes = remote::all(machine, &decision.candidates, &polls.answer())?;
         let hostname = &machine.config.hostname;
         Ok(Self::told(
-            hostname, standing, running, facts, decision, remotes,
+            hostname, standing, running, facts, decision, selected, remotes,
         ))
     }
 
@@ -72,6 +74,7 @@ impl Status {
         running: Option<Running>,
         facts: Facts,
         decision: Decision,
+        selected: Option<Chosen>,
         remotes: Vec<RemoteStatus>,
     ) -> Self {
         Self {
@@ -80,7 +83,7 @@ impl Status {
             running,
             hindrance: decision.action.hindrance(),
             accepted_main: facts.accepted,
-            selected: decision.selected.as_ref().map(Chosen::from),
+            selected,
             remotes,
             action: decision.action,
             suspension: facts.suspended,
@@ -128,7 +131,10 @@ impl Status {
             .or(self.standing.deployed.as_ref())
             .filter(is_it);
         let is_told = self.runs(selected) && latest.is_none_or(Attempt::is_done);
-        lines.extend(latest.filter(|_| !is_told).map(|latest| latest.story(page)));
+        if !is_told {
+            let story = latest.map(|latest| latest.story(page));
+            lines.push(story.unwrap_or_else(|| selected.subject().into_owned()));
+        }
         let is_told = latest.is_some_and(|latest| latest.error.is_some());
         lines.extend(match &self.action {
             // Why, has an entry of its own.

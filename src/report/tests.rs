@@ -17,7 +17,7 @@ use super::preview::{Build, DryActivation};
 use super::remote::RemoteStatus;
 use super::running::Running;
 use super::standing::{Standing, UnderWay};
-use super::{Details, History, Page, Plan, Previewed, Report, Status};
+use super::{Chosen, Details, History, Page, Plan, Previewed, Report, Status};
 use crate::closure::{Change, Unavailable};
 use crate::config::{Config, Operation};
 use crate::confirmation::Step;
@@ -43,6 +43,8 @@ struct Scene {
     polls: Vec<Poll>,
     /// The latest last.
     attempts: Vec<state::Attempt>,
+    /// What the commit that is selected says of itself.
+    subject: &'static str,
     /// Whether the latest one is under way.
     is_at_work: bool,
     /// The commit whose system runs, or a system.
@@ -141,6 +143,7 @@ impl Scene {
                 },
             ],
             attempts: vec![attempt("A", "Enable the printer", 7500, done(12))],
+            subject: "Update nixpkgs",
             is_at_work: false,
             running: Some("A"),
             quarantined: false,
@@ -204,6 +207,12 @@ impl Scene {
         (facts, decision)
     }
 
+    fn selected(&self) -> Option<Chosen> {
+        let (_, decision) = self.decide();
+        let target = decision.selected?;
+        Some(Chosen::told(&target, Some(self.subject.to_string())))
+    }
+
     fn status(&self) -> Status {
         let (facts, decision) = self.decide();
         let config = self.config();
@@ -249,12 +258,14 @@ impl Scene {
             under_way,
             waiting,
         };
-        Status::told("m", standing, running, facts, decision, remotes)
+        let selected = self.selected();
+        Status::told("m", standing, running, facts, decision, selected, remotes)
     }
 
     fn plan(&self) -> Plan {
         let under_way = self.status().standing.under_way;
-        Plan::told(&self.state(), self.decide().1, under_way)
+        let (_, decision) = self.decide();
+        Plan::told(&self.state(), decision, self.selected(), under_way)
     }
 
     /// The status, in a line and in a picture, and the plan.
@@ -384,6 +395,7 @@ fn a_new_commit_is_about_to_be_deployed() {
           running    41414141 (origin/main), generation 12, deployed 09:55
                      Enable the printer
           selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     Update nixpkgs
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
@@ -818,6 +830,7 @@ fn suspended() {
           running    41414141 (origin/main), generation 12, deployed 09:55
                      Enable the printer
           selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     Update nixpkgs
                      it waits for the end of the suspension
           suspended  since 11:00; comin resume ends it
                      the database moves
@@ -838,6 +851,7 @@ fn suspended() {
           running    41414141 (origin/main), generation 12, deployed 09:55
                      Enable the printer
           selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     Update nixpkgs
                      it waits for the end of the suspension
           suspended  since 2025-12-31 04:26; comin resume ends it
           origin     https://git.example.org/machines.git
@@ -1004,6 +1018,7 @@ fn a_head_is_not_signed() {
                      Enable the printer
           selected   42424242 (origin/main) by switch: it is ahead of the accepted main
                      signed by alice (SSH SHA256:x)
+                     Update nixpkgs
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     43434343  refused: it is not signed; sign it, e.g. with
@@ -1022,20 +1037,22 @@ fn subjects_and_branches_are_hostile() {
     let mut attempt = attempt("A", hostile, 100, done(12));
     attempt.target.branch = "ma\u{1b}[31min".to_string();
     attempt.target.signer = Some("ali\u{1b}[31mce".to_string());
-    let mut scene = Scene::of("A", "A", "origin:A/-");
+    let mut scene = Scene::of("A-B", "A", "origin:B/-");
     scene.attempts = vec![attempt];
+    scene.subject = hostile;
     scene.check(&expect![[r#"
-        [up to date 41414141]
-        m: up to date
+        [due 42424242]
+        m: 42424242 (origin/main) is about to be deployed
           running    41414141 (origin/ma�[31min), generation 12, deployed 1 min ago
                      �[2J�]0;owned��evil�31m m: up to date
-          selected   the same: it is the accepted main
+          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+                     �[2J�]0;owned��evil�31m m: up to date
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
-                     main     41414141
+                     main     42424242
         --
-        Nothing to do: 41414141 (origin/main) is deployed
-          origin/main     41414141  selected
+        Would deploy 42424242 (origin/main) by switch, now and at every boot
+          origin/main     42424242  selected
           origin/testing  -         there is no such branch
     "#]]);
     let failure = super::tests::attempt("B", hostile, 40, failed(Stage::Building, hostile));
@@ -1081,6 +1098,7 @@ fn many_remotes_with_long_urls() {
                      Enable the printer
           selected   42424242 (local/testing) by test: a testing branch on top of main
                      41414141
+                     Update nixpkgs
           origin     ssh://git@git.infrastructure.example.org:2222/organisation/departme
                      nt/team/machines.git
                      fetched 12 s ago
