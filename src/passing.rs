@@ -1,7 +1,12 @@
-//! Folders that are not to stay, also when a signal ends comin while it awaits a command.
+//! Folders that are not to stay, also when a signal ends comin while it awaits a command. What one that was
+//! killed has left goes with the next.
 
+use std::fs::{self, DirEntry, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::shared::Shared;
@@ -11,37 +16,77 @@ static FOLDERS: Shared<Vec<PathBuf>> = Shared::new(Vec::new());
 
 /// A folder that goes away with this.
 #[derive(Debug)]
-pub struct Passing(TempDir);
+pub struct Passing {
+    folder: TempDir,
+    /// Locked as long as its process lives: nobody else removes it meanwhile.
+    _in_use: File,
+}
 
 impl Passing {
-    /// A new one whose name begins like this.
+    /// A new one whose name begins like this, and like no folder that is to stay.
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn new(prefix: &str) -> std::io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
-        FOLDERS.lock().push(folder.path().to_path_buf());
-        Ok(Self(folder))
+    pub fn new(prefix: &str) -> io::Result<Self> {
+        remove_left(prefix);
+        loop {
+            let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
+            let in_use = File::open(folder.path())?;
+            in_use.lock()?;
+            // Before it was locked, another one may have taken it for left.
+            if folder.path().exists() {
+                FOLDERS.lock().push(folder.path().to_path_buf());
+                return Ok(Self {
+                    folder,
+                    _in_use: in_use,
+                });
+            }
+        }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        FOLDERS.lock().retain(|folder| folder != self.0.path());
+        FOLDERS.lock().retain(|folder| folder != self.path());
     }
 }
 
 /// Removes all of them, before comin ends without coming back to whoever has them.
 pub fn remove_all() {
     for folder in FOLDERS.lock().drain(..) {
-        if let Err(error) = std::fs::remove_dir_all(&folder) {
-            log::debug!("Failed to remove {}: {error}", folder.display());
+        remove(&folder);
+    }
+}
+
+/// Removes those that are nobody's any more: this user's, with such a name, and not locked.
+fn remove_left(prefix: &str) {
+    let is_ours = |found: &DirEntry| {
+        let name = found.file_name();
+        let is_named_so = name.to_str().is_some_and(|name| name.starts_with(prefix));
+        is_named_so
+            && found
+                .metadata()
+                .is_ok_and(|it| it.is_dir() && it.uid() == geteuid().as_raw())
+    };
+    let found = fs::read_dir(std::env::temp_dir());
+    for left in found.into_iter().flatten().flatten().filter(is_ours) {
+        // Held until it is removed, so that whoever has just made it sees that.
+        if let Ok(folder) = File::open(left.path()) {
+            if folder.try_lock().is_ok() {
+                remove(&left.path());
+            }
         }
+    }
+}
+
+fn remove(folder: &Path) {
+    if let Err(error) = fs::remove_dir_all(folder) {
+        log::debug!("Failed to remove {}: {error}", folder.display());
     }
 }
