@@ -317,7 +317,9 @@ pub enum StandaloneCommand {
     },
 }
 
-/// What is expected to wait for a confirmation; whatever it is where nothing is named.
+// What several commands take has no doc comment: clap would say it of the command, in place of its own.
+
+// What is expected to wait for a confirmation; whatever it is where nothing is named.
 #[derive(Debug, Args)]
 pub struct Expected {
     /// What it is expected to wait for; whichever it is where none is named
@@ -330,7 +332,7 @@ pub struct Expected {
     pub operation: Option<Operation>,
 }
 
-/// How to show something.
+// How to show something.
 #[derive(Debug, Args)]
 pub struct Output {
     /// Print JSON
@@ -338,7 +340,7 @@ pub struct Output {
     pub json: bool,
 }
 
-/// How to show the status.
+// How to show the status.
 #[derive(Debug, Default, Args)]
 pub struct Look {
     /// Print JSON
@@ -386,7 +388,7 @@ fn number(text: &str) -> Result<u64, String> {
     number.map_err(|_| "it is no number, such as 3".to_string())
 }
 
-/// A flake.
+// A flake.
 #[derive(Debug, Args)]
 pub struct Flake {
     /// The flake, as Nix takes it: a folder or a URL
@@ -394,7 +396,7 @@ pub struct Flake {
     pub flake_url: String,
 }
 
-/// Hosts of a flake.
+// Hosts of a flake.
 #[derive(Debug, Args)]
 pub struct Hosts {
     /// Where they are.

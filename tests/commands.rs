@@ -364,6 +364,29 @@ fn commands(world: &World) -> Vec<String> {
         .collect()
 }
 
+#[test]
+fn a_command_is_called_the_same_in_every_list_and_in_its_own_help() {
+    let world = World::empty();
+    let file = manual(&world);
+    let text = |name: &str| {
+        let text = fs::read_to_string(file(name)).unwrap();
+        text.replace(r"\-", "-")
+    };
+    let [overview, fish] = ["comin.1", "comin.fish"].map(text);
+    let help = world.comin(&["help"], 0).out;
+    for command in commands(&world) {
+        let mut lines = help.lines().map(str::trim);
+        let does = lines.find_map(|line| line.strip_prefix(&command));
+        let does = does.unwrap().trim();
+        let own = world.comin(&[&command, "--help"], 0).out;
+        assert_eq!(own.lines().next().unwrap(), does);
+        let page = text(&format!("comin-{command}.1"));
+        for text in [&page, &overview, &fish] {
+            assert!(text.contains(does), "{command}: {does} is not in {text}");
+        }
+    }
+}
+
 /// Runs a tool that has nothing to say where all is well.
 fn is_content(tool: &str, arguments: &[&str]) {
     let said = Said::of(&Command::new(tool).args(arguments).output().unwrap());
