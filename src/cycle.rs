@@ -142,6 +142,10 @@ impl Machine {
                 decided.notice(Level::Info, format!("{target} is not deployed: {why}"));
             }
         }
+        for branch in decision.missing() {
+            let notice = format!("Nothing to deploy: there is no {branch}; push it, or name another branch in branches.main.name");
+            decided.notice(Level::Warn, notice);
+        }
         let mut waits = Vec::from_iter(decision.action.again());
         waits.extend(may_pass(&decision.candidates).then(postponed));
         let reboot = self.consider_reboot(store, facts.suspended.as_ref(), &mut decided)?;

@@ -370,7 +370,12 @@ fn an_empty_repository_is_no_error() {
     let mut world = World::empty();
     let empty = world.repository("empty");
     world.follow("origin", empty.path.to_str().unwrap());
-    world.comin(&["run"], 0);
+    let said = world.comin(&["run"], 0);
+    assert_eq!(
+        said.err,
+        "Nothing to deploy: there is no origin/main; push it, or name another branch in branches.main.name\n"
+    );
+    assert_eq!(world.comin(&["run"], 0).err, "", "it has been said");
     let status = world.status();
     assert_eq!(
         status["remotes"][0]["main"]["refused"],

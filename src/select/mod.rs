@@ -457,6 +457,15 @@ impl Decision {
         self.selected.as_ref().zip(self.action.hindrance())
     }
 
+    /// The mains that are missing, as in `origin/main`, where nothing qualifies instead.
+    pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
+        let mains = self.candidates.iter().filter(|it| !it.testing);
+        let missing = mains.filter(|main| {
+            self.selected.is_none() && main.verdict == Verdict::Refused(Refusal::Missing)
+        });
+        missing.map(|main| format!("{}/{}", main.remote, main.head.branch.name))
+    }
+
     /// The decision where it is known already what of the heads qualifies.
     #[must_use]
     pub fn recalled(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
