@@ -28,7 +28,7 @@ pub struct Cli {
 
     /// Take the machine to be below DIR: its state, /run, profiles and current system
     ///
-    /// Not /nix/store, the configuration file, and what that names.
+    /// But not /nix/store, the configuration file, and the files that it names.
     #[arg(
         long,
         global = true,
@@ -125,7 +125,7 @@ pub enum MachineCommand {
     ///
     /// Without it, a main that does not contain the accepted one is never deployed.
     Accept {
-        /// The head of that main now: its id as `comin status` has it, or the first 8 digits or more
+        /// The head of that main now: its id, or at least the first 8 digits, as `comin status` has them
         commit: String,
     },
     /// Deploy nothing until further notice
@@ -182,7 +182,7 @@ pub enum MachineCommand {
     },
     /// Show the metrics for Prometheus
     ///
-    /// Where systemd has accepted a connection for it, it answers the one HTTP request in there.
+    /// Where systemd has accepted a connection for it, it answers the one HTTP request that comes there.
     Exporter,
 }
 
@@ -322,12 +322,12 @@ pub enum StandaloneCommand {
 // What is expected to wait for a confirmation; whatever it is where nothing is named.
 #[derive(Debug, Args)]
 pub struct Expected {
-    /// What it is expected to wait for; whichever it is where none is named
+    /// The step that is expected to wait; whichever one does where none is named
     pub step: Option<Step>,
-    /// The commit that is expected to wait: its id, or the first 8 digits or more
+    /// The commit that is expected to wait: its id, or at least the first 8 digits; any where none is named
     #[arg(long, value_name = "COMMIT")]
     pub commit: Option<String>,
-    /// How it is expected to be activated; in whichever way where none is named
+    /// How it is expected to be activated; any way where none is named
     #[arg(long, value_name = "OPERATION")]
     pub operation: Option<Operation>,
 }
@@ -385,7 +385,7 @@ fn time(text: &str) -> Result<SignedDuration, String> {
 /// The number of something that comin lists.
 fn number(text: &str) -> Result<u64, String> {
     let number = text.parse();
-    number.map_err(|_| "it is no number, such as 3".to_string())
+    number.map_err(|_| "use a number such as 3".to_string())
 }
 
 // A flake.

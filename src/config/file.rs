@@ -165,7 +165,7 @@ impl File {
         let state_dir = self.state_dir.unwrap_or_else(|| STATE_DIR.into());
         ensure!(
             state_dir.is_absolute() && !escapes(&state_dir),
-            "state_dir: {} is not an absolute path",
+            "state_dir: {} is not an absolute path without ..",
             state_dir.display()
         );
         let repository_subdir = self.repository_subdir.filter(|s| !matches!(&**s, "" | "."));

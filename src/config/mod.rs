@@ -304,7 +304,7 @@ impl Config {
     pub fn of_machine(path: &Path) -> Result<Self> {
         Self::load(path).map_err(|error| match path.try_exists() {
             Ok(false) => anyhow::anyhow!(
-                "There is no configuration {}: enable the NixOS module, which writes it (services.comin.enable, services.comin.remotes), or name a file with --config FILE; comin help lists what needs none",
+                "There is no configuration {}: enable the NixOS module, which writes it (services.comin.enable, services.comin.remotes), or name a file with --config FILE; comin list, eval and build need none",
                 path.display()
             ),
             Ok(true) | Err(_) => error,
@@ -324,10 +324,13 @@ impl Config {
     fn parse(text: &[u8]) -> Result<Self> {
         let mut json = serde_json::Deserializer::from_slice(text);
         let file: File = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| match error.path().to_string().as_str() {
-                "." => anyhow::anyhow!("{}", error.inner()),
-                key => anyhow::anyhow!("{key}: {}", error.inner()),
-            })
+            // A dot is the whole, and a question mark what a file that ends too early has not named yet.
+            .map_err(
+                |error| match error.path().to_string().trim_end_matches(['.', '?']) {
+                    "" => anyhow::anyhow!("{}", error.inner()),
+                    key => anyhow::anyhow!("{key}: {}", error.inner()),
+                },
+            )
             .and_then(|file| Ok(json.end().map(|()| file)?))?;
         file.check(fingerprint(text))
     }

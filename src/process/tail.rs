@@ -100,6 +100,7 @@ fn is_aside(line: &str) -> bool {
         || line.starts_with("nix log ")
         || line.starts_with("nix-store -l ")
         || line == "Output paths:"
+        || line.starts_with('(') && line.contains("use '--show-trace' to show ")
         || line.starts_with("/nix/store/")
 }
 
@@ -162,6 +163,14 @@ error: 2 dependencies of derivation '/nix/store/c.drv' failed to build"
                 consequence.repeat(20)
             )),
             ": error: Cannot build '/nix/store/a.drv'.\nReason: builder failed with exit code 1.\n> no such file"
+        );
+        assert_eq!(
+            told(
+                "error: out of paper
+(use '--show-trace' to show detailed location information)
+(stack trace truncated; use '--show-trace' to show the full, detailed trace)"
+            ),
+            ": error: out of paper"
         );
         let alone = "error: 1 dependencies of derivation '/nix/store/b.drv' failed to build";
         assert_eq!(told(alone), format!(": {alone}"));

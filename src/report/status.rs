@@ -223,7 +223,7 @@ fn decide_anew(machine: &Machine, mirror: &Result<Mirror>, facts: &Facts) -> Dec
 }
 
 fn about_suspension(suspension: &Suspension, page: &Page) -> String {
-    let since = page.ago(suspension.since);
+    let since = page.at(suspension.since);
     let reason = printable(suspension.reason.as_deref().unwrap_or_default());
     format!("since {since}; comin resume ends it\n{reason}")
 }

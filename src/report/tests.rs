@@ -822,7 +822,7 @@ fn one_of_two_remotes_cannot_be_fetched() {
 #[test]
 fn suspended() {
     let mut scene = Scene::of("A-B", "A", "origin:B/-");
-    let suspension = json!({"version": 1, "since": ago(3600), "until": ago(-7200), "reason": "the database moves"});
+    let suspension = json!({"version": 1, "since": ago(60), "until": ago(-7200), "reason": "the database moves"});
     scene.suspended = Some(serde_json::from_value(suspension).unwrap());
     scene.check(&expect![[r#"
         [suspended 41414141: until 14:00]
@@ -832,7 +832,7 @@ fn suspended() {
           selected   42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
                      it waits for the end of the suspension
-          suspended  since 11:00; comin resume ends it
+          suspended  since 11:59; comin resume ends it
                      the database moves
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
