@@ -14,6 +14,7 @@ use crate::fetched::Fetched;
 use crate::fs;
 use crate::git::{self, Mirror};
 use crate::history::Commits;
+use crate::journal;
 use crate::judgement::Judgement;
 use crate::paths::Paths;
 use crate::reboot::Prospect;
@@ -244,7 +245,12 @@ impl Machine {
     /// Records who is at work, before anything is decided, and says what of the boot before that was not
     /// as it should be.
     fn claim(&self, store: &Store) -> Result<()> {
-        let (refused, notices) = self.said_before()?;
+        // Who asks at a terminal has not heard what the journal has been told.
+        let (refused, notices) = if journal::is_on_terminal() {
+            Default::default()
+        } else {
+            self.said_before()?
+        };
         let mut decided = Decided::deciding(&self.config, self.observe()?, refused, notices)?;
         if let Some(booted) = self.booted_instead(store.state())? {
             let notice = format!(

@@ -71,11 +71,17 @@ pub fn reads_us() -> bool {
     stream.to_str() == Some(&format!("{}:{}", stderr.dev(), stderr.ino()))
 }
 
+/// Whether a person reads our standard error on a terminal.
+#[must_use]
+pub fn is_on_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// How many columns a person has who reads our standard error on a terminal.
 fn width() -> Option<usize> {
     let stderr = std::io::stderr();
     let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(&stderr)?;
-    (stderr.is_terminal() && width > 0).then_some(usize::from(width))
+    (is_on_terminal() && width > 0).then_some(usize::from(width))
 }
 
 /// A sentence in lines of that width, each but the first a little indented. A path or URL that is longer

@@ -1,11 +1,12 @@
 //! The line at the bottom of a terminal that says what is worked at, and for how long.
 
 use std::convert::Infallible;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::journal;
 use crate::shared::Shared;
 
 /// What is shown now; empty where nothing is.
@@ -17,7 +18,7 @@ const ERASE: &str = "\r\x1b[K";
 /// Does a job, and meanwhile says on a terminal that it is being worked at. `work` is printable.
 pub fn during<T>(work: &str, job: impl FnOnce() -> T) -> T {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    if is_dumb || !std::io::stderr().is_terminal() {
+    if is_dumb || !journal::is_on_terminal() {
         return job();
     }
     let (working, done) = channel();

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
-use support::{await_that, Gate, Repository, System, World};
+use support::{await_that, Gate, Repository, Said, System, World};
 
 /// An SSH key for signing, which the machine trusts as `alice`.
 fn trusted_signer(world: &mut World, name: &str) -> PathBuf {
@@ -447,4 +447,21 @@ fn a_hundred_thousand_commits_with_octopus_merges_are_one_step() {
         refused.as_str().unwrap().starts_with("rewound"),
         "{refused}"
     );
+}
+
+#[test]
+fn a_person_is_told_each_time_what_stands_in_the_way() {
+    need!("git", "nix", "script");
+    let (world, origin) = World::new();
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    origin.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    let told = |said: &str| said.matches("Refused").count();
+    assert_eq!(told(&world.comin(&["run"], 0).err), 1);
+    assert_eq!(told(&world.comin(&["run"], 0).err), 0);
+    for _ in 0..2 {
+        let said = Said::of(&world.on_terminal("run").output().unwrap());
+        assert_eq!((said.code, told(&said.out)), (Some(0), 1), "{said:?}");
+    }
+    assert_eq!(told(&world.comin(&["run"], 0).err), 0);
 }

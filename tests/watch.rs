@@ -178,20 +178,12 @@ fn what_contradicts_itself_is_a_usage_error() {
     }
 }
 
-/// comin on a terminal.
-fn on_terminal(world: &World, arguments: &str) -> Command {
-    let (root, config) = (world.root(), world.path("config.json"));
-    let (root, config) = (root.display(), config.display());
-    let arguments = format!("--root {root} --config {config} {arguments}");
-    support::on_terminal(&world.path("home"), &arguments)
-}
-
 #[test]
 fn there_is_colour_on_a_terminal_alone_and_where_it_is_wanted() {
     need!("git", "script");
     let (world, _) = World::new();
     let shown = |change: fn(&mut Command) -> &mut Command| {
-        let mut script = on_terminal(&world, "status");
+        let mut script = world.on_terminal("status");
         Said::of(&change(&mut script).output().unwrap()).out
     };
     let coloured = shown(|script| script);
@@ -219,7 +211,7 @@ fn there_is_colour_on_a_terminal_alone_and_where_it_is_wanted() {
 fn a_terminal_is_drawn_on_and_given_back() {
     need!("git", "nix", "script");
     let (world, _) = World::new();
-    let mut script = on_terminal(&world, "watch");
+    let mut script = world.on_terminal("watch");
     script.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut script = script.spawn().unwrap();
     let mut keyboard = script.stdin.take().unwrap();

@@ -178,6 +178,14 @@ impl World {
         command
     }
 
+    /// The program with these arguments, on a terminal.
+    pub fn on_terminal(&self, arguments: &str) -> Command {
+        let (root, config) = (self.root(), self.path("config.json"));
+        let (root, config) = (root.display(), config.display());
+        let arguments = format!("--root {root} --config {config} {arguments}");
+        on_terminal(&self.path("home"), &arguments)
+    }
+
     /// Runs comin and expects this exit code.
     pub fn comin(&self, arguments: &[&str], code: i32) -> Said {
         let said = Said::of(&self.command(arguments).output().unwrap());
