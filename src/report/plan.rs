@@ -61,6 +61,17 @@ enum Verdict {
     Refused,
 }
 
+/// What is known of the system of what is selected.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outlook<'a> {
+    /// Nothing: it has not been built.
+    Unknown,
+    /// It is not for this machine.
+    Skipped,
+    /// This keeps it from being switched to, if anything does.
+    Inhibited(&'a [String]),
+}
+
 impl Plan {
     /// Considers what a deploy would do.
     ///
@@ -111,9 +122,7 @@ impl Plan {
         self.selected.as_ref()
     }
 
-    /// What it comes to. `inhibitors` is what keeps the system of the target from being switched to, as far
-    /// as anybody has looked.
-    fn sentence(&self, inhibitors: &[String], page: &Page) -> String {
+    fn sentence(&self, outlook: Outlook, page: &Page) -> String {
         let Some(target) = &self.target else {
             return format!("Nothing to deploy: {}", self.why_nothing());
         };
@@ -130,7 +139,7 @@ impl Plan {
                 format!("Nothing to do: {target} {what}")
             }
             (_, Some(hindrance)) => format!("Would not deploy {target}: {hindrance}"),
-            (_, None) => would_deploy(target, inhibitors),
+            (_, None) => would_deploy(target, outlook),
         }
     }
 
@@ -155,21 +164,22 @@ impl Plan {
     }
 }
 
-fn would_deploy(target: &Chosen, inhibitors: &[String]) -> String {
+fn would_deploy(target: &Chosen, outlook: Outlook) -> String {
     let by = |operation: Operation| {
         let when = operation.when();
         format!("Would deploy {target} by {operation}, {when}")
     };
-    match target.operation {
-        Operation::Switch if !inhibitors.is_empty() => {
+    match (outlook, target.operation) {
+        (Outlook::Skipped, _) => format!("Would skip {target}"),
+        (Outlook::Inhibited(inhibitors @ [_, ..]), Operation::Switch) => {
             let why = system::inhibited_by(inhibitors);
             format!("{}: {why}", by(Operation::Boot))
         }
-        Operation::Test if !inhibitors.is_empty() => {
+        (Outlook::Inhibited(inhibitors @ [_, ..]), Operation::Test) => {
             let why = system::untestable_by(inhibitors);
             format!("Would skip {target}: {why}")
         }
-        asked @ (Operation::Switch | Operation::Boot | Operation::Test) => by(asked),
+        (Outlook::Unknown | Outlook::Inhibited(_), asked) => by(asked),
     }
 }
 
@@ -218,14 +228,14 @@ impl Planned {
 
 impl Report for Plan {
     fn text(&self, page: &Page) -> String {
-        self.knowing(&[], page)
+        self.knowing(Outlook::Unknown, page)
     }
 }
 
 impl Plan {
-    /// As a text, where it is known what keeps the system of the target from being switched to.
-    pub(super) fn knowing(&self, inhibitors: &[String], page: &Page) -> String {
-        let mut text = page.wrapped("", 2, &self.sentence(inhibitors, page));
+    /// As a text, where something is known of the system of what is selected.
+    pub(super) fn knowing(&self, outlook: Outlook, page: &Page) -> String {
+        let mut text = page.wrapped("", 2, &self.sentence(outlook, page));
         let names: Vec<String> = self.candidates.iter().map(Planned::name).collect();
         let width = column(names.iter().map(String::as_str));
         for (candidate, name) in self.candidates.iter().zip(&names) {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::difference::Difference;
-use super::plan::Plan;
+use super::plan::{Outlook, Plan};
 use super::text::{Page, Tone};
 use super::Report;
 use crate::cycle::{Ending, Machine};
@@ -126,7 +126,11 @@ impl Report for Previewed {
         let Some(build) = &self.build else {
             return self.plan.text(page);
         };
-        self.plan.knowing(&build.inhibitors, page) + &build.text(page)
+        let outlook = match build.skipped {
+            Some(_) => Outlook::Skipped,
+            None => Outlook::Inhibited(&build.inhibitors),
+        };
+        self.plan.knowing(outlook, page) + &build.text(page)
     }
 }
 

@@ -1452,7 +1452,7 @@ fn a_plan_that_is_built() {
         ..built(nothing())
     })));
     expect![[r#"
-        Would deploy 42424242 (origin/main) by switch, now and at every boot
+        Would skip 42424242 (origin/main)
           origin/main     42424242  selected
           origin/testing  -         there is no such branch
           skipped    services.comin.machineId is "6"
