@@ -313,7 +313,7 @@ impl Machine {
         let next = attempt.again(self.config.retry).sentence();
         match outcome {
             Outcome::Done { .. } => {
-                let reasons = reboot::reasons(&self.config, &self.paths);
+                let reasons = reboot::reasons(&self.config, &self.paths, Some(attempt));
                 let reboot = match &reasons[..] {
                     [] => String::new(),
                     reasons => format!("; a reboot is needed: {}", reasons.join(", ")),

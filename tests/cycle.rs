@@ -289,11 +289,6 @@ fn boot_moves_the_profile_and_leaves_the_running_system() {
     world.configure(|config| {
         config["remotes"][0]["branches"] = serde_json::json!({"main": {"operation": "boot"}});
     });
-    std::os::unix::fs::symlink(
-        fs::read_link(world.path("root/run/current-system")).unwrap(),
-        world.path("root/run/booted-system"),
-    )
-    .unwrap();
     assert_eq!(world.status()["need_to_reboot"], false);
     origin.commit("second", &System::default());
     world.comin(&["run"], 0);

@@ -242,10 +242,11 @@ impl<'a> Desktop<'a> {
             Event::GoesOn => format!("{target} waits no longer\n{subject}"),
             Event::Done => {
                 let machine = self.machine;
-                let reboot = match &reboot::reasons(&machine.config, &machine.paths)[..] {
-                    [] => String::new(),
-                    reasons => format!("\nA reboot is needed: {}", reasons.join(", ")),
-                };
+                let reboot =
+                    match &reboot::reasons(&machine.config, &machine.paths, Some(attempt))[..] {
+                        [] => String::new(),
+                        reasons => format!("\nA reboot is needed: {}", reasons.join(", ")),
+                    };
                 format!("Deployed {target}\n{subject}{reboot}")
             }
             Event::Stopped => format!("{target} is not to be deployed any more\n{subject}"),

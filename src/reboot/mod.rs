@@ -156,10 +156,10 @@ impl Machine {
         suspended: Option<&Suspension>,
         decided: &mut Decided,
     ) -> Result<Prospect> {
-        let reasons = reasons(&self.config, &self.paths);
+        let attempt = store.state().changed_by().cloned();
+        let reasons = reasons(&self.config, &self.paths, attempt.as_ref());
         let why = printable(&reasons.join(", ")).into_owned();
         let boot = boot::id(&self.paths)?;
-        let attempt = store.state().changed_by().cloned();
         let waiting = match &attempt {
             Some(attempt) if !reasons.is_empty() => {
                 let system = self.waits_for_a_reboot(store.state(), attempt)?;

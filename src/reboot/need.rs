@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::components::{self, Components};
-use crate::config::Config;
+use crate::config::{Config, Operation};
 use crate::paths::Paths;
+use crate::state::Attempt;
 use crate::system;
 
 /// The parts of a system that only a boot takes up: links in it, and words for them.
@@ -40,26 +41,40 @@ struct Facts {
     current: Bootable,
     runs: Option<PathBuf>,
     boots: Option<PathBuf>,
+    /// The system that was last deployed to run until the next boot, where one was.
+    tested: Option<PathBuf>,
 }
 
-/// Why this machine needs a reboot, in words; empty where it needs none.
+/// Why this machine needs a reboot, in words; empty where it needs none. `latest` is the attempt that
+/// changed it last.
 #[must_use]
-pub fn reasons(config: &Config, paths: &Paths) -> Vec<String> {
+pub fn reasons(config: &Config, paths: &Paths, latest: Option<&Attempt>) -> Vec<String> {
     let booted = paths.booted_system();
+    let is_test = |attempt: &&Attempt| attempt.operation() == Operation::Test;
     let facts = Facts {
         booted: booted.exists().then(|| Bootable::of(&booted)),
         current: Bootable::of(&paths.current_system()),
         runs: fs::canonicalize(paths.current_system()).ok(),
         boots: system::of_profile(&paths.profile(&config.profile)),
+        tested: latest.filter(is_test).and_then(|test| test.out.clone()),
     };
     facts.reasons()
 }
 
 impl Facts {
     fn reasons(&self) -> Vec<String> {
-        let Some(booted) = &self.booted else {
-            return Vec::new();
-        };
+        let booted = self.booted.as_ref();
+        let mut reasons = booted.map_or_else(Vec::new, |booted| self.taken_up_since(booted));
+        // A reboot ends a test, and nobody needs that.
+        let is_tested = self.runs.is_some() && self.runs == self.tested;
+        if self.boots.is_some() && self.boots != self.runs && !is_tested {
+            reasons.push(BOOTS_NEXT.to_string());
+        }
+        reasons
+    }
+
+    /// What differs from the system that booted.
+    fn taken_up_since(&self, booted: &Bootable) -> Vec<String> {
         let mut reasons = Vec::new();
         for ((_, words), parts) in PARTS
             .iter()
@@ -75,9 +90,6 @@ impl Facts {
             if !reasons.contains(&words) {
                 reasons.push(words);
             }
-        }
-        if self.boots.is_some() && self.boots != self.runs {
-            reasons.push(BOOTS_NEXT.to_string());
         }
         reasons
     }
@@ -130,13 +142,23 @@ mod tests {
                 current,
                 runs: next("runs"),
                 boots,
+                tested: None,
             };
             assert_eq!(facts.reasons(), wanted, "{facts:?}");
         }
-        let never_booted = Facts {
+        let boots_another = |tested: Option<&str>| Facts {
+            runs: next("runs"),
             boots: next("other"),
+            tested: tested.map(PathBuf::from),
             ..Facts::default()
         };
-        assert_eq!(never_booted.reasons(), [""; 0]);
+        for (tested, wanted) in [
+            (None, &[BOOTS_NEXT][..]),
+            (Some("runs"), &[]),
+            (Some("before"), &[BOOTS_NEXT]),
+        ] {
+            assert_eq!(boots_another(tested).reasons(), wanted, "{tested:?}");
+        }
+        assert_eq!(Facts::default().reasons(), [""; 0]);
     }
 }

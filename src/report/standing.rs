@@ -76,7 +76,8 @@ impl Standing {
         let at_work = decided.is_some_and(Decided::at_work);
         let latest = remembered.latest().filter(|_| at_work);
         let under_way = latest.and_then(|latest| UnderWay::of(latest, machine.config.retry));
-        let reboot_reasons = reboot::reasons(&machine.config, &machine.paths);
+        let reboot_reasons =
+            reboot::reasons(&machine.config, &machine.paths, remembered.changed_by());
         let booted_instead = machine.booted_instead(remembered)?;
         let waiting = remembered.awaiting().map(|(attempt, _)| attempt);
         let waiting = waiting.map(|attempt| Attempt::of(attempt, machine.config.retry));
