@@ -76,6 +76,12 @@ impl Confirmation {
         (self.attempt, &self.commit, self.step) == (attempt.id, &attempt.target.commit, step)
     }
 
+    /// Reads the order, where there is one that can be understood.
+    fn read(paths: &Paths) -> Option<Self> {
+        let content = fs::read_optional(&paths.confirmation()).ok().flatten()?;
+        serde_json::from_slice(&content).ok()
+    }
+
     /// Takes the order out of its file by this function; it is removed after that, so a comin that is killed
     /// meanwhile takes it once more.
     fn take(paths: &Paths, take: impl FnOnce(Self) -> Result<()>) -> Result<()> {
@@ -92,6 +98,15 @@ impl Confirmation {
             ),
         }
         fs::remove_optional(&path).map(|_| ())
+    }
+}
+
+/// Lets a state have the confirmation that the next deploy is going to take up.
+pub fn foresee(state: &mut State, paths: &Paths) {
+    let awaited = state.awaiting().zip(Confirmation::read(paths));
+    let awaited = awaited.filter(|((waiting, step), order)| order.is_of(waiting, *step));
+    if let Some(step) = awaited.map(|((_, step), _)| step) {
+        state.confirm(step);
     }
 }
 

@@ -3,10 +3,33 @@
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::accepted;
+use crate::confirmation;
 use crate::cycle::{Ending, Machine};
 use crate::decided;
 use crate::fs;
+use crate::git::Mirror;
+use crate::paths::Paths;
+use crate::rewrite::Rewrite;
+use crate::state::State;
 use crate::suspension::Suspension;
+
+/// The state by which the next deploy decides: with the accepted main that it is going to find, and what has been
+/// ordered meanwhile. Nothing is changed, and an order that cannot be understood is that deploy's to tell.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
+    let mut state = accepted::presumed(paths, mirror)?;
+    if paths.retry().exists() {
+        state.forgive();
+    }
+    if let Ok(Some(rewrite)) = Rewrite::read(paths) {
+        state.accepted_main = Some(rewrite.commit);
+    }
+    confirmation::foresee(&mut state, paths);
+    Ok(state)
+}
 
 impl Machine {
     /// Suspends deployments.

@@ -138,6 +138,12 @@ fn nothing_is_built_before_somebody_has_confirmed_it() {
         "{said:?}"
     );
     assert!(wanted(&world).exists());
+    assert_eq!(world.plan()["action"], "deploy");
+    let status = world.status();
+    assert_eq!(
+        (&status["action"], &status["phase"]),
+        (&json!("deploy"), &json!("waiting_for_confirmation"))
+    );
     let said = noting(&world, &["deploy"]);
     assert!(
         said.err
@@ -227,6 +233,7 @@ fn both_steps_may_have_to_be_confirmed_one_after_the_other() {
 
     // The order to build, as if it had not been removed, is none to deploy.
     fs::write(order(&world), of_the_build).unwrap();
+    assert_eq!(world.plan()["action"], "await_confirmation");
     let said = noting(&world, &["deploy"]);
     assert!(said.err.contains("came too late"), "{said:?}");
     assert!(!order(&world).exists());

@@ -71,6 +71,8 @@ fn a_retry_brings_a_quarantined_commit_back() {
     assert_eq!(world.running(), "first");
     let said = world.comin(&["retry"], 0);
     assert!(said.err.contains("The next deploy tries again what failed"));
+    assert_eq!(world.plan()["action"], "deploy");
+    assert_eq!(world.status()["action"], "deploy");
     world.comin(&["deploy"], 0);
     assert_eq!(world.running(), "bad");
 }

@@ -246,6 +246,14 @@ fn a_rewrite_is_refused_until_the_operator_accepts_it_once() {
         "{said:?}"
     );
     assert!(world.path("root/run/comin/wanted").exists());
+    // What it is going to do is known before it is done.
+    let plan = world.plan();
+    assert_eq!(
+        (&plan["action"], &plan["target"]["commit"]),
+        (&"deploy".into(), &rewritten.as_str().into())
+    );
+    assert_eq!(world.status()["selected"]["commit"], rewritten.as_str());
+    assert_eq!(world.running(), "second");
     let said = world.comin(&["deploy"], 0);
     let logged =
         format!("Main {rewritten} (origin/main) is accepted by order, in place of {second}");

@@ -8,7 +8,6 @@ use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
 use super::standing::{Standing, UnderWay};
 use super::text::{column, Page, Tone};
 use super::{by_name, hindrance, Chosen, Report};
-use crate::accepted;
 use crate::commit::Commit;
 use crate::config::Operation;
 use crate::cycle::Machine;
@@ -16,6 +15,7 @@ use crate::decided::Decided;
 use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
+use crate::orders;
 use crate::select::{self, Action, Candidate, Decision, Refusal, Target};
 use crate::signature::Signers;
 use crate::state::{Attempt, State};
@@ -80,7 +80,7 @@ impl Plan {
     pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
         let mirror = Mirror::open(&machine.paths);
         let commits = Commits::of_any(&mirror, signers);
-        let state = accepted::presumed(&machine.paths, mirror.as_ref().ok())?;
+        let state = orders::foreseen(&machine.paths, mirror.as_ref().ok())?;
         let (_, decision) = machine.consider(&state, &commits)?;
         let decided = Decided::read(&machine.paths)?;
         let standing = Standing::of(machine, &state, decided.as_ref())?;

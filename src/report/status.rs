@@ -12,7 +12,6 @@ use super::running::Running;
 use super::standing::Standing;
 use super::text::{Page, Tone};
 use super::{by_name, Chosen, Report};
-use crate::accepted;
 use crate::commit::Commit;
 use crate::cycle::Machine;
 use crate::decided::Decided;
@@ -20,6 +19,7 @@ use crate::git::Mirror;
 use crate::history::Commits;
 use crate::journal::printable;
 use crate::judgement::Judgement;
+use crate::orders;
 use crate::polls;
 use crate::select::{decide, Action, Decision, Facts};
 use crate::signature::Signers;
@@ -50,7 +50,7 @@ impl Status {
     pub fn of(machine: &Machine) -> Result<Self> {
         let polls = polls::ask(machine);
         let mirror = Mirror::open(&machine.paths);
-        let state = accepted::presumed(&machine.paths, mirror.as_ref().ok())?;
+        let state = orders::foreseen(&machine.paths, mirror.as_ref().ok())?;
         let facts = machine.facts(machine.observe()?, &state)?;
         let decision = match Judgement::recall(&machine.paths, &facts, &machine.config)? {
             Some(decision) => decision,

@@ -120,6 +120,21 @@ impl State {
         recent
     }
 
+    /// Lets every attempt until now lapse: what failed is tried at once, nothing is in quarantine, what is
+    /// deployed but does not run is deployed again, and a reboot that did not help may be done again.
+    pub fn forgive(&mut self) {
+        self.quarantine.clear();
+        self.reboot = None;
+        self.lapse();
+    }
+
+    /// Confirms the attempt that waits.
+    pub fn confirm(&mut self, step: Step) {
+        if let Some(waiting) = self.attempts.last_mut() {
+            waiting.confirmed.insert(step);
+        }
+    }
+
     /// What waits for a confirmation goes on waiting.
     fn lapse(&mut self) {
         let mut attempts = self.attempts.iter();
@@ -274,17 +289,12 @@ impl Store {
         self.change(|state| state.quarantine.retain(|q| q.is_current(remotes)))
     }
 
-    /// Lets every attempt until now lapse: what failed is tried at once, nothing is in quarantine, what is
-    /// deployed but does not run is deployed again, and a reboot that did not help may be done again.
+    /// As [`State::forgive`].
     ///
     /// # Errors
     /// The file cannot be written; nothing has changed then.
     pub fn forgive(&mut self) -> Result<()> {
-        self.change(|state| {
-            state.quarantine.clear();
-            state.reboot = None;
-            state.lapse();
-        })
+        self.change(State::forgive)
     }
 
     /// Remembers that the operator went back: what was deployed counts no more, and neither it nor what
