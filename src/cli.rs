@@ -125,7 +125,7 @@ pub enum MachineCommand {
     ///
     /// Without it, a main that does not contain the accepted one is never deployed.
     Accept {
-        /// The head of that main now: its id, or at least the first 8 digits, as `comin status` has them
+        /// The head of that main now: its id, or at least the first 7 digits, as `comin status` has them
         commit: String,
     },
     /// Deploy nothing until further notice
@@ -324,7 +324,7 @@ pub enum StandaloneCommand {
 pub struct Expected {
     /// The step that is expected to wait; whichever one does where none is named
     pub step: Option<Step>,
-    /// The commit that is expected to wait: its id, or at least the first 8 digits; any where none is named
+    /// The commit that is expected to wait: its id, or at least the first 7 digits; any where none is named
     #[arg(long, value_name = "COMMIT")]
     pub commit: Option<String>,
     /// How it is expected to be activated; any way where none is named

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 pub struct Commit(String);
 
 impl Commit {
-    /// How many digits a person reads, and has to give at least.
-    pub const SHORT: usize = 8;
+    /// How many digits a person reads.
+    const SHORT: usize = 8;
+    /// How many digits a person has to give at least: those that git shows of it.
+    pub const LEAST: usize = 7;
 
     /// The full id.
     #[must_use]

@@ -131,7 +131,7 @@ impl Machine {
         }
         if let Some(commit) = &expected.commit {
             ensure!(
-                commit.len() >= Commit::SHORT && target.commit.as_str().starts_with(commit),
+                commit.len() >= Commit::LEAST && target.commit.as_str().starts_with(commit),
                 "{target} waits, and not {commit:?}; comin status has its id"
             );
         }

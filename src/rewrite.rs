@@ -95,9 +95,9 @@ impl Machine {
 /// The one main whose id begins so, of a remote that can be fetched.
 fn find<'a>(remotes: &'a [RemoteFacts], wanted: &str) -> Result<(&'a RemoteFacts, &'a Commit)> {
     ensure!(
-        wanted.len() >= Commit::SHORT,
+        wanted.len() >= Commit::LEAST,
         "{wanted:?} is too short for a commit: give at least {} digits of its id",
-        Commit::SHORT
+        Commit::LEAST
     );
     let mains: Vec<(&RemoteFacts, &Commit)> = remotes
         .iter()

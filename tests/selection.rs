@@ -237,10 +237,12 @@ fn a_rewrite_is_refused_until_the_operator_accepts_it_once() {
     let heads = format!("No main is at {first:?}: origin/main is at {rewritten}\n");
     assert!(said.err.ends_with(&heads), "{said:?}");
     let said = world.comin(&["accept", "HEAD"], 1);
-    assert!(said.err.contains("at least 8 digits"), "{said:?}");
+    assert!(said.err.contains("at least 7 digits"), "{said:?}");
     assert_eq!(world.status()["accepted_main"], second.as_str());
 
-    let said = world.comin(&["accept", &rewritten[..8]], 0);
+    world.comin(&["accept", &rewritten[..6]], 1);
+    // As git log --oneline has it.
+    let said = world.comin(&["accept", &rewritten[..7]], 0);
     assert!(
         said.err.contains("is accepted as main, and deployed next"),
         "{said:?}"
