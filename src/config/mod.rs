@@ -324,13 +324,14 @@ impl Config {
     fn parse(text: &[u8]) -> Result<Self> {
         let mut json = serde_json::Deserializer::from_slice(text);
         let file: File = serde_path_to_error::deserialize(&mut json)
-            // A dot is the whole, and a question mark what a file that ends too early has not named yet.
-            .map_err(
-                |error| match error.path().to_string().trim_end_matches(['.', '?']) {
-                    "" => anyhow::anyhow!("{}", error.inner()),
-                    key => anyhow::anyhow!("{key}: {}", error.inner()),
-                },
-            )
+            .map_err(|error| match error.path().to_string().as_str() {
+                // The line tells more than the key that it was at.
+                _ if !error.inner().is_data() => {
+                    anyhow::anyhow!("it is no JSON: {}", error.inner())
+                }
+                "." => anyhow::anyhow!("{}", error.inner()),
+                key => anyhow::anyhow!("{key}: {}", error.inner()),
+            })
             .and_then(|file| Ok(json.end().map(|()| file)?))?;
         file.check(fingerprint(text))
     }

@@ -148,9 +148,11 @@ fn signers_need_not_be_there_when_the_configuration_is_checked() {
 fn what_is_no_configuration_at_all() {
     let ok = r#"{"name": "o", "url": "/r"}"#;
     for (json, wanted) in [
-        ("", "EOF"),
-        (r#"{"hostname": "m""#, "EOF"),
-        (r#"{"hostname": "m", "remotes": [{"#, "EOF"),
+        ("", "it is no JSON: EOF"),
+        (
+            r#"{"hostname": "m", "remotes": [{"#,
+            "it is no JSON: EOF while parsing an object at line 1 column 31",
+        ),
         ("[]", "invalid length"),
         ("{} x", "missing field `hostname`"),
         (r#"{"hostname": "m"}"#, "missing field `remotes`"),
