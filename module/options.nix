@@ -483,8 +483,9 @@ in
           type = types.nullOr types.bool;
           description = ''
             Whether one of the servers that could be fetched from before has to be within reach after an
-            activation. Where none is, the system before is activated again; if one is within reach then, it was
-            the commit's fault, else it is tried again when a server is back.
+            activation; where there is no server, one of the repositories on this machine. Where none is, the system
+            before is activated again; if one is within reach then, it was the commit's fault, else it is tried again
+            when one is back.
           '';
         }
       );
@@ -492,7 +493,7 @@ in
         own "120"
         // {
           type = types.nullOr types.ints.unsigned;
-          description = "Seconds that a server may take to be within reach again.";
+          description = "Seconds that it may take until one of them is within reach again.";
         }
       );
       failedUnits = mkOption (

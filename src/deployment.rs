@@ -208,7 +208,7 @@ impl Machine {
             generation: system::generation(&profile)?,
             newest: Some(system::newest_generation(&profile)?),
             profile,
-            reachable: self.servers_within_reach()?,
+            reachable: self.within_reach()?,
             failed_units: systemd::failed_units(&self.paths)?,
         })
     }

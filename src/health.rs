@@ -1,4 +1,4 @@
-//! Whether the machine is well after an activation: a server can be reached, no further unit has
+//! Whether the machine is well after an activation: a remote can be reached, no further unit has
 //! failed, and what the owner wants to be checked succeeds.
 
 use std::process::Command;
@@ -19,7 +19,7 @@ use crate::state::Attempt;
 use crate::systemd;
 use crate::url::Url;
 
-/// How long a server that cannot be reached is left alone.
+/// How long a remote that cannot be reached is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is wrong with the machine.
@@ -27,12 +27,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Fault {
     /// As a sentence.
     pub error: String,
-    /// The servers that cannot be reached, where that is what is wrong.
+    /// The remotes that cannot be reached, where that is what is wrong.
     pub out_of_reach: Vec<RemoteName>,
 }
 
 impl Fault {
-    /// A fault that has nothing to do with the servers.
+    /// A fault that has nothing to do with the remotes.
     #[must_use]
     pub fn of_machine(error: String) -> Self {
         Self {
@@ -74,37 +74,45 @@ impl Machine {
         None
     }
 
-    /// The remotes on other machines whose latest fetch worked.
+    /// The remotes whose latest fetch worked. Those on this machine count where there is no other one: they are
+    /// within reach of a machine that is cut off.
     ///
     /// # Errors
     /// The records of the fetches cannot be read.
-    pub fn servers_within_reach(&self) -> Result<Vec<RemoteName>> {
-        let mut servers = Vec::new();
+    pub fn within_reach(&self) -> Result<Vec<RemoteName>> {
+        let (mut local, mut elsewhere) = (Vec::new(), Vec::new());
         for remote in &self.config.remotes {
             let record = Fetched::read(&self.paths, remote)?;
-            let is_reached = Fetched::reach(record.as_ref()) == Reach::Fetched;
-            if is_reached && !matches!(remote.url, Url::Local(_)) {
-                servers.push(remote.name.clone());
+            if Fetched::reach(record.as_ref()) == Reach::Fetched {
+                let remotes = match remote.url {
+                    Url::Local(_) => &mut local,
+                    Url::Http(_) | Url::Ssh(_) => &mut elsewhere,
+                };
+                remotes.push(remote.name.clone());
             }
         }
-        Ok(servers)
+        Ok(if elsewhere.is_empty() {
+            local
+        } else {
+            elsewhere
+        })
     }
 
-    /// Whether one of these servers can be reached within the time that the owner gives; true where
+    /// Whether one of these remotes can be reached within the time that the owner gives; true where
     /// there is none of them.
     #[must_use]
-    pub fn can_reach_one_of(&self, servers: &[RemoteName]) -> bool {
-        let servers = self.remotes_named(servers);
-        if servers.is_empty() {
+    pub fn can_reach_one_of(&self, remotes: &[RemoteName]) -> bool {
+        let remotes = self.remotes_named(remotes);
+        if remotes.is_empty() {
             return true;
         }
         let deadline = Instant::now() + self.config.health_check.connectivity_timeout;
         loop {
-            for server in &servers {
+            for remote in &remotes {
                 let left = deadline.saturating_duration_since(Instant::now());
-                match git::reach(server, left.max(PAUSE)) {
+                match git::reach(remote, left.max(PAUSE)) {
                     Ok(()) => return true,
-                    Err(error) => log::debug!("{} is out of reach: {error:#}", server.name),
+                    Err(error) => log::debug!("{} is out of reach: {error:#}", remote.name),
                 }
             }
             if Instant::now() >= deadline {

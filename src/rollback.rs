@@ -161,22 +161,22 @@ impl Machine {
             .collect())
     }
 
-    /// A server that cannot be reached from the system before either is not the commit's fault, unless
+    /// A remote that cannot be reached from the system before either is not the commit's fault, unless
     /// that is so each time: what a commit breaks may outlast it.
     fn blame(&self, fault: &Fault, is_last_try: bool) -> Result<Blame> {
-        let servers = &fault.out_of_reach;
-        if servers.is_empty() || is_last_try || self.can_reach_one_of(servers) {
+        let remotes = &fault.out_of_reach;
+        if remotes.is_empty() || is_last_try || self.can_reach_one_of(remotes) {
             return Ok(Blame::Commit);
         }
         // Recorded here, or the fetches of before would let it be tried again at once.
-        for name in servers {
+        for name in remotes {
             let remote = self.config.remote(name.as_str())?;
             let _alone = Lock::wait(&self.paths.remote_lock(&remote.name))?;
             let before = Fetched::read(&self.paths, remote)?;
             let error = Some("it cannot be reached".to_string());
             Fetched::now(remote, before.as_ref(), error).write(&self.paths, remote)?;
         }
-        Ok(Blame::Outage(servers.clone()))
+        Ok(Blame::Outage(remotes.clone()))
     }
 }
 

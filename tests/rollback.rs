@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -229,6 +230,31 @@ fn a_server_that_a_commit_moves_is_looked_for_where_it_is_now() {
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "second");
     world.comin(&["fetch", "server"], 0);
+}
+
+#[test]
+fn without_a_server_a_repository_on_this_machine_is_missed() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.configure(|config| {
+        config["health_check"] = json!({"connectivity_timeout": 0});
+    });
+    let (here, away) = (origin.path.display(), world.path("away"));
+    let put = |from: &dyn Display, to: &dyn Display| {
+        System::with(&format!(
+            "activation = \"[ ! -e {from} ] || mv {from} {to}\";"
+        ))
+    };
+    let brings_it_back = put(&away.display(), &here);
+    let moves_it_away = put(&here, &away.display());
+    origin.commit("back", &brings_it_back);
+    world.comin(&["run"], 0);
+    origin.commit("bad", &moves_it_away);
+    let said = world.comin(&["run"], 1);
+    let error = "origin could be fetched from before, and not within 0 seconds now";
+    assert!(said.err.contains(error), "{said:?}");
+    assert_eq!(world.running(), "back");
+    assert_eq!(world.plan()["action"], "quarantined");
 }
 
 #[test]

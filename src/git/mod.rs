@@ -120,6 +120,9 @@ impl Heads {
 /// # Errors
 /// It does not answer.
 pub fn reach(remote: &Remote, time: Duration) -> Result<()> {
+    if let Url::Local(path) = &remote.url {
+        return local_heads(path, remote).map(drop);
+    }
     start_libgit2();
     let hurried = Remote {
         timeout: Some(time),

@@ -70,7 +70,7 @@ pub struct Before {
     /// The generation it was at. The file has it under a name of its own, as comin 0.1 had.
     #[serde(skip)]
     pub generation: Option<u64>,
-    /// The servers that could be fetched from.
+    /// The remotes that have to be within reach afterwards, or one of them.
     #[serde(default)]
     pub reachable: Vec<RemoteName>,
     /// The units that had failed already.
@@ -214,7 +214,7 @@ pub enum Outcome {
 pub enum Blame {
     /// The commit's: it is in quarantine.
     Commit,
-    /// The servers', which cannot be reached from the system before either. The commit is tried again
+    /// The remotes', which cannot be reached from the system before either. The commit is tried again
     /// when one of them is back.
     Outage(Vec<RemoteName>),
 }
