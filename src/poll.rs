@@ -23,8 +23,9 @@ impl Machine {
             Ok(()) => None,
             Err(error) => Some(journal::printable(&format!("{error:#}")).into_owned()),
         };
+        let is_news = before.as_ref().and_then(|before| before.error.as_ref()) != error.as_ref();
         match &error {
-            Some(error) if !was_down || !journal::reads_us() => log::warn!(
+            Some(error) if is_news || journal::is_on_terminal() => log::warn!(
                 "Failed to fetch {} from {}, whose branches do not count until it is back: {error}",
                 remote.name,
                 remote.url
