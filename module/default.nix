@@ -92,7 +92,12 @@ let
   );
 
   names = map (remote: remote.name) cfg.remotes;
-  isSafe = name: builtins.match "[A-Za-z0-9][A-Za-z0-9_-]*" name != null && lib.stringLength name <= 64;
+  # Of a unit, and of a ref.
+  isSafe =
+    name:
+    builtins.match "[A-Za-z0-9][A-Za-z0-9_-]*([.][A-Za-z0-9_-]+)*" name != null
+    && !lib.hasSuffix ".lock" name
+    && lib.stringLength name <= 64;
   # Units `comin-<name>` that are not a remote's.
   reserved = [
     "dead-man"
@@ -115,7 +120,8 @@ let
     assertion = isSafe name;
     message =
       "services.comin.remotes.*.name: ${builtins.toJSON name} cannot be part of a unit's name."
-      + " Use letters, digits, _ and -, at most 64, and begin with a letter or a digit.";
+      + " Use at most 64 letters, digits, -, _ and single dots. Begin with a letter or a digit, and end neither in"
+      + " a dot nor in .lock.";
   }) names
   ++ lib.concatMap (
     remote:
@@ -146,7 +152,7 @@ let
           "on-success"
         ];
       message =
-        "systemd.services.${unit}.serviceConfig.Restart = \"${serviceConfig.Restart}\" would start it over and"
+        "systemd.services.${builtins.toJSON unit}.serviceConfig.Restart = \"${serviceConfig.Restart}\" would start it over and"
         + " over, and systemd refuses it for a oneshot. Remove it: a timer or path unit starts comin again.";
     }
   ) (lib.attrNames units.services);

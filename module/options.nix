@@ -112,7 +112,8 @@ let
           example = "origin";
           description = ''
             Name of the remote, which also names the units `comin-<name>.service`, `.timer` and `.path`:
-            letters, digits, `_` and `-`, at most 64, starting with a letter or a digit.
+            at most 64 letters, digits, `-`, `_` and single dots, beginning with a letter or a digit and ending
+            neither in a dot nor in `.lock`.
           '';
         };
         url = mkOption {

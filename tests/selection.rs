@@ -370,6 +370,58 @@ fn a_renamed_remote_keeps_the_accepted_main_and_leaves_nothing_in_the_mirror() {
 }
 
 #[test]
+fn a_remote_may_be_called_as_its_server() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let path = origin.path.to_str().unwrap();
+    world.follow("git.example.org", path);
+    world.follow("git.example.org.timer", path);
+    world.follow("git", path);
+    for remote in ["git.example.org", "git.example.org.timer", "git", "origin"] {
+        world.comin(&["fetch", remote], 0);
+    }
+    let first = origin.git(&["rev-parse", "HEAD"]);
+    assert_eq!(world.mirrored("git.example.org/main"), Some(first.clone()));
+    world.configure(|config| {
+        let remotes = config["remotes"].as_array_mut().unwrap();
+        remotes.retain(|remote| remote["name"] == "git.example.org");
+    });
+    let plan = world.plan();
+    assert_eq!(plan["action"], "deploy", "{plan}");
+    assert_eq!(plan["candidates"][0]["remote"], "git.example.org", "{plan}");
+    world.comin(&["run", "git.example.org"], 0);
+    assert_eq!(world.running(), "first");
+    assert_eq!(
+        world.mirror_refs(),
+        [
+            "refs/comin/main",
+            "refs/comin/target",
+            "refs/remotes/git.example.org/main"
+        ]
+    );
+    let status = world.status();
+    assert_eq!(status["deployed"]["remote"], "git.example.org");
+    assert_eq!(status["remotes"][0]["main"]["commit"], first.as_str());
+    assert!(status["remotes"][0]["fetched_at"].is_string());
+    assert!(world
+        .path("root/run/comin/remotes/git.example.org.json")
+        .exists());
+    let said = world.comin(&["status"], 0);
+    assert!(said.out.contains("git.example.org/main"), "{said:?}");
+
+    world.configure(|config| config["remotes"][0]["name"] = "git".into());
+    world.comin(&["run"], 0);
+    assert_eq!(
+        world.mirror_refs(),
+        [
+            "refs/comin/main",
+            "refs/comin/target",
+            "refs/remotes/git/main"
+        ]
+    );
+}
+
+#[test]
 fn main_and_testing_may_have_the_same_name() {
     need!("git", "nix");
     let (mut world, origin) = World::new();

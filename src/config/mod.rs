@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::confirmation::Step;
 use crate::reboot::Window;
 use crate::url::Url;
-use file::File;
+use file::{check_branch, File};
 
 /// Where the state is kept, unless the owner wants it elsewhere.
 pub const STATE_DIR: &str = "/var/lib/comin";
@@ -253,21 +253,23 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A remote's name: safe in a unit name, a ref and a file name.
+/// A remote's name: safe in a unit name, a ref and a file name. The module asserts the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct RemoteName(String);
 
 impl RemoteName {
-    /// The longest name; the module asserts the same.
+    /// The longest name.
     const MAX: usize = 64;
 
     fn new(name: String) -> Result<Self> {
-        let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         ensure!(
             name.len() <= Self::MAX
                 && name.chars().all(safe)
-                && name.starts_with(|c: char| c.is_ascii_alphanumeric()),
-            "{name:?} cannot name units, refs and files: use at most {} letters, digits, - and _, beginning with a letter or digit",
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                // As in a ref, a dot has its place.
+                && check_branch(&name).is_ok(),
+            "{name:?} cannot name units, refs and files: use at most {} letters, digits, -, _ and single dots, beginning with a letter or digit, and ending neither in a dot nor in .lock",
             Self::MAX
         );
         ensure!(

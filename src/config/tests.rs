@@ -1,4 +1,3 @@
-use super::file::check_branch;
 use super::*;
 
 fn parse(json: &str) -> Result<Config> {
@@ -310,6 +309,36 @@ fn errors_of_a_remote_name_its_key() {
     ] {
         let error = error(&with_remote(remote));
         assert!(error.contains(wanted), "{remote}: {error}");
+    }
+}
+
+#[test]
+fn names_of_remotes() {
+    let with = |name: &str| {
+        parse(&with_remote(&format!(
+            r#"{{"name": "{name}", "url": "/r"}}"#
+        )))
+    };
+    let longest = "x".repeat(64);
+    for good in [
+        "origin",
+        "A_b-9",
+        "codeberg.org",
+        "git.a-b.example",
+        "a.lock.b",
+        "a.timer",
+        &longest,
+    ] {
+        assert!(with(good).is_ok(), "{good}");
+    }
+    let too_long = "x".repeat(65);
+    for bad in [
+        "", ".", "..", ".a", "a.", "a..b", "a.lock", "-a", "_a", "a/b", "a b", "a@b", "a%", "a:b",
+        "ü", "a\\n", &too_long,
+    ] {
+        let error = format!("{:#}", with(bad).unwrap_err());
+        let rule = "use at most 64 letters, digits, -, _ and single dots, beginning with a letter or digit, and ending neither in a dot nor in .lock";
+        assert!(error.contains(rule), "{bad}: {error}");
     }
 }
 

@@ -26,7 +26,7 @@ in
     debug = true;
     remotes = [
       (remote "percent" "/home/me/100%h sure" { timeout = 0; })
-      (remote "A_b-9" "https://me@git.example.org/a%20b.git?x=%n" { })
+      (remote "A_b-9.example.org" "https://me@git.example.org/a%20b.git?x=%n" { })
     ];
   };
 

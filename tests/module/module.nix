@@ -190,6 +190,7 @@ let
     (accepts "a configuration for the Go comin" fromGoComin)
     (accepts "one remote with a name and a url" (comin { remotes = [ local ]; }))
     (accepts "a name of 64 characters" (named (lib.substring 0 64 longName)))
+    (accepts "the name of a server" (named "git.a-b.example.org"))
     (accepts "no remotes while disabled" { services.comin.enable = false; })
     (test "adds nothing while disabled" false (
       (configOf { services.comin.enable = false; }).systemd.services ? comin
@@ -798,11 +799,15 @@ let
     (asserts "names without a line end" (named "a\n") ''services.comin.remotes.*.name: "a\n" cannot be part'')
     (asserts "names that begin with a letter" (named "-a") ''services.comin.remotes.*.name: "-a" cannot be part'')
     (asserts "names" (named "") ''services.comin.remotes.*.name: "" cannot be part'')
-    (asserts "names of 64 characters at most" (named longName) "Use letters, digits, _ and -, at most 64")
+    (asserts "names without two dots" (named "a..b") ''services.comin.remotes.*.name: "a..b" cannot be part'')
+    (asserts "names that do not end in a dot" (named "a.") ''services.comin.remotes.*.name: "a." cannot be part'')
+    (asserts "names that do not begin with a dot" (named ".a") ''services.comin.remotes.*.name: ".a" cannot be part'')
+    (asserts "names that lock no ref" (named "a.lock") "and end neither in a dot nor in .lock")
+    (asserts "names of 64 characters at most" (named longName) "Use at most 64 letters, digits, -, _ and single dots")
     (asserts "names that no other unit has" (named "exporter") ''"exporter" is reserved'')
     (asserts "names that no timer of a deploy's has" (named "dead-man") ''"dead-man" is reserved'')
     (asserts "no Restart of a oneshot" (withRestart "comin-local")
-      ''systemd.services.comin-local.serviceConfig.Restart = "always" would start it over and over''
+      ''systemd.services."comin-local".serviceConfig.Restart = "always" would start it over and over''
     )
     (asserts "no Restart of comin.service" (withRestart "comin") "Remove it: a timer or path unit")
     (asserts "files that can be credentials" (comin {
