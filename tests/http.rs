@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::json;
 use support::http::{Authority, Fault, Rules, Server};
-use support::{Said, System, World};
+use support::{Said, System, World, SHA256};
 
 #[test]
 fn http() {
@@ -115,6 +115,18 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
         .configure(|config| config["remotes"][0]["url"] = json!(format!("{}/nothing", server.url)));
     let said = world.comin(&["fetch", "origin"], 1);
     assert!(said.err.contains("HTTP 404"), "{said:?}");
+}
+
+#[test]
+fn a_repository_with_sha256_objects_is_a_sentence() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository_with("origin", "sha256");
+    origin.commit_all("one");
+    let server = Server::start(&world.path("."));
+    world.follow("origin", &format!("{}/origin", server.url));
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(said.err.contains(SHA256), "{said:?}");
 }
 
 #[test]

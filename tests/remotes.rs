@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::json;
-use support::{Repository, Said, System, World};
+use support::{Repository, Said, System, World, SHA256};
 
 /// A repository with one commit and no flake: for what ends before an evaluation.
 fn plain(world: &World, name: &str) -> (Repository, String) {
@@ -74,6 +74,18 @@ fn a_repository_of_another_user() {
         assert!(status.unwrap().success());
         path
     });
+}
+
+#[test]
+fn a_repository_with_sha256_objects_is_a_sentence() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository_with("origin", "sha256");
+    origin.commit_all("one");
+    world.follow("origin", origin.path.to_str().unwrap());
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(said.err.contains(SHA256), "{said:?}");
+    assert!(!said.err.contains("class="), "{said:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 use support::ssh::{self, Sshd};
-use support::{Repository, Said, World};
+use support::{Repository, Said, World, SHA256};
 
 /// A machine that follows `origin` on a server.
 struct Followed {
@@ -251,6 +251,18 @@ fn what_is_not_there_is_named() {
     );
     assert!(said.err.contains("ssh cannot be started ("), "{said:?}");
     assert!(said.err.contains("): is it installed?"), "{said:?}");
+}
+
+#[test]
+fn a_repository_with_sha256_objects_is_a_sentence() {
+    need!("git");
+    let Some(mut remote) = Followed::new() else {
+        return;
+    };
+    let origin = remote.world.repository_with("sha256", "sha256");
+    origin.commit_all("one");
+    remote.url(&remote.server.url(origin.path.to_str().unwrap()));
+    remote.says(SHA256);
 }
 
 #[test]

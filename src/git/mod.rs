@@ -16,7 +16,7 @@ use anyhow::{anyhow, ensure, Context, Result};
 use git2::transport::Transport;
 use git2::{
     AutotagOption, ConfigLevel, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid,
-    Repository, Sort,
+    RemoteConnection, Repository, Sort,
 };
 
 use crate::commit::Commit;
@@ -130,9 +130,21 @@ pub fn reach(remote: &Remote, time: Duration) -> Result<()> {
     };
     Server::of(&hurried)?.install();
     let mut git = git2::Remote::create_detached(format!("{SCHEME}://{}", remote.name))?;
-    let connection = git.connect_auth(Direction::Fetch, None, None)?;
-    connection.list()?;
+    connect(&mut git)?.list()?;
     Ok(())
+}
+
+/// Begins a fetch: the remote says what it is and has.
+fn connect<'c, 'r>(git: &'c mut git2::Remote<'r>) -> Result<RemoteConnection<'r, 'c, 'c>> {
+    let connected = git.connect_auth(Direction::Fetch, None, None);
+    connected.map_err(|error| {
+        // libgit2 knows no other objects, and has no code for that it meets some.
+        if error.message().contains("remote object format") {
+            anyhow!("a repository with SHA-256 objects cannot be followed: use one with SHA-1 objects, as git init --object-format=sha1 makes it")
+        } else {
+            error.into()
+        }
+    })
 }
 
 /// The ref of the mirror that follows a branch.
@@ -233,7 +245,7 @@ impl Mirror {
         Server::of(remote)?.install();
         let url = format!("{SCHEME}://{}", remote.name);
         let mut git = self.repository.remote_anonymous(&url)?;
-        let mut connection = git.connect_auth(Direction::Fetch, None, None)?;
+        let mut connection = connect(&mut git)?;
         let advertised = connection.list()?;
         let advertised = Heads::find(remote, |branch| {
             let name = format!("refs/heads/{branch}");

@@ -42,6 +42,9 @@ pub fn skip(why: &str) {
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
+/// What is said of a repository whose objects have names of SHA-256.
+pub const SHA256: &str = "a repository with SHA-256 objects cannot be followed: use one with SHA-1 objects, as git init --object-format=sha1 makes it";
+
 /// Whether a program is there.
 pub fn has(tool: &str) -> bool {
     let found = Command::new("sh")
@@ -144,9 +147,15 @@ impl World {
 
     /// An empty repository whose branch is `main`.
     pub fn repository(&self, name: &str) -> Repository {
+        self.repository_with(name, "sha1")
+    }
+
+    /// [`World::repository`], whose objects have names of this format.
+    pub fn repository_with(&self, name: &str, object_format: &str) -> Repository {
         let repository = Repository::at(self, name);
         fs::create_dir(&repository.path).unwrap();
-        repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        let object_format = format!("--object-format={object_format}");
+        repository.git(&["init", "--quiet", "--initial-branch=main", &object_format]);
         repository
     }
 
