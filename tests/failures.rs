@@ -121,6 +121,8 @@ fn a_state_of_the_next_version_is_read() {
     state["version"] = json!(2);
     state["new_key"] = json!({"a": 1});
     state["attempts"][0]["status"] = json!("postponed");
+    state["attempts"][0]["stage"] = json!("signing");
+    state["attempts"][0]["stages"][2]["stage"] = json!("signing");
     fs::write(&file, state.to_string()).unwrap();
     origin.commit("second", &System::default());
     world.comin(&["run"], 0);

@@ -59,7 +59,8 @@ pub struct Reboot {
 pub enum Stage {
     /// Everybody knows.
     Announced,
-    /// systemd knows, too.
+    /// systemd knows, too. One of a later version counts as that: no second reboot is ordered then.
+    #[serde(other)]
     Ordered,
 }
 

@@ -79,7 +79,7 @@ pub struct Before {
 }
 
 /// The beginning of a stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entered {
     /// Which one.
     pub stage: Stage,
@@ -100,7 +100,7 @@ pub enum Progress {
 }
 
 /// The part of a deployment that is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Nix evaluates the configuration.

@@ -8,7 +8,8 @@ use anyhow::{bail, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{Attempt, Before, Blame, Entered, Outcome, Progress, Stage};
+use super::attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
+use super::stages::{apart, together, EnteredV1, StageV1, WaitV1};
 use super::State;
 use crate::commit::Commit;
 use crate::config::{Operation, RemoteName};
@@ -88,28 +89,21 @@ struct AttemptV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    stages: Vec<Entered>,
-    /// Where among these it began to wait for a confirmation: a comin that knows no such stage would not read
-    /// the file.
+    stages: Vec<EnteredV1>,
+    /// When it began to wait for a confirmation: comin 0.1 knows no such stage, and would not read the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitV1>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     confirmed: BTreeSet<Step>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     awaiting: Option<Step>,
-    stage: Option<Stage>,
+    stage: Option<StageV1>,
     status: Status,
     ended_at: Option<Timestamp>,
     generation: Option<u64>,
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<RemoteName>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WaitV1 {
-    index: usize,
-    at: Timestamp,
 }
 
 fn is_default(before: &Before) -> bool {
@@ -148,18 +142,13 @@ impl From<V1> for State {
 
 impl From<AttemptV1> for Attempt {
     fn from(file: AttemptV1) -> Self {
-        let mut stages = file.stages;
-        for WaitV1 { index, at } in file.waits {
-            let stage = Stage::Waiting;
-            stages.insert(index.min(stages.len()), Entered { stage, at });
-        }
-        let stage = file.stage.unwrap_or(match stages.last() {
-            Some(Entered {
-                stage: Stage::Waiting,
-                ..
-            }) => Stage::Waiting,
-            Some(_) | None => Stage::Evaluating,
-        });
+        let stages = together(file.stages, file.waits);
+        let last = stages.last().map(|entered| entered.stage);
+        let stage = match file.stage {
+            Some(stage) => stage.known().or(last),
+            None => last.filter(|last| *last == Stage::Waiting),
+        };
+        let stage = stage.unwrap_or(Stage::Evaluating);
         let text = file.error.unwrap_or_default();
         let ended = |outcome| Progress::Ended(file.ended_at.unwrap_or(file.started_at), outcome);
         let progress = match file.status {
@@ -280,7 +269,7 @@ impl From<&Attempt> for AttemptV1 {
             waiting_for: Vec::new(),
         };
         match progress {
-            Progress::Running(stage) => file.stage = known(stage),
+            Progress::Running(stage) => file.stage = StageV1::of(stage),
             Progress::Awaiting(step) => {
                 file.status = Status::Waiting;
                 file.awaiting = Some(step);
@@ -295,12 +284,12 @@ impl From<&Attempt> for AttemptV1 {
                     }
                     Outcome::Failed { stage, error } => {
                         file.status = Status::Failed;
-                        file.stage = known(stage);
+                        file.stage = StageV1::of(stage);
                         file.error = Some(error);
                     }
                     Outcome::Interrupted { stage } => {
                         file.status = Status::Interrupted;
-                        file.stage = known(stage);
+                        file.stage = StageV1::of(stage);
                     }
                     Outcome::Skipped { reason } => {
                         file.status = Status::Skipped;
@@ -312,7 +301,7 @@ impl From<&Attempt> for AttemptV1 {
                     }
                     Outcome::Preempted { stage } => {
                         file.status = Status::Preempted;
-                        file.stage = known(stage);
+                        file.stage = StageV1::of(stage);
                     }
                     Outcome::RolledBack { error, blame } => {
                         file.status = Status::RolledBack;
@@ -326,31 +315,6 @@ impl From<&Attempt> for AttemptV1 {
             }
         }
         file
-    }
-}
-
-/// The stages without the waits, and the waits.
-fn apart(all: Vec<Entered>) -> (Vec<Entered>, Vec<WaitV1>) {
-    let (mut stages, mut waits) = (Vec::new(), Vec::new());
-    for (index, Entered { stage, at }) in all.into_iter().enumerate() {
-        match known(stage) {
-            Some(stage) => stages.push(Entered { stage, at }),
-            None => waits.push(WaitV1 { index, at }),
-        }
-    }
-    (stages, waits)
-}
-
-/// A stage under a name that every comin knows. Where an attempt that waited has ended, the last of its waits
-/// tells.
-fn known(stage: Stage) -> Option<Stage> {
-    match stage {
-        Stage::Waiting => None,
-        Stage::Evaluating
-        | Stage::Building
-        | Stage::Activating
-        | Stage::Checking
-        | Stage::RollingBack => Some(stage),
     }
 }
 
@@ -427,6 +391,44 @@ mod tests {
             serde_json::from_slice(&again).unwrap(),
         );
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_stage_of_a_later_version_counts_as_the_one_before_it() {
+        let mut attempt = Attempt::for_tests(1, Operation::Switch);
+        attempt.enter(Stage::Evaluating);
+        attempt.wait_for(Step::Build);
+        attempt.enter(Stage::Building);
+        let state = State {
+            attempts: vec![attempt],
+            ..State::default()
+        };
+        let mut later: serde_json::Value =
+            serde_json::from_slice(&encode(&state).unwrap()).unwrap();
+        let attempt = &mut later["attempts"][0];
+        attempt["stage"] = "signing".into();
+        let entered = |stage| serde_json::json!({"stage": stage, "at": "2026-01-02T03:04:05Z"});
+        let stages = attempt["stages"].as_array_mut().unwrap();
+        stages.insert(0, entered("preparing"));
+        stages.push(entered("signing"));
+        attempt["waits"][0]["index"] = 2.into();
+        assert_eq!(decode(later.to_string().as_bytes()).unwrap(), state);
+
+        later["attempts"][0]["stages"] = serde_json::json!([]);
+        later["attempts"][0]["waits"] = serde_json::json!([]);
+        let state = decode(later.to_string().as_bytes()).unwrap();
+        assert_eq!(
+            state.attempts[0].progress,
+            Progress::Running(Stage::Evaluating)
+        );
+    }
+
+    #[test]
+    fn a_reboot_at_a_stage_of_a_later_version_is_not_ordered_again() {
+        let json = r#"{"version": 1, "accepted_main": null, "attempts": [], "reboot": {"attempt": 1,
+            "system": "/s", "boot": "b", "announced_at": "2026-01-02T03:04:05Z", "stage": "postponed"}}"#;
+        let reboot = decode(json.as_bytes()).unwrap().reboot.unwrap();
+        assert_eq!(reboot.stage, crate::reboot::Stage::Ordered);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod file;
+mod stages;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
