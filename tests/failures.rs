@@ -96,9 +96,16 @@ fn an_unreadable_state_is_an_error_and_never_a_first_run() {
         for command in [&["run"][..], &["deploy"], &["status"], &["plan"]] {
             let said = world.comin(command, 1);
             assert!(
-                said.err.contains("state.json cannot be read; restore it"),
+                said.err.contains("state.json cannot be read: ")
+                    && said
+                        .err
+                        .contains("restore it from a backup, or move it away"),
                 "{said:?}"
             );
+            let is_newer = said.err.contains(
+                "a newer comin wrote it (version 3, and this one knows version 1): use that one, or restore it",
+            );
+            assert_eq!(is_newer, bad == newer, "{said:?}");
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), bad);
     }

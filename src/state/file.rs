@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::{bail, Result};
+use anyhow::{anyhow, ensure, Result};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
@@ -22,21 +23,30 @@ use crate::units::Touched;
 /// The version that this comin writes.
 const VERSION: u32 = 1;
 
+/// What helps when a file cannot be read.
+const CURE: &str =
+    "restore it from a backup, or move it away, which costs the history and the quarantine";
+
 /// Reads a file.
 ///
 /// # Errors
-/// It is none of ours, or of a version that is too new.
+/// It is none of ours, or of a version that is too new; the sentence has the cure.
 pub fn decode(content: &[u8]) -> Result<State> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
     }
-    let Versioned { version } = serde_json::from_slice(content)?;
-    if !(VERSION..=VERSION + 1).contains(&version) {
-        bail!("it has version {version}, and this comin knows version {VERSION}");
-    }
-    let file: V1 = serde_json::from_slice(content)?;
-    Ok(file.into())
+    let Versioned { version } = parse(content)?;
+    ensure!(version >= VERSION, "it has version {version}: {CURE}");
+    ensure!(
+        version <= VERSION + 1,
+        "a newer comin wrote it (version {version}, and this one knows version {VERSION}): use that one, or {CURE}"
+    );
+    parse::<V1>(content).map(State::from)
+}
+
+fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T> {
+    serde_json::from_slice(content).map_err(|error| anyhow!("{error}: {CURE}"))
 }
 
 /// Writes a file.

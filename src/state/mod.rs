@@ -5,7 +5,7 @@ mod file;
 mod stages;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -54,7 +54,8 @@ impl State {
     pub fn read(paths: &Paths) -> Result<Self> {
         let path = paths.state();
         match fs::read_optional(&path)? {
-            Some(content) => file::decode(&content).with_context(|| cure(&path)),
+            Some(content) => file::decode(&content)
+                .with_context(|| format!("The state {} cannot be read", path.display())),
             None => Ok(Self::default()),
         }
     }
@@ -142,13 +143,6 @@ impl State {
         let latest = attempts.rfind(|attempt| attempt.ended().is_some());
         self.lapsed = latest.map(|latest| latest.id);
     }
-}
-
-fn cure(path: &Path) -> String {
-    format!(
-        "The state {} cannot be read; restore it from a backup, or move it away, which costs the history and the quarantine",
-        path.display()
-    )
 }
 
 /// The state, to be changed: whoever has it holds the lock, so there is one writer.
