@@ -61,7 +61,7 @@ pub struct Ssh {
 
 /// The credentials as they are written: an empty path is none.
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Auth {
     access_token_path: Option<PathBuf>,
     username: Option<String>,

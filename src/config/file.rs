@@ -18,7 +18,7 @@ use crate::url::{Auth, Url};
 
 /// The file as it is written. Defaults that depend on other keys are in [`File::check`].
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct File {
     hostname: String,
     state_dir: Option<PathBuf>,
@@ -46,14 +46,14 @@ pub struct File {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct RetryFile {
     first_delay: Option<u32>,
     max_delay: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct ConfirmerFile {
     mode: Option<ModeFile>,
     autoconfirm_duration: Option<u32>,
@@ -68,7 +68,7 @@ enum ModeFile {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct HealthCheckFile {
     commands: Option<Vec<String>>,
     timeout: Option<u64>,
@@ -78,7 +78,7 @@ struct HealthCheckFile {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct RollbackFile {
     enable: Option<bool>,
     timeout: Option<u64>,
@@ -86,14 +86,14 @@ struct RollbackFile {
 
 /// Only the socket unit looks at it; here it is checked.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct ExporterFile {
     listen_address: Option<String>,
     port: Option<u16>,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct RebootFile {
     allow: Option<bool>,
     window: Option<WindowFile>,
@@ -101,14 +101,14 @@ struct RebootFile {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WindowFile {
     lower: String,
     upper: String,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct RetentionFile {
     #[serde(rename = "deployment_boot_entry_capacity")]
     boot_entries: Option<usize>,
@@ -119,7 +119,7 @@ struct RetentionFile {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct RemoteFile {
     name: RemoteName,
     url: String,
@@ -130,14 +130,14 @@ struct RemoteFile {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct BranchesFile {
     main: Option<BranchFile>,
     testing: Option<BranchFile>,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct BranchFile {
     name: Option<String>,
     operation: Option<Operation>,
@@ -145,7 +145,7 @@ struct BranchFile {
 
 /// Only the timers look at it; here it is checked.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct PollerFile {
     period: Option<u64>,
 }

@@ -324,17 +324,15 @@ impl Config {
     }
 
     fn parse(text: &[u8]) -> Result<Self> {
-        let mut json = serde_json::Deserializer::from_slice(text);
-        let file: File = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| match error.path().to_string().as_str() {
-                // The line tells more than the key that it was at.
-                _ if !error.inner().is_data() => {
-                    anyhow::anyhow!("it is no JSON: {}", error.inner())
-                }
+        // Apart from the keys: serde_json takes a value of the wrong type for a fault of JSON, too, now and then.
+        let _: serde_json::Value = serde_json::from_slice(text).context("it is no JSON")?;
+        let json = &mut serde_json::Deserializer::from_slice(text);
+        let file: File = serde_path_to_error::deserialize(json).map_err(|error| {
+            match error.path().to_string().as_str() {
                 "." => anyhow::anyhow!("{}", error.inner()),
                 key => anyhow::anyhow!("{key}: {}", error.inner()),
-            })
-            .and_then(|file| Ok(json.end().map(|()| file)?))?;
+            }
+        })?;
         file.check(fingerprint(text))
     }
 
