@@ -55,6 +55,7 @@ impl Machine {
         let lines: Vec<_> = message.lines().map(printable).collect();
         let message: String = lines.join("\n").chars().take(MAX_MESSAGE / 4).collect();
         let url = nix::source_url(&self.config, &self.paths, &target.commit);
+        let what = format!("the post-deployment command {}", command.display());
         let mut command = Command::new(command);
         command
             .env("COMIN_GIT_SHA", target.commit.as_str())
@@ -74,6 +75,6 @@ impl Machine {
                 "COMIN_ERROR_MSG",
                 printable(&error.unwrap_or_default()).as_ref(),
             );
-        process::run(&mut command, "the post-deployment command", Some(TIMEOUT)).map(|_| ())
+        process::run(&mut command, &what, Some(TIMEOUT)).map(|_| ())
     }
 }

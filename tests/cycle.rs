@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 use support::{System, World};
 
@@ -469,13 +470,12 @@ fn the_post_deployment_command_is_told_everything_and_cannot_do_harm() {
         log.display()
     );
     fs::write(&script, text).unwrap();
-    let mut mode = fs::metadata(&script).unwrap().permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
-    fs::set_permissions(&script, mode).unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
     world.configure(|c| c["post_deployment_command"] = script.to_str().unwrap().into());
     let said = world.comin(&["run"], 0);
-    let failure = "the post-deployment command exited with status 7";
-    assert!(said.err.contains(failure), "{said:?}");
+    let command = format!("the post-deployment command {}", script.display());
+    let failure = format!("{command} exited with status 7");
+    assert!(said.err.contains(&failure), "{said:?}");
     let commit = origin.git(&["rev-parse", "HEAD"]);
     let mirror = world.path("root/var/lib/comin/repository");
     let told = |n: usize| -> String {
@@ -504,6 +504,18 @@ fn the_post_deployment_command_is_told_everything_and_cannot_do_harm() {
     // An idle cycle deploys nothing, and tells nothing.
     world.comin(&["run"], 0);
     assert_eq!(told(2), "");
+
+    let unstarted = format!("Failed to start {command}: ");
+    fs::set_permissions(&script, Permissions::from_mode(0o644)).unwrap();
+    origin.commit("unexecutable", &System::default());
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains(&unstarted), "{said:?}");
+    assert!(said.err.contains("Permission denied"), "{said:?}");
+    fs::remove_file(&script).unwrap();
+    origin.commit("missing", &System::default());
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains(&unstarted), "{said:?}");
+    assert!(said.err.contains("No such file"), "{said:?}");
 
     world.configure(|c| c["post_deployment_command"] = "notify".into());
     let said = world.comin(&["run"], 2);
