@@ -122,7 +122,8 @@ impl Machine {
                 self.rest(&mut store, &facts, &decision, decided, ending)?;
                 return Ok(ending);
             };
-            if facts.accepted.is_none() {
+            // Of what goes on after it has waited, it has been said.
+            if facts.accepted.is_none() && store.state().awaiting().is_none() {
                 log::info!("No main was accepted before: this one is taken as it is");
             }
             ending = self.attempt(&mut store, mirror, signers, target.clone())?;

@@ -246,6 +246,24 @@ fn both_steps_may_have_to_be_confirmed_one_after_the_other() {
 }
 
 #[test]
+fn that_no_main_was_accepted_is_said_once() {
+    need!("git", "nix");
+    let (mut world, _) = World::new();
+    world.configure(|config| {
+        let with = both().as_object().unwrap().clone();
+        config.as_object_mut().unwrap().extend(with);
+    });
+    let sentence = "No main was accepted before: this one is taken as it is";
+    let mut times = world.comin(&["run"], 0).err.matches(sentence).count();
+    for _ in 0..2 {
+        world.comin(&["confirm"], 0);
+        times += world.comin(&["deploy"], 0).err.matches(sentence).count();
+    }
+    assert_eq!(world.switches(), ["switch first"]);
+    assert_eq!(times, 1);
+}
+
+#[test]
 fn what_nobody_objects_to_is_confirmed_by_time() {
     need!("git", "nix", "faketime");
     let hour = json!({"mode": "auto", "autoconfirm_duration": 3600});
