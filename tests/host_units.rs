@@ -137,9 +137,14 @@ fn error(host: &Host, remote: &str) -> String {
 #[test]
 fn everybody_sees_when_a_remote_is_fetched_next() {
     need_host!();
-    let host = Host::installed(&Configuration::new("first"));
-    host.await_fetched("origin");
+    // Of whatever name.
+    let remote = "git.example.org";
+    let host = Host::installed(&Configuration::new("first").with("first", |c| {
+        c["comin"]["remotes"][1]["name"] = json!(remote);
+    }));
+    host.await_fetched(remote);
     host.await_idle();
+    assert_eq!(error(&host, remote), "");
     let anybody = "setpriv --reuid=65534 --regid=65534 --clear-groups comin status";
     let mut status = Value::Null;
     // While it is being fetched, a remote has no next time.
