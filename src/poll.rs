@@ -25,7 +25,7 @@ impl Machine {
         };
         let is_news = before.as_ref().and_then(|before| before.error.as_ref()) != error.as_ref();
         match &error {
-            Some(error) if is_news || journal::is_on_terminal() => log::warn!(
+            Some(error) if is_news || !journal::reads_us() => log::warn!(
                 "Failed to fetch {} from {}, whose branches do not count until it is back: {error}",
                 remote.name,
                 remote.url

@@ -5,10 +5,11 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use serde_json::json;
-use support::{Repository, Said, System, World, SHA256};
+use support::{Repository, System, World, SHA256};
 
 /// A repository with one commit and no flake: for what ends before an evaluation.
 fn plain(world: &World, name: &str) -> (Repository, String) {
@@ -192,25 +193,33 @@ fn an_unreachable_remote_is_reported_once_and_once_when_it_is_back() {
     assert_eq!(world.status()["accepted_main"], ahead.as_str());
 
     fs::rename(&local.path, world.path("away")).unwrap();
-    let said = world.comin(&["fetch", "local"], 1);
+    // The journal is told once, a person who asks each time.
+    let journal = world.path("journal");
+    let told = || {
+        let journal = fs::File::create(&journal).unwrap();
+        let file = journal.metadata().unwrap();
+        let mut comin = world.command(&["fetch", "local"]);
+        comin.env("JOURNAL_STREAM", format!("{}:{}", file.dev(), file.ino()));
+        assert_eq!(comin.stderr(journal).status().unwrap().code(), Some(1));
+        fs::read_to_string(world.path("journal")).unwrap()
+    };
+    let first = told();
+    assert_eq!(first.lines().count(), 1, "{first}");
     assert!(
-        said.err.starts_with("Failed to fetch local from "),
-        "{said:?}"
+        first.starts_with("<4>Failed to fetch local from "),
+        "{first}"
     );
-    for _ in 0..3 {
-        assert_eq!(world.comin(&["fetch", "local"], 1).err, "");
+    for _ in 0..2 {
+        assert_eq!(told(), "");
+        let said = world.comin(&["fetch", "local"], 1);
+        assert!(said.err.contains("Failed to fetch local"), "{said:?}");
     }
     // Something else is the matter now.
     fs::write(&local.path, "").unwrap();
-    let said = world.comin(&["fetch", "local"], 1);
-    assert!(said.err.contains("Not a directory"), "{said:?}");
+    assert!(told().contains("Not a directory"));
+    assert_eq!(told(), "");
     fs::remove_file(&local.path).unwrap();
-    // A person asks each time.
-    for _ in 0..2 {
-        let mut terminal = world.on_terminal("fetch local");
-        let said = Said::of(&terminal.output().unwrap());
-        assert!(said.out.contains("Failed to fetch local"), "{said:?}");
-    }
+    world.comin(&["fetch", "local"], 1);
     let status = world.status();
     let remote = &status["remotes"][1];
     assert!(
