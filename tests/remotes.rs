@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use serde_json::json;
+use support::http::Server;
 use support::{Repository, System, World, SHA256};
 
 /// A repository with one commit and no flake: for what ends before an evaluation.
@@ -103,6 +104,33 @@ fn a_repository_that_never_answers_is_given_up() {
     world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
     let said = world.comin(&["fetch", "origin"], 1);
     assert!(said.err.contains("given up after 1 seconds"), "{said:?}");
+}
+
+#[test]
+fn a_branch_whose_name_is_no_text_is_in_nobodys_way() {
+    need!("git", "bash");
+    let mut world = World::empty();
+    let (origin, commit) = plain(&world, "origin");
+    // Git lists it first, where there is no HEAD.
+    let script = r"git update-ref $'refs/heads/caf\xe9' HEAD && git tag $'\xff' && git symbolic-ref HEAD refs/heads/none";
+    let made = Command::new("bash")
+        .args(["-c", script])
+        .current_dir(&origin.path)
+        .status();
+    assert!(made.unwrap().success());
+    let server = Server::start(&world.path(""));
+    let urls = [
+        origin.path.display().to_string(),
+        format!("{}/origin/.git", server.url),
+    ];
+    for (name, url) in ["local", "server"].into_iter().zip(urls) {
+        world.follow(name, &url);
+        world.comin(&["fetch", name], 0);
+        assert_eq!(
+            world.mirrored(&format!("{name}/main")).as_ref(),
+            Some(&commit)
+        );
+    }
 }
 
 #[test]

@@ -266,6 +266,19 @@ fn a_repository_with_sha256_objects_is_a_sentence() {
 }
 
 #[test]
+fn whatever_a_server_says_is_a_sentence() {
+    need!("git");
+    let Some(remote) = Followed::new() else {
+        return;
+    };
+    let keys = remote.server.path("key.pub");
+    let key = fs::read_to_string(&keys).unwrap();
+    let command = r#"command="printf 'no\000\033[31mway\377' >&2; exit 1""#;
+    fs::write(&keys, format!("{command} {key}")).unwrap();
+    remote.says("no\u{fffd}\u{fffd}[31mway\u{fffd}");
+}
+
+#[test]
 fn a_server_that_never_answers_is_given_up() {
     need!("git");
     let Some(mut remote) = Followed::new() else {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use git2::Error;
 
+use super::advertisement::Advertisement;
 use super::local;
 use crate::process::{self, TimeLimit};
 use crate::ssh;
@@ -82,7 +83,7 @@ struct Conversation {
     server: Server,
     child: Child,
     input: Option<ChildStdin>,
-    output: Option<ChildStdout>,
+    output: Option<Advertisement<ChildStdout>>,
     /// `None` once they have been heard.
     words: Option<JoinHandle<String>>,
     limit: Option<TimeLimit>,
@@ -112,7 +113,7 @@ impl Conversation {
             },
             server: server.clone(),
             input: child.stdin.take(),
-            output: child.stdout.take(),
+            output: child.stdout.take().map(|out| Advertisement::of(out, 1)),
             words: words.map(|stderr| thread::spawn(move || last_words(stderr))),
             child,
         })
@@ -131,7 +132,7 @@ impl Conversation {
             return Ok(());
         }
         let sentence = self.server.source.sentence(status, words.trim());
-        Err(io::Error::other(sentence))
+        Err(super::failure(&sentence))
     }
 }
 

@@ -17,7 +17,9 @@ use ureq::http::StatusCode;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, BodyReader, RequestBuilder};
 
+use super::advertisement::Advertisement;
 use crate::credential::Secret;
+use crate::journal::printable;
 use crate::shared::Shared;
 use crate::url::{origin, Http, Token};
 
@@ -82,7 +84,8 @@ impl SmartSubtransport for Server {
             Service::UploadPackLs => Ok(Box::new(Stream {
                 server: self.clone(),
                 request: Vec::new(),
-                response: Some(self.advertisement()?),
+                // The first part of the list says only what it is one of.
+                response: Some(Box::new(Advertisement::of(self.advertisement()?, 2))),
             })),
             Service::UploadPack => Ok(Box::new(Stream {
                 server: self.clone(),
@@ -169,6 +172,8 @@ impl Server {
                     ureq::Error::Io(error) => error.to_string(),
                     other => other.to_string(),
                 };
+                // git2 panics at a zero byte.
+                let text = printable(&text).into_owned();
                 let certificate = text.split_once("invalid peer certificate: ");
                 certificate.map_or(text.clone(), |(_, fault)| about_certificate(fault))
             }
@@ -233,13 +238,13 @@ fn about_certificate(fault: &str) -> String {
 struct Stream {
     server: Server,
     request: Vec<u8>,
-    response: Option<BodyReader<'static>>,
+    response: Option<Box<dyn Read + Send>>,
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.response.is_none() {
-            self.response = Some(self.server.exchange(&self.request)?);
+            self.response = Some(Box::new(self.server.exchange(&self.request)?));
         }
         let read = self
             .response

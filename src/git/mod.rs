@@ -1,5 +1,6 @@
 //! The mirror: a bare repository with the followed branches of every remote, by libgit2.
 
+mod advertisement;
 mod ancestry;
 mod child;
 mod http;
@@ -7,7 +8,7 @@ mod loan;
 mod local;
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use git2::{
 use crate::commit::Commit;
 use crate::config::{Remote, RemoteName};
 use crate::fs::Lock;
-use crate::journal::shortened;
+use crate::journal::{printable, shortened};
 use crate::paths::Paths;
 use crate::refs::{Ref, Refs};
 use crate::select::Relation;
@@ -75,6 +76,11 @@ impl Server {
 fn given_up(timeout: Option<Duration>) -> String {
     let seconds = timeout.unwrap_or_default().as_secs();
     format!("it was given up after {seconds} seconds, the remote's timeout")
+}
+
+/// What went wrong with a server, as libgit2 takes it: git2 panics at a zero byte, and the words may be the server's.
+fn failure(text: &str) -> io::Error {
+    io::Error::other(printable(text).into_owned())
 }
 
 /// Makes the transport of libgit2 for a remote.
@@ -321,7 +327,7 @@ impl Mirror {
     /// The folder cannot be read.
     pub fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let folder = self.path.join("objects/pack");
-        let list = || -> std::io::Result<Vec<PathBuf>> {
+        let list = || -> io::Result<Vec<PathBuf>> {
             let shallow = self.path.join("shallow.lock");
             let mut leftovers: Vec<PathBuf> =
                 shallow.exists().then_some(shallow).into_iter().collect();
@@ -560,7 +566,7 @@ fn commit(oid: Oid) -> Result<Commit> {
 }
 
 /// Removes what is in the mirror's folder. The folder itself stays: it may be a mount.
-fn empty(path: &Path) -> std::io::Result<()> {
+fn empty(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
