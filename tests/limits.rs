@@ -413,6 +413,51 @@ fn a_commit_with_very_many_files_is_deployed() {
     assert_eq!(world.running(), "many");
 }
 
+/// Makes a folder of these entries, as git-mktree(1) reads them.
+fn folder(repository: &Repository, entries: &[u8]) -> String {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(&repository.path).arg("mktree");
+    git.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut git = git.spawn().unwrap();
+    git.stdin.take().unwrap().write_all(entries).unwrap();
+    let made = git.wait_with_output().unwrap().stdout;
+    String::from_utf8(made).unwrap().trim().to_string()
+}
+
+#[test]
+fn a_commit_with_more_files_than_anybody_can_count_costs_no_more_than_its_evaluation() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let file = origin.git(&["rev-parse", "HEAD:flake.nix"]);
+    let mut top = folder(&origin, format!("100644 blob {file}\tfile\n").as_bytes());
+    for _ in 0..10 {
+        let ten = (0..10).map(|n| format!("040000 tree {top}\tfolder{n}\n"));
+        let ten = [
+            ten.collect::<String>().as_bytes(),
+            b"040000 tree ",
+            top.as_bytes(),
+            b"\t\xff\n",
+        ]
+        .concat();
+        top = folder(&origin, &ten);
+    }
+    let first = origin.git(&["rev-parse", "HEAD"]);
+    let second = origin.commit("second", &System::default());
+    let many = origin.git(&["commit-tree", "-p", &first, "-m", "many", &top]);
+    let files = format!("{second}^{{tree}}");
+    let next = origin.git(&["commit-tree", "-p", &many, "-m", "second", &files]);
+    origin.git(&["update-ref", "refs/heads/main", &many]);
+    world.configure(|config| config["eval_timeout"] = json!(1));
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("was stopped after 1 seconds"), "{said:?}");
+    assert!(!said.err.contains("damaged"), "{said:?}");
+    origin.git(&["update-ref", "refs/heads/main", &next]);
+    world.configure(|config| config["eval_timeout"] = json!(0));
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+}
+
 #[test]
 fn a_branch_may_have_a_long_name() {
     need!("git", "nix");

@@ -7,6 +7,7 @@ mod http;
 mod loan;
 mod local;
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -449,22 +450,34 @@ impl Mirror {
             .collect()
     }
 
-    /// What is missing of a commit's files, if anything is.
+    /// What is missing of a commit's files, if anything is. A folder is looked at once, however often the commit
+    /// has it: a few that hold each other many times are more files than anybody can count.
     #[must_use]
     pub fn damage(&self, commit: &Commit) -> Option<String> {
         let check = || -> Result<()> {
             let odb = self.repository.odb()?;
-            let mut missing = None;
-            let tree = self.commit(commit)?.tree()?;
-            tree.walk(git2::TreeWalkMode::PreOrder, |_, entry| {
-                // The commit of a submodule is in another repository.
-                if entry.kind() == Some(ObjectType::Blob) && odb.read_header(entry.id()).is_err() {
-                    missing = Some(entry.id());
-                    return git2::TreeWalkResult::Abort;
+            let top = self.commit(commit)?.tree_id();
+            let (mut seen, mut left) = (HashSet::from([top]), vec![top]);
+            while let Some(folder) = left.pop() {
+                let Ok(tree) = self.repository.find_tree(folder) else {
+                    // What is whole, and can be read by nobody all the same, somebody has made so.
+                    odb.read(folder)?;
+                    continue;
+                };
+                for entry in &tree {
+                    let id = entry.id();
+                    match entry.kind() {
+                        Some(ObjectType::Tree) if seen.insert(id) => left.push(id),
+                        Some(ObjectType::Blob) => {
+                            odb.read_header(id)
+                                .map_err(|_| anyhow!("{id} is missing"))?;
+                        }
+                        // The commit of a submodule is in another repository.
+                        Some(_) | None => {}
+                    }
                 }
-                git2::TreeWalkResult::Ok
-            })
-            .map_err(|error| missing.map_or(anyhow!(error), |id| anyhow!("{id} is missing")))
+            }
+            Ok(())
         };
         check().err().map(|error| format!("{error:#}"))
     }
