@@ -392,6 +392,37 @@ fn a_file_missing_in_the_mirror_is_found_when_the_evaluation_fails() {
 }
 
 #[test]
+fn a_head_that_is_no_commit_costs_nobody_the_mirror() {
+    need!("git", "nix", "sh");
+    let (mut world, origin) = World::new();
+    let (other, commit) = plain(&world, "other");
+    world.follow("other", other.path.to_str().unwrap());
+    world.comin(&["run"], 0);
+    let head = origin.git(&["rev-parse", "HEAD"]);
+    let script = "printf 'tree %s\\nauthor nobody\\ncommitter nobody\\n\\nx\\n' $(git rev-parse HEAD^{tree}) | git hash-object --literally -t commit -w --stdin";
+    let mut malformed = Command::new("sh");
+    malformed.args(["-c", script]).current_dir(&origin.path);
+    let malformed = String::from_utf8(malformed.output().unwrap().stdout).unwrap();
+    let file = origin.git(&["rev-parse", "HEAD:flake.nix"]);
+    for bad in [malformed.trim(), &file] {
+        fs::write(origin.path.join(".git/refs/heads/main"), bad).unwrap();
+        for _ in 0..2 {
+            let said = world.command(&["fetch", "origin"]).output().unwrap();
+            assert_eq!(said.status.code(), Some(1), "{said:?}");
+            let error = &world.status()["remotes"][0]["error"];
+            let error = error.as_str().unwrap();
+            assert!(error.starts_with("main came incompletely"), "{error}");
+        }
+        let said = world.comin(&["deploy"], 0);
+        assert!(!said.err.contains("damaged"), "{said:?}");
+        assert_eq!(world.mirrored("origin/main").as_ref(), Some(&head));
+        assert_eq!(world.mirrored("other/main").as_ref(), Some(&commit));
+    }
+    fs::write(origin.path.join(".git/refs/heads/main"), &head).unwrap();
+    world.comin(&["fetch", "origin"], 0);
+}
+
+#[test]
 fn a_source_without_its_history_does_not_cost_the_mirror() {
     need!("git", "nix");
     let (mut world, origin) = World::new();

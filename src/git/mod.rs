@@ -259,9 +259,11 @@ impl Mirror {
             let head = advertised.iter().find(|head| head.name() == name);
             head.map(|head| commit(head.oid())).transpose()
         })?;
-        if self.heads(remote).is_ok_and(|heads| heads == advertised) {
+        let before = self.heads(remote);
+        if before.as_ref().is_ok_and(|heads| *heads == advertised) {
             return Ok(advertised);
         }
+        let before = before.unwrap_or_default();
         self.prune(remote, &advertised)?;
         let refspecs: Vec<String> = followed(remote, &advertised)
             .map(|(branch, _)| format!("+refs/heads/{branch}:{}", tracking(&remote.name, branch)))
@@ -279,12 +281,29 @@ impl Mirror {
                 .fetch(&refspecs, Some(&mut options), None)?;
         }
         let heads = self.heads(remote)?;
-        for (branch, head) in followed(remote, &heads) {
-            self.commit(head)
-                .and_then(|commit| Ok(commit.tree()?))
-                .with_context(|| format!("{branch} came incompletely"))?;
+        if let Err(error) = self.complete(remote, &heads) {
+            // Else the next look at the mirror would find it damaged, which costs the other remotes theirs.
+            self.put_back(remote, &before)?;
+            return Err(error);
         }
         Ok(heads)
+    }
+
+    /// Whether these heads are commits that can be read. They may be anything that the remote has.
+    fn complete(&self, remote: &Remote, heads: &Heads) -> Result<()> {
+        followed(remote, heads).try_for_each(|(branch, head)| {
+            self.commit(head)
+                .and_then(|commit| Ok(commit.tree()?))
+                .map(drop)
+                .with_context(|| format!("{branch} came incompletely"))
+        })
+    }
+
+    /// Lets a remote's branches be where they were.
+    fn put_back(&self, remote: &Remote, heads: &Heads) -> Result<()> {
+        self.prune(remote, heads)?;
+        followed(remote, heads)
+            .try_for_each(|(branch, head)| self.point(&tracking(&remote.name, branch), head))
     }
 
     /// Removes the refs of this remote that follow no branch of it.
