@@ -387,6 +387,8 @@ fn a_file_missing_in_the_mirror_is_found_when_the_evaluation_fails() {
     assert!(unpacked.unwrap().success());
     let said = world.comin(&["deploy"], 1);
     assert!(said.err.contains("The mirror is damaged"), "{said:?}");
+    // Beside the mirror, a fetch in its sandbox could not write.
+    assert!(!mirror.with_extension("lock").exists());
     world.comin(&["fetch", "origin"], 0);
     assert_eq!(world.plan()["action"], "retry");
 }

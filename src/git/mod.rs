@@ -164,6 +164,8 @@ pub fn tracking(remote: &RemoteName, branch: &str) -> String {
 pub struct Mirror {
     repository: Repository,
     path: PathBuf,
+    /// Held by whoever makes it.
+    lock: PathBuf,
 }
 
 impl Mirror {
@@ -176,7 +178,11 @@ impl Mirror {
         let path = paths.repository();
         let repository = Repository::open_bare(&path)
             .with_context(|| format!("Failed to open the mirror {}", path.display()))?;
-        Ok(Self { repository, path })
+        Ok(Self {
+            repository,
+            path,
+            lock: paths.repository_lock(),
+        })
     }
 
     /// Opens the mirror to write to it. Where there is none a new one is made; a damaged one is
@@ -538,7 +544,7 @@ impl Mirror {
     /// # Errors
     /// Its folder cannot be written.
     pub fn discard(self) -> Result<()> {
-        let _lock = Lock::wait(&self.path.with_extension("lock"))?;
+        let _lock = Lock::wait(&self.lock)?;
         empty(&self.path).with_context(|| format!("Failed to empty {}", self.path.display()))
     }
 
