@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::OFlags;
 
 /// Replaces a file atomically: a reader sees the old content or the new one. For a tmpfs such as
 /// `/run`, where nothing outlives a power loss anyway.
@@ -30,7 +31,7 @@ pub fn replace_durably(path: &Path, content: &[u8]) -> Result<()> {
 fn replace_with(path: &Path, content: &[u8], sync: fn(&File) -> io::Result<()>) -> Result<()> {
     let new = beside(path);
     let write = || {
-        let mut file = File::create(&new)?;
+        let mut file = create(&new)?;
         file.write_all(content)?;
         sync(&file)?;
         fs::rename(&new, path)
@@ -48,6 +49,18 @@ fn replace_with(path: &Path, content: &[u8], sync: fn(&File) -> io::Result<()>) 
             let _ = fs::remove_file(&new);
         })
         .with_context(|| format!("Failed to write {}", path.display()))
+}
+
+/// Makes a file that nobody else has. What lies there is what a crash has left, or a link by which somebody who may
+/// write into the folder wants to have another file written.
+fn create(path: &Path) -> io::Result<File> {
+    match File::create_new(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            File::create_new(path)
+        }
+        created => created,
+    }
 }
 
 /// Every file has one writer, so one fixed name does, and what a crash leaves is overwritten.
@@ -71,17 +84,28 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
 /// Names the file: it is none, such as a pipe, which might never end, or it is larger.
 pub fn read_small_optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     let read = || -> io::Result<Vec<u8>> {
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("it is no file"));
-        }
         let mut content = Vec::new();
-        File::open(path)?.take(most + 1).read_to_end(&mut content)?;
+        open_file(path)?.take(most + 1).read_to_end(&mut content)?;
         if content.len() as u64 > most {
             return Err(io::Error::other(format!("it has more than {most} bytes")));
         }
         Ok(content)
     };
     optional(read()).with_context(|| format!("Failed to read {}", path.display()))
+}
+
+/// Opens a file of somebody else's.
+///
+/// # Errors
+/// It is none: to open a pipe takes until somebody writes into it, and devices do all kinds of things.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    // It may have become a pipe by now.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 /// The target of a symbolic link, `None` where there is no such link.
@@ -173,6 +197,19 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(read_optional(&path).unwrap().unwrap(), b"two");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_lies_in_the_way_is_not_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("record"), folder.path().join("other"));
+        fs::write(&other, "kept").unwrap();
+        std::os::unix::fs::symlink(&other, beside(&path)).unwrap();
+        replace(&path, b"one").unwrap();
+        fs::hard_link(&other, beside(&path)).unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"kept");
+        assert_eq!(fs::read(&path).unwrap(), b"two");
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! Only the plain cases of gitrepository-layout(5) are read here; for anything else the answer is
 //! [`Ref::Unclear`], and the caller asks libgit2.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,9 @@ use anyhow::{bail, Context, Result};
 
 use crate::commit::Commit;
 use crate::fs;
+
+/// More than a path or an id has. What is read may be anybody's.
+const SMALL: u64 = 8 * 1024;
 
 /// The references of a repository on this machine.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl Refs {
         let dot_git = path.join(".git");
         let git_dir = if dot_git.is_dir() {
             dot_git
-        } else if let Some(content) = fs::read_optional(&dot_git)? {
+        } else if let Some(content) = fs::read_small_optional(&dot_git, SMALL)? {
             let content = String::from_utf8_lossy(&content);
             let target = content.trim_end().strip_prefix("gitdir: ");
             let target =
@@ -50,7 +52,7 @@ impl Refs {
         } else {
             path.to_path_buf()
         };
-        let common = match fs::read_optional(&git_dir.join("commondir"))? {
+        let common = match fs::read_small_optional(&git_dir.join("commondir"), SMALL)? {
             Some(content) => git_dir.join(String::from_utf8_lossy(&content).trim_end()),
             None => git_dir,
         };
@@ -85,7 +87,7 @@ impl Refs {
         if loose.is_dir() {
             return self.read_packed(name);
         }
-        match fs::read_optional(&loose)? {
+        match fs::read_small_optional(&loose, SMALL)? {
             Some(content) => Ok(as_commit(&content)),
             None => self.read_packed(name),
         }
@@ -93,7 +95,7 @@ impl Refs {
 
     fn read_packed(&self, name: &str) -> Result<Ref> {
         let path = self.common.join("packed-refs");
-        match File::open(&path) {
+        match fs::open_file(&path) {
             Ok(packed) => find_packed(packed, name),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Ref::Missing),
             Err(error) => Err(error),
@@ -111,6 +113,8 @@ fn as_commit(content: &[u8]) -> Ref {
 
 /// How much of a `packed-refs` file is read at a time.
 const BLOCK: u64 = 4096;
+/// How much of one that is not sorted is searched: some million references.
+const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// Finds a line `<id> <name>` of a `packed-refs` file. Git sorts the file and says so in its first
 /// line; then only a few blocks of it are read, however many branches there are.
@@ -132,6 +136,9 @@ fn find_packed(mut packed: impl Read + Seek, name: &str) -> io::Result<Ref> {
         } else {
             range.end = at;
         }
+    }
+    if range.end - range.start > LARGEST {
+        return Ok(Ref::Unclear);
     }
     let rest = read_range(&mut packed, range)?;
     let line = rest

@@ -107,6 +107,33 @@ fn a_repository_that_never_answers_is_given_up() {
 }
 
 #[test]
+fn a_repository_may_have_anything_in_place_of_its_files() {
+    need!("git", "mkfifo", "truncate");
+    for (file, make, says) in [
+        ("refs/heads/main", "mkfifo", "it is no file"),
+        ("refs/heads/main", "ln -s /dev/zero", "it is no file"),
+        ("refs/heads/main", "truncate --size=1T", "it has more than"),
+        ("commondir", "mkfifo", "it is no file"),
+        ("packed-refs", "ln -s /dev/zero", "it is no file"),
+    ] {
+        let mut world = World::empty();
+        let (origin, _) = plain(&world, "origin");
+        if file == "packed-refs" {
+            fs::remove_file(origin.path.join(".git/refs/heads/main")).unwrap();
+        }
+        let script = format!("rm -f .git/{file} && {make} .git/{file}");
+        let made = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(&origin.path)
+            .status();
+        assert!(made.unwrap().success());
+        world.follow("origin", origin.path.to_str().unwrap());
+        let said = world.comin(&["fetch", "origin"], 1);
+        assert!(said.err.contains(says), "{make} {file}: {said:?}");
+    }
+}
+
+#[test]
 fn a_branch_whose_name_is_no_text_is_in_nobodys_way() {
     need!("git", "bash");
     let mut world = World::empty();
