@@ -155,10 +155,11 @@ impl Paths {
         self.state_dir.join("ssh_config")
     }
 
-    /// Where git finds relative submodules when Nix runs it. Writer: deploy.
+    /// Where git finds relative submodules when Nix runs it. Writer: deploy. Where no fetch can write, too: git
+    /// runs what its settings say.
     #[must_use]
     pub fn submodules(&self) -> PathBuf {
-        self.below("run/comin/submodules")
+        self.state_dir.join("submodules")
     }
 
     /// The order for an activation, and how it ended. Writer: deploy, then the activation runner.

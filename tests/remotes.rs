@@ -361,9 +361,14 @@ fn a_damaged_mirror_is_made_anew_without_losing_the_accepted_main() {
     origin.commit("second", &System::default());
     world.comin(&["run"], 0);
     let mirror = world.path("root/var/lib/comin/repository");
-    let damages: [&dyn Fn(); 4] = [
+    let damages: [&dyn Fn(); 6] = [
         &|| fs::remove_dir_all(mirror.join("objects")).unwrap(),
         &|| fs::write(mirror.join("HEAD"), "\0").unwrap(),
+        &|| fs::write(mirror.join("commondir"), "objects/..\n").unwrap(),
+        &|| {
+            fs::remove_file(mirror.join(".git")).unwrap();
+            fs::create_dir(mirror.join(".git")).unwrap();
+        },
         &|| fs::write(mirror.join("refs/remotes/origin/main"), "garbage").unwrap(),
         &|| {
             let truncate = Command::new("sh")
@@ -389,7 +394,7 @@ fn a_damaged_mirror_is_made_anew_without_losing_the_accepted_main() {
     origin.git(&["reset", "--quiet", "--hard", &first]);
     let said = world.comin(&["run"], 0);
     assert!(said.err.contains("Refused"), "{said:?}");
-    assert_eq!(world.running(), "damage-3");
+    assert_eq!(world.running(), "damage-5");
 }
 
 #[test]

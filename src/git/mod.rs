@@ -231,6 +231,17 @@ impl Mirror {
             self.repository.config()?.get_bool("core.bare")?,
             "its config says that it is none"
         );
+        // Root's git, which Nix runs, would go by other settings than those that no fetch can write.
+        let link = crate::fs::read_link_optional(&self.path.join(".git"))?;
+        ensure!(
+            link.is_none_or(|link| link == Path::new(".")),
+            "its .git leads elsewhere"
+        );
+        let elsewhere = self.path.join("commondir");
+        ensure!(
+            fs::symlink_metadata(elsewhere).is_err(),
+            "its commondir leads elsewhere"
+        );
         // Beside the walk below, for that passes over a file which holds no reference.
         for remote in remotes {
             self.heads(remote)?;
