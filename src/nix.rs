@@ -68,8 +68,16 @@ impl Evaluation {
     }
 }
 
+/// A name there begins with a hash, and has no other letters than these: it moves no cursor, is no option, and
+/// leads nowhere else.
 fn is_store_path(path: &Path) -> bool {
-    path.parent() == Some(Path::new(STORE)) && path.as_os_str().len() <= STORE_PATH
+    let name = path.to_str().and_then(|path| path.strip_prefix(STORE));
+    let name = name.and_then(|name| name.strip_prefix('/'));
+    let safe = |c: char| c.is_ascii_alphanumeric() || "+-._?=".contains(c);
+    path.as_os_str().len() <= STORE_PATH
+        && name.is_some_and(|name| {
+            name.chars().all(safe) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        })
 }
 
 /// Asked of a flake's `nixosConfigurations."<hostname>"`, and of what `system_attr` selects: what
@@ -131,11 +139,8 @@ pub fn evaluate(
 /// # Errors
 /// Nix's own sentence.
 pub fn evaluate_host(flake: &str, host: &str) -> Result<Evaluation> {
-    understand(&process::run(
-        &mut asking(flake, &of_host(host)),
-        "nix eval",
-        None,
-    )?)
+    let answer = process::run(&mut asking(flake, &of_host(host)), "nix eval", None)?;
+    understand::<Evaluation>(&answer)?.checked()
 }
 
 /// The names of a flake's hosts, which may be any text.
@@ -368,6 +373,36 @@ mod tests {
     fn a_host_is_named_by_a_string_that_evaluates_nothing() {
         assert_eq!(literal("a.b"), r#""a.b""#);
         assert_eq!(literal("\"${x}\\\r\n"), "\"\\\"\\${x}\\\\\\r\n\"");
+    }
+
+    #[test]
+    fn only_what_can_be_in_the_store_is_a_path_of_it() {
+        let is_store_path = |path: &str| super::is_store_path(Path::new(path));
+        assert!(is_store_path(
+            "/nix/store/0a-nixos-system-m-26.05+x_y?z=.drv"
+        ));
+        let long = format!("/nix/store/{}", "a".repeat(STORE_PATH));
+        for path in [
+            "",
+            "--help",
+            "/nix/store",
+            "/nix/store/",
+            "/nix/store/..",
+            "/nix/store/.a",
+            "/nix/store/-a",
+            "/nix/store/a/b",
+            "/nix/store/a/",
+            "/nix/store/a/.",
+            "/nix/storea",
+            "/nix/store/\u{1b}[31m",
+            "/nix/store/a b",
+            "/nix/store/$HOME",
+            "/nix/store/ä",
+            "/tmp/a",
+            &long,
+        ] {
+            assert!(!is_store_path(path), "{path}");
+        }
     }
 
     #[test]

@@ -177,6 +177,32 @@ fn a_host_that_fails_does_not_keep_the_others_from_being_evaluated() {
 }
 
 #[test]
+fn what_is_no_path_of_the_store_reaches_neither_nix_nor_a_terminal() {
+    need!("git", "nix");
+    let world = World::empty();
+    let hosts = [
+        (
+            "option",
+            r#"{ drvPath = "--help"; outPath = "/nix/store/a"; }"#,
+        ),
+        (
+            "escape",
+            "{ drvPath = \"/nix/store/a.drv\"; outPath = \"/nix/store/\u{1b}[31m\"; }",
+        ),
+    ];
+    let checkout = checkout(&world, &hosts);
+    for (command, name) in [("build", "option"), ("eval", "option"), ("eval", "escape")] {
+        let said = comin(&world, &checkout, &[command, "--hostname", name], 1);
+        assert_eq!(said.out, "");
+        assert!(
+            said.err.contains("The system's path is no store path: ")
+                && !said.err.contains('\u{1b}'),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn a_flake_without_hosts_is_no_success() {
     need!("git", "nix");
     let world = World::empty();
