@@ -429,9 +429,11 @@ fn check_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Seconds as in the configuration, where 0 stands for no limit.
+/// Seconds as in the configuration, where 0 stands for no limit. More than a century is none either, and more than
+/// clocks can count.
 fn seconds(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+    let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
+    Some(Duration::from_secs(seconds.into()))
 }
 
 /// A name that needs no quoting in an attribute path or a file name.

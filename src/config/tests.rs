@@ -47,6 +47,20 @@ fn the_wait_doubles_up_to_its_most() {
 }
 
 #[test]
+fn a_limit_that_nobody_lives_to_see_is_none() {
+    let limit = |seconds: u64| {
+        let remote = format!(r#"{{"name": "o", "url": "/r", "timeout": {seconds}}}"#);
+        parse(&with_remote(&remote)).unwrap().remotes[0].timeout
+    };
+    let longest = u64::from(u32::MAX);
+    assert_eq!(limit(1), Some(Duration::from_secs(1)));
+    assert_eq!(limit(longest), Some(Duration::from_secs(longest)));
+    for none in [0, longest + 1, u64::MAX] {
+        assert_eq!(limit(none), None);
+    }
+}
+
+#[test]
 fn null_is_absence() {
     let json = r#"{"hostname": "m", "repository_type": null, "repository_subdir": null, "system_attr": null, "profile": null, "eval_timeout": null,
         "gpg_public_key_paths": null, "ssh_allowed_signers_path": null, "ssh_revoked_keys_path": null,
