@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -212,6 +213,18 @@ fn attempts_of_an_older_comin_and_odd_ones_are_told_too() {
     assert!(!said.out.contains('\u{1b}'), "{said:?}");
     let said = world.comin(&["history", "2"], 0);
     assert!(said.out.contains("/ is no store path"), "{said:?}");
+    odd["attempts"][1]["id"] = json!(u64::MAX);
+    fs::write(&state, odd.to_string()).unwrap();
+    world.comin(&["history", "2"], 1);
+    fs::create_dir(world.path("root/run")).unwrap();
+    symlink(
+        "/nix/store/\u{1b}[2J",
+        world.path("root/run/current-system"),
+    )
+    .unwrap();
+    let said = world.comin(&["status"], 0);
+    assert!(said.out.contains("\u{fffd}[2J, which comin"), "{said:?}");
+    assert!(!said.out.contains('\u{1b}'), "{said:?}");
 }
 
 /// A machine that runs `first`, and to which `second` has come.

@@ -103,7 +103,7 @@ fn there_are(state: &State) -> String {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for attempt in &state.attempts {
         match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == attempt.id => *last = attempt.id,
+            Some((_, last)) if last.checked_add(1) == Some(attempt.id) => *last = attempt.id,
             Some(_) | None => ranges.push((attempt.id, attempt.id)),
         }
     }

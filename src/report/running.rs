@@ -57,7 +57,7 @@ impl Running {
     pub(super) fn sentence(&self, page: &Page) -> String {
         let (Some(commit), Some(remote), Some(branch)) = (&self.commit, &self.remote, &self.branch)
         else {
-            return format!("{}, which comin has not deployed", self.out);
+            return format!("{}, which comin has not deployed", printable(&self.out));
         };
         let since = self.since;
         let since = since.map_or(String::new(), |at| format!(", deployed {}", page.ago(at)));

@@ -196,6 +196,7 @@ impl Report for Status {
         let suspension = self.suspension.as_ref();
         entry("suspended", suspension.map(|it| about_suspension(it, page)));
         let booted = standing.booted_instead.as_ref().map(|booted| {
+            let booted = printable(booted);
             format!("{booted}, and not what was deployed last; comin retry deploys that again")
         });
         entry(

@@ -207,8 +207,8 @@ impl Store {
         };
         let again = before.filter(is_same);
         let mut attempt = Attempt {
-            id: before.map_or(0, |before| before.id) + 1,
-            tries: again.map_or(0, |again| again.tries) + 1,
+            id: before.map_or(0, |before| before.id).saturating_add(1),
+            tries: again.map_or(0, |again| again.tries).saturating_add(1),
             target,
             subject,
             started_at: Timestamp::now(),
