@@ -146,7 +146,8 @@ pub fn printable_json(json: &str) -> String {
 /// Control characters, and the format characters of Unicode that reorder or hide.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]
@@ -175,6 +176,8 @@ mod tests {
             printable("\u{9b}31m\u{202e}x\u{2066}\u{200b}\r"),
             "\u{fffd}31m\u{fffd}x\u{fffd}\u{fffd}"
         );
+        let others = ["\u{ad}", "\u{61c}", "\u{180e}", "\u{feff}", "\u{fffa}"].concat();
+        assert_eq!(printable(&others), "\u{fffd}".repeat(5));
         assert_eq!(shortened("größer", 3), "grö…");
         assert_eq!(shortened("größer", 6), "größer");
         assert_eq!(
