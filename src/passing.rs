@@ -1,9 +1,9 @@
 //! Folders that are not to stay, also when a signal ends comin while it awaits a command. What one that was
 //! killed has left goes with the next.
 
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, DirEntry, File, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
@@ -23,14 +23,18 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// A new one whose name begins like this, and like no folder that is to stay.
+    /// A new one whose name begins like this, and like no folder that is to stay. It is nobody else's: the
+    /// settings of what we run lie in it.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn new(prefix: &str) -> io::Result<Self> {
         remove_left(prefix);
         loop {
-            let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
+            let folder = tempfile::Builder::new()
+                .prefix(prefix)
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir()?;
             let in_use = File::open(folder.path())?;
             in_use.lock()?;
             // Before it was locked, another one may have taken it for left.
@@ -88,5 +92,20 @@ fn remove_left(prefix: &str) {
 fn remove(folder: &Path) {
     if let Err(error) = fs::remove_dir_all(folder) {
         log::debug!("Failed to remove {}: {error}", folder.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_nobody_elses_and_goes_away() {
+        let folder = Passing::new("comin-test-").unwrap();
+        let path = folder.path().to_path_buf();
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        drop(folder);
+        assert!(!path.exists());
     }
 }
