@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-use support::{is_root, skip, Repository, Said, System, World};
+use support::{is_root, isolated, skip, Repository, Said, System, World};
 
 // ---- full disks and read-only folders
 
@@ -456,6 +456,40 @@ fn a_commit_with_more_files_than_anybody_can_count_costs_no_more_than_its_evalua
     world.configure(|config| config["eval_timeout"] = json!(0));
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "second");
+}
+
+#[test]
+fn a_history_that_came_in_very_many_packs_is_walked() {
+    need!("git", "sh");
+    let mut world = World::empty();
+    let origin = world.repository("origin");
+    origin.commit_all("first");
+    world.follow("origin", origin.path.to_str().unwrap());
+    world.comin(&["fetch", "origin"], 0);
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.commit_all("tested");
+    origin.git(&["checkout", "--quiet", "main"]);
+    // One pack for each commit, as from as many fetches.
+    let packs = world.path("root/var/lib/comin/repository/objects/pack/pack");
+    for n in 0..200 {
+        let commit = origin.commit_all(&n.to_string());
+        fs::write(world.path("commit"), commit).unwrap();
+        let mut git = Command::new("git");
+        git.args(["pack-objects", "--quiet"]).arg(&packs);
+        git.stdin(fs::File::open(world.path("commit")).unwrap());
+        git.stdout(Stdio::null()).current_dir(&origin.path);
+        assert!(git.status().unwrap().success());
+    }
+    world.comin(&["fetch", "origin"], 0);
+    let comin = world.command(&["plan"]);
+    let mut limited = Command::new("sh");
+    isolated(&mut limited, &world.path("home"));
+    limited
+        .args(["-c", "ulimit -n 150 && exec \"$@\"", "sh"])
+        .arg(comin.get_program())
+        .args(comin.get_args());
+    let said = Said::of(&limited.output().unwrap());
+    assert!(said.out.contains("it does not contain main"), "{said:?}");
 }
 
 #[test]

@@ -37,6 +37,9 @@ const ACCEPTED: &str = "refs/comin/main";
 /// Keeps the commit under evaluation: the remote's own branch may move meanwhile.
 pub const TARGET: &str = "refs/comin/target";
 
+/// How many packs are open at a time: a walk through a history may need one after the other.
+const OPEN_PACKS: usize = 128;
+
 /// How many characters of a subject are kept.
 const SUBJECT: usize = 200;
 
@@ -669,6 +672,8 @@ fn start_libgit2() {
                 .and_then(|()| git2::opts::set_search_path(ConfigLevel::System, ""))
                 .and_then(|()| git2::opts::set_search_path(ConfigLevel::Global, ""))
                 .and_then(|()| git2::opts::set_search_path(ConfigLevel::XDG, ""))
+                // Each fetch makes a pack, and a process may have 1024 files by default.
+                .and_then(|()| git2::opts::set_mwindow_file_limit(OPEN_PACKS))
                 .and_then(|()| git2::transport::register(SCHEME, transport))
         };
         if let Err(error) = started {
