@@ -53,7 +53,14 @@ impl Machine {
         }
         let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
         self.tidy_up(&mirror, remote)?;
-        let heads = match mirror.fetch(remote) {
+        let fetched = mirror.fetch(remote).or_else(|error| {
+            if mirror.forget_unreadable(&error)? {
+                mirror.fetch(remote)
+            } else {
+                Err(error)
+            }
+        });
+        let heads = match fetched {
             Ok(heads) => heads,
             Err(error) => {
                 let Some(damage) = mirror.rot(&error) else {

@@ -457,6 +457,42 @@ fn a_head_that_is_no_commit_costs_nobody_the_mirror() {
 }
 
 #[test]
+fn a_history_that_nobody_can_read_is_in_no_other_remotes_way() {
+    need!("git", "sh");
+    let mut world = World::empty();
+    let (origin, _) = plain(&world, "origin");
+    let (other, good) = plain(&world, "other");
+    for repository in [&origin, &other] {
+        let name = repository.path.file_name().unwrap().to_str().unwrap();
+        world.follow(name, repository.path.to_str().unwrap());
+    }
+    world.comin(&["fetch", "origin", "other"], 0);
+    let script = r#"tree=$(git rev-parse HEAD^{tree})
+        make() { printf 'tree %s\nparent %s\nauthor %s\ncommitter %s\n\nx\n' $tree $1 "$2" "$2" |
+            git hash-object --literally -t commit -w --stdin; }
+        make $(make $(git rev-parse HEAD) nobody) 'a <a@example.org> 1 +0000'"#;
+    let mut made = Command::new("sh");
+    made.args(["-c", script]).current_dir(&other.path);
+    let made = String::from_utf8(made.output().unwrap().stdout).unwrap();
+    fs::write(other.path.join(".git/refs/heads/main"), &made).unwrap();
+    world.comin(&["fetch", "other"], 0);
+    assert_eq!(world.mirrored("other/main").as_deref(), Some(made.trim()));
+
+    let second = origin.commit_all("second");
+    let said = world.comin(&["fetch", "origin"], 0);
+    assert!(
+        said.err.contains("refs/remotes/other/main is given up"),
+        "{said:?}"
+    );
+    assert_eq!(world.mirrored("origin/main"), Some(second));
+    world.comin(&["fetch", "other"], 0);
+    fs::write(other.path.join(".git/refs/heads/main"), &good).unwrap();
+    let mended = other.commit_all("mended");
+    world.comin(&["fetch", "other"], 0);
+    assert_eq!(world.mirrored("other/main"), Some(mended));
+}
+
+#[test]
 fn a_source_without_its_history_does_not_cost_the_mirror() {
     need!("git", "nix");
     let (mut world, origin) = World::new();

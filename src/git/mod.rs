@@ -312,9 +312,17 @@ impl Mirror {
     /// Whether these heads are commits that can be read. They may be anything that the remote has.
     fn complete(&self, remote: &Remote, heads: &Heads) -> Result<()> {
         followed(remote, heads).try_for_each(|(branch, head)| {
-            self.commit(head)
-                .and_then(|commit| Ok(commit.tree()?))
-                .map(drop)
+            let id = Oid::from_str(head.as_str())?;
+            let read = || self.repository.find_commit(id)?.tree().map(drop);
+            read()
+                .map_err(|error| {
+                    // It is as the remote has it: nothing in the mirror is to blame.
+                    if error.class() == ErrorClass::Invalid {
+                        anyhow!("{error}")
+                    } else {
+                        error.into()
+                    }
+                })
                 .with_context(|| format!("{branch} came incompletely"))
         })
     }
@@ -332,26 +340,51 @@ impl Mirror {
             .map(|(branch, _)| tracking(&remote.name, branch))
             .collect();
         let stale = |name: &str| !keep.iter().any(|keep| keep == name);
-        self.delete(&tracking(&remote.name, "*"), stale)
+        self.delete(&tracking(&remote.name, "*"), stale).map(drop)
     }
 
     /// Removes the refs of remotes that are not followed any more, or have another name now.
     fn forget_all_but(&self, remotes: &[Remote]) -> Result<()> {
         let kept: Vec<String> = remotes.iter().map(|r| tracking(&r.name, "")).collect();
         let stale = |name: &str| !kept.iter().any(|kept| name.starts_with(kept));
-        self.delete("refs/remotes/*", stale)
+        self.delete("refs/remotes/*", stale).map(drop)
     }
 
-    fn delete(&self, pattern: &str, stale: impl Fn(&str) -> bool) -> Result<()> {
+    /// Removes the branches whose history cannot be read, if it may be their fault that a fetch failed: libgit2 tells
+    /// each server of all of them. Says whether there were any.
+    ///
+    /// # Errors
+    /// They cannot be removed.
+    pub fn forget_unreadable(&self, error: &anyhow::Error) -> Result<bool> {
+        if !is_about_objects(error) {
+            return Ok(false);
+        }
+        let read = |name: &str| -> Result<(), git2::Error> {
+            let mut walk = self.repository.revwalk()?;
+            walk.push_ref(name)?;
+            walk.try_for_each(|commit| commit.map(drop))
+        };
+        self.delete("refs/remotes/*", |name| match read(name) {
+            Ok(()) => false,
+            Err(error) => {
+                log::warn!("Nothing else could be fetched: {name} is given up until it is fetched again, for its history cannot be read: {error}");
+                true
+            }
+        })
+    }
+
+    fn delete(&self, pattern: &str, stale: impl Fn(&str) -> bool) -> Result<bool> {
+        let mut deleted = false;
         for reference in self.repository.references_glob(pattern)? {
             let mut reference = reference?;
             let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
             if stale(&name) {
                 self.unlock(&name)?;
                 reference.delete()?;
+                deleted = true;
             }
         }
-        Ok(())
+        Ok(deleted)
     }
 
     /// Removes the lock on a reference that a process left which was killed: who may write the reference
@@ -525,15 +558,7 @@ impl Mirror {
     /// A remote that sends too little fails alike, and must not cost the mirror.
     #[must_use]
     pub fn rot(&self, error: &anyhow::Error) -> Option<anyhow::Error> {
-        let of_objects = matches!(
-            error.downcast_ref::<git2::Error>()?.class(),
-            ErrorClass::Odb
-                | ErrorClass::Object
-                | ErrorClass::Tree
-                | ErrorClass::Zlib
-                | ErrorClass::Indexer
-        );
-        if !of_objects {
+        if !is_about_objects(error) {
             return None;
         }
         let check = || -> Result<()> {
@@ -596,6 +621,22 @@ impl Mirror {
         }
         Ok(())
     }
+}
+
+/// Whether an error may be about what is in the mirror, and not about a server.
+fn is_about_objects(error: &anyhow::Error) -> bool {
+    let class = error.downcast_ref().map(git2::Error::class);
+    matches!(
+        class,
+        Some(
+            ErrorClass::Invalid
+                | ErrorClass::Odb
+                | ErrorClass::Object
+                | ErrorClass::Tree
+                | ErrorClass::Zlib
+                | ErrorClass::Indexer
+        )
+    )
 }
 
 /// The branches of a remote that have a head.
