@@ -112,6 +112,11 @@ pub fn hand_on(
         if settings.iter().any(|(other, _)| *other == key) {
             continue;
         }
+        if http.is_on_this_machine() {
+            // A proxy would ask its own machine, and be shown the token.
+            let key = format!("http.{}.proxy", http.origin());
+            settings.push((key, String::new()));
+        }
         // The empty one takes away those of root's: they would be told the token, to keep it.
         settings.push((key.clone(), String::new()));
         settings.push((key, helper(http.origin(), token)?));

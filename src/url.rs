@@ -151,6 +151,12 @@ impl Http {
     pub fn origin(&self) -> &str {
         origin(&self.url)
     }
+
+    /// Whether what is sent there stays on this machine.
+    #[must_use]
+    pub fn is_on_this_machine(&self) -> bool {
+        is_loopback(&self.url)
+    }
 }
 
 /// `https://host:port` of a URL.

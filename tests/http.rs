@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::process::Command;
 
 use serde_json::json;
@@ -181,6 +183,32 @@ fn a_redirection_is_followed_and_another_host_sees_no_credentials() {
     for request in server.requests.lock().unwrap().iter() {
         assert!(!request.contains("Basic"), "{request}");
     }
+}
+
+#[test]
+fn no_proxy_is_shown_what_stays_on_this_machine() {
+    need!("git");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let server = Server::start(&world.path("."));
+    fs::write(world.path("token"), "tok3n").unwrap();
+    world.follow("origin", &format!("{}/origin", server.url));
+    let token = world.path("token");
+    world.configure(|config| {
+        config["remotes"][0]["auth"] = json!({"access_token_path": token});
+        config["remotes"][0]["timeout"] = json!(10);
+    });
+    let proxy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let mut comin = world.command(&["fetch", "origin"]);
+    comin.env(
+        "http_proxy",
+        format!("http://{}", proxy.local_addr().unwrap()),
+    );
+    let said = Said::of(&comin.env_remove("no_proxy").output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
+    assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]

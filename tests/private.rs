@@ -176,6 +176,8 @@ fn private_submodules_and_inputs_are_fetched_and_no_secret_is_left_anywhere() {
     let comin = world.command(&["--debug", "run"]);
     let mut strace = Command::new("strace");
     support::isolated(&mut strace, &world.path("home"));
+    // Nobody listens there, nor has anything to hear.
+    strace.env("http_proxy", "http://127.0.0.1:1");
     // Every process that is started, with all its arguments and all its environment.
     strace
         .args(["-f", "-v", "-s", "100000", "-e", "trace=execve", "-o"])

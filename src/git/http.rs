@@ -44,7 +44,7 @@ impl Server {
     /// # Errors
     /// The token's file cannot be read, or does not hold a token.
     pub fn new(http: &Http, timeout: Option<Duration>) -> Result<Self> {
-        let config = Config::builder()
+        let mut config = Config::builder()
             // It would send the credentials to another port of the same host: done here instead.
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -54,8 +54,12 @@ impl Server {
                 TlsConfig::builder()
                     .root_certs(RootCerts::PlatformVerifier)
                     .build(),
-            )
-            .build();
+            );
+        if http.is_on_this_machine() {
+            // A proxy would ask its own machine, and be shown the credentials.
+            config = config.proxy(None);
+        }
+        let config = config.build();
         Ok(Self {
             agent: config.new_agent(),
             authorization: http.token.as_ref().map(authorization).transpose()?,
