@@ -260,6 +260,8 @@ pub struct RemoteName(String);
 impl RemoteName {
     /// The longest name.
     const MAX: usize = 64;
+    /// Units `comin-<name>` that are not a remote's; the module asserts the same.
+    const RESERVED: [&str; 2] = ["dead-man", "exporter"];
 
     fn new(name: String) -> Result<Self> {
         let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -273,7 +275,7 @@ impl RemoteName {
             Self::MAX
         );
         ensure!(
-            name != "exporter",
+            !Self::RESERVED.contains(&&*name),
             "{name:?} is kept for comin's own units: use another name"
         );
         Ok(Self(name))
