@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{symlink, MetadataExt};
 use std::process::Command;
 
 use serde_json::json;
@@ -131,6 +131,31 @@ fn a_repository_may_have_anything_in_place_of_its_files() {
         let said = world.comin(&["fetch", "origin"], 1);
         assert!(said.err.contains(says), "{make} {file}: {said:?}");
     }
+}
+
+#[test]
+fn nobody_reads_by_a_repository_what_only_root_may_read() {
+    need!("git");
+    let mut world = World::empty();
+    let (origin, _) = plain(&world, "origin");
+    let secret = world.path("secret");
+    fs::write(&secret, "s3cret\n").unwrap();
+    world.follow("origin", origin.path.to_str().unwrap());
+    // Git quotes the one as it warns, and the other as it dies.
+    symlink(&secret, origin.path.join(".git/objects/info/alternates")).unwrap();
+    symlink(&secret, origin.path.join(".git/shallow")).unwrap();
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(
+        said.err.contains("git upload-pack exited with status"),
+        "{said:?}"
+    );
+    let status = world.comin(&["status", "--json"], 0);
+    assert!(
+        !said.err.contains("s3cret") && !status.out.contains("s3cret"),
+        "{said:?}"
+    );
+    let said = world.comin(&["--debug", "fetch", "origin"], 1);
+    assert!(said.err.contains("s3cret"), "{said:?}");
 }
 
 #[test]

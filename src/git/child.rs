@@ -36,10 +36,13 @@ impl Source {
     /// What went wrong, from the last words of the process.
     fn sentence(&self, status: ExitStatus, words: &str) -> String {
         match self {
-            Self::Local(_) if words.is_empty() => {
-                format!("git upload-pack {}", process::sentence(status))
+            Self::Local(path) => {
+                // It quotes files, and by a link whose those are is up to whoever has the repository. What we say,
+                // everybody may read.
+                log::debug!("git upload-pack: {words}");
+                let (how, path) = (process::sentence(status), path.display());
+                format!("git upload-pack {how}: git fsck in {path} may tell why, and so does comin --debug fetch")
             }
-            Self::Local(_) => format!("git upload-pack: {words}"),
             Self::Ssh(ssh) => ssh::sentence(ssh, status, words),
         }
     }
