@@ -276,6 +276,13 @@ fn whatever_a_server_says_is_a_sentence() {
     let command = r#"command="printf 'no\000\033[31mway\377' >&2; exit 1""#;
     fs::write(&keys, format!("{command} {key}")).unwrap();
     remote.says("no\u{fffd}\u{fffd}[31mway\u{fffd}");
+    // In the middle of a conversation.
+    let path = remote.origin.path.display();
+    let command = format!(
+        "command=\"git upload-pack --advertise-refs {path}; head -c 4 >/dev/null; echo out of paper >&2; exit 1\""
+    );
+    fs::write(&keys, format!("{command} {key}")).unwrap();
+    remote.says("out of paper");
 }
 
 #[test]

@@ -90,6 +90,8 @@ struct Conversation {
     /// `None` once they have been heard.
     words: Option<JoinHandle<String>>,
     limit: Option<TimeLimit>,
+    /// How it ended, once it has been heard.
+    ended: Option<Result<(), String>>,
 }
 
 impl Conversation {
@@ -118,24 +120,36 @@ impl Conversation {
             input: child.stdin.take(),
             output: child.stdout.take().map(|out| Advertisement::of(out, 1)),
             words: words.map(|stderr| thread::spawn(move || last_words(stderr))),
+            ended: None,
             child,
         })
     }
 
-    /// The end of the output: an error if the process says that it is one.
+    /// The end of the output: an error if the process says that it is one. libgit2 may ask more than once.
     fn end(&mut self) -> io::Result<()> {
+        if self.ended.is_none() {
+            self.ended = Some(self.hear()?);
+        }
+        match &self.ended {
+            Some(Err(fault)) => Err(super::failure(fault)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// Awaits the end of the process, and hears what it says has gone wrong.
+    fn hear(&mut self) -> io::Result<Result<(), String>> {
         self.input = None;
         let status = self.child.wait()?;
         let words = self.words.take().map(JoinHandle::join);
         let words = words.and_then(Result::ok).unwrap_or_default();
         if self.limit.take().is_some_and(TimeLimit::struck) {
-            return Err(io::Error::other(super::given_up(self.server.timeout)));
+            return Ok(Err(super::given_up(self.server.timeout)));
         }
-        if status.success() {
-            return Ok(());
-        }
-        let sentence = self.server.source.sentence(status, words.trim());
-        Err(super::failure(&sentence))
+        Ok(if status.success() {
+            Ok(())
+        } else {
+            Err(self.server.source.sentence(status, words.trim()))
+        })
     }
 }
 
