@@ -459,6 +459,35 @@ fn a_commit_with_more_files_than_anybody_can_count_costs_no_more_than_its_evalua
 }
 
 #[test]
+fn a_commit_that_is_larger_than_any_is_not_taken() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository("origin");
+    let first = origin.commit_all("first");
+    world.follow("origin", origin.path.to_str().unwrap());
+    world.comin(&["fetch", "origin"], 0);
+    let message = world.path("message");
+    fs::write(&message, "a line\n".repeat(3 * 1024 * 1024)).unwrap();
+    let files = ["commit", "--quiet", "--allow-empty", "--file"];
+    origin.git(&[&files[..], &[message.to_str().unwrap()]].concat());
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(
+        said.err.contains("main is not taken: its commit alone has"),
+        "{said:?}"
+    );
+    assert_eq!(world.mirrored("origin/main"), Some(first));
+    origin.git(&[
+        "commit",
+        "--quiet",
+        "--amend",
+        "--allow-empty",
+        "--message",
+        "short",
+    ]);
+    world.comin(&["fetch", "origin"], 0);
+}
+
+#[test]
 fn a_history_that_came_in_very_many_packs_is_walked() {
     need!("git", "sh");
     let mut world = World::empty();

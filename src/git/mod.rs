@@ -40,6 +40,9 @@ pub const TARGET: &str = "refs/comin/target";
 /// How many packs are open at a time: a walk through a history may need one after the other.
 const OPEN_PACKS: usize = 128;
 
+/// More bytes than any commit has that somebody makes. What is larger compresses well, and fills the memory.
+const COMMIT: usize = 16 * 1024 * 1024;
+
 /// How many characters of a subject are kept.
 const SUBJECT: usize = 200;
 
@@ -313,6 +316,8 @@ impl Mirror {
     fn complete(&self, remote: &Remote, heads: &Heads) -> Result<()> {
         followed(remote, heads).try_for_each(|(branch, head)| {
             let id = Oid::from_str(head.as_str())?;
+            self.weigh(id)
+                .with_context(|| format!("{branch} is not taken"))?;
             let read = || self.repository.find_commit(id)?.tree().map(drop);
             read()
                 .map_err(|error| {
@@ -325,6 +330,20 @@ impl Mirror {
                 })
                 .with_context(|| format!("{branch} came incompletely"))
         })
+    }
+
+    /// Whether a commit is as small as commits are.
+    fn weigh(&self, id: Oid) -> Result<()> {
+        let size = self
+            .repository
+            .odb()?
+            .read_header(id)
+            .map_or(0, |(size, _)| size);
+        ensure!(
+            size <= COMMIT,
+            "its commit alone has {size} bytes, and {COMMIT} are the most"
+        );
+        Ok(())
     }
 
     /// Lets a remote's branches be where they were.
@@ -466,8 +485,10 @@ impl Mirror {
     /// The mirror has no such commit, or it is damaged.
     pub fn raw_commit(&self, commit: &Commit) -> Result<Vec<u8>> {
         let read = || -> Result<Vec<u8>> {
+            let id = Oid::from_str(commit.as_str())?;
+            self.weigh(id)?;
             let odb = self.repository.odb()?;
-            let object = odb.read(Oid::from_str(commit.as_str())?)?;
+            let object = odb.read(id)?;
             ensure!(object.kind() == ObjectType::Commit, "it is no commit");
             Ok(object.data().to_vec())
         };
