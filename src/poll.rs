@@ -23,10 +23,9 @@ impl Machine {
             Ok(()) => None,
             Err(error) => Some(journal::printable(&format!("{error:#}")).into_owned()),
         };
-        // The journal is told once for each reason, anybody else may not have heard it.
-        let is_news = before.as_ref().and_then(|before| before.error.as_ref()) != error.as_ref();
         match &error {
-            Some(error) if is_news || !journal::reads_us() => log::warn!(
+            // The journal is told once, and anybody else may not have heard it.
+            Some(error) if !was_down || !journal::reads_us() => log::warn!(
                 "Failed to fetch {} from {}, whose branches do not count until it is back: {error}",
                 remote.name,
                 remote.url

@@ -294,12 +294,6 @@ fn an_unreachable_remote_is_reported_once_and_once_when_it_is_back() {
         let said = world.comin(&["fetch", "local"], 1);
         assert!(said.err.contains("Failed to fetch local"), "{said:?}");
     }
-    // Something else is the matter now.
-    fs::write(&local.path, "").unwrap();
-    assert!(told().contains("Not a directory"));
-    assert_eq!(told(), "");
-    fs::remove_file(&local.path).unwrap();
-    world.comin(&["fetch", "local"], 1);
     let status = world.status();
     let remote = &status["remotes"][1];
     assert!(
