@@ -4,6 +4,8 @@
 
 use std::io::{self, BufReader, Cursor, Read};
 
+use super::server::failure;
+
 /// How much of it is taken: some two million references, and few servers have a tenth of that.
 const MOST: u64 = 128 * 1024 * 1024;
 /// How many digits tell the length of a line; they are counted, too.
@@ -46,7 +48,7 @@ impl<R: Read> Advertisement<R> {
         self.left = self
             .left
             .checked_sub(line.len() as u64)
-            .ok_or_else(|| super::failure("the list of its branches and tags has no end"))?;
+            .ok_or_else(|| failure("the list of its branches and tags has no end"))?;
         self.line = Cursor::new(as_text(line));
         Ok(!self.line.get_ref().is_empty())
     }

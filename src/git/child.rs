@@ -12,6 +12,7 @@ use git2::Error;
 
 use super::advertisement::Advertisement;
 use super::local;
+use super::server::{failure, given_up};
 use crate::process::{self, TimeLimit};
 use crate::ssh;
 use crate::url::Ssh;
@@ -131,7 +132,7 @@ impl Conversation {
             self.ended = Some(self.hear()?);
         }
         match &self.ended {
-            Some(Err(fault)) => Err(super::failure(fault)),
+            Some(Err(fault)) => Err(failure(fault)),
             Some(Ok(())) | None => Ok(()),
         }
     }
@@ -143,7 +144,7 @@ impl Conversation {
         let words = self.words.take().map(JoinHandle::join);
         let words = words.and_then(Result::ok).unwrap_or_default();
         if self.limit.take().is_some_and(TimeLimit::struck) {
-            return Ok(Err(super::given_up(self.server.timeout)));
+            return Ok(Err(given_up(self.server.timeout)));
         }
         Ok(if status.success() {
             Ok(())

@@ -18,6 +18,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, BodyReader, RequestBuilder};
 
 use super::advertisement::Advertisement;
+use super::server::given_up;
 use crate::credential::Secret;
 use crate::journal::printable;
 use crate::shared::Shared;
@@ -170,7 +171,7 @@ impl Server {
                 "the server has no such repository, or hides it from us (HTTP 404)".to_string()
             }
             ureq::Error::StatusCode(code) => format!("the server answered HTTP {code}"),
-            ureq::Error::Timeout(_) => super::given_up(self.timeout),
+            ureq::Error::Timeout(_) => given_up(self.timeout),
             other => {
                 let text = match other {
                     ureq::Error::Io(error) => error.to_string(),

@@ -1,0 +1,139 @@
+//! The commits in the mirror: what they say, and how they descend from each other.
+
+use anyhow::{anyhow, ensure, Context, Result};
+use git2::{ErrorCode, ObjectType, Oid, Sort};
+
+use super::{ancestry, Mirror};
+use crate::commit::Commit;
+use crate::journal::shortened;
+use crate::select::Relation;
+
+/// More bytes than any commit has that somebody makes. What is larger compresses well, and fills the memory.
+const COMMIT: usize = 16 * 1024 * 1024;
+
+/// How many characters of a subject are kept.
+const SUBJECT: usize = 200;
+
+impl Mirror {
+    pub(super) fn commit(&self, commit: &Commit) -> Result<git2::Commit<'_>> {
+        Ok(self
+            .repository
+            .find_commit(Oid::from_str(commit.as_str())?)?)
+    }
+
+    /// The first line of a commit's message, as far as a person reads it.
+    ///
+    /// # Errors
+    /// The commit cannot be read.
+    pub fn subject(&self, commit: &Commit) -> Result<String> {
+        let commit = self.commit(commit)?;
+        let subject = commit.summary_bytes().unwrap_or_default();
+        let subject = String::from_utf8_lossy(subject);
+        Ok(shortened(&subject, SUBJECT).into_owned())
+    }
+
+    /// A commit's message, as the author wrote it.
+    ///
+    /// # Errors
+    /// The commit cannot be read.
+    pub fn message(&self, commit: &Commit) -> Result<String> {
+        let commit = self.commit(commit)?;
+        Ok(String::from_utf8_lossy(commit.message_bytes()).into_owned())
+    }
+
+    /// The bytes of a commit object. They are those that the id stands for: libgit2 hashes what it
+    /// reads and compares (`GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION`, on by default, and a test of
+    /// ours), by the SHA-1 that detects collisions. It is built without SHA-256 repositories.
+    ///
+    /// # Errors
+    /// The mirror has no such commit, or it is damaged.
+    pub fn raw_commit(&self, commit: &Commit) -> Result<Vec<u8>> {
+        let read = || -> Result<Vec<u8>> {
+            let id = Oid::from_str(commit.as_str())?;
+            self.weigh(id)?;
+            let odb = self.repository.odb()?;
+            let object = odb.read(id)?;
+            ensure!(object.kind() == ObjectType::Commit, "it is no commit");
+            Ok(object.data().to_vec())
+        };
+        read().with_context(|| format!("Failed to read {commit}"))
+    }
+
+    /// Where `head` stands relative to another commit, `base`.
+    #[must_use]
+    pub fn relation(&self, base: &Commit, head: &Commit) -> Relation {
+        let compare = || -> Result<Relation> {
+            let base = Oid::from_str(base.as_str())?;
+            let head = Oid::from_str(head.as_str())?;
+            // The mirror has the whole history of every head: what it lacks is in none of them.
+            if self
+                .repository
+                .find_commit(base)
+                .is_err_and(|e| e.code() == ErrorCode::NotFound)
+            {
+                return Ok(Relation::Diverged);
+            }
+            ancestry::relation(&self.repository.odb()?, base, head)
+        };
+        without_hashing(compare).unwrap_or_else(|error| {
+            Relation::Unreadable(format!(
+                "{error:#}; if the remote is complete, remove {}, and the next fetch makes it anew",
+                self.path.display()
+            ))
+        })
+    }
+
+    /// The newest ancestors of `head` that are not in the history of `base`, then `base`; at most `most`.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn ancestors(
+        &self,
+        base: Option<&Commit>,
+        head: &Commit,
+        most: usize,
+    ) -> Result<Vec<Commit>> {
+        let head = Oid::from_str(head.as_str())?;
+        let mut walk = self.repository.revwalk()?;
+        walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME)?;
+        walk.push(head)?;
+        if let Some(base) = base {
+            walk.hide(Oid::from_str(base.as_str())?)?;
+        }
+        walk.filter(|oid| oid.as_ref().map_or(true, |oid| *oid != head))
+            .take(most)
+            .map(|oid| commit(oid?))
+            .chain(base.cloned().map(Ok))
+            .collect()
+    }
+
+    /// Whether a commit is as small as commits are.
+    pub(super) fn weigh(&self, id: Oid) -> Result<()> {
+        let size = self
+            .repository
+            .odb()?
+            .read_header(id)
+            .map_or(0, |(size, _)| size);
+        ensure!(
+            size <= COMMIT,
+            "its commit alone has {size} bytes, and {COMMIT} are the most"
+        );
+        Ok(())
+    }
+}
+
+/// The id of an object that is taken for a commit.
+pub(super) fn commit(oid: Oid) -> Result<Commit> {
+    oid.to_string()
+        .parse()
+        .map_err(|error: String| anyhow!(error))
+}
+
+/// Lets libgit2 read objects without hashing each one again, which is a sixth of a long walk: all were
+/// hashed when they came, and what has rotted since does not inflate.
+fn without_hashing<T>(read: impl FnOnce() -> T) -> T {
+    git2::opts::strict_hash_verification(false);
+    let result = read();
+    git2::opts::strict_hash_verification(true);
+    result
+}

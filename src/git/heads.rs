@@ -1,0 +1,94 @@
+//! The heads of the branches that are followed.
+
+use std::path::Path;
+
+use anyhow::{anyhow, Result};
+
+use crate::commit::Commit;
+use crate::config::{Remote, RemoteName};
+use crate::paths::Paths;
+use crate::refs::{Ref, Refs};
+
+/// The heads of a remote's followed branches; by default, of none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// Of the main branch.
+    pub main: Option<Commit>,
+    /// Of the testing branch.
+    pub testing: Option<Commit>,
+}
+
+impl Heads {
+    /// Finds the heads of a remote's branches with `find`, which is given branch names.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn find<E>(
+        remote: &Remote,
+        find: impl Fn(&str) -> Result<Option<Commit>, E>,
+    ) -> Result<Self, E> {
+        Ok(Self {
+            main: find(&remote.main.name)?,
+            testing: match &remote.testing {
+                Some(testing) => find(&testing.name)?,
+                None => None,
+            },
+        })
+    }
+}
+
+/// The ref of the mirror that follows a branch.
+#[must_use]
+pub(super) fn tracking(remote: &RemoteName, branch: &str) -> String {
+    format!("refs/remotes/{remote}/{branch}")
+}
+
+/// The branches of a remote that have a head.
+pub(super) fn followed<'a>(
+    remote: &'a Remote,
+    heads: &'a Heads,
+) -> impl Iterator<Item = (&'a str, &'a Commit)> {
+    let main = Some((&*remote.main.name, heads.main.as_ref()));
+    let testing = remote.testing.as_ref();
+    let testing = testing.map(|testing| (&*testing.name, heads.testing.as_ref()));
+    main.into_iter()
+        .chain(testing)
+        .filter_map(|(branch, head)| Some((branch, head?)))
+}
+
+/// The heads of a remote's branches in the mirror, read without libgit2.
+///
+/// # Errors
+/// They are not plain files, or cannot be read.
+pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
+    let refs = Refs::of_bare(&paths.repository());
+    Heads::find(remote, |branch| {
+        let name = tracking(&remote.name, branch);
+        match refs.read(&name)? {
+            Ref::Commit(commit) => Ok(Some(commit)),
+            Ref::Missing => Ok(None),
+            Ref::Unclear => Err(anyhow!("{name} is damaged")),
+        }
+    })
+}
+
+/// The heads of a repository on this machine, read without libgit2; `None` where only libgit2 can tell.
+///
+/// # Errors
+/// There is no repository.
+pub fn local_heads(path: &Path, remote: &Remote) -> Result<Option<Heads>> {
+    let refs = Refs::of_repository(path)?;
+    let heads = Heads::find(remote, |branch| {
+        match refs.read(&format!("refs/heads/{branch}")) {
+            Ok(Ref::Commit(commit)) => Ok(Some(commit)),
+            Ok(Ref::Missing) => Ok(None),
+            Ok(Ref::Unclear) => Err(None),
+            Err(error) => Err(Some(error)),
+        }
+    });
+    match heads {
+        Ok(heads) => Ok(Some(heads)),
+        Err(None) => Ok(None),
+        Err(Some(error)) => Err(error),
+    }
+}

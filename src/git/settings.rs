@@ -1,0 +1,23 @@
+//! Settings in files of git's format.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::server::start_libgit2;
+
+/// Makes a setting in a file of git's format, if it is not there yet.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub fn set(file: &Path, name: &str, value: &str) -> Result<()> {
+    start_libgit2();
+    let set = || -> Result<(), git2::Error> {
+        let mut settings = git2::Config::open(file)?;
+        if settings.get_string(name).is_ok_and(|now| now == value) {
+            return Ok(());
+        }
+        settings.set_str(name, value)
+    };
+    set().with_context(|| format!("Failed to set {name} in {}", file.display()))
+}
