@@ -1,12 +1,12 @@
 //! The fetch of one remote.
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use crate::config::Remote;
 use crate::cycle::{Ending, Machine};
 use crate::fetched::Fetched;
 use crate::fs::{self, Lock};
-use crate::git::{self, Mirror};
+use crate::git::{self, Heads, Mirror};
 use crate::journal;
 use crate::url::Url;
 
@@ -18,19 +18,17 @@ impl Machine {
     pub fn fetch_one(&self, remote: &Remote) -> Result<Ending> {
         let _alone = Lock::wait(&self.paths.remote_lock(&remote.name))?;
         let before = Fetched::read(&self.paths, remote)?;
-        let was_down = before.as_ref().is_some_and(|before| before.error.is_some());
-        let error = match self.bring_heads(remote) {
-            Ok(()) => None,
-            Err(error) => Some(journal::printable(&format!("{error:#}")).into_owned()),
-        };
+        let told = before.as_ref().and_then(|before| before.error.as_deref());
+        let error = self.bring_heads(remote, told).err();
+        let error = error.as_ref().map(sentence);
         match &error {
             // The journal is told once, and anybody else may not have heard it.
-            Some(error) if !was_down || !journal::reads_us() => log::warn!(
+            Some(error) if told.is_none() || !journal::reads_us() => log::warn!(
                 "Failed to fetch {} from {}, whose branches do not count until it is back: {error}",
                 remote.name,
                 remote.url
             ),
-            None if was_down => log::info!("{} can be fetched again", remote.name),
+            None if told.is_some() => log::info!("{} can be fetched again", remote.name),
             Some(_) | None => {}
         }
         let ending = match error {
@@ -41,8 +39,9 @@ impl Machine {
         Ok(ending)
     }
 
-    /// An idle poll of a local path ends after the comparison: it has read six small files.
-    fn bring_heads(&self, remote: &Remote) -> Result<()> {
+    /// An idle poll of a local path ends after the comparison: it has read six small files. `told` is how the fetch
+    /// before has failed, if it has.
+    fn bring_heads(&self, remote: &Remote, told: Option<&str>) -> Result<()> {
         let known = git::known_heads(&self.paths, remote).ok();
         if let Url::Local(path) = &remote.url {
             let heads = git::local_heads(path, remote)?;
@@ -52,23 +51,11 @@ impl Machine {
         }
         let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
         self.tidy_up(&mirror, remote)?;
-        let fetched = mirror.fetch(remote).or_else(|error| {
-            if mirror.forget_unreadable(&error)? {
-                mirror.fetch(remote)
-            } else {
-                Err(error)
-            }
-        });
-        let heads = match fetched {
+        let heads = match mirror.fetch(remote) {
             Ok(heads) => heads,
-            Err(error) => {
-                let Some(damage) = mirror.rot(&error) else {
-                    return Err(error);
-                };
-                log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
-                mirror.discard()?;
-                Mirror::ready(&self.paths, &self.config.remotes)?.fetch(remote)?
-            }
+            // What it comes from was looked for when it came first.
+            Err(error) if told.is_some_and(|told| told == sentence(&error)) => return Err(error),
+            Err(error) => self.fetch_again(mirror, remote, error)?,
         };
         let known = known.unwrap_or_default();
         let testing = remote
@@ -91,6 +78,22 @@ impl Machine {
         Ok(())
     }
 
+    /// Fetches once more where what is in the mirror was in the way. To find that out, all of it may be read.
+    fn fetch_again(&self, mirror: Mirror, remote: &Remote, mut error: Error) -> Result<Heads> {
+        if mirror.forget_unreadable(&error)? {
+            match mirror.fetch(remote) {
+                Ok(heads) => return Ok(heads),
+                Err(another) => error = another,
+            }
+        }
+        let Some(damage) = mirror.rot(&error) else {
+            return Err(error);
+        };
+        log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
+        mirror.discard()?;
+        Mirror::ready(&self.paths, &self.config.remotes)?.fetch(remote)
+    }
+
     /// Removes what killed fetches have left, as long as no other remote is being fetched: whose they are
     /// cannot be seen, and a machine that kills each fetch for its size would soon be full of them.
     fn tidy_up(&self, mirror: &Mirror, remote: &Remote) -> Result<()> {
@@ -109,4 +112,9 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Why a fetch has failed, as it is told and recorded.
+fn sentence(error: &Error) -> String {
+    journal::printable(&format!("{error:#}")).into_owned()
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use serde_json::json;
 use support::http::{Authority, Fault, Rules, Server};
-use support::{Said, System, World, SHA256};
+use support::{Repository, Said, System, World, SHA256};
 
 #[test]
 fn http() {
@@ -70,6 +70,15 @@ fn a_token_is_read_where_systemd_has_put_it_for_the_unit() {
     assert!(!said.err.contains("handed"), "{said:?}");
 }
 
+/// A commit that is too large for the middle of an answer to be anything else.
+fn commit_noise(repository: &Repository) -> String {
+    let noise: Vec<u8> = (0..100_000_u32)
+        .map(|n| n.wrapping_mul(n).wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    fs::write(repository.path.join("noise"), noise).unwrap();
+    repository.commit_all("noise")
+}
+
 #[test]
 fn http_that_fails_is_a_sentence_and_changes_no_ref() {
     need!("git");
@@ -80,12 +89,7 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
     world.follow("origin", &format!("{}/origin", server.url));
     world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
     world.comin(&["fetch", "origin"], 0);
-    // Too large for the middle of an answer to be anything else.
-    let noise: Vec<u8> = (0..100_000_u32)
-        .map(|n| n.wrapping_mul(n).wrapping_mul(2_654_435_761).to_be_bytes()[0])
-        .collect();
-    fs::write(origin.path.join("noise"), noise).unwrap();
-    let second = origin.commit_all("two");
+    let second = commit_noise(&origin);
 
     let says = |wanted: &str| {
         let said = world.comin(&["fetch", "origin"], 1);
@@ -117,6 +121,32 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
         .configure(|config| config["remotes"][0]["url"] = json!(format!("{}/nothing", server.url)));
     let said = world.comin(&["fetch", "origin"], 1);
     assert!(said.err.contains("HTTP 404"), "{said:?}");
+}
+
+#[test]
+fn what_a_server_breaks_each_time_costs_a_look_at_the_whole_mirror_once() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository("origin");
+    origin.commit_all("one");
+    let server = Server::start(&world.path("."));
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.comin(&["fetch", "origin"], 0);
+    commit_noise(&origin);
+    server.rule(|rules| rules.fault = Some(Fault::Corrupts));
+    let looks = || {
+        let said = world.comin(&["fetch", "origin"], 1);
+        said.err.contains("The mirror is damaged")
+    };
+    assert!(!looks());
+    // Nothing needs it, and only who reads everything finds it.
+    let folder = world.path("root/var/lib/comin/repository/objects/aa");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("a".repeat(38)), "rotten").unwrap();
+    assert!(!looks());
+    // A boot forgets how the fetch before has failed.
+    fs::remove_dir_all(world.path("root/run/comin")).unwrap();
+    assert!(looks());
 }
 
 #[test]

@@ -144,11 +144,12 @@ impl Mirror {
             }
             let odb = self.repository.odb()?;
             let mut rotten = None;
+            // That it was stopped is no error to git2.
             odb.foreach(|oid| {
                 rotten = odb.read(*oid).err();
                 rotten.is_none()
-            })
-            .map_err(|error| rotten.take().unwrap_or(error).into())
+            })?;
+            rotten.map_or(Ok(()), |error| Err(error.into()))
         };
         check().err()
     }
