@@ -120,6 +120,7 @@ impl Machine {
             self.withdraw(&mut store, &facts, &decision)?;
             let Some(target) = decision.to_deploy() else {
                 self.rest(&mut store, &facts, &decision, decided, ending)?;
+                self.gather_packs(&mirror);
                 return Ok(ending);
             };
             // Of what goes on after it has waited, it has been said.

@@ -63,6 +63,7 @@ mod submodules;
 mod suspension;
 mod system;
 mod systemd;
+mod tidying;
 mod units;
 mod url;
 mod watch;

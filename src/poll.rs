@@ -5,7 +5,7 @@ use anyhow::{Error, Result};
 use crate::config::Remote;
 use crate::cycle::{Ending, Machine};
 use crate::fetched::Fetched;
-use crate::fs::{self, Lock};
+use crate::fs::Lock;
 use crate::git::{self, Heads, Mirror};
 use crate::journal;
 use crate::url::Url;
@@ -50,7 +50,7 @@ impl Machine {
             }
         }
         let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
-        self.tidy_up(&mirror, remote)?;
+        self.remove_leftovers(&mirror, remote)?;
         let heads = match mirror.fetch(remote) {
             Ok(heads) => heads,
             // What it comes from was looked for when it came first.
@@ -92,25 +92,6 @@ impl Machine {
         log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
         mirror.discard()?;
         Mirror::ready(&self.paths, &self.config.remotes)?.fetch(remote)
-    }
-
-    /// Removes what killed fetches have left, as long as no other remote is being fetched: whose they are
-    /// cannot be seen, and a machine that kills each fetch for its size would soon be full of them.
-    fn tidy_up(&self, mirror: &Mirror, remote: &Remote) -> Result<()> {
-        if mirror.leftovers()?.is_empty() {
-            return Ok(());
-        }
-        let others = self.config.remotes.iter();
-        let others = others.filter(|other| other.name != remote.name);
-        let alone: Option<Vec<Lock>> = others
-            .map(|other| Lock::take_if_free(&self.paths.remote_lock(&other.name)))
-            .collect::<Result<_>>()?;
-        if alone.is_some() {
-            for leftover in mirror.leftovers()? {
-                fs::remove_optional(&leftover)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{symlink, MetadataExt};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::json;
@@ -442,6 +444,47 @@ fn a_file_missing_in_the_mirror_is_found_when_the_evaluation_fails() {
     assert!(!mirror.with_extension("lock").exists());
     world.comin(&["fetch", "origin"], 0);
     assert_eq!(world.plan()["action"], "retry");
+}
+
+#[test]
+fn the_packs_of_many_fetches_are_put_together() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let mirror = Repository::at(&world, "root/var/lib/comin/repository");
+    let packs = || {
+        let files = fs::read_dir(mirror.path.join("objects/pack")).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let is_pack = |file: &PathBuf| file.extension().is_some_and(|it| it == "pack");
+        files.filter(is_pack).collect::<BTreeSet<_>>()
+    };
+    let fetch = |times: usize| {
+        for _ in 0..times {
+            origin.git(&["commit", "--quiet", "--allow-empty", "--message", "x"]);
+            world.comin(&["fetch", "origin"], 0);
+        }
+    };
+    fetch(49);
+    let before = packs();
+    assert_eq!(before.len(), 50);
+    world.comin(&["deploy"], 0);
+    assert_eq!(packs(), before);
+    fetch(1);
+    // Whoever fetches keeps all of them.
+    let lock = fs::File::open(world.path("root/run/comin/remotes/origin.lock")).unwrap();
+    lock.lock().unwrap();
+    world.comin(&["deploy"], 0);
+    assert_eq!(packs().len(), 51);
+    drop(lock);
+    world.comin(&["deploy"], 0);
+    assert_eq!(packs().len(), 1);
+    mirror.git(&["fsck", "--strict"]);
+    assert_eq!(
+        world.mirrored("origin/main"),
+        Some(origin.git(&["rev-parse", "HEAD"]))
+    );
+    fetch(1);
+    assert_eq!(packs().len(), 2);
 }
 
 #[test]

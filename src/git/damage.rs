@@ -88,7 +88,11 @@ impl Mirror {
             for entry in fs::read_dir(&folder)? {
                 let name = entry?.file_name();
                 let text = name.to_string_lossy();
-                if text.starts_with("pack_git2_") || text.ends_with(".lock") {
+                // By libgit2, and by the git that puts packs together.
+                let is_part = ["pack_git2_", "tmp_", ".tmp-"]
+                    .iter()
+                    .any(|part| text.starts_with(part));
+                if is_part || text.ends_with(".lock") {
                     leftovers.push(folder.join(&name));
                 }
             }

@@ -15,12 +15,18 @@ const FOREIGN: [&str; 5] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
 ];
 
-/// The server of a repository.
-pub fn upload_pack(path: &Path) -> Command {
+/// Git, in no repository.
+pub fn git() -> Command {
     let mut git = Command::new("git");
     for name in FOREIGN {
         git.env_remove(name);
     }
+    git
+}
+
+/// The server of a repository.
+pub fn upload_pack(path: &Path) -> Command {
+    let mut git = git();
     // The repository may be of a user's, and its objects must be there, not elsewhere.
     git.args(["-c", "safe.directory=*", "upload-pack"])
         .arg(path)

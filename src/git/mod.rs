@@ -9,6 +9,7 @@ mod heads;
 mod http;
 mod loan;
 mod local;
+mod packs;
 mod server;
 mod settings;
 
