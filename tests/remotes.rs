@@ -594,6 +594,19 @@ fn an_empty_repository_is_no_error() {
 }
 
 #[test]
+fn a_repository_for_testing_alone_misses_no_main_while_the_others_cannot_be_fetched() {
+    need!("git");
+    let mut world = World::empty();
+    let empty = world.repository("empty");
+    world.follow("local", empty.path.to_str().unwrap());
+    world.follow("origin", world.path("away").to_str().unwrap());
+    for fetched in ["local", "origin"] {
+        world.comin(&["fetch", fetched], i32::from(fetched == "origin"));
+        assert_eq!(world.comin(&["deploy"], 0).err, "", "after {fetched}");
+    }
+}
+
+#[test]
 fn an_origin_that_waits_for_a_push_and_a_stale_testing_branch_are_no_news_at_every_commit() {
     need!("git", "nix");
     let (mut world, origin) = World::new();

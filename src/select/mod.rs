@@ -457,12 +457,13 @@ impl Decision {
         self.selected.as_ref().zip(self.action.hindrance())
     }
 
-    /// The mains that are missing, as in `origin/main`, where nothing qualifies instead.
+    /// The mains, as in `origin/main`, where each of them is missing and nothing qualifies instead. Otherwise it is
+    /// known what to wait for, and a remote may be for testing alone.
     pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
-        let mains = self.candidates.iter().filter(|it| !it.testing);
-        let missing = mains.filter(|main| {
-            self.selected.is_none() && main.verdict == Verdict::Refused(Refusal::Missing)
-        });
+        let mains = || self.candidates.iter().filter(|it| !it.testing);
+        let is_missing = |main: &Candidate| main.verdict == Verdict::Refused(Refusal::Missing);
+        let are_told = self.selected.is_none() && mains().all(is_missing);
+        let missing = mains().filter(move |_| are_told);
         missing.map(|main| format!("{}/{}", main.remote, main.head.branch.name))
     }
 
