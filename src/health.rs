@@ -74,8 +74,9 @@ impl Machine {
         None
     }
 
-    /// The remotes whose latest fetch worked. Those on this machine count where there is no other one: they are
-    /// within reach of a machine that is cut off.
+    /// The remotes that are within reach now: the servers whose latest fetch worked. Where there is none, the
+    /// repositories on this machine, which even a machine that is cut off can reach, as far as they are still there: a
+    /// disk may have been removed since.
     ///
     /// # Errors
     /// The records of the fetches cannot be read.
@@ -88,14 +89,14 @@ impl Machine {
                     Url::Local(_) => &mut local,
                     Url::Http(_) | Url::Ssh(_) => &mut elsewhere,
                 };
-                remotes.push(remote.name.clone());
+                remotes.push(remote);
             }
         }
-        Ok(if elsewhere.is_empty() {
-            local
-        } else {
-            elsewhere
-        })
+        if elsewhere.is_empty() {
+            elsewhere = local;
+            elsewhere.retain(|remote| git::reach(remote, PAUSE).is_ok());
+        }
+        Ok(elsewhere.iter().map(|it| it.name.clone()).collect())
     }
 
     /// Whether one of these remotes can be reached within the time that the owner gives; true where

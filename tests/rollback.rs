@@ -258,6 +258,20 @@ fn without_a_server_a_repository_on_this_machine_is_missed() {
 }
 
 #[test]
+fn a_repository_that_is_away_before_is_not_missed() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.configure(|config| {
+        config["health_check"] = json!({"connectivity_timeout": 0});
+    });
+    world.comin(&["fetch", "origin"], 0);
+    // As the disk that it is on.
+    fs::rename(&origin.path, world.path("away")).unwrap();
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "first");
+}
+
+#[test]
 fn a_server_that_was_down_before_is_not_missed() {
     need!("git", "nix");
     let (world, origin, server) = connected();
