@@ -321,7 +321,12 @@ let
       // quiet;
   };
 
-  # Starts the socket where its condition was not met before.
+  # What the Go comin leaves, and what this one has decided.
+  goStore = "/var/lib/comin/store.json";
+  state = "/var/lib/comin/state.json";
+
+  # On a machine that comes from the Go comin, that one runs during the switch to this one and has the port: the socket
+  # is opened when this one has begun a deployment, for that one has ended by then.
   opening =
     if exporter == null then
       { }
@@ -330,8 +335,14 @@ let
         comin-exporter = {
           description = "Watch for the first deployment to open the metrics";
           wantedBy = [ "paths.target" ];
+          # Where the socket's is not met. Elsewhere it would try at each step of a deployment to get a port that is
+          # taken.
+          unitConfig.ConditionPathExists = [
+            goStore
+            "!${state}"
+          ];
           pathConfig = {
-            PathChanged = "/var/lib/comin/state.json";
+            PathChanged = state;
             Unit = "comin-exporter.socket";
           };
         };
@@ -398,11 +409,10 @@ in
         comin-exporter = {
           description = "Metrics of comin for Prometheus";
           wantedBy = [ "sockets.target" ];
-          # On a machine that comes from the Go comin, that one runs during the switch to this one and has the port:
-          # not before this one has decided something, which is when that one has ended.
+          # Else comin-exporter.path starts it.
           unitConfig.ConditionPathExists = [
-            "|!/var/lib/comin/store.json"
-            "|/var/lib/comin/state.json"
+            "|!${goStore}"
+            "|${state}"
           ];
           socketConfig = {
             ListenStream = address;

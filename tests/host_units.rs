@@ -411,6 +411,33 @@ fn a_scrape_is_answered_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn while_the_port_is_taken_only_a_switch_tries_to_get_it() {
+    need_host!();
+    let port = free_port();
+    let first = with_exporter(port);
+    let host = Host::installed(&first);
+    let before = host.cursor_now();
+    host.run("systemctl stop comin-exporter.socket");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let commit = host.commit(&first.named("second"));
+    let attempt = host.await_ended(&commit);
+    host.await_idle();
+    assert_eq!(
+        attempt["error"],
+        "switch-to-configuration exited with status 4: the new system runs, but units failed: comin-exporter.socket"
+    );
+    let lines = host.journal(&format!(
+        "{before} --identifier=systemd --grep=^Failed.to.listen"
+    ));
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+
+    drop(taken);
+    let commit = host.commit(&first.named("third"));
+    host.await_deployed(&commit);
+    assert_eq!(host.show("comin-exporter.socket", "ActiveState"), "active");
+}
+
+#[test]
 fn a_real_prometheus_finds_the_metrics_of_the_go_comin() {
     need_host!();
     need!("prometheus", "curl");
