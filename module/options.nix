@@ -483,9 +483,9 @@ in
         // {
           type = types.nullOr types.bool;
           description = ''
-            Whether one of the servers that could be fetched from before has to be within reach after an
-            activation; where there is no server, one of the repositories on this machine. Where none is, the system
-            before is activated again; if one is within reach then, it was the commit's fault, else it is tried again
+            Whether a remote that could be fetched from before has to be within reach after an activation: one of the
+            servers, or if none of them could, one of the repositories on this machine. If none is, the system before
+            is activated again. If one is within reach then, it was the commit's fault; else the commit is tried again
             when one is back.
           '';
         }
@@ -494,7 +494,7 @@ in
         own "120"
         // {
           type = types.nullOr types.ints.unsigned;
-          description = "Seconds that it may take until one of them is within reach again.";
+          description = "Seconds that this may take.";
         }
       );
       failedUnits = mkOption (
