@@ -495,6 +495,9 @@ fn a_head_that_is_no_commit_costs_nobody_the_mirror() {
     world.follow("other", other.path.to_str().unwrap());
     world.comin(&["run"], 0);
     let head = origin.git(&["rev-parse", "HEAD"]);
+    // Not even for a moment is it what the mirror has: another fetch may look just then.
+    let refs = || world.files("root/var/lib/comin/repository/refs");
+    let before = refs();
     let script = "printf 'tree %s\\nauthor nobody\\ncommitter nobody\\n\\nx\\n' $(git rev-parse HEAD^{tree}) | git hash-object --literally -t commit -w --stdin";
     let mut malformed = Command::new("sh");
     malformed.args(["-c", script]).current_dir(&origin.path);
@@ -511,6 +514,7 @@ fn a_head_that_is_no_commit_costs_nobody_the_mirror() {
         }
         let said = world.comin(&["deploy"], 0);
         assert!(!said.err.contains("damaged"), "{said:?}");
+        assert_eq!(refs(), before);
         assert_eq!(world.mirrored("origin/main").as_ref(), Some(&head));
         assert_eq!(world.mirrored("other/main").as_ref(), Some(&commit));
     }

@@ -115,34 +115,23 @@ impl Mirror {
             let head = advertised.iter().find(|head| head.name() == name);
             head.map(|head| commit(head.oid())).transpose()
         })?;
-        let before = self.heads(remote);
-        if before.as_ref().is_ok_and(|heads| *heads == advertised) {
+        if self.heads(remote).is_ok_and(|heads| heads == advertised) {
             return Ok(advertised);
         }
-        let before = before.unwrap_or_default();
-        self.prune(remote, &advertised)?;
-        let refspecs: Vec<String> = followed(remote, &advertised)
-            .map(|(branch, _)| format!("+refs/heads/{branch}:{}", tracking(&remote.name, branch)))
+        let wanted: Vec<String> = followed(remote, &advertised)
+            .map(|(branch, _)| format!("refs/heads/{branch}"))
             .collect();
-        for (branch, _) in followed(remote, &advertised) {
-            self.unlock(&tracking(&remote.name, branch))?;
-        }
-        if !refspecs.is_empty() {
+        if !wanted.is_empty() {
             let mut options = FetchOptions::new();
-            options
-                .download_tags(AutotagOption::None)
-                .update_fetchhead(false);
-            connection
-                .remote()
-                .fetch(&refspecs, Some(&mut options), None)?;
+            options.download_tags(AutotagOption::None);
+            connection.remote().download(&wanted, Some(&mut options))?;
         }
-        let heads = self.heads(remote)?;
-        if let Err(error) = self.complete(remote, &heads) {
-            // Else the next look at the mirror would find it damaged, which costs the other remotes theirs.
-            self.put_back(remote, &before)?;
-            return Err(error);
-        }
-        Ok(heads)
+        // Before anybody takes them for heads: whoever looks at the mirror and finds one that is none makes it anew.
+        self.complete(remote, &advertised)?;
+        self.prune(remote, &advertised)?;
+        followed(remote, &advertised)
+            .try_for_each(|(branch, head)| self.point(&tracking(&remote.name, branch), head))?;
+        Ok(advertised)
     }
 
     /// Whether these heads are commits that can be read. They may be anything that the remote has.
@@ -163,13 +152,6 @@ impl Mirror {
                 })
                 .with_context(|| format!("{branch} came incompletely"))
         })
-    }
-
-    /// Lets a remote's branches be where they were.
-    fn put_back(&self, remote: &Remote, heads: &Heads) -> Result<()> {
-        self.prune(remote, heads)?;
-        followed(remote, heads)
-            .try_for_each(|(branch, head)| self.point(&tracking(&remote.name, branch), head))
     }
 
     /// Removes the refs of this remote that follow no branch of it.
