@@ -316,6 +316,11 @@ fn deploy_with_a_submodule(state_dir: &str, repository_type: &str, follow: impl 
         config["repository_type"] = json!(repository_type);
         config["state_dir"] = json!(state_dir);
     });
+    world.comin(&["fetch", "origin"], 0);
+    // What a deploy leaves that is killed as it tells git of them.
+    for lock in ["submodules.lock", "repository/config.lock"] {
+        fs::write(world.path(&format!("root{state_dir}/{lock}")), "").unwrap();
+    }
     world.comin(&["run"], 0);
     assert_eq!(world.switches(), [format!("switch {label}")]);
     assert_eq!(planned(&world), world.status()["running"]["out"]);

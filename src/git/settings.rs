@@ -5,19 +5,24 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::server::start_libgit2;
+use crate::fs;
 
-/// Makes a setting in a file of git's format, if it is not there yet.
+/// Makes a setting in a file of git's format, if it is not there yet. It is for whoever deploys: there is one at a
+/// time, and so a lock on the file is of one that was killed.
 ///
 /// # Errors
 /// The file cannot be read or written.
 pub fn set(file: &Path, name: &str, value: &str) -> Result<()> {
     start_libgit2();
-    let set = || -> Result<(), git2::Error> {
+    let set = || -> Result<()> {
         let mut settings = git2::Config::open(file)?;
         if settings.get_string(name).is_ok_and(|now| now == value) {
             return Ok(());
         }
-        settings.set_str(name, value)
+        let mut lock = file.as_os_str().to_os_string();
+        lock.push(".lock");
+        fs::remove_optional(Path::new(&lock))?;
+        Ok(settings.set_str(name, value)?)
     };
     set().with_context(|| format!("Failed to set {name} in {}", file.display()))
 }
