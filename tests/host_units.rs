@@ -237,6 +237,23 @@ fn each_unit_is_confined_and_yet_does_its_work() {
     host.await_deployed(&commit);
     host.await_idle();
     assert_eq!(fetch(&host, "local")["error"], Value::Null);
+
+    // And where nobody but a fetch looks: below the accepted main.
+    host.await_deployed(&host.commit(&first.named("third")));
+    host.await_idle();
+    let (folder, name) = commit.split_at(2);
+    let script = format!(
+        "set -e
+        cd /var/lib/comin/repository
+        mkdir /tmp/packs
+        mv objects/pack/* /tmp/packs
+        for pack in /tmp/packs/*.pack; do git --git-dir . unpack-objects -q <$pack; done
+        rm objects/{folder}/{name}"
+    );
+    host.write("/root/lose", &script);
+    host.run("sh /root/lose");
+    let commit = host.commit(&first.named("fourth"));
+    host.await_deployed(&commit);
 }
 
 /// Tries to write and to read, and says what it could.

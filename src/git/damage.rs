@@ -1,7 +1,7 @@
 //! What may be wrong with the mirror, and what killed fetches have left in it.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -184,16 +184,21 @@ fn is_about_objects(error: &anyhow::Error) -> bool {
     )
 }
 
-/// Removes what is in the mirror's folder. The folder itself stays: it may be a mount.
+/// Removes what is in the mirror's folder. The folder itself stays: it may be a mount. In it there may be more of
+/// them, of which a fetch in its sandbox can remove none; the deploy after it can, and finds no mirror any more, for
+/// all else is gone, and what makes it one goes first.
 pub(super) fn empty(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
+    let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(|entry| entry.file_name() != "HEAD");
+    let remove = |entry: DirEntry| {
         if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
+            fs::remove_dir_all(entry.path())
         } else {
-            fs::remove_file(entry.path())?;
+            fs::remove_file(entry.path())
         }
-    }
-    File::open(path)?.sync_all()
+    };
+    let removed = entries.into_iter().map(remove).fold(Ok(()), Result::and);
+    File::open(path)?.sync_all()?;
+    removed
 }
