@@ -10,8 +10,8 @@ use crate::process;
 
 /// How many there may be; as many as git lets be by default (`gc.autoPackLimit`).
 const MOST: usize = 50;
-/// How long it may take to put them together.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long it may take to put them together. Who wants to fetch meanwhile waits, and systemd does not wait for long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Mirror {
     /// Whether there are more packs than anybody should look through.
