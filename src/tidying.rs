@@ -34,7 +34,8 @@ impl Machine {
             Ok(())
         };
         if let Err(error) = gather() {
-            log::debug!("The packs of the mirror are not put together: {error:#}");
+            // Git has said something already.
+            log::warn!("The packs of the mirror could not be put together: {error:#}");
         }
     }
 

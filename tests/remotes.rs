@@ -12,7 +12,7 @@ use std::process::Command;
 
 use serde_json::json;
 use support::http::Server;
-use support::{Repository, System, World, SHA256};
+use support::{Repository, Said, System, World, SHA256};
 
 /// A repository with one commit and no flake: for what ends before an evaluation.
 fn plain(world: &World, name: &str) -> (Repository, String) {
@@ -476,6 +476,16 @@ fn the_packs_of_many_fetches_are_put_together() {
     world.comin(&["deploy"], 0);
     assert_eq!(packs().len(), 51);
     drop(lock);
+    let git = [(
+        "git",
+        r#"case "$*" in *repack*) echo broken >&2; exit 3;; esac"#,
+    )];
+    let said = Said::of(&world.command_with(&["deploy"], &git).output().unwrap());
+    assert!(
+        said.err.ends_with("The packs of the mirror could not be put together: git repack exited with status 3: broken\n"),
+        "{said:?}"
+    );
+    assert_eq!(said.code, Some(0));
     world.comin(&["deploy"], 0);
     assert_eq!(packs().len(), 1);
     mirror.git(&["fsck", "--strict"]);
