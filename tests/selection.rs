@@ -140,8 +140,10 @@ fn whoever_ends_comin_while_it_looks_at_a_signature_ends_the_build_too() {
         holds.display(),
         looks.display()
     );
+    let temporary = world.path("tmp");
+    fs::create_dir(&temporary).unwrap();
     let mut comin = world.command_with(&["run"], &[("ssh-keygen", &hold)]);
-    let mut comin = comin.spawn().unwrap();
+    let mut comin = comin.env("TMPDIR", &temporary).spawn().unwrap();
     gate.await_begun();
     let pid = Pid::from_child(&comin);
     let children = format!("/proc/{0}/task/{0}/children", pid.as_raw_pid());
@@ -156,6 +158,10 @@ fn whoever_ends_comin_while_it_looks_at_a_signature_ends_the_build_too() {
     let is_over = stat.is_empty() || stat.contains(") Z ");
     gate.open();
     assert!(is_over, "{stat}");
+    let left = fs::read_dir(temporary).unwrap();
+    let left = left.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let ours: Vec<_> = left.filter(|name| name.starts_with("comin-")).collect();
+    assert_eq!(ours, [""; 0]);
 }
 
 #[test]

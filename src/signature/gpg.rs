@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 use anyhow::{anyhow, ensure, Context, Result};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
-use tempfile::TempDir;
 
 use super::signed::Signed;
 use super::{private_folder, read, tool, Key, LoadError, Signer, Unverified, PATIENCE};
 use crate::journal::printable;
+use crate::passing::Passing;
 use crate::process::{self, Answer};
 
 /// Nothing is looked up elsewhere, and no daemon is started, whatever `/etc/gnupg` says.
@@ -47,7 +47,7 @@ const FOREIGN: [&str; 4] = ["NODATA", "UNEXPECTED", "PLAINTEXT", "FAILURE"];
 /// The keys that the owner trusts.
 #[derive(Debug)]
 pub struct Keyring {
-    home: TempDir,
+    home: Passing,
     /// Of the primary keys. From version 2.4, gpg reads `/etc/gnupg/gpg.conf` whatever its options are,
     /// and that may name a further keyring.
     fingerprints: BTreeSet<String>,

@@ -11,8 +11,6 @@ mod ssh;
 mod tests;
 
 use std::fmt;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -20,9 +18,9 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure, Context, Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use crate::config::Config;
+use crate::passing::Passing;
 use gpg::Keyring;
 pub use signed::Format;
 use signed::Signed;
@@ -320,13 +318,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A folder that is nobody else's to read or guess, and goes away with the value.
-fn private_folder() -> Result<TempDir> {
-    tempfile::Builder::new()
-        .prefix("comin-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir()
-        .context("Failed to make a private folder")
+/// A folder that is nobody else's to read or guess, and does not stay.
+fn private_folder() -> Result<Passing> {
+    Passing::new("comin-keys-").context("Failed to make a private folder")
 }
 
 /// A tool that finds nothing of whoever runs comin.

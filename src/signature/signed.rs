@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use super::{private_folder, Unverified};
+use crate::passing::Passing;
 
 /// The two halves of a signed commit.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Signed {
 /// What was signed, and the signature, in a folder that goes away with this.
 #[derive(Debug)]
 pub struct Files {
-    folder: TempDir,
+    folder: Passing,
 }
 
 impl Files {

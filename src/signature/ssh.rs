@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{anyhow, Context, Error, Result};
-use tempfile::TempDir;
 
 use super::signed::{Files, Signed};
 use super::{private_folder, read, tool, Key, LoadError, Signer, Unverified, PATIENCE};
 use crate::config::SshSigners;
 use crate::journal::printable;
+use crate::passing::Passing;
 use crate::process::{self, Answer};
 
 /// Git's namespace: the signature of a file or a mail is none of a commit.
@@ -21,7 +21,7 @@ const KRL: &[u8] = b"SSHKRL\n\0";
 /// The keys that the owner trusts, as they were when they were read.
 #[derive(Debug)]
 pub struct AllowedSigners {
-    folder: TempDir,
+    folder: Passing,
     revoked: Option<PathBuf>,
 }
 

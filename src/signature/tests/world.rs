@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use tempfile::TempDir;
+use crate::passing::Passing;
 
 use super::super::private_folder;
 
@@ -31,7 +31,7 @@ pub struct World {
 }
 
 /// A folder in which git, gpg and ssh-keygen make commits, keys and signatures.
-pub struct Workshop(pub TempDir);
+pub struct Workshop(pub Passing);
 
 impl Workshop {
     fn run(&self, program: &str, arguments: &[&str], input: &str) -> Vec<u8> {
