@@ -2,7 +2,7 @@
 //! killed has left goes with the next.
 
 use std::fs::{self, DirEntry, File, Permissions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -35,10 +35,7 @@ impl Passing {
                 .prefix(prefix)
                 .permissions(Permissions::from_mode(0o700))
                 .tempdir()?;
-            let in_use = File::open(folder.path())?;
-            in_use.lock()?;
-            // Before it was locked, another one may have taken it for left.
-            if folder.path().exists() {
+            if let Some(in_use) = locked(folder.path())? {
                 FOLDERS.lock().push(folder.path().to_path_buf());
                 return Ok(Self {
                     folder,
@@ -66,6 +63,16 @@ pub fn remove_all() {
     for folder in FOLDERS.lock().drain(..) {
         remove(&folder);
     }
+}
+
+/// Locks a folder that was just made; `None` where another one has taken it for left before that.
+fn locked(folder: &Path) -> io::Result<Option<File>> {
+    let in_use = match File::open(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    in_use.lock()?;
+    Ok(folder.exists().then_some(in_use))
 }
 
 /// Removes those that are nobody's any more: this user's, with such a name, and not locked.
@@ -98,6 +105,20 @@ fn remove(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_make_one_at_a_time_each_get_one() {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let folder = Passing::new("comin-tests-").unwrap();
+                        assert!(folder.path().exists());
+                    }
+                });
+            }
+        });
+    }
 
     #[test]
     fn a_folder_is_nobody_elses_and_goes_away() {
