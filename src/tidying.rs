@@ -17,10 +17,11 @@ impl Machine {
         if mirror.leftovers()?.is_empty() {
             return Ok(());
         }
-        if self.others_rest(Some(remote))?.is_some() {
-            for leftover in mirror.leftovers()? {
-                fs::remove_optional(&leftover)?;
-            }
+        let Some(_at_rest) = self.others_rest(Some(remote))? else {
+            return Ok(());
+        };
+        for leftover in mirror.leftovers()? {
+            fs::remove_optional(&leftover)?;
         }
         Ok(())
     }
@@ -28,10 +29,14 @@ impl Machine {
     /// Puts the packs of many fetches together, as long as nothing is being fetched. Else the next deploy does.
     pub fn gather_packs(&self, mirror: &Mirror) {
         let gather = || -> Result<()> {
-            if mirror.is_scattered()? && self.others_rest(None)?.is_some() {
-                mirror.gather()?;
+            if !mirror.is_scattered()? {
+                return Ok(());
             }
-            Ok(())
+            // Named, or the locks would be free again before it begins.
+            let Some(_at_rest) = self.others_rest(None)? else {
+                return Ok(());
+            };
+            mirror.gather()
         };
         if let Err(error) = gather() {
             // Git has said something already.

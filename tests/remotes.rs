@@ -448,7 +448,7 @@ fn a_file_missing_in_the_mirror_is_found_when_the_evaluation_fails() {
 
 #[test]
 fn the_packs_of_many_fetches_are_put_together() {
-    need!("git", "nix");
+    need!("git", "nix", "flock");
     let (world, origin) = World::new();
     world.comin(&["run"], 0);
     let mirror = Repository::at(&world, "root/var/lib/comin/repository");
@@ -476,10 +476,12 @@ fn the_packs_of_many_fetches_are_put_together() {
     world.comin(&["deploy"], 0);
     assert_eq!(packs().len(), 51);
     drop(lock);
-    let git = [(
-        "git",
-        r#"case "$*" in *repack*) echo broken >&2; exit 3;; esac"#,
-    )];
+    // Nor can anybody fetch meanwhile.
+    let git = format!(
+        "case \"$*\" in *repack*) flock --nonblock {} echo free >&2 || echo broken >&2; exit 3;; esac",
+        world.path("root/run/comin/remotes/origin.lock").display()
+    );
+    let git = [("git", &*git)];
     let said = Said::of(&world.command_with(&["deploy"], &git).output().unwrap());
     assert!(
         said.err.ends_with("The packs of the mirror could not be put together: git repack exited with status 3: broken\n"),
@@ -570,7 +572,7 @@ fn a_history_that_nobody_can_read_is_in_no_other_remotes_way() {
 
 #[test]
 fn a_source_without_its_history_does_not_cost_the_mirror() {
-    need!("git", "nix");
+    need!("git", "nix", "flock");
     let (mut world, origin) = World::new();
     origin.commit("second", &System::default());
     world.comin(&["run"], 0);
