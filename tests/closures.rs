@@ -494,6 +494,12 @@ impl Drop for Holder {
     }
 }
 
+/// Shell code that notes in this file what process it is, and does not end.
+fn hanging(begun: &Path) -> String {
+    let begun = begun.display();
+    format!("echo $$ >{begun}.new; mv {begun}.new {begun}; exec sleep 600")
+}
+
 #[track_caller]
 fn await_that(mut done: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(60);
@@ -508,10 +514,7 @@ fn a_plan_that_is_interrupted_takes_along_what_it_awaits_and_leaves_nothing() {
     need!("git", "nix");
     let (world, origin) = World::new();
     let begun = world.path("begun");
-    let script = format!(
-        "echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600",
-        begun.display()
-    );
+    let script = hanging(&begun);
     let building = System::with(&format!(
         "extra.slow = \"${{derivation {{
             name = \"slow\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
@@ -543,10 +546,7 @@ fn what_a_plan_that_was_killed_left_goes_with_the_next_one() {
     need!("git", "nix");
     let (world, origin) = World::new();
     let begun = world.path("begun");
-    let script = format!(
-        "echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600",
-        begun.display()
-    );
+    let script = hanging(&begun);
     origin.commit("slow", &with_switch(&script));
     world.comin(&["fetch", "origin"], 0);
     let start = || {

@@ -102,6 +102,27 @@ fn asking() -> (Host, Configuration, Vec<String>) {
     (host, asking, shown)
 }
 
+/// Commits, and waits until the user is asked for it; what it is called.
+fn commit_asked(
+    host: &Host,
+    configuration: &Configuration,
+    shown: &mut Vec<String>,
+) -> (String, String) {
+    let commit = host.commit(configuration);
+    let (name, label) = (
+        format!("{} (local/main)", &commit[..8]),
+        configuration.label(),
+    );
+    let question = format!("{name} waits for your confirmation to be deployed|{label}");
+    shown.extend([
+        format!("Deploying {name}|{label}"),
+        question.clone(),
+        format!("yes {question}"),
+    ]);
+    await_shown(host, shown);
+    (commit, name)
+}
+
 #[test]
 fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
     need_host!();
@@ -109,15 +130,7 @@ fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
     host.await_polls(2);
     await_shown(&host, &wanted);
 
-    let commit = host.commit(&asking.named("third"));
-    let name = format!("{} (local/main)", &commit[..8]);
-    let question = format!("{name} waits for your confirmation to be deployed|third");
-    wanted.extend([
-        format!("Deploying {name}|third"),
-        question.clone(),
-        format!("yes {question}"),
-    ]);
-    await_shown(&host, &wanted);
+    let (commit, name) = commit_asked(&host, &asking.named("third"), &mut wanted);
     assert_eq!(user(&host, "is-active comin-desktop.service"), "active");
     let status = host.status();
     assert_eq!(status["phase"], "waiting_for_confirmation");
@@ -143,15 +156,7 @@ fn whom_polkit_lets_confirms_by_a_click() {
     let (host, asking, mut wanted) = asking();
     // Clicks, and waits for what comes of it in the end.
     let mut confirm = |system: &str, end: &dyn Fn(&str) -> String| {
-        let commit = host.commit(&asking.named(system));
-        let name = format!("{} (local/main)", &commit[..8]);
-        let question = format!("{name} waits for your confirmation to be deployed|{system}");
-        wanted.extend([
-            format!("Deploying {name}|{system}"),
-            question.clone(),
-            format!("yes {question}"),
-        ]);
-        await_shown(&host, &wanted);
+        let (commit, name) = commit_asked(&host, &asking.named(system), &mut wanted);
         host.write(&format!("/run/user/{USER}/answer"), "confirm");
         let end = end(&name);
         await_that(&end, || shown(&host).last() == Some(&end));

@@ -610,7 +610,7 @@ impl Configuration {
         next
     }
 
-    fn label(&self) -> &str {
+    pub fn label(&self) -> &str {
         self.0["label"].as_str().unwrap()
     }
 
