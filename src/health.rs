@@ -81,22 +81,22 @@ impl Machine {
     /// # Errors
     /// The records of the fetches cannot be read.
     pub fn within_reach(&self) -> Result<Vec<RemoteName>> {
-        let (mut local, mut elsewhere) = (Vec::new(), Vec::new());
+        let mut fetched = Vec::new();
         for remote in &self.config.remotes {
             let record = Fetched::read(&self.paths, remote)?;
             if Fetched::reach(record.as_ref()) == Reach::Fetched {
-                let remotes = match remote.url {
-                    Url::Local(_) => &mut local,
-                    Url::Http(_) | Url::Ssh(_) => &mut elsewhere,
-                };
-                remotes.push(remote);
+                fetched.push(remote);
             }
         }
-        if elsewhere.is_empty() {
-            elsewhere = local;
-            elsewhere.retain(|remote| git::reach(remote, PAUSE).is_ok());
-        }
-        Ok(elsewhere.iter().map(|it| it.name.clone()).collect())
+        let is_local = |remote: &&Remote| matches!(remote.url, Url::Local(_));
+        let (mut local, servers): (Vec<_>, Vec<_>) = fetched.into_iter().partition(is_local);
+        let within_reach = if servers.is_empty() {
+            local.retain(|remote| git::reach(remote, PAUSE).is_ok());
+            local
+        } else {
+            servers
+        };
+        Ok(within_reach.iter().map(|it| it.name.clone()).collect())
     }
 
     /// Whether one of these remotes can be reached within the time that the owner gives; true where
