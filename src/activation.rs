@@ -9,8 +9,10 @@
 //! have the lock yet. Whoever finds the lock free and no result takes the order back, and a runner
 //! without one does nothing. So nothing is activated behind anybody's back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Operation;
 use crate::fields;
 use crate::fs::{self, Lock};
+use crate::outcome::SwitchExit;
 use crate::paths::Paths;
 use crate::process;
 use crate::systemd::{self, systemctl};
@@ -26,6 +29,10 @@ use crate::systemd::{self, systemctl};
 const UNIT: &str = "nixos-rebuild-switch-to-configuration";
 /// The lock of every `switch-to-configuration`.
 const SWITCH_LOCK: &str = "switch-to-configuration.lock";
+/// How long another switch is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often its lock is looked at meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
 /// What nixos-rebuild hands on to the switch.
 const ENVIRONMENT: [&str; 3] = [
     "LOCALE_ARCHIVE",
@@ -49,7 +56,7 @@ pub struct Activation {
 struct Record {
     version: u32,
     activation: Activation,
-    ended: Option<Ended>,
+    ended: Option<SwitchExit>,
 }
 
 impl Record {
@@ -62,7 +69,7 @@ impl Record {
         Ok(Some(record))
     }
 
-    fn write(activation: Activation, ended: Option<Ended>, paths: &Paths) -> Result<()> {
+    fn write(activation: Activation, ended: Option<SwitchExit>, paths: &Paths) -> Result<()> {
         let record = Self {
             version: 1,
             activation,
@@ -72,60 +79,21 @@ impl Record {
     }
 }
 
-/// How `switch-to-configuration` ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// By itself.
-    Status(i32),
-    /// By a signal.
-    Signal(i32),
-}
-
-impl Ended {
-    /// Whether nothing at all was activated.
-    #[must_use]
-    pub fn before_activation(&self) -> bool {
-        *self == Self::Status(1)
-    }
-
-    /// Whether it died half-way: killed, or by a panic of its own. The next run recovers.
-    #[must_use]
-    pub fn died(&self) -> bool {
-        matches!(self, Self::Status(101) | Self::Signal(_))
-    }
-
-    /// What went wrong, as a sentence. The codes are those of nixpkgs' switch-to-configuration-ng.
-    /// `new_failures` are the units that have failed since, where that is known: units that had
-    /// failed before are no news.
-    #[must_use]
-    pub fn error(&self, new_failures: Option<&[String]>) -> Option<String> {
-        let how = match (self, new_failures) {
-            // 100: the init interface has changed: the boot loader has it, and a reboot is needed.
-            (Self::Status(0 | 100), _) | (Self::Status(4), Some([])) => return None,
-            (Self::Status(1), _) => "exited with status 1: the boot loader or a check before the switch failed, and nothing was activated".to_string(),
-            (Self::Status(2), _) => "exited with status 2: the activation script failed, while the units were switched".to_string(),
-            (Self::Status(4), None) => "exited with status 4: the new system runs, but units failed".to_string(),
-            (Self::Status(4), Some(units)) => format!("exited with status 4: the new system runs, but units failed: {}", units.join(", ")),
-            (Self::Status(11), _) => "exited with status 11: another switch was running, or a service it needs was down".to_string(),
-            (Self::Status(code), _) => format!("exited with status {code}"),
-            (Self::Signal(signal), _) => format!("was killed by signal {signal}"),
-        };
-        Some(format!("switch-to-configuration {how}"))
-    }
-}
-
 impl Activation {
     /// Starts it and waits for its end.
     ///
     /// # Errors
     /// It could not be started.
-    pub fn run(&self, paths: &Paths) -> Result<Ended> {
+    pub fn run(&self, paths: &Paths) -> Result<SwitchExit> {
         let alone = Lock::wait(&paths.activation_lock())?;
         Record::write(self.clone(), None, paths)?;
         drop(alone);
         let runner = std::env::current_exe().context("Failed to find the comin program")?;
         let in_unit = systemd::is_here(paths);
+        // One that has failed stays loaded, and keeps another of its name from being started.
+        if in_unit && Path::new(&format!("/run/systemd/transient/{UNIT}.service")).exists() {
+            systemctl(paths, &["reset-failed", &format!("{UNIT}.service")]);
+        }
         let mut command = if in_unit {
             let mut systemd = Command::new("systemd-run");
             systemd
@@ -174,7 +142,7 @@ impl Activation {
     ///
     /// # Errors
     /// The lock or the result cannot be read.
-    pub fn outcome(&self, paths: &Paths) -> Result<Option<Ended>> {
+    pub fn outcome(&self, paths: &Paths) -> Result<Option<SwitchExit>> {
         let _ended = Lock::wait(&paths.activation_lock())?;
         let record = Record::read(paths)?.filter(|record| record.activation == *self);
         let ended = record.and_then(|record| record.ended);
@@ -198,22 +166,33 @@ impl Activation {
             "There is no order for this activation any more"
         );
         let program = self.toplevel.join("bin/switch-to-configuration");
-        let ended = loop {
-            // It would not wait for another one, such as that of a rebuild by hand.
-            drop(Lock::wait(&paths.switch_lists().join(SWITCH_LOCK))?);
-            let status = Command::new(&program)
-                .arg(self.operation.action())
-                .status()
-                .with_context(|| format!("Failed to run {}", program.display()))?;
-            match (status.code(), status.signal()) {
-                // Another one came first after all, if there is one.
-                (Some(11), _) if is_busy(paths)? => {}
-                (Some(code), _) => break Ended::Status(code),
-                (None, signal) => break Ended::Signal(signal.unwrap_or_default()),
-            }
+        let status = Command::new(&program)
+            .arg(self.operation.action())
+            .status()
+            .with_context(|| format!("Failed to run {}", program.display()))?;
+        let exit = match (status.code(), status.signal()) {
+            (Some(code), _) => SwitchExit::Status(code),
+            (None, signal) => SwitchExit::Signal(signal.unwrap_or_default()),
         };
-        Record::write(self, Some(ended), paths)
+        Record::write(self, Some(exit), paths)
     }
+}
+
+/// Waits for the end of another `switch-to-configuration`, such as that of a rebuild by hand: ours would not. Any user
+/// of the machine can hold its lock, so nobody waits long for it.
+///
+/// # Errors
+/// The lock is still taken.
+pub fn await_other_switch(paths: &Paths) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while is_busy(paths)? {
+        ensure!(
+            Instant::now() < deadline,
+            "another switch-to-configuration is still running"
+        );
+        thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// Whether some `switch-to-configuration` runs.
@@ -234,37 +213,4 @@ pub fn kill(paths: &Paths) -> Result<()> {
         systemctl(paths, &["stop", UNIT]);
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_status_is_told_apart() {
-        let units = ["web.service".to_string(), "db.service".to_string()];
-        assert_eq!(Ended::Status(0).error(None), None);
-        assert_eq!(Ended::Status(100).error(None), None);
-        assert_eq!(Ended::Status(4).error(Some(&[])), None);
-        for (ended, failures, wanted) in [
-            (Ended::Status(1), None, "nothing was activated"),
-            (
-                Ended::Status(2),
-                Some(&units[..]),
-                "activation script failed",
-            ),
-            (Ended::Status(4), None, "units failed"),
-            (
-                Ended::Status(4),
-                Some(&units[..]),
-                "units failed: web.service, db.service",
-            ),
-            (Ended::Status(11), None, "another switch"),
-            (Ended::Status(101), None, "status 101"),
-            (Ended::Signal(9), None, "signal 9"),
-        ] {
-            let error = ended.error(failures).unwrap();
-            assert!(error.contains(wanted), "{error}");
-        }
-    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::activation;
-use crate::decided::Decided;
+use crate::decided::{self, Decided};
 use crate::fields;
 use crate::paths::Paths;
 use crate::process;
@@ -81,7 +81,11 @@ pub fn strike(paths: &Paths, id: u64) -> Result<()> {
     // Else a request that waits would start it over and over meanwhile.
     systemctl(paths, &["stop", "comin.path"]);
     systemctl(paths, &["kill", "--signal=KILL", "comin.service"]);
-    let struck = take_over(paths, id);
+    // What cannot be done now, such as while another switch runs, is left to the next deploy.
+    let struck = take_over(paths, id).or_else(|error| {
+        log::warn!("{error:#}");
+        decided::request(paths)
+    });
     // In any case, or nothing would be deployed any more.
     systemctl(paths, &["start", "comin.path"]);
     struck

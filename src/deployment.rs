@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::activation::Ended;
+use crate::activation;
 use crate::boot;
 use crate::config::Operation;
 use crate::confirmation::Step;
@@ -14,14 +14,15 @@ use crate::dead_man;
 use crate::fields;
 use crate::fs;
 use crate::git::Mirror;
-use crate::health::{self, Fault};
 use crate::leftover::Left;
 use crate::making::{Made, Source};
 use crate::nix;
+use crate::outcome::{self, Next, SwitchExit};
 use crate::reboot;
+use crate::rollback::restore_boot;
 use crate::select::Target;
 use crate::signature::Signers;
-use crate::state::{Attempt, Before, Outcome, Stage, Store};
+use crate::state::{Attempt, Before, Outcome, Stage, State, Store};
 use crate::suspension::Suspension;
 use crate::system;
 use crate::systemd;
@@ -55,7 +56,7 @@ impl Machine {
                 store.record(&attempt)?;
                 return Ok(Ending::Done);
             }
-            Err(error) => attempt.failed(&error),
+            Err(error) => attempt.failed(error)?,
         };
         if let Outcome::Failed {
             stage: Stage::Evaluating,
@@ -124,14 +125,18 @@ impl Machine {
         if self.config.asks(attempt, Step::Deploy) {
             return Ok(Course::Waits(Step::Deploy));
         }
+        if let Err(error) = activation::await_other_switch(&self.paths) {
+            let error = format!("{error:#}");
+            return Ok(Course::Ended(Outcome::Postponed { error }));
+        }
         attempt.before = match left {
             Left::Unfinished(before) => *before,
-            Left::Nothing | Left::Faulty => self.look_around()?,
+            Left::Nothing | Left::Faulty => self.look_around(store.state(), &out)?,
         };
         attempt.enter(Stage::Activating);
         store.record(attempt)?;
-        let outcome = match self.activate(source.mirror, attempt, &profile, out) {
-            Ok(ended) => self.conclude(store, attempt, &ended)?,
+        let outcome = match self.activate(attempt, &profile, out.clone()) {
+            Ok(exit) => self.conclude(store, attempt, &out, exit)?,
             Err(error) => {
                 take_profile_back(attempt)?;
                 let error = format!("{error:#}");
@@ -168,15 +173,8 @@ impl Machine {
 
     /// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
     /// nothing was activated.
-    fn activate(
-        &self,
-        mirror: &Mirror,
-        attempt: &Attempt,
-        profile: &Path,
-        out: PathBuf,
-    ) -> Result<Ended> {
+    fn activate(&self, attempt: &Attempt, profile: &Path, out: PathBuf) -> Result<SwitchExit> {
         let operation = attempt.operation();
-        mirror.keep_accepted(&attempt.target.main)?;
         self.arm(attempt)?;
         if operation.moves_profile() {
             system::set_profile(profile, &out)?;
@@ -188,12 +186,17 @@ impl Machine {
         attempt.activation(out, operation).run(&self.paths)
     }
 
-    /// What there is before an activation.
+    /// What there is before an activation. What the very system that is activated broke when it was activated before
+    /// has not failed before it.
     ///
     /// # Errors
     /// A link or a record cannot be read.
-    pub fn look_around(&self) -> Result<Before> {
+    pub fn look_around(&self, state: &State, out: &Path) -> Result<Before> {
         let profile = self.paths.profile(&self.config.profile);
+        let mut failed_units = systemd::failed_units(&self.paths)?;
+        if let Some(first) = state.latest_activation_of(out) {
+            failed_units.retain(|unit| first.before.failed_units.contains(unit));
+        }
         let mut system = fs::read_link_optional(&self.paths.current_system())?;
         if let Some(runs) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {
             // Where a rollback leads must not be collected before it is known to be needless.
@@ -209,7 +212,8 @@ impl Machine {
             newest: Some(system::newest_generation(&profile)?),
             profile,
             reachable: self.within_reach()?,
-            failed_units: systemd::failed_units(&self.paths)?,
+            failed_units,
+            unit_lists: system::unit_lists(&self.paths)?,
         })
     }
 
@@ -226,60 +230,49 @@ impl Machine {
         }
     }
 
-    /// The outcome of an activation that came to an end: the machine has to be well.
+    /// The outcome of a switch that came to an end: the machine has to be well.
     ///
     /// # Errors
-    /// The state cannot be written.
+    /// The state cannot be written, or what runs cannot be read.
     pub fn conclude(
         &self,
         store: &mut Store,
         attempt: &mut Attempt,
-        ended: &Ended,
+        out: &Path,
+        exit: SwitchExit,
     ) -> Result<Outcome> {
-        if ended.before_activation() {
-            take_profile_back(attempt)?;
-            return Ok(Outcome::Failed {
-                stage: Stage::Activating,
-                error: ended.error(None).unwrap_or_default(),
-            });
-        }
-        if ended.died() && !attempt.is_last_try() {
-            let stage = Stage::Activating;
-            return Ok(Outcome::Interrupted { stage });
-        }
-        attempt.enter(Stage::Checking);
-        store.record(attempt)?;
-        let is_known = systemd::is_here(&self.paths);
-        let new_failures = match health::new_failures(&self.paths, &attempt.before.failed_units) {
-            Ok(units) => units,
-            // A machine that cannot be looked at is not well.
-            Err(error) => {
-                let fault = Fault::of_machine(format!("{error:#}"));
-                return self.roll_back(store, attempt, &fault);
-            }
-        };
-        if attempt.operation().activates() {
-            attempt.units = units::touched(&self.paths, attempt.id, &new_failures);
-        }
-        let error = ended.error(is_known.then_some(&new_failures[..]));
-        let fault = match &error {
-            Some(error) if ended.died() => Some(Fault::of_machine(error.clone())),
-            Some(_) | None if attempt.operation().activates() => {
-                self.check_health(attempt, &new_failures)
-            }
-            Some(_) | None => None,
-        };
-        if let Some(fault) = fault {
-            return self.roll_back(store, attempt, &fault);
-        }
-        Ok(match error {
-            None => Outcome::Done {
+        let operation = attempt.operation();
+        let is_last_try = attempt.is_last_try();
+        let before = &attempt.before;
+        let switched =
+            system::after_switch(&self.paths, before, out, exit, operation, is_last_try)?;
+        let next = outcome::of_activation(&switched, || {
+            attempt.enter(Stage::Checking);
+            store.record(attempt)?;
+            let checks = self.check(attempt);
+            let failed = checks.new_failures.as_deref().unwrap_or_default();
+            attempt.units = units::touched(&self.paths, attempt.id, failed);
+            Ok(checks)
+        })?;
+        let stage = Stage::Activating;
+        Ok(match next {
+            Next::Done => Outcome::Done {
                 generation: self.generation_of(attempt),
             },
-            Some(error) => Outcome::Failed {
-                stage: Stage::Activating,
-                error,
-            },
+            Next::Postpone(error) => {
+                take_profile_back(attempt)?;
+                Outcome::Postponed { error }
+            }
+            Next::Skip(reason) => Outcome::Skipped { reason },
+            Next::Repeat => Outcome::Interrupted { stage },
+            Next::Restore(error) => {
+                if attempt.operation().moves_profile() {
+                    restore_boot(&self.paths, attempt.id, &attempt.before)?;
+                }
+                Outcome::Failed { stage, error }
+            }
+            Next::Keep(error) => Outcome::Failed { stage, error },
+            Next::RollBack(fault) => self.roll_back(store, attempt, &fault)?,
         })
     }
 

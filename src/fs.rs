@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use rustix::fs::OFlags;
@@ -114,6 +115,12 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 /// Names the link.
 pub fn read_link_optional(path: &Path) -> Result<Option<PathBuf>> {
     optional(fs::read_link(path)).with_context(|| format!("Failed to read {}", path.display()))
+}
+
+/// When a file was last changed, `None` if there is no such file.
+pub fn modified_optional(path: &Path) -> Result<Option<SystemTime>> {
+    optional(fs::metadata(path).and_then(|file| file.modified()))
+        .with_context(|| format!("Failed to read {}", path.display()))
 }
 
 /// Removes a file; says whether there was one.

@@ -12,6 +12,7 @@ use crate::config::{Config, Remote, RemoteName};
 use crate::cycle::Machine;
 use crate::fetched::Fetched;
 use crate::git;
+use crate::outcome::{Checks, Fault};
 use crate::paths::Paths;
 use crate::process;
 use crate::select::Reach;
@@ -22,31 +23,27 @@ use crate::url::Url;
 /// How long a remote that cannot be reached is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is wrong with the machine.
-#[derive(Debug, Clone)]
-pub struct Fault {
-    /// As a sentence.
-    pub error: String,
-    /// The remotes that cannot be reached, where that is what is wrong.
-    pub out_of_reach: Vec<RemoteName>,
-}
-
-impl Fault {
-    /// A fault that has nothing to do with the remotes.
-    #[must_use]
-    pub fn of_machine(error: String) -> Self {
-        Self {
-            error,
-            out_of_reach: Vec::new(),
+impl Machine {
+    /// Looks at the machine after an activation.
+    pub fn check(&self, attempt: &Attempt) -> Checks {
+        let new_failures = match new_failures(&self.paths, &attempt.before.failed_units) {
+            Ok(units) => units,
+            // A machine that cannot be looked at is not well.
+            Err(error) => {
+                return Checks {
+                    new_failures: None,
+                    fault: Some(Fault::local(format!("{error:#}"))),
+                }
+            }
+        };
+        let fault = self.find_fault(attempt, new_failures.as_deref().unwrap_or_default());
+        Checks {
+            new_failures,
+            fault,
         }
     }
-}
 
-impl Machine {
-    /// What is wrong after an activation, if anything is. `new_failures` are the units that failed
-    /// since.
-    #[must_use]
-    pub fn check_health(&self, attempt: &Attempt, new_failures: &[String]) -> Option<Fault> {
+    fn find_fault(&self, attempt: &Attempt, new_failures: &[String]) -> Option<Fault> {
         let check = &self.config.health_check;
         let reachable = &attempt.before.reachable;
         if check.connectivity && !self.can_reach_one_of(reachable) {
@@ -56,19 +53,19 @@ impl Machine {
                     either(reachable),
                     check.connectivity_timeout.as_secs()
                 ),
-                out_of_reach: reachable.clone(),
+                unreachable: reachable.clone(),
             });
         }
         if check.failed_units && !new_failures.is_empty() {
             let error = format!("units failed: {}", new_failures.join(", "));
-            return Some(Fault::of_machine(error));
+            return Some(Fault::local(error));
         }
         for command in &check.commands {
             let mut shell = Command::new("/bin/sh");
             shell.args(["-c", command]);
             if let Err(error) = process::run(&mut shell, "the health check", check.timeout) {
                 let error = format!("{error:#} ({command})");
-                return Some(Fault::of_machine(error));
+                return Some(Fault::local(error));
             }
         }
         None
@@ -138,12 +135,15 @@ impl Machine {
     }
 }
 
-/// The units that have failed and had not before an activation.
+/// The units that have failed and had not before an activation; `None` without systemd.
 ///
 /// # Errors
 /// systemd does not answer.
-pub fn new_failures(paths: &Paths, before: &[String]) -> Result<Vec<String>> {
+pub fn new_failures(paths: &Paths, before: &[String]) -> Result<Option<Vec<String>>> {
+    if !systemd::is_here(paths) {
+        return Ok(None);
+    }
     let mut failed = systemd::failed_units(paths)?;
     failed.retain(|unit| !before.contains(unit));
-    Ok(failed)
+    Ok(Some(failed))
 }

@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 
-use crate::activation::Ended;
 use crate::boot;
 use crate::cycle::{Ending, Machine};
 use crate::dead_man;
 use crate::fields;
 use crate::fs;
-use crate::health::Fault;
+use crate::outcome::{self, Interrupted, Recovery};
 use crate::state::{Attempt, Before, Outcome, Progress, Stage, Store};
 use crate::system;
 
@@ -29,7 +28,10 @@ impl Machine {
         };
         fields::are_of(&attempt);
         let outcome = self.settle(store, &mut attempt, stage);
-        let outcome = outcome.unwrap_or_else(|error| attempt.failed(&error));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => attempt.failed(error)?,
+        };
         self.end(store, attempt, outcome)
     }
 
@@ -38,30 +40,32 @@ impl Machine {
         let Some(out) = attempt.out.clone().filter(|_| stage.changes_the_machine()) else {
             return Ok(Outcome::Interrupted { stage });
         };
-        if let Some(fault) = attempt.fault.clone() {
-            return self.roll_back(store, attempt, &Fault::of_machine(fault));
-        }
         let profile = &attempt.before.profile;
         // That the profile has it does not tell that the boot loader does.
         let booted = fs::read_link_optional(&self.paths.booted_system())?;
         let is_up = operation.activates() || booted.as_ref() == Some(&out);
         let is_there = is_up && system::has(profile, &self.paths, &out, operation)?;
-        let ended = match attempt.activation(out, operation).outcome(&self.paths)? {
-            // The machine has booted with it since: whatever came before, it is there now.
-            None if is_there && attempt.boot != boot::id(&self.paths)? => Some(Ended::Status(0)),
-            ended => ended,
+        let exit = match attempt.fault {
+            // By now the latest switch may be the one that leads back.
+            Some(_) => None,
+            None => attempt
+                .activation(out.clone(), operation)
+                .outcome(&self.paths)?,
         };
-        match ended {
-            Some(ended) => {
+        let recovery = outcome::of_interrupted(Interrupted {
+            stage,
+            fault: attempt.fault.clone(),
+            exit,
+            has_booted_it: is_there && attempt.boot != boot::id(&self.paths)?,
+            is_last_try: attempt.is_last_try(),
+        });
+        match recovery {
+            Recovery::Repeat => Ok(Outcome::Interrupted { stage }),
+            Recovery::Conclude(exit) => {
                 self.arm(attempt)?;
-                self.conclude(store, attempt, &ended)
+                self.conclude(store, attempt, &out, exit)
             }
-            // Not tried again, so it must not stay half done.
-            None if attempt.is_last_try() => {
-                let error = format!("it was interrupted while {} too often", stage.words());
-                self.roll_back(store, attempt, &Fault::of_machine(error))
-            }
-            None => Ok(Outcome::Interrupted { stage }),
+            Recovery::RollBack(fault) => self.roll_back(store, attempt, &fault),
         }
     }
 }

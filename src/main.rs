@@ -36,6 +36,7 @@ mod manual;
 mod metrics;
 mod nix;
 mod orders;
+mod outcome;
 mod passing;
 mod paths;
 mod poll;

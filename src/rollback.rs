@@ -4,21 +4,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
 
-use crate::activation::Activation;
+use crate::activation::{self, Activation};
 use crate::config::Operation;
 use crate::cycle::{Ending, Machine};
 use crate::fetched::Fetched;
 use crate::fs::{self, Lock};
 use crate::git::Mirror;
-use crate::health::{self, Fault};
+use crate::health;
 use crate::history::Commits;
+use crate::outcome::{self, Checks, Fault, Next};
 use crate::paths::Paths;
 use crate::quarantine::Quarantine;
 use crate::select::RemoteFacts;
 use crate::signature::Signers;
 use crate::state::{Attempt, Before, Blame, Outcome, Stage, Store};
 use crate::system;
-use crate::systemd;
 
 impl Machine {
     /// Rolls an activation back where the owner wants that, and finds out whose fault it was.
@@ -66,12 +66,8 @@ impl Machine {
         system::check(&system)?;
         let held = self.held(&store, to, signers)?;
 
-        let found = self.look_around()?;
-        let wanted = Before {
-            generation: Some(to),
-            ..found.clone()
-        };
-        system::take_profile_back(&wanted)?;
+        activation::await_other_switch(&self.paths)?;
+        let found = self.look_around(store.state(), &system)?;
         let inhibitors = system::switch_inhibitors(&self.paths, &system);
         let operation = if inhibitors.is_empty() {
             Operation::Switch
@@ -82,27 +78,41 @@ impl Machine {
             );
             Operation::Boot
         };
+        // Recorded first: whatever becomes of the switch, no poll undoes what the operator wants.
+        let state = store.state().clone();
+        store.go_back(held)?;
         log::info!("Activating generation {to}, {}", system.display());
-        let activation = Activation {
-            attempt: 0,
-            toplevel: system.clone(),
-            operation,
-        };
-        let ended = activation.run(&self.paths);
-        if !ended.as_ref().is_ok_and(|ended| !ended.before_activation()) {
-            system::take_profile_back(&found)?;
-        }
-        let ended = ended?;
-        let new_failures = health::new_failures(&self.paths, &found.failed_units)?;
-        let is_known = systemd::is_here(&self.paths);
-        if let Some(error) = ended.error(is_known.then_some(&new_failures[..])) {
-            bail!("{error}");
+        match self.switch_by_hand(&found, to, &system, operation) {
+            Ok(Next::Done) => {}
+            Ok(Next::Restore(error) | Next::Skip(error)) => {
+                restore_boot(&self.paths, 0, &found)?;
+                store.restore(state)?;
+                bail!("{error}");
+            }
+            Ok(Next::Postpone(error)) => {
+                system::take_profile_back(&found)?;
+                store.restore(state)?;
+                bail!("{error}");
+            }
+            Err(error) => {
+                system::take_profile_back(&found)?;
+                store.restore(state)?;
+                return Err(error);
+            }
+            Ok(Next::Keep(error)) => {
+                bail!("Rolled back to generation {to}, and comin stays there, but {error}")
+            }
+            Ok(Next::RollBack(Fault { error, .. })) => {
+                bail!("The rollback to generation {to} is unfinished: {error}; try it again")
+            }
+            Ok(Next::Repeat) => {
+                bail!("The rollback to generation {to} was interrupted: try it again")
+            }
         }
         if let Some((waiting, _)) = store.state().awaiting() {
             let waiting = waiting.clone();
             self.stop_waiting(&mut store, waiting)?;
         }
-        store.go_back(held)?;
         let when = if operation.activates() {
             ""
         } else {
@@ -112,6 +122,34 @@ impl Machine {
             "Rolled back to generation {to}{when}; comin stays there until a head moves, or comin retry"
         );
         Ok(Ending::Done)
+    }
+
+    /// Activates a generation of the profile.
+    fn switch_by_hand(
+        &self,
+        found: &Before,
+        to: u64,
+        system: &Path,
+        operation: Operation,
+    ) -> Result<Next> {
+        let wanted = Before {
+            generation: Some(to),
+            ..found.clone()
+        };
+        system::take_profile_back(&wanted)?;
+        let activation = Activation {
+            attempt: 0,
+            toplevel: system.to_path_buf(),
+            operation,
+        };
+        let exit = activation.run(&self.paths)?;
+        let switched = system::after_switch(&self.paths, found, system, exit, operation, true)?;
+        outcome::of_activation(&switched, || {
+            Ok(Checks {
+                new_failures: health::new_failures(&self.paths, &found.failed_units)?,
+                fault: None,
+            })
+        })
     }
 
     fn generation_to_go_back_to(&self, profile: &Path, to: Option<u64>) -> Result<(u64, PathBuf)> {
@@ -164,7 +202,7 @@ impl Machine {
     /// A remote that cannot be reached from the system before either is not the commit's fault, unless
     /// that is so each time: what a commit breaks may outlast it.
     fn blame(&self, fault: &Fault, is_last_try: bool) -> Result<Blame> {
-        let remotes = &fault.out_of_reach;
+        let remotes = &fault.unreachable;
         if remotes.is_empty() || is_last_try || self.can_reach_one_of(remotes) {
             return Ok(Blame::Commit);
         }
@@ -198,6 +236,7 @@ pub fn go_back(
         // What is to be undone may be what has filled the disk.
         log::warn!("{error:#}");
     }
+    activation::await_other_switch(paths)?;
     let undone = undo(paths, attempt);
     let blame = match &undone {
         Ok(()) => blame()?,
@@ -244,8 +283,8 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
             Some(ended) => ended,
             None => activation.run(paths)?,
         };
-        if let Some(error) = ended.error(None) {
-            log::warn!("{error}");
+        if !ended.is_success() {
+            log::warn!("{}", ended.describe());
         }
     }
     ensure!(
@@ -253,6 +292,32 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
         "{} does not run",
         runs.display()
     );
+    Ok(())
+}
+
+/// Lets the profile and the boot menu agree with what runs, after a switch that activated nothing: a switch runs the
+/// boot loader first.
+///
+/// # Errors
+/// The profile cannot be taken back, or the boot loader cannot be started.
+pub fn restore_boot(paths: &Paths, attempt: u64, before: &Before) -> Result<()> {
+    system::take_profile_back(before)?;
+    let boots = system::of_profile(&before.profile);
+    let Some(boots) = boots.filter(|boots| before.boots.as_ref() == Some(boots)) else {
+        return Ok(());
+    };
+    let activation = Activation {
+        attempt,
+        toplevel: boots,
+        operation: Operation::Boot,
+    };
+    let exit = activation.run(paths)?;
+    if !exit.is_success() {
+        log::warn!(
+            "The boot menu may still name a system that was not activated: {}",
+            exit.describe()
+        );
+    }
     Ok(())
 }
 

@@ -1,15 +1,18 @@
 //! The system that runs, the one that boots next, and whether a path is one at all.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Context, Result};
+use jiff::Timestamp;
 
 use crate::components;
 use crate::config::Operation;
-use crate::fs::read_link_optional;
+use crate::fs::{modified_optional, read_link_optional};
 use crate::nix;
+use crate::outcome::{SwitchExit, Switched};
 use crate::paths::Paths;
 use crate::state::Before;
 
@@ -36,17 +39,49 @@ pub fn check(out: &Path) -> Result<()> {
 pub fn has(profile: &Path, paths: &Paths, out: &Path, operation: Operation) -> Result<bool> {
     let runs = read_link_optional(&paths.current_system())?.as_deref() == Some(out);
     let boots = of_profile(profile).as_deref() == Some(out);
+    // While there is a list, the link to the right system proves nothing.
     Ok((runs || !operation.activates())
         && (boots || !operation.moves_profile())
-        && !switch_is_unfinished(paths))
+        && unit_lists(paths)?.is_empty())
 }
 
-/// A switch that died leaves one of its lists; the next switch recovers by them. Until then, the
-/// link to the right system proves nothing.
-fn switch_is_unfinished(paths: &Paths) -> bool {
-    ["start-list", "restart-list", "reload-list"]
-        .iter()
-        .any(|list| paths.switch_lists().join(list).exists())
+/// The lists of units that a switch still has to start, restart or reload, with the times of their latest changes. One
+/// that died leaves them, and the next switch recovers by them.
+pub fn unit_lists(paths: &Paths) -> Result<BTreeMap<String, Timestamp>> {
+    let mut lists = BTreeMap::new();
+    for list in ["start-list", "restart-list", "reload-list"] {
+        if let Some(time) = modified_optional(&paths.switch_lists().join(list))? {
+            lists.insert(list.to_string(), time.try_into()?);
+        }
+    }
+    Ok(lists)
+}
+
+/// A switch that came to an end, with what it left of the machine.
+pub fn after_switch(
+    paths: &Paths,
+    before: &Before,
+    out: &Path,
+    exit: SwitchExit,
+    operation: Operation,
+    is_last_try: bool,
+) -> Result<Switched> {
+    let runs = read_link_optional(&paths.current_system())?;
+    let runs_new = runs.as_deref() == Some(out);
+    let runs_old = match &before.system {
+        Some(old) => runs.as_ref() == Some(old),
+        // It may have been lost.
+        None => !runs_new,
+    };
+    let lists = unit_lists(paths)?;
+    let is_old = |(list, time): (&String, &Timestamp)| before.unit_lists.get(list) == Some(time);
+    Ok(Switched {
+        exit,
+        operation,
+        is_unchanged: runs_old && lists.iter().all(is_old),
+        runs_new,
+        is_last_try,
+    })
 }
 
 /// The system that a profile is at: the one that boots next. `None` where there is no profile yet.

@@ -281,6 +281,215 @@ fn a_server_that_was_down_before_is_not_missed() {
     assert_eq!(world.running(), "second");
 }
 
+// ---- switches that end half-way
+
+/// Whether profile, boot menu and running system are the same, and of which label they are.
+#[track_caller]
+fn agreed(world: &World) -> String {
+    let label = |system: &Path| fs::read_to_string(system.join("nixos-version")).unwrap();
+    let boots = fs::read_to_string(world.path("root/boot/loader-default")).unwrap();
+    let profile = label(&world.path("root/nix/var/nix/profiles/system"));
+    assert_eq!(
+        (&world.running(), &profile),
+        (&profile, &label(Path::new(boots.trim())))
+    );
+    profile
+}
+
+/// A system whose switch leaves a list of units and ends with this code once the system runs.
+fn half_switched(world: &World, code: u32) -> System {
+    let lists = world.path("root/run/nixos");
+    System::with(&format!(
+        "afterActivation = \"echo web.service >{}/start-list; exit {code}\";",
+        lists.display()
+    ))
+}
+
+#[test]
+fn half_switched_system_that_is_well_is_kept_and_reported() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    for (code, label) in [(1, "second"), (2, "third"), (28, "fourth")] {
+        let commit = origin.commit(label, &half_switched(&world, code));
+        let said = world.comin(&["run"], 1);
+        let wanted = format!("status {code}");
+        assert!(said.err.contains(&wanted), "{said:?}");
+        assert!(said.err.contains("the new system stays active"), "{said:?}");
+        assert_eq!(agreed(&world), label);
+        let status = world.status();
+        assert_eq!(status["deployed"]["status"], "failed");
+        assert_eq!(status["deployed"]["commit"], commit.as_str());
+        assert_eq!(status["accepted_main"], commit.as_str());
+        assert_eq!(world.plan()["action"], "given_up");
+    }
+}
+
+#[test]
+fn half_switched_system_that_is_ill_is_rolled_back() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    origin.commit("bad", &half_switched(&world, 1));
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Rolled back"), "{said:?}");
+    assert_eq!(
+        world.switches(),
+        ["switch first", "switch bad", "switch first"]
+    );
+    assert_eq!(agreed(&world), "first");
+    assert_eq!(world.plan()["action"], "quarantined");
+}
+
+#[test]
+fn half_switched_system_that_cuts_the_machine_off_is_rolled_back() {
+    need!("git", "nix");
+    let (world, origin, server) = connected();
+    let cut = world.path("root/run/current-system/cut");
+    server.rule(|rules| rules.away_while = Some(cut));
+    let lists = world.path("root/run/nixos");
+    let arguments = format!(
+        "extra.\"cut\" = \"\"; afterActivation = \"echo x >{}/start-list; exit 1\";",
+        lists.display()
+    );
+    origin.commit("bad", &System::with(&arguments));
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Rolled back"), "{said:?}");
+    assert_eq!(agreed(&world), "first");
+    assert_eq!(world.plan()["action"], "quarantined");
+}
+
+#[test]
+fn switch_that_stops_before_the_new_system_runs_is_rolled_back() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    let lists = world.path("root/run/nixos");
+    // The list is there, and the system before still runs.
+    let bootloader = format!(
+        "bootloader = \"echo x >{}/start-list; exit 1\";",
+        lists.display()
+    );
+    origin.commit("second", &System::with(&bootloader));
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("half-way"), "{said:?}");
+    assert!(said.err.contains("Rolled back"), "{said:?}");
+    assert_eq!(agreed(&world), "first");
+}
+
+#[test]
+fn switch_that_activates_nothing_takes_the_boot_menu_back() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    // The boot loader has been told when the activation cannot even be started.
+    let arguments = "extra.\"activate\" = null; extra.\"init-interface-version\" = \"systemd 2\"; \
+         afterActivation = \"exit 28\";";
+    let no_activation =
+        arguments.replace("extra.\"activate\" = null;", "activation = \"kill -9 $$\";");
+    origin.commit("second", &System::with(&no_activation));
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("nothing was activated"), "{said:?}");
+    assert_eq!(agreed(&world), "first");
+    assert_eq!(
+        world.switches(),
+        ["switch first", "switch second", "boot first"]
+    );
+    assert_eq!(world.profile().unwrap(), "system-1-link");
+    // It is tried again by order alone.
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches().len(), 3);
+}
+
+#[test]
+fn rollback_by_hand_holds_whatever_its_switch_does() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    for (code, label) in [(2, "second"), (1, "third")] {
+        origin.commit(&format!("before-{label}"), &half_switched(&world, code));
+        world.comin(&["run"], 1);
+        origin.commit(label, &System::default());
+        world.comin(&["run"], 0);
+        assert_eq!(agreed(&world), label);
+        let said = world.comin(&["rollback"], 1);
+        assert!(said.err.contains("comin stays there"), "{said:?}");
+        assert_eq!(agreed(&world), format!("before-{label}"));
+        // The next poll does not undo what the operator wanted.
+        world.comin(&["run"], 0);
+        assert_eq!(agreed(&world), format!("before-{label}"));
+        fs::remove_file(world.path("root/run/nixos/start-list")).unwrap();
+        world.comin(&["retry"], 0);
+        world.comin(&["run"], 0);
+        assert_eq!(agreed(&world), label);
+    }
+}
+
+#[test]
+fn rollback_by_hand_that_activates_nothing_changes_nothing() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let full = world.path("full");
+    let bootloader = format!("bootloader = \"test ! -e {}\";", full.display());
+    origin.commit("second", &System::with(&bootloader));
+    world.comin(&["run"], 0);
+    origin.commit("third", &System::default());
+    world.comin(&["run"], 0);
+    fs::write(&full, "").unwrap();
+    let said = world.comin(&["rollback"], 1);
+    assert!(said.err.contains("nothing was activated"), "{said:?}");
+    assert_eq!(agreed(&world), "third");
+    assert_eq!(world.plan()["action"], "nothing");
+}
+
+// ---- the lock of the switch
+
+#[test]
+fn stranger_with_the_lock_of_the_switch_delays_and_is_not_blamed_on_the_commit() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    let accepted = world.status()["accepted_main"].clone();
+    let lock = world.path("root/run/nixos/switch-to-configuration.lock");
+    let stranger = fs::File::options().append(true).create(true).open(&lock);
+    let stranger = stranger.unwrap();
+    stranger.lock().unwrap();
+    let second = origin.commit("second", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert!(
+        said.err
+            .contains("another switch-to-configuration is still running"),
+        "{said:?}"
+    );
+    // Nothing has moved, and nobody is to blame.
+    assert_eq!(world.switches(), ["switch first"]);
+    assert_eq!(
+        (agreed(&world), world.profile().unwrap()),
+        ("first".into(), "system-1-link".into())
+    );
+    assert_eq!(world.status()["accepted_main"], accepted);
+    assert_eq!(world.plan()["action"], "retry");
+    let said = world.comin(&["rollback", "--to", "1"], 1);
+    assert!(
+        said.err.contains("another switch-to-configuration"),
+        "{said:?}"
+    );
+    drop(stranger);
+    world.comin(&["retry"], 0);
+    world.comin(&["run"], 0);
+    assert_eq!(agreed(&world), "second");
+    assert_eq!(world.status()["accepted_main"], second.as_str());
+}
+
+#[test]
+fn main_is_not_accepted_if_its_activation_could_not_begin() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    let accepted = world.status()["accepted_main"].clone();
+    let link = world.path("root/nix/var/nix/profiles/system-2-link");
+    fs::create_dir(&link).unwrap();
+    origin.commit("second", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Could not begin to activate"), "{said:?}");
+    assert_eq!(world.status()["accepted_main"], accepted);
+    let kept = Repository::at(&world, "root/var/lib/comin/repository");
+    assert_eq!(accepted, kept.git(&["rev-parse", "refs/comin/main"]).trim());
+}
+
 // ---- what overtakes what
 
 #[test]

@@ -1,6 +1,6 @@
 //! One try to deploy a commit: what is deployed, how far it is, how it ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -76,6 +76,9 @@ pub struct Before {
     /// The units that had failed already.
     #[serde(default)]
     pub failed_units: Vec<String>,
+    /// The lists of units that another switch had left, with the times of their latest changes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unit_lists: BTreeMap<String, Timestamp>,
 }
 
 /// The beginning of a stage.
@@ -269,11 +272,16 @@ impl Attempt {
     }
 
     /// The outcome, when something goes wrong where it is now.
-    #[must_use]
-    pub fn failed(&self, error: &anyhow::Error) -> Outcome {
-        Outcome::Failed {
-            stage: self.stage(),
-            error: format!("{error:#}"),
+    ///
+    /// # Errors
+    /// It is being rolled back: that must not end half-way, so the next start goes on with it.
+    pub fn failed(&self, error: anyhow::Error) -> anyhow::Result<Outcome> {
+        match self.stage() {
+            Stage::RollingBack => Err(error),
+            stage => Ok(Outcome::Failed {
+                stage,
+                error: format!("{error:#}"),
+            }),
         }
     }
 
@@ -441,12 +449,13 @@ impl Attempt {
         stages.any(|entered| entered.stage.changes_the_machine())
     }
 
-    /// Whether its activation began: its main is the accepted one from then on.
+    /// Whether its activation began: its main is the accepted one from then on. As long as the switch is under way,
+    /// nobody knows: another switch may be in its way.
     #[must_use]
     pub fn reached_activation(&self) -> bool {
         match &self.progress {
-            Progress::Running(stage)
-            | Progress::Ended(_, Outcome::Failed { stage, .. } | Outcome::Interrupted { stage }) => {
+            Progress::Running(stage) => stage.changes_the_machine() && *stage != Stage::Activating,
+            Progress::Ended(_, Outcome::Failed { stage, .. } | Outcome::Interrupted { stage }) => {
                 stage.changes_the_machine()
             }
             Progress::Ended(_, Outcome::Done { .. } | Outcome::RolledBack { .. }) => true,

@@ -5,7 +5,7 @@ mod file;
 mod stages;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -89,6 +89,12 @@ impl State {
     #[must_use]
     pub fn changed_by(&self) -> Option<&Attempt> {
         self.attempts.iter().rfind(|a| a.reached_activation())
+    }
+
+    /// The latest attempt that activated this system.
+    pub fn latest_activation_of(&self, out: &Path) -> Option<&Attempt> {
+        let activated = |a: &&Attempt| a.reached_activation() && a.out.as_deref() == Some(out);
+        self.attempts.iter().rfind(activated)
     }
 
     /// The latest attempt that brought what is to boot.
@@ -302,6 +308,11 @@ impl Store {
             state.quarantine = held;
             state.lapse();
         })
+    }
+
+    /// Takes a change back.
+    pub fn restore(&mut self, state: State) -> Result<()> {
+        self.change(|now| *now = state)
     }
 
     /// Remembers a reboot, or that none is under way or in doubt.

@@ -11,6 +11,8 @@
   # Shell code (sh -e) that activation runs last but one; setting /run/current-system is the last.
   # Its failure is the activation's. $PPID is switch-to-configuration, $$ the activation.
   activation ? "",
+  # Shell code that switch-to-configuration itself runs after the activation; it can `exit 1` there.
+  afterActivation ? "",
   # Shell code (sh -e) that runs as the boot loader's installer, before the default is set.
   bootloader ? "",
   # Further files of the toplevel, over those below: "switch-inhibitors" -> text; null leaves one out.
@@ -69,6 +71,7 @@ let
       };
     };
     "activation" = activation;
+    "after-activation" = afterActivation;
     "bootloader" = bootloader;
   }
   // inFolder "etc/" etc

@@ -100,9 +100,15 @@ if [ -n "$root" ]; then
         exit 0
     fi
     say "activating the configuration..."
-    child "$toplevel/activate" && exit 0
-    say "Failed to run activate script"
-    exit 2
+    code=0
+    if ! child "$toplevel/activate"; then
+        say "Failed to run activate script"
+        code=2
+    fi
+    # shellcheck disable=SC1091 # of the test
+    . "$toplevel/after-activation"
+    rm -f "$lists"/{start,restart,reload}-list
+    exit $code
 fi
 
 # ---- what to do with which unit
@@ -252,6 +258,8 @@ if ! child "$toplevel/activate"; then
     say "Failed to run activate script"
     code=2
 fi
+# shellcheck disable=SC1091 # of the test
+. "$toplevel/after-activation"
 child systemctl reset-failed
 child systemctl daemon-reload
 
