@@ -23,16 +23,13 @@ rustPlatform.buildRustPackage {
       ../Cargo.toml
       ../Cargo.lock
       ../src
-      # But for the tests on whole machines, and what no other test reads.
-      (lib.fileset.difference ../tests (
-        lib.fileset.unions [
-          ../tests/host.rs
-          (lib.fileset.fileFilter (file: lib.hasPrefix "host_" file.name) ../tests)
-          (lib.fileset.difference ../tests/host ../tests/host/system)
-          ../tests/module
-          ../tests/vm
-        ]
-      ))
+      # The tests, without those on whole machines, and the files that they read.
+      (lib.fileset.fileFilter (
+        file: file.hasExt "rs" && file.name != "host.rs" && !lib.hasPrefix "host_" file.name
+      ) ../tests)
+      ../tests/support/host.rs
+      ../tests/host/system
+      ../tests/states
     ];
   };
   cargoLock.lockFile = ../Cargo.lock;
@@ -59,7 +56,10 @@ rustPlatform.buildRustPackage {
 
   meta = {
     inherit (manifest.package) description;
+    homepage = manifest.package.repository;
+    changelog = "${manifest.package.repository}/blob/main/CHANGELOG.md";
     license = lib.licenses.mit;
+    maintainers = [ { name = "the comin authors"; } ];
     platforms = lib.platforms.linux;
     mainProgram = "comin";
   };

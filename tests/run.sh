@@ -41,6 +41,7 @@ check "formatting" cargo fmt --check
 check "lints" cargo clippy --locked --all-targets -- --deny warnings
 counted cargo test --locked
 counted tests/module/run.sh
+counted tests/module/flake.sh
 check "demo" tests/demo.sh
 
 echo "$passed passed, $failed failed, $skipped skipped"

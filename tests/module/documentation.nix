@@ -1,14 +1,13 @@
 # module/options.md, from the options themselves: `UPDATE=1 tests/module/run.sh` writes it.
-{ lib }:
+{ nixpkgs }:
 let
+  lib = import (nixpkgs + "/lib");
   inherit (builtins) concatStringsSep filter replaceStrings;
 
   inherit
-    (lib.evalModules {
-      modules = [
-        ../../module
-        ./stubs.nix
-      ];
+    (import (nixpkgs + "/nixos/lib/eval-config.nix") {
+      system = "x86_64-linux";
+      modules = [ ../../module ];
     })
     options
     ;

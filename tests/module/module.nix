@@ -1,41 +1,31 @@
-# The module, evaluated with the real library of nixpkgs, and with NixOS itself where `nixpkgs` has it.
+# The module in a machine of NixOS: of nixpkgs' own, or of its stand-in.
 # results: a list of { name, ok, message }.
 {
-  # A checkout of nixpkgs, or of its library alone; without either, lib.nix stands in for the library.
-  nixpkgs ? null,
+  # A folder like that of nixpkgs.
+  nixpkgs ? ./nixpkgs,
   system ? "x86_64-linux",
   module ? ../../module,
   # Files with the Nix code of the documentation: of modules, or of flakes that make machines.
   examples ? [ ],
 }:
 let
-  lib = import (if nixpkgs == null then ./lib.nix else nixpkgs + "/lib");
-  isFull = nixpkgs != null && builtins.pathExists (nixpkgs + "/nixos/lib/eval-config.nix");
+  lib = import (nixpkgs + "/lib");
 
   evaluate =
     machine:
-    if isFull then
-      import (nixpkgs + "/nixos/lib/eval-config.nix") {
-        inherit system;
-        modules = [
-          module
-          machine
-          {
-            networking.hostName = lib.mkDefault "machine";
-            # Has neither a boot loader nor file systems that would have to be set.
-            boot.isContainer = true;
-            system.stateVersion = lib.trivial.release;
-          }
-        ];
-      }
-    else
-      lib.evalModules {
-        modules = [
-          module
-          machine
-          ./stubs.nix
-        ];
-      };
+    import (nixpkgs + "/nixos/lib/eval-config.nix") {
+      inherit system;
+      modules = [
+        module
+        machine
+        {
+          networking.hostName = lib.mkDefault "machine";
+          # Has neither a boot loader nor file systems that would have to be set.
+          boot.isContainer = true;
+          system.stateVersion = lib.trivial.release;
+        }
+      ];
+    };
   configOf = machine: (evaluate machine).config;
 
   comin = settings: {
@@ -143,7 +133,9 @@ let
     };
   });
 
-  settingsOf = config: builtins.fromJSON config.environment.etc."comin/config.json".source.json;
+  jsonOf = config: config.environment.etc."comin/config.json".source.json;
+  settingsOf = config: builtins.fromJSON (builtins.unsafeDiscardStringContext (jsonOf config));
+  pathOf = config: service: map toString config.systemd.services.${service}.path;
   failures =
     config: map (a: a.message) (lib.filter (a: !a.assertion && lib.hasInfix "comin" a.message) config.assertions);
 
@@ -468,7 +460,9 @@ let
         ]
       )
     )
-    (test "an exporter needs nothing but comin" [ ] go.systemd.services."comin-exporter@".path)
+    (test "an exporter needs nothing but comin" (pathOf (configOf { systemd.services.bare = { }; }) "bare") (
+      pathOf go "comin-exporter@"
+    ))
     (test "a calendar is one time or several, and is checked at build time"
       [
         [ "hourly" ]
@@ -495,7 +489,7 @@ let
           ]))
           (lib.hasInfix "systemd-analyze calendar -- hourly" (
             with' "hourly"
-          ).environment.etc."comin/config.json".source.script)
+          ).environment.etc."comin/config.json".source.buildCommand)
         ]
       )
     )
@@ -886,14 +880,12 @@ let
       message = builtins.toJSON (failures machine.config);
     }) (machinesOf file)
   ) examples
-  ++ lib.optionals isFull (
-    map (
-      name:
-      test "NixOS writes ${name} like render.nix" rendered.files.${name} (
-        withoutEnvironment go.systemd.units.${name}.text
-      )
-    ) (lib.attrNames rendered.files)
-  );
+  ++ map (
+    name:
+    test "NixOS writes ${name} like render.nix" rendered.files.${name} (
+      withoutEnvironment go.systemd.units.${name}.text
+    )
+  ) (lib.attrNames rendered.files);
 
   failed = lib.filter (result: !result.ok) results;
   pkgs = (evaluate fromGoComin).pkgs;
@@ -902,7 +894,7 @@ in
   inherit results;
 
   # What the module writes to config.json, for a comin to check.
-  configuration = go.environment.etc."comin/config.json".source.json;
+  configuration = jsonOf go;
 
   # A derivation that needs all results to be ok; to build it is also to let comin check a configuration.
   check =

@@ -2,7 +2,7 @@
 # Tests of module/ and flake.nix: with plain Nix (2.8 will do), no network, no store and no set-up.
 #
 #   COMIN_BIN       a built comin; by default target/debug/comin, or /bin/true where there is none
-#   COMIN_NIXPKGS   a checkout of nixpkgs, or of its library alone, to evaluate the module itself with
+#   COMIN_NIXPKGS   a checkout of nixpkgs, or of its library alone, in place of tests/module/nixpkgs or of that one's
 #   UPDATE=1        writes tests/module/expected/ and module/options.md anew instead of comparing with them
 # shellcheck disable=SC2016 # in single quotes, ${…} is Nix's
 set -euo pipefail
@@ -135,9 +135,9 @@ fi
 
 # The tests on machines of NixOS, as far as they are Python: whether that can be read, and names only what there is.
 if command -v python3 >/dev/null; then
-  evaluate --argstr file "$here/scripts.nix" --argstr library "$here/lib.nix" --expr '{ file, library }:
+  evaluate --argstr file "$here/scripts.nix" --argstr nixpkgs "$here/nixpkgs" --expr '{ file, nixpkgs }:
     let
-      scripts = import file { lib = import library; };
+      scripts = import file { inherit nixpkgs; };
       section = name: "==> ${name} <==\n${scripts.${name}}";
     in
     builtins.concatStringsSep "\n" (map section (builtins.attrNames scripts))' >"$tmp/scripts"
@@ -164,14 +164,12 @@ for example in "$tmp"/examples/*:*; do
   examples+=" \"$example\""
 done
 
-# module_tests LIBRARY ARGUMENT…: the module with a library, and its documentation.
-module_tests() {
-  local library=$1
-  shift
-  report "tests/module/module.nix" --argstr file "$here/module.nix" --arg examples "[$examples ]" "$@"
+# The module in machines of a nixpkgs, and its documentation.
+module_tests() { # NIXPKGS
+  report "tests/module/module.nix" --argstr file "$here/module.nix" --arg examples "[$examples ]" --argstr nixpkgs "$1"
 
-  evaluate --argstr file "$here/documentation.nix" --argstr library "$library" \
-    --expr '{ file, library }: import file { lib = import library; }' >"$tmp/options.md"
+  evaluate --argstr file "$here/documentation.nix" --argstr nixpkgs "$1" \
+    --expr '{ file, nixpkgs }: import file { inherit nixpkgs; }' >"$tmp/options.md"
   if [ "${UPDATE:-}" = 1 ]; then
     cp "$tmp/options.md" "$root/module/options.md"
   fi
@@ -182,7 +180,7 @@ module_tests() {
   fi
 }
 
-module_tests "$here/lib.nix"
+module_tests "$here/nixpkgs"
 name="comin check-config accepts what the module writes"
 if [ "$bin" = /bin/true ]; then
   skip "$name: there is no comin"
@@ -196,12 +194,20 @@ else
 fi
 
 if [ -z "${COMIN_NIXPKGS:-}" ]; then
-  skip "the module with nixpkgs in place of tests/module/lib.nix: COMIN_NIXPKGS is not set"
+  skip "the module with nixpkgs in place of tests/module/nixpkgs: COMIN_NIXPKGS is not set"
 else
   nixpkgs=$(realpath "$COMIN_NIXPKGS")
-  UPDATE='' module_tests "$nixpkgs/lib" --argstr nixpkgs "$nixpkgs"
-  [ -e "$nixpkgs/nixos/lib/eval-config.nix" ] ||
-    skip "comparison with the unit files of NixOS: COMIN_NIXPKGS is only the library"
+  if ! [ -e "$nixpkgs/nixos" ]; then
+    skip "the module with all of nixpkgs: COMIN_NIXPKGS is only its library"
+    cp -r "$here/nixpkgs" "$tmp/nixpkgs"
+    rm -r "$tmp/nixpkgs/lib"
+    cp -r "$nixpkgs/lib" "$tmp/nixpkgs/lib"
+    # nixpkgs' sets of files need Nix 2.14.
+    [ "$(evaluate --expr 'toString (builtins ? readFileType)')" = 1 ] ||
+      echo "_: (import $here/nixpkgs/lib).fileset" >"$tmp/nixpkgs/lib/fileset/default.nix"
+    nixpkgs=$tmp/nixpkgs
+  fi
+  UPDATE='' module_tests "$nixpkgs"
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -1,6 +1,5 @@
-# As much of nixpkgs' library as the module and its tests need, for where there is no nixpkgs: options are checked
-# and merged as there, as far as these options go. Where there is a nixpkgs, its own library is what counts, and the
-# tests compare the two.
+# As much of nixpkgs' library as we use, for machines without nixpkgs. Options are checked and merged as there, as far
+# as ours go. It offers nothing that ../../used.nix does not list.
 let
   inherit (builtins)
     all
@@ -11,6 +10,7 @@ let
     concatMap
     concatStringsSep
     elem
+    elemAt
     filter
     foldl'
     functionArgs
@@ -28,7 +28,10 @@ let
     listToAttrs
     mapAttrs
     match
+    readDir
+    readFile
     replaceStrings
+    sort
     split
     stringLength
     substring
@@ -43,9 +46,11 @@ let
   optionals = condition: values: if condition then values else [ ];
   optionalAttrs = condition: set: if condition then set else { };
   optionalString = condition: text: if condition then text else "";
+  last = list: elemAt list (length list - 1);
   reverse = foldl' (reversed: value: [ value ] ++ reversed) [ ];
   unique = foldl' (seen: value: if elem value seen then seen else seen ++ [ value ]) [ ];
   nameValuePair = name: value: { inherit name value; };
+  genAttrs = names: value: listToAttrs (map (name: nameValuePair name (value name)) names);
   filterAttrs =
     keep: set:
     listToAttrs (
@@ -73,6 +78,58 @@ let
     separator: text:
     filter isString (split (replaceStrings [ "." "\\" ] [ "\\." "\\\\" ] separator) text);
 
+  # Sets of files: some of those below `roots`, and `has` says of the path of a file whether it is one.
+
+  fileset = {
+    unions =
+      sets:
+      let
+        filesets = map filesetOf sets;
+      in
+      {
+        _type = "fileset";
+        roots = concatMap (set: set.roots) filesets;
+        has = path: any (set: set.has path) filesets;
+      };
+    fileFilter = predicate: root: {
+      _type = "fileset";
+      roots = [ root ];
+      has =
+        path:
+        (filesetOf root).has path
+        && predicate rec {
+          name = baseNameOf path;
+          type = "regular";
+          hasExt = extension: hasSuffix ".${extension}" name;
+        };
+    };
+    toSource =
+      { root, fileset }:
+      {
+        outPath = builtins.path {
+          name = "source";
+          path = root;
+          filter = path: type: type == "directory" || (filesetOf fileset).has path;
+        };
+      };
+    toList = set: unique (filter (path: set.has (toString path)) (concatMap filesBelow set.roots));
+  };
+  filesetOf =
+    set:
+    if isPath set then
+      {
+        roots = [ set ];
+        has = path: path == toString set || hasPrefix "${toString set}/" path;
+      }
+    else
+      set;
+  filesBelow =
+    path:
+    if builtins.pathExists (path + "/.") then
+      concatMap (name: filesBelow (path + "/${name}")) (attrNames (readDir path))
+    else
+      [ path ];
+
   # What a definition may be wrapped in.
 
   mkIf = condition: content: {
@@ -90,22 +147,30 @@ let
   ordinary = 100;
   ofOption = 1500;
 
-  # The definitions that a definition comes to, with their priorities.
-  discharge =
-    priority: definition:
+  mkOrder = order: content: {
+    _type = "order";
+    inherit order content;
+  };
+
+  # The definitions that a definition comes to, with their priorities and their places in the order.
+  discharge = dischargeAt 1000;
+  dischargeAt =
+    order: priority: definition:
     let
       wrapper = definition._type or null;
     in
     if wrapper == "if" then
-      optionals definition.condition (discharge priority definition.content)
+      optionals definition.condition (dischargeAt order priority definition.content)
     else if wrapper == "merge" then
-      concatMap (discharge priority) definition.contents
+      concatMap (dischargeAt order priority) definition.contents
     else if wrapper == "override" then
-      discharge definition.priority definition.content
+      dischargeAt order definition.priority definition.content
+    else if wrapper == "order" then
+      dischargeAt definition.order priority definition.content
     else
       [
         {
-          inherit priority;
+          inherit order priority;
           value = definition;
         }
       ];
@@ -123,6 +188,8 @@ let
       concatMap push definition.contents
     else if wrapper == "override" then
       into (mkOverride definition.priority)
+    else if wrapper == "order" then
+      into (mkOrder definition.order)
     else
       [ definition ];
 
@@ -146,7 +213,9 @@ let
     let
       found = concatMap (discharge ordinary) definitions;
       first = foldl' (lowest: one: if one.priority < lowest then one.priority else lowest) ofOption found;
-      values = map (one: one.value) (filter (one: one.priority == first) found);
+      values = map (one: one.value) (
+        sort (a: b: a.order < b.order) (filter (one: one.priority == first) found)
+      );
       wrong = filter (value: !type.check value) values;
     in
     if values == [ ] then
@@ -187,9 +256,10 @@ let
           // {
             loc = here;
             isDefined = given ? value;
-            value =
+            value = (option.apply or (value: value)) (
               result.value or option.type.emptyValue.value
-                or (throw "The option `${showOption here}' is used, but has no value.");
+                or (throw "The option `${showOption here}' is used, but has no value.")
+            );
           }
       ) options;
 
@@ -243,6 +313,7 @@ let
     in
     {
       inherit config options;
+      _module.args = options._module.args.value;
     };
 
   mkRenamedOptionModule =
@@ -308,6 +379,25 @@ let
     classes: type:
     if elem type.descriptionClass classes then type.description else "(${type.description})";
   isText = value: isString value || isPath value || value ? outPath || value ? __toString;
+  oneOf =
+    choices:
+    let
+      of = value: head (filter (choice: choice.check value) choices);
+    in
+    type {
+      description = concatStringsSep " or " (map (phrase [ "noun" "conjunction" ]) choices);
+      descriptionClass = "conjunction";
+      check = value: any (choice: choice.check value) choices;
+      merge = loc: values: (of (head values)).merge loc values;
+    };
+
+  # A type of one's own, whose merge gets definitions as in nixpkgs.
+  mkOptionType =
+    { name, merge }:
+    noun name (_: true)
+    // {
+      merge = loc: values: merge loc (map (value: { inherit value; }) values);
+    };
 
   types = {
     bool = noun "boolean" isBool;
@@ -397,6 +487,8 @@ let
         emptyValue.value = { };
         getSubOptions = loc: inner.getSubOptions (loc ++ [ "<name>" ]);
       };
+    either = first: second: oneOf [ first second ];
+    inherit oneOf;
     coercedTo =
       from: coerce: to:
       type {
@@ -414,7 +506,7 @@ let
           prefix: more:
           evalModules {
             inherit prefix;
-            modules = [ module ] ++ more;
+            modules = (if isList module then module else [ module ]) ++ more;
           };
       in
       type {
@@ -422,7 +514,10 @@ let
         check = value: isAttrs value || isFunction value;
         merge =
           loc: values:
-          (of loc (map (value: if isAttrs value then { config = value; } else value) values)).config;
+          (of loc (
+            [ { _module.args.name = last loc; } ]
+            ++ map (value: if isAttrs value then { config = value; } else value) values
+          )).config;
         emptyValue.value = (of [ ] [ ]).config;
         getSubOptions = loc: (of loc [ ]).options;
       };
@@ -485,8 +580,10 @@ let
       attrValues
       elem
       evalModules
+      fileset
       filter
       filterAttrs
+      genAttrs
       genList
       hasInfix
       hasPrefix
@@ -499,6 +596,7 @@ let
       mkIf
       mkMerge
       mkOption
+      mkOptionType
       mkRenamedOptionModule
       nameValuePair
       optional
@@ -515,6 +613,15 @@ let
       types
       unique
       ;
+    importTOML = file: builtins.fromTOML (readFile file);
+    licenses.mit.spdxId = "MIT";
+    platforms.linux = [
+      "aarch64-linux"
+      "x86_64-linux"
+    ];
+    trivial.release = "26.11";
+    mergeEqualOption = loc: definitions: mergeEqual loc (map (definition: definition.value) definitions);
+    mkAfter = mkOrder 1500;
     mkDefault = mkOverride 1000;
     mkForce = mkOverride 50;
     allUnique = list: unique list == list;
