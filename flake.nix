@@ -29,11 +29,16 @@
             # Makes importing it under both of its names the same as importing it once.
             key = toString ./flake.nix;
             imports = [ ./module ];
-            # With the nixpkgs that flake.lock pins, which is what our checks have built; a system that
-            # this flake does not know builds comin with its own nixpkgs.
-            config = lib.mkIf (self.packages ? ${pkgs.stdenv.hostPlatform.system}) {
-              services.comin.package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.comin;
-            };
+            # With the nixpkgs that flake.lock pins, which is what our checks have built. A system that this flake
+            # does not know, or that is cross-built, builds comin with its own nixpkgs.
+            config =
+              let
+                inherit (pkgs.stdenv.hostPlatform) system;
+                isNative = pkgs.stdenv.buildPlatform.system == system;
+              in
+              lib.mkIf (!pkgs ? comin && isNative && self.packages ? ${system}) {
+                services.comin.package = lib.mkDefault self.packages.${system}.comin;
+              };
           };
         default = comin;
       };

@@ -7,6 +7,7 @@
 let
   cfg = config.services.comin;
   comin = lib.getExe' cfg.package "comin";
+  inherit (import ./url.nix) isLocal isSsh isReadableOnTheWay;
 
   # Keys as in the Go comin; what is null is left to the defaults of the binary.
   given = lib.filterAttrs (_: value: value != null && value != { });
@@ -51,8 +52,8 @@ let
     }) cfg.remotes;
   };
 
-  # A configuration that comin would refuse fails here, before it is on any machine. When comin is built
-  # for another machine, it cannot be run to ask it.
+  # A configuration that comin would refuse fails here, before any machine has it. A comin that is built for another
+  # kind of machine cannot be run here.
   checkedSettings =
     pkgs.runCommand "comin-config.json"
       {
@@ -67,11 +68,19 @@ let
         cp "$jsonPath" "$out"
       '';
 
-  # systemd passes over a time that it cannot read: the remote would not be fetched until the next boot.
+  # systemd ignores a time that it cannot read: the remote would not be fetched until the next boot.
   calendars = lib.concatMap (remote: remote.poller.calendar) cfg.remotes;
   checkCalendar =
     calendar:
-    "${config.systemd.package}/bin/systemd-analyze calendar -- ${lib.escapeShellArg calendar} >/dev/null";
+    "${config.systemd.package}/bin/systemd-analyze calendar -- ${lib.escapeShellArg (withoutZone calendar)} >/dev/null";
+  # The build's sandbox has no time zones. Only a weekday begins with a capital letter as they do.
+  withoutZone =
+    calendar:
+    let
+      parts = builtins.match "(.+) ([A-Z][A-Za-z0-9/_+-]*)" calendar;
+      isZone = builtins.match "(Mon|Tue|Wed|Thu|Fri|Sat|Sun).*" (builtins.elemAt parts 1) == null;
+    in
+    if parts != null && isZone then builtins.head parts else calendar;
 
   units = import ./units.nix {
     inherit comin;
@@ -83,13 +92,42 @@ let
   # Its counterpart, ssh-keygen, comes with ssh, which comin.service needs anyway.
   gpg = lib.optional (cfg.gpgPublicKeyPaths != [ ]) pkgs.gnupg;
 
+  byDefault = lib.mapAttrs (_: lib.mkDefault);
+
+  # Owners may change every setting of a unit, except those that comin relies on. Lists are appended to.
+  changeable = lib.mapAttrs (
+    _:
+    lib.mapAttrs (
+      name: value:
+      if lib.hasSuffix "Config" name then
+        lib.mapAttrs (
+          key: setting: if lib.isList setting || lib.elem key fixed then setting else lib.mkDefault setting
+        ) value
+      else if name == "description" then
+        lib.mkDefault value
+      else
+        value
+    )
+  );
+  fixed = [
+    "ExecStart"
+    "RuntimeDirectory"
+    "RuntimeDirectoryPreserve"
+    "StateDirectory"
+    "Type"
+    "X-StopOnRemoval"
+  ];
+
   # The values of Environment= are subject to systemd's specifiers, and a proxy's password is percent-encoded.
   variables = lib.mapAttrs (_: lib.replaceStrings [ "%" ] [ "%%" ]);
-  proxy = variables config.networking.proxy.envVars;
   # Where `<nixpkgs>` is. Units have nothing of what sessions have.
   nixPath = lib.optionalAttrs (cfg.repositoryType == "nix") (
     variables (builtins.intersectAttrs { NIX_PATH = null; } config.environment.sessionVariables)
   );
+  # Fetches use the proxy of comin.service, which may have one of its own.
+  proxy = lib.filterAttrs (
+    name: _: builtins.match "[a-z]+_proxy|[A-Z]+_PROXY" name != null
+  ) config.systemd.services.comin.environment;
 
   names = map (remote: remote.name) cfg.remotes;
   # Of a unit, and of a ref.
@@ -123,6 +161,7 @@ let
       + " Use at most 64 letters, digits, -, _ and single dots. Begin with a letter or a digit, and end neither in"
       + " a dot nor in .lock.";
   }) names
+  ++ lib.concatMap aboutUrl cfg.remotes
   ++ lib.concatMap (
     remote:
     lib.mapAttrsToList (option: file: {
@@ -139,6 +178,110 @@ let
       + " comin-${name}.service is for something else. Choose another name.";
   }) names;
   duplicates = names: lib.unique (lib.filter (name: lib.count (n: n == name) names > 1) names);
+
+  aboutUrl =
+    remote:
+    let
+      inherit (remote) name url auth;
+      about = option: "services.comin.remotes.*.${option}: remote ${name} ";
+      unused = option: where: {
+        assertion = auth.${option} == "";
+        message = about "auth.${option}" + "is ${where}. Remove it.";
+      };
+    in
+    if isLocal url then
+      map (option: unused option "on this machine, and needs no credentials") [
+        "access_token_path"
+        "ssh_deploy_key_path"
+        "ssh_known_hosts_path"
+      ]
+    else if isSsh url then
+      [
+        (unused "access_token_path" "on an SSH server, which takes no token")
+        {
+          assertion = auth.ssh_deploy_key_path != "";
+          message =
+            about "auth.ssh_deploy_key_path"
+            + "is on an SSH server. comin uses no key of root's: name the file of a key that may read the repository.";
+        }
+      ]
+    else
+      [
+        (unused "ssh_deploy_key_path" "on an HTTP server, which takes no key")
+        (unused "ssh_known_hosts_path" "on an HTTP server, which has no host key")
+        {
+          assertion = auth.access_token_path == "" || !isReadableOnTheWay url;
+          message = about "auth.access_token_path" + "would get the token by http://, which everybody on the way can read. Use https://.";
+        }
+        {
+          assertion = builtins.match "https?://[^/]*:[^/]*@.*" url == null;
+          message =
+            about "url"
+            + "has a password in its URL, which everybody can read in the Nix store."
+            + " Put it into a file, and name that in auth.access_token_path.";
+        }
+      ];
+
+  # Files that may be in the store have to stay there.
+  aboutFiles =
+    lib.concatMap
+      (
+        { option, files }:
+        map (value: {
+          assertion = !lib.hasInfix "${builtins.storeDir}/" value || builtins.hasContext value;
+          message =
+            "services.comin.${option}: a garbage collection would remove ${builtins.toJSON value}, because Nix does not"
+            + " know that the system needs it. Write the path without toString, as in ./keys/alice.asc.";
+        }) (map (file: "${file}") (lib.filter (file: file != null) files))
+      )
+      [
+        {
+          option = "gpgPublicKeyPaths";
+          files = cfg.gpgPublicKeyPaths;
+        }
+        {
+          option = "sshAllowedSignersPath";
+          files = [ cfg.sshAllowedSignersPath ];
+        }
+        {
+          option = "sshRevokedKeysPath";
+          files = [ cfg.sshRevokedKeysPath ];
+        }
+        {
+          option = "postDeploymentCommand";
+          files = [ cfg.postDeploymentCommand ];
+        }
+        {
+          option = "healthCheck.commands";
+          files = cfg.healthCheck.commands;
+        }
+        {
+          option = "remotes.*.auth.ssh_known_hosts_path";
+          files = map (remote: remote.auth.ssh_known_hosts_path) cfg.remotes;
+        }
+      ];
+
+  # Files that must not be in the store.
+  aboutSecrets = lib.concatMap (
+    remote:
+    map
+      (
+        option:
+        "services.comin.remotes.*.auth.${option}: everybody can read the file of remote ${remote.name}, because it is in the"
+        + " Nix store. Name a file outside of it, such as /run/secrets/${remote.name}."
+      )
+      (
+        lib.filter (option: lib.hasPrefix "${builtins.storeDir}/" remote.auth.${option}) [
+          "access_token_path"
+          "ssh_deploy_key_path"
+        ]
+      )
+  ) cfg.remotes;
+
+  hasConfirmer = lib.any (confirmer: confirmer.mode != "without") [
+    cfg.buildConfirmer
+    cfg.deployConfirmer
+  ];
 
   aboutUnits = map (
     unit:
@@ -173,8 +316,16 @@ in
       }
     ]
     ++ aboutRemotes
+    ++ aboutFiles
     ++ aboutUnits
     ++ [
+      {
+        # comin reads it from the evaluated configuration; nothing else would evaluate it before.
+        assertion = cfg.machineId == null || builtins.match "[0-9a-f]{32}" cfg.machineId != null;
+        message =
+          "services.comin.machineId: ${builtins.toJSON cfg.machineId} is not the content of an /etc/machine-id."
+          + " Use its 32 lower-case hexadecimal digits, or null for any machine.";
+      }
       {
         assertion = lib.elem cfg.systemAttr [
           null
@@ -202,6 +353,16 @@ in
       }
     ];
 
+    warnings =
+      aboutSecrets
+      ++
+        lib.optional config.system.autoUpgrade.enable
+          "system.autoUpgrade.enable: it and services.comin undo each other's deployments. Set it to false."
+      ++ lib.optional (cfg.desktop.enable && hasConfirmer && !config.security.polkit.enable) (
+        "services.comin.desktop.enable: nobody can confirm a deployment on the desktop without polkit. Set"
+        + " security.polkit.enable, or confirm with `sudo comin confirm`."
+      );
+
     environment.etc."comin/config.json".source = checkedSettings;
     # For `comin status` and its like, which verify signatures as well.
     environment.systemPackages = [ cfg.package ] ++ gpg;
@@ -210,15 +371,20 @@ in
 
     systemd = {
       services = lib.mkMerge [
-        units.services
+        (changeable units.services)
         (lib.mapAttrs (_: _: {
-          environment = proxy;
           # comin fetches from a path by git's own server side, and Nix fetches with git.
           path = [ pkgs.gitMinimal ];
         }) (removeAttrs units.services [ "comin-exporter@" ]))
+        (lib.mapAttrs (_: _: { environment = byDefault proxy; }) (
+          removeAttrs units.services [
+            "comin"
+            "comin-exporter@"
+          ]
+        ))
         (lib.listToAttrs (
           map (remote: lib.nameValuePair "comin-${remote.name}" { path = [ config.programs.ssh.package ]; }) (
-            lib.filter (remote: (import ./url.nix).isSsh remote.url) cfg.remotes
+            lib.filter (remote: isSsh remote.url) cfg.remotes
           )
         ))
         {
@@ -230,17 +396,23 @@ in
               pkgs.util-linux
             ]
             ++ gpg;
-            # Nix keeps its evaluation cache there, and git and ssh look for their settings.
-            environment = nixPath // {
-              HOME = "/root";
-            };
+            environment = byDefault (
+              variables config.networking.proxy.envVars
+              // nixPath
+              // {
+                # Nix keeps its evaluation cache there, and git and ssh look for their settings.
+                HOME = "/root";
+              }
+            );
           };
         }
       ];
-      inherit (units) sockets timers paths;
+      sockets = changeable units.sockets;
+      timers = changeable units.timers;
+      paths = changeable units.paths;
       user = {
         services = lib.mkMerge [
-          units.user.services
+          (changeable units.user.services)
           (lib.mapAttrs (_: _: {
             path = [
               # pkexec.
@@ -249,7 +421,7 @@ in
             ];
           }) units.user.services)
         ];
-        inherit (units.user) paths;
+        paths = changeable units.user.paths;
       };
     };
   };

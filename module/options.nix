@@ -14,6 +14,9 @@ let
     defaultText = lib.literalMD "`null`, which is comin's own: ${default}";
   };
 
+  # The path of a file that everybody may read. A path of Nix's is copied into the store, and kept there.
+  publicFile = types.coercedTo types.path (file: "${file}") types.str;
+
   branch =
     {
       default,
@@ -154,7 +157,7 @@ let
             '';
           };
           ssh_known_hosts_path = mkOption {
-            type = types.str;
+            type = publicFile;
             default = "";
             example = "/run/secrets/known_hosts";
             description = ''
@@ -200,8 +203,8 @@ let
             ];
             description = ''
               Times at which to fetch, in the format of {manpage}`systemd.time(7)`, section CALENDAR EVENTS, in
-              place of `period`; empty for `period`. Another fetch follows each boot, for until a remote has been
-              fetched since then, it does not count.
+              place of `period`; empty for `period`. Another fetch follows each boot. {command}`nixos-rebuild` refuses
+              a time that systemd cannot read, but does not know which time zones there are.
             '';
           };
           jitter = mkOption {
@@ -255,8 +258,11 @@ in
     };
     package = mkOption {
       type = types.package;
-      default = pkgs.callPackage ./package.nix { };
-      defaultText = lib.literalMD "comin as packaged by the flake that this module comes from";
+      default = pkgs.comin or (pkgs.callPackage ./package.nix { });
+      defaultText = lib.literalMD ''
+        `pkgs.comin` if an overlay has it, else the package of this module's flake, or for a cross-built system the same
+        one cross-built
+      '';
       description = "The comin to use.";
     };
     hostname = mkOption {
@@ -269,13 +275,13 @@ in
       '';
     };
     machineId = mkOption {
-      type = types.nullOr (types.strMatching "[0-9a-f]{32}");
+      type = types.nullOr types.str;
       default = null;
       example = "0123456789abcdef0123456789abcdef";
       description = ''
-        {file}`/etc/machine-id` of the machine that this configuration is for; any other refuses to deploy
-        it. Null is for any machine. While a host moves to new hardware, old and new machine can so follow the
-        same repository.
+        {file}`/etc/machine-id` of the machine that this configuration is for: 32 lower-case hexadecimal digits. Any
+        other machine refuses to deploy it. Null is for any machine. While a host moves to new hardware, old and new
+        machine can so follow the same repository.
 
         comin reads it from the configuration that it has evaluated, not from its own.
       '';
@@ -341,9 +347,9 @@ in
       '';
     };
     gpgPublicKeyPaths = mkOption {
-      type = types.listOf types.str;
+      type = types.listOf publicFile;
       default = [ ];
-      example = lib.literalExpression ''[ "''${./keys/alice.asc}" ]'';
+      example = lib.literalExpression "[ ./keys/alice.asc ]";
       description = ''
         Files with armored public GPG keys, as {command}`gpg --armor --export` writes them. With any, or with
         {option}`services.comin.sshAllowedSignersPath`, only commits are deployed that one of these keys has
@@ -352,9 +358,9 @@ in
       '';
     };
     sshAllowedSignersPath = mkOption {
-      type = types.nullOr types.str;
+      type = types.nullOr publicFile;
       default = null;
-      example = lib.literalExpression ''"''${./keys/allowed_signers}"'';
+      example = lib.literalExpression "./keys/allowed_signers";
       description = ''
         File with the SSH keys that may sign commits, in the format of {manpage}`ssh-keygen(1)`, section
         ALLOWED SIGNERS, with `cert-authority` and the like; null or empty for none. `valid-before` and
@@ -362,8 +368,9 @@ in
       '';
     };
     sshRevokedKeysPath = mkOption {
-      type = types.nullOr types.str;
+      type = types.nullOr publicFile;
       default = null;
+      example = lib.literalExpression "./keys/revoked_keys";
       description = ''
         File with the SSH keys and certificates that may sign no longer: public keys, one a line, or a key
         revocation list of {command}`ssh-keygen -k`; null or empty for none.

@@ -23,6 +23,12 @@ rec {
   # ssh:// or user@host:path, and what comin would refuse.
   isSsh = url: !isLocal url && builtins.match "https?://.*" url == null;
 
+  # Whether others see what is sent there: by http://, and to another machine.
+  isReadableOnTheWay =
+    url:
+    builtins.match "http://.*" url != null
+    && builtins.match "http://(localhost|127[.][0-9.]+|\\[::1])(:[0-9]*)?([/?#].*)?" url == null;
+
   # The folder in which a commit on the repository changes something, or null where that cannot be
   # told. A wrong guess costs nothing but the immediate start: the timer goes on.
   watchOf =

@@ -151,6 +151,11 @@ let
     ok = lib.any (lib.hasInfix sentence) (failures (configOf machine));
     message = "no such assertion: ${sentence}, but ${builtins.toJSON (failures (configOf machine))}";
   };
+  warns = name: machine: sentence: {
+    name = "warns ${name}";
+    ok = lib.any (lib.hasInfix sentence) (configOf machine).warnings;
+    message = "no such warning: ${sentence}, but ${builtins.toJSON (configOf machine).warnings}";
+  };
   # Values that the type of an option refuses.
   refuses = name: settings: {
     name = "refuses ${name}";
@@ -162,6 +167,10 @@ let
         ]) true
       )).success;
     message = "it evaluates";
+  };
+  server = url: auth: {
+    name = "server";
+    inherit url auth;
   };
   named = name: comin { remotes = [ (local // { inherit name; }) ]; };
   withRestart = unit: {
@@ -727,6 +736,119 @@ let
         ]
       )
     )
+    (
+      let
+        settable =
+          kind: units:
+          lib.concatMap (
+            unit:
+            lib.concatMap (
+              section:
+              map
+                (key: [
+                  kind
+                  unit
+                  section
+                  key
+                ])
+                (
+                  lib.filter (key: !lib.isList units.${unit}.${section}.${key}) (
+                    lib.attrNames (removeAttrs units.${unit}.${section} [
+                      "ExecStart"
+                      "RuntimeDirectory"
+                      "RuntimeDirectoryPreserve"
+                      "StateDirectory"
+                      "Type"
+                      "X-StopOnRemoval"
+                    ])
+                  )
+                )
+            ) (lib.filter (lib.hasSuffix "Config") (lib.attrNames units.${unit}))
+          ) (lib.attrNames units);
+        settings = lib.concatMap (kind: settable kind goUnits.${kind}) [
+          "services"
+          "sockets"
+          "timers"
+          "paths"
+        ];
+        owned = configOf {
+          imports = [ fromGoComin ] ++ map (path: { systemd = lib.setAttrByPath path "owner"; }) settings;
+        };
+        valueOf = builtins.foldl' (set: name: set.${name}) owned.systemd;
+      in
+      test "owners may change every setting of a unit, except those that comin relies on"
+        [
+          true
+          [ ]
+        ]
+        [
+          (lib.elem [
+            "services"
+            "comin"
+            "serviceConfig"
+            "UMask"
+          ] settings)
+          (lib.filter (path: valueOf path != "owner") settings)
+        ]
+    )
+    (test "owners may change limits, environment and description"
+      [
+        "30"
+        "/var/empty"
+        "mine"
+      ]
+      (
+        let
+          inherit
+            (configOf {
+              imports = [ (comin { remotes = [ local ]; }) ];
+              systemd.services.comin = {
+                description = "mine";
+                environment.HOME = "/var/empty";
+                startLimitIntervalSec = 30;
+              };
+            })
+            systemd
+            ;
+        in
+        [
+          systemd.services.comin.unitConfig.StartLimitIntervalSec
+          systemd.services.comin.environment.HOME
+          systemd.services.comin.description
+        ]
+      )
+    )
+    (
+      let
+        inherit
+          (configOf {
+            imports = [ fromGoComin ];
+            networking.proxy.default = "http://everybody.example.org";
+            systemd.services.comin.environment = {
+              https_proxy = "http://comin.example.org";
+              NO_PROXY = "localhost";
+            };
+          })
+          systemd
+          ;
+        of =
+          service:
+          map (name: systemd.services.${service}.environment.${name} or null) [
+            "http_proxy"
+            "https_proxy"
+            "NO_PROXY"
+            "HOME"
+          ];
+      in
+      test "a proxy of comin.service is that of the fetches"
+        [
+          "http://everybody.example.org"
+          "http://comin.example.org"
+          "localhost"
+          null
+        ]
+        (of "comin-origin")
+    )
     (test "proxies reach the units, % doubled"
       [
         "http://me:a%%20b@proxy.example.org"
@@ -825,6 +947,108 @@ let
       remotes = [ local ];
     }) "services.comin.hostname is empty: set it, or networking.hostName")
 
+    (asserts "a machine id without capitals" (comin {
+      remotes = [ local ];
+      machineId = "0123456789ABCDEF0123456789ABCDEF";
+    }) ''services.comin.machineId: "0123456789ABCDEF0123456789ABCDEF" is not the content of an /etc/machine-id'')
+    (asserts "a machine id" (comin {
+      remotes = [ local ];
+      machineId = "";
+    }) ''services.comin.machineId: "" is not the content of an /etc/machine-id'')
+    (asserts "a key for an SSH server" (comin {
+      remotes = [ (server "git@git.example.org:machines.git" { }) ];
+    }) "services.comin.remotes.*.auth.ssh_deploy_key_path: remote server is on an SSH server")
+    (asserts "that no token is sent in the clear" (comin {
+      remotes = [ (server "http://git.example.org/machines.git" { access_token_path = "/run/secrets/token"; }) ];
+    }) "services.comin.remotes.*.auth.access_token_path: remote server would get the token by http://")
+    (accepts "a token for a server on this machine" (comin {
+      remotes = map (url: server url { access_token_path = "/run/secrets/token"; } // { name = "n${toString (lib.stringLength url)}"; }) [
+        "http://localhost/machines.git"
+        "http://127.0.0.1:3000/machines.git"
+        "http://[::1]:3000/m"
+      ];
+    }))
+    (asserts "that no password is in a URL" (comin {
+      remotes = [ (server "https://me:secret@git.example.org/machines.git" { }) ];
+    }) "services.comin.remotes.*.url: remote server has a password in its URL")
+    (asserts "that a local repository needs no key" (comin {
+      remotes = [ (server "/srv/machines" { ssh_deploy_key_path = "/run/secrets/key"; }) ];
+    }) "services.comin.remotes.*.auth.ssh_deploy_key_path: remote server is on this machine")
+    (asserts "that an SSH server takes no token" (comin {
+      remotes = [ (server "ssh://git@git.example.org/machines.git" { access_token_path = "/run/secrets/token"; }) ];
+    }) "services.comin.remotes.*.auth.access_token_path: remote server is on an SSH server")
+    (asserts "that an HTTP server takes no key" (comin {
+      remotes = [ (server "https://git.example.org/machines.git" { ssh_deploy_key_path = "/run/secrets/key"; }) ];
+    }) "services.comin.remotes.*.auth.ssh_deploy_key_path: remote server is on an HTTP server")
+
+    (warns "of system.autoUpgrade" {
+      imports = [ (comin { remotes = [ local ]; }) ];
+      system.autoUpgrade.enable = true;
+    } "system.autoUpgrade.enable: it and services.comin undo each other's deployments")
+    (warns "of a desktop that cannot confirm" (comin {
+      remotes = [ local ];
+      desktop.enable = true;
+      deployConfirmer.mode = "manual";
+    }) "services.comin.desktop.enable: nobody can confirm a deployment on the desktop without polkit")
+    (warns "of a secret in the store" (comin {
+      remotes = [ (server "https://git.example.org/m" { access_token_path = "${builtins.toFile "token" "secret"}"; }) ];
+    }) "services.comin.remotes.*.auth.access_token_path: everybody can read the file of remote server")
+    (test "warns of nothing else" [ ] (
+      lib.filter (lib.hasInfix "comin")
+        (configOf {
+          imports = [
+            (comin {
+              remotes = [ local ];
+              desktop.enable = true;
+              deployConfirmer.mode = "manual";
+            })
+          ];
+          security.polkit.enable = true;
+        }).warnings
+    ))
+
+    (test "files that are written as paths are kept in the store" [ ] (
+      let
+        machine = configOf (comin {
+          remotes = [
+            (server "git@git.example.org:m" {
+              ssh_deploy_key_path = "/run/secrets/key";
+              ssh_known_hosts_path = ./expected/exporter;
+            })
+          ];
+          gpgPublicKeyPaths = [ ./expected/secrets ];
+          sshAllowedSignersPath = ./expected/desktop;
+          sshRevokedKeysPath = "${./expected/two-remotes}";
+          postDeploymentCommand = ./run.sh;
+        });
+        kept = map (path: baseNameOf path) (lib.attrNames (builtins.getContext (jsonOf machine)));
+      in
+      failures machine
+      ++ lib.filter (name: !lib.any (lib.hasSuffix "-${name}") kept) [
+        "exporter"
+        "secrets"
+        "desktop"
+        "two-remotes"
+        "run.sh"
+      ]
+    ))
+    (asserts "that a key is kept" (comin {
+      remotes = [ local ];
+      gpgPublicKeyPaths = [ "${builtins.storeDir}/z-source/keys/alice.asc" ];
+    }) "services.comin.gpgPublicKeyPaths: a garbage collection would remove")
+    (asserts "that a health check is kept" (comin {
+      remotes = [ local ];
+      healthCheck.commands = [ "${builtins.storeDir}/z-source/check --all" ];
+    }) "services.comin.healthCheck.commands: a garbage collection would remove")
+    (asserts "that host keys are kept" (comin {
+      remotes = [
+        (server "git@git.example.org:m" {
+          ssh_deploy_key_path = "/run/secrets/key";
+          ssh_known_hosts_path = "${builtins.storeDir}/z-source/known_hosts";
+        })
+      ];
+    }) "services.comin.remotes.*.auth.ssh_known_hosts_path: a garbage collection would remove")
+
     (test "what is refused is not refused for another reason" false (refuses "" { remotes = [ local ]; }).ok)
     (refuses "a confirmer of another mode" {
       remotes = [ local ];
@@ -863,7 +1087,6 @@ let
     (refuses "a key that would be copied into the store" {
       remotes = [ (local // { auth.ssh_deploy_key_path = ./module.nix; }) ];
     })
-    (refuses "a machine id that is none" { machineId = "0123456789ABCDEF0123456789ABCDEF"; })
     (refuses "a repository of another type" { repositoryType = "nix-flake"; })
     (refuses "an option that does not exist" { remotes = [ (local // { branch = "main"; }) ]; })
   ]
@@ -895,6 +1118,33 @@ in
 
   # What the module writes to config.json, for a comin to check.
   configuration = jsonOf go;
+
+  # A machine that fetches at certain times, with what checks them.
+  timed =
+    {
+      calendar,
+      comin,
+      systemd,
+    }:
+    let
+      package = folder: {
+        type = "derivation";
+        name = baseNameOf folder;
+        outPath = folder;
+      };
+      inherit
+        (configOf {
+          services.comin = {
+            enable = true;
+            package = package comin;
+            remotes = [ (local // { poller = { inherit calendar; }; }) ];
+          };
+          systemd.package = package systemd;
+        })
+        environment
+        ;
+    in
+    environment.etc."comin/config.json".source;
 
   # A derivation that needs all results to be ok; to build it is also to let comin check a configuration.
   check =

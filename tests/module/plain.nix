@@ -1,4 +1,4 @@
-# What can be tested of module/ and flake.nix without nixpkgs. A list of { name, ok, message }.
+# What can be tested of module/ without a nixpkgs, and of flake.nix with its stand-in. A list of { name, ok, message }.
 let
   test = name: expected: actual: {
     inherit name;
@@ -46,49 +46,30 @@ let
       ];
     }).timers.comin-r.timerConfig.AccuracySec;
 
-  # The outputs of the flake with a nixpkgs that packages nothing.
+  # The outputs of the flake with the stand-in for nixpkgs.
   flake = import ../../flake.nix;
+  nixpkgs = (import ./nixpkgs/flake.nix).outputs { self = nixpkgs; } // {
+    outPath = toString ./nixpkgs;
+  };
   outputs = flake.outputs {
     self = outputs;
-    nixpkgs = {
-      lib = {
-        genAttrs =
-          names: value:
-          builtins.listToAttrs (
-            map (name: {
-              inherit name;
-              value = value name;
-            }) names
-          );
-        optionalAttrs = condition: set: if condition then set else { };
-      };
-      legacyPackages =
-        let
-          pkgs = system: {
-            callPackage = file: _: "${builtins.baseNameOf file} for ${system}";
-            nixfmt-tree = "nixfmt";
-            testers.runNixOSTest = test: map (file: if builtins.isPath file then baseNameOf file else null) test.imports;
-          };
-        in
-        {
-          x86_64-linux = pkgs "x86_64-linux";
-          aarch64-linux = pkgs "aarch64-linux";
-        };
-    };
+    inherit nixpkgs;
   };
   systems = [
     "aarch64-linux"
     "x86_64-linux"
   ];
-  moduleOn =
-    system:
-    outputs.nixosModule {
-      lib = {
-        mkDefault = value: value;
-        mkIf = condition: value: if condition then value else { };
-      };
-      pkgs.stdenv.hostPlatform = { inherit system; };
-    };
+  # The comin that a machine gets from the flake's module.
+  packageOn =
+    machine:
+    (import ./nixpkgs/nixos/lib/eval-config.nix {
+      system = null;
+      modules = [
+        outputs.nixosModule
+        { nixpkgs = machine; }
+      ];
+    }).config.services.comin.package;
+  comin-of-somebody = _: _: { comin = nixpkgs.legacyPackages.x86_64-linux.bash; };
   lock = builtins.fromJSON (builtins.readFile ../../flake.lock);
   pinned = lock.nodes.nixpkgs;
 in
@@ -260,10 +241,19 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
     systems
     systems
   ] (map names [ outputs.packages outputs.checks outputs.devShells outputs.formatter ]))
-  (test "flake packages" {
-    comin = "package.nix for x86_64-linux";
-    default = "package.nix for x86_64-linux";
-  } outputs.packages.x86_64-linux)
+  (test "flake packages"
+    [
+      [
+        "comin"
+        "default"
+      ]
+      "aarch64-linux"
+    ]
+    [
+      (names outputs.packages.x86_64-linux)
+      outputs.packages.aarch64-linux.comin.system
+    ]
+  )
   (test "flake overlay" { comin = "built with final"; } (
     outputs.overlays.default { callPackage = _: _: "built with final"; } { }
   ))
@@ -271,10 +261,97 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
     "comin"
     "default"
   ] (names outputs.nixosModules))
-  (test "the package is the flake's own" outputs.packages.aarch64-linux.comin
-    (moduleOn "aarch64-linux").config.services.comin.package
+  (test "the package is the flake's own" outputs.packages.aarch64-linux.comin.drvPath
+    (packageOn { hostPlatform = "aarch64-linux"; }).drvPath
   )
-  (test "an unknown system packages it itself" { } (moduleOn "riscv64-linux").config)
+  (test "a system that the flake does not know packages comin itself" "riscv64-linux"
+    (packageOn { hostPlatform = "riscv64-linux"; }).system
+  )
+  (
+    let
+      cross = {
+        buildPlatform = "x86_64-linux";
+        hostPlatform = "aarch64-linux";
+      };
+      byOurOverlay = packageOn (cross // { overlays = [ outputs.overlays.default ]; });
+    in
+    test "a system that is cross-built has a cross-built comin"
+      [
+        "x86_64-linux"
+        false
+        byOurOverlay.drvPath
+      ]
+      [
+        (packageOn cross).system
+        ((packageOn cross).drvPath == outputs.packages.x86_64-linux.comin.drvPath)
+        (packageOn cross).drvPath
+      ]
+  )
+  (test "an overlay's comin comes first"
+    [
+      "bash"
+      "bash"
+    ]
+    (
+      map
+        (
+          machine: (packageOn (machine // { overlays = [ comin-of-somebody ]; })).name
+        )
+        [
+          { hostPlatform = "x86_64-linux"; }
+          {
+            buildPlatform = "x86_64-linux";
+            hostPlatform = "aarch64-linux";
+          }
+        ]
+    )
+  )
+  (test "the package says what it is"
+    [
+      "changelog"
+      "description"
+      "homepage"
+      "license"
+      "mainProgram"
+      "maintainers"
+      "platforms"
+    ]
+    (names outputs.packages.x86_64-linux.comin.meta)
+  )
+  (test "the package is built from what cargo reads, and from nothing else"
+    [
+      "Cargo.lock"
+      "Cargo.toml"
+      "tests/host/system/activate.sh"
+      "tests/host/system/default.nix"
+      "tests/host/system/switch-to-configuration.sh"
+      "tests/states/0.1.json"
+    ]
+    (
+      let
+        inherit (nixpkgs) lib;
+        files = import ../../module/package.nix {
+          lib = lib // {
+            fileset = lib.fileset // {
+              toSource = { fileset, ... }: lib.fileset.toList fileset;
+            };
+          };
+          rustPlatform.buildRustPackage = package: package.src;
+          stdenv = null;
+          installShellFiles = null;
+          pkg-config = null;
+          zlib = null;
+          gitMinimal = null;
+          gnupg = null;
+          openssh = null;
+        };
+        relative = file: lib.removePrefix "${toString ../..}/" (toString file);
+      in
+      builtins.sort builtins.lessThan (
+        builtins.filter (file: !lib.hasSuffix ".rs" file) (map relative files)
+      )
+    )
+  )
   (test "flake checks"
     [
       "module"
@@ -291,10 +368,7 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
     "module"
     "package"
   ] (names outputs.checks.aarch64-linux))
-  (test "a check of a whole machine" [
-    null
-    "deploy.nix"
-  ] outputs.checks.x86_64-linux.vm-deploy)
+  (test "a check of a whole machine" "vm-test-run-comin-deploy" outputs.checks.x86_64-linux.vm-deploy.name)
   (test "flake.lock fits flake.nix" flake.inputs.nixpkgs.url
     "${pinned.original.type}:${pinned.original.owner}/${pinned.original.repo}/${pinned.original.ref}"
   )

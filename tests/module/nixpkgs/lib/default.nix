@@ -67,6 +67,9 @@ let
       name: value: if a ? ${name} && !isOption value then mergeTrees a.${name} value else value
     ) b;
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
+  removePrefix =
+    prefix: text:
+    if hasPrefix prefix text then substring (stringLength prefix) (-1) text else text;
   hasSuffix =
     suffix: text:
     let
@@ -125,7 +128,7 @@ let
       set;
   filesBelow =
     path:
-    if builtins.pathExists (path + "/.") then
+    if builtins.pathExists "${toString path}/." then
       concatMap (name: filesBelow (path + "/${name}")) (attrNames (readDir path))
     else
       [ path ];
@@ -604,7 +607,9 @@ let
       optionalString
       optionals
       optionAttrSetToDocList
+      removePrefix
       replaceStrings
+      setAttrByPath
       showOption
       singleton
       splitString
