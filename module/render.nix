@@ -48,6 +48,7 @@ let
     in
     (unit.unitConfig or { })
     // list "After" (unit.after or [ ])
+    // list "Documentation" (unit.documentation or [ ])
     // list "PartOf" (unit.partOf or [ ])
     // list "Wants" (unit.wants or [ ])
     // (if unit.description or "" == "" then { } else { Description = unit.description; });

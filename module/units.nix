@@ -22,6 +22,7 @@ let
     filter
     isList
     listToAttrs
+    mapAttrs
     match
     replaceStrings
     toJSON
@@ -347,8 +348,17 @@ let
           };
         };
       };
+
+  # Every unit names the manual.
+  documented = mapAttrs (
+    kind: units:
+    if kind == "user" then
+      documented units
+    else
+      mapAttrs (_: unit: unit // { documentation = [ "man:comin(1)" ]; }) units
+  );
 in
-{
+documented {
   services = unitsFor remotes fetch // (if exporter == null then { } else { "comin-exporter@" = scrape; }) // {
     comin = survivesSwitch // {
       description = "Deploy the configuration";

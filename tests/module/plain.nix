@@ -70,6 +70,42 @@ let
       ];
     }).config.services.comin.package;
   comin-of-somebody = _: _: { comin = nixpkgs.legacyPackages.x86_64-linux.bash; };
+  # Whether a wrong value of an option is found when a system is evaluated, although nobody asks for that option.
+  isRead =
+    option:
+    let
+      inherit (nixpkgs) lib;
+      wrong = lib.mkForce (throw "it is read");
+      remote = {
+        name = "origin";
+        url = "https://git.example.org/machines.git";
+      };
+      machine = import ./nixpkgs/nixos/lib/eval-config.nix {
+        system = "x86_64-linux";
+        modules = [
+          ../../module
+          {
+            services.comin = {
+              enable = true;
+              desktop.enable = true;
+            };
+          }
+          (
+            if lib.hasPrefix "services.comin.remotes.*." option.name then
+              {
+                services.comin.remotes = [
+                  (_: { imports = [ remote (lib.setAttrByPath (tailFrom 4 option.loc) wrong) ]; })
+                ];
+              }
+            else
+              { imports = [ { services.comin.remotes = [ remote ]; } (lib.setAttrByPath option.loc wrong) ]; }
+          )
+        ];
+      };
+    in
+    !(builtins.tryEval machine.config.system.build.toplevel.drvPath).success;
+  tailFrom = count: list: if count == 0 then list else tailFrom (count - 1) (builtins.tail list);
+
   lock = builtins.fromJSON (builtins.readFile ../../flake.lock);
   pinned = lock.nodes.nixpkgs;
 in
@@ -234,6 +270,19 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
   )
   (test "accuracy of 1 s" "50ms" (accuracy 1))
   (test "accuracy of 300 s" "15000ms" (accuracy 300))
+
+  # Only a Prometheus would read that one.
+  (test "the evaluation of a system reads every option" [ "services.comin.prometheusRules.enable" ] (
+    map (option: option.name) (
+      builtins.filter (option: !isRead option) (
+        nixpkgs.lib.optionAttrSetToDocList
+          (import ./nixpkgs/nixos/lib/eval-config.nix {
+            system = "x86_64-linux";
+            modules = [ ../../module ];
+          }).options.services.comin
+      )
+    )
+  ))
 
   (test "flake systems" [
     systems

@@ -193,6 +193,33 @@ else
   if "$bin" check-config "$tmp/example.json"; then ok "$name"; else not_ok "$name"; fi
 fi
 
+# What checks a configuration when a system is built, run where no time zones are known, as in the sandbox of Nix.
+mkdir -p "$tmp/comin/bin"
+ln -s "$bin" "$tmp/comin/bin/comin"
+can_be_built() { # CALENDAR
+  local attribute
+  for attribute in json buildCommand; do
+    evaluate --argstr file "$here/module.nix" --argstr comin "$tmp/comin" --argstr calendar "$1" --expr \
+      '{ file, comin, calendar }: ((import file { }).timed { inherit comin calendar; systemd = "/usr"; }).'$attribute \
+      >"$tmp/$attribute"
+  done
+  jsonPath=$tmp/json out=$tmp/out unshare --map-root-user --mount bash -euc '
+    [ ! -d /usr/share/zoneinfo ] || mount -t tmpfs tmpfs /usr/share/zoneinfo
+    . "$1"' _ "$tmp/buildCommand" >"$tmp/output" 2>&1
+}
+if command -v systemd-analyze >/dev/null && unshare --map-root-user --mount true 2>/dev/null; then
+  for calendar in "Mon..Fri 08:00 Europe/Berlin" "08:00 EST5EDT" "04:00 UTC" hourly; do
+    name="a system that fetches at \"$calendar\" can be built"
+    if can_be_built "$calendar"; then ok "$name"; else cat "$tmp/output"; not_ok "$name"; fi
+  done
+  for calendar in "Mon..Fri 25:00 Europe/Berlin" "08:00 Mon" "08:00 hourly" Europe/Berlin; do
+    name="a system that fetches at \"$calendar\" cannot be built"
+    if can_be_built "$calendar"; then not_ok "$name"; else ok "$name"; fi
+  done
+else
+  skip "times at which to fetch: there is no systemd-analyze, or no unshare"
+fi
+
 if [ -z "${COMIN_NIXPKGS:-}" ]; then
   skip "the module with nixpkgs in place of tests/module/nixpkgs: COMIN_NIXPKGS is not set"
 else
