@@ -70,6 +70,52 @@ let
       ];
     }).config.services.comin.package;
   comin-of-somebody = _: _: { comin = nixpkgs.legacyPackages.x86_64-linux.bash; };
+  # What the stand-in for nixpkgs has: each attribute, or those below it where it is a set of others.
+  offered = rec {
+    namesBelow =
+      prefix: set:
+      builtins.concatMap (
+        name:
+        if builtins.elem name sets then namesBelow "${prefix}${name}." set.${name} else [ "${prefix}${name}" ]
+      ) (names set);
+    sets = [
+      "buildPlatform"
+      "fileset"
+      "hostPlatform"
+      "ints"
+      "licenses"
+      "platforms"
+      "rustPlatform"
+      "stdenv"
+      "testers"
+      "trivial"
+      "types"
+    ];
+    lib = namesBelow "" nixpkgs.lib;
+    packages = namesBelow "" nixpkgs.legacyPackages.x86_64-linux;
+    options =
+      let
+        inherit (nixpkgs) lib;
+        found = lib.optionAttrSetToDocList (
+          removeAttrs
+            (import ./nixpkgs/nixos/lib/eval-config.nix {
+              system = "x86_64-linux";
+              modules = [ ./nixpkgs/nixos/test-node.nix ];
+            }).options
+            [ "_module" ]
+        );
+        short =
+          name:
+          let
+            parts = builtins.match "systemd[.].*[.]<name>([.].*)" name;
+          in
+          if parts == null then name else "<unit>${builtins.head parts}";
+      in
+      lib.unique (map (option: short option.name) found);
+  };
+  used = builtins.mapAttrs (_: files: builtins.concatLists (builtins.attrValues files)) (import ./used.nix);
+  sorted = builtins.sort builtins.lessThan;
+
   # Whether a wrong value of an option is found when a system is evaluated, although nobody asks for that option.
   isRead =
     option:
@@ -282,6 +328,16 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
           }).options.services.comin
       )
     )
+  ))
+
+  (test "the stand-in has what we use of nixpkgs' library, and nothing else" (sorted used.lib) (
+    sorted offered.lib
+  ))
+  (test "the stand-in has what we use of nixpkgs' packages, and nothing else" (sorted used.packages) (
+    sorted offered.packages
+  ))
+  (test "the stand-in has what we use of NixOS' options, and nothing else" (sorted used.options) (
+    sorted offered.options
   ))
 
   (test "flake systems" [

@@ -235,6 +235,23 @@ else
     nixpkgs=$tmp/nixpkgs
   fi
   UPDATE='' module_tests "$nixpkgs"
+
+  # What tests/module/used.nix says of the files of nixpkgs, of which there may be the library alone.
+  evaluate --argstr file "$here/used.nix" --expr '{ file }:
+    let
+      used = import file;
+      concat = f: set: builtins.concatLists (map (name: f name set.${name}) (builtins.attrNames set));
+      lines = file: names: map (name: "${file} ${name}") names;
+    in
+    builtins.concatStringsSep "\n" (concat (_: concat lines) used)' >"$tmp/used"
+  missing=
+  while read -r file name || [ -n "$file" ]; do
+    if [ -e "$COMIN_NIXPKGS/nixos" ] || [[ $file = lib/* ]]; then
+      grep -Eq "(^|[^A-Za-z0-9_'-])${name##*.}($|[^A-Za-z0-9_'-])" "$COMIN_NIXPKGS/$file" || missing+="$file $name, "
+    fi
+  done <"$tmp/used"
+  name="nixpkgs defines what we use of it where tests/module/used.nix says"
+  if [ -z "$missing" ]; then ok "$name"; else not_ok "$name: not $missing"; fi
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -254,6 +254,9 @@ in
         "https_proxy"
         "rsync_proxy"
       ] (_: config.networking.proxy.default)
+      // {
+        no_proxy = "127.0.0.1,localhost";
+      }
     );
 
     systemd.globalEnvironment = {
