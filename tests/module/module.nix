@@ -5,7 +5,7 @@
   nixpkgs ? ./nixpkgs,
   system ? "x86_64-linux",
   module ? ../../module,
-  # Files with the Nix code of the documentation: of modules, or of flakes that make machines.
+  # Files with the Nix code of the documentation: of modules, or of flakes or sets of machines.
   examples ? [ ],
 }:
 let
@@ -54,6 +54,12 @@ let
             nixosSystem = { modules }: evaluate { imports = modules; };
           };
         }).nixosConfigurations
+    else if builtins.isAttrs example && lib.all (value: value ? config) (lib.attrValues example) then
+      map (
+        name:
+        assert example.${name}.config.services.comin.systemAttr == name;
+        example.${name}
+      ) (lib.attrNames example)
     else
       [ (evaluate example) ];
 

@@ -150,22 +150,24 @@ else
   skip "scripts of tests/vm: there is no python3"
 fi
 
-# The Nix code of the documentation, as files of their own: what is not in braces is a part of a module.
+# The Nix code of the documentation, as files of their own. What is not in braces is a part of a module.
 mkdir "$tmp/examples"
 echo '{ }' >"$tmp/examples/configuration.nix"
+mkdir "$tmp/examples/npins"
 (cd "$root" && awk -v folder="$tmp/examples" '
   /^```nix$/ { file = FILENAME ":" FNR; gsub("/", "-", file); file = folder "/" file; next }
   /^```$/ { file = ""; next }
   file { print >file }' README.md module/*.md)
 examples=
 for example in "$tmp"/examples/*:*; do
-  [ "$(head -c 1 "$example")" = "{" ] || sed -i '1i {
+  [[ $(head -n 1 "$example") =~ ^(\{|let$) ]] || sed -i '1i {
     $a }' "$example"
   examples+=" \"$example\""
 done
 
 # The module in machines of a nixpkgs, and its documentation.
 module_tests() { # NIXPKGS
+  echo "{ comin = $root; nixpkgs = $1; }" >"$tmp/examples/npins/default.nix"
   report "tests/module/module.nix" --argstr file "$here/module.nix" --arg examples "[$examples ]" --argstr nixpkgs "$1"
 
   evaluate --argstr file "$here/documentation.nix" --argstr nixpkgs "$1" \

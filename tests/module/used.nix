@@ -24,6 +24,7 @@
     ];
     "lib/licenses/licenses.nix" = [ "licenses.mit" ];
     "lib/lists.nix" = [
+      "all"
       "allUnique"
       "any"
       "concatLists"

@@ -578,6 +578,7 @@ let
       concatLists
       concatMap
       concatStringsSep
+      all
       any
       attrNames
       attrValues
