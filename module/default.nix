@@ -211,7 +211,9 @@ let
         (unused "ssh_known_hosts_path" "on an HTTP server, which has no host key")
         {
           assertion = auth.access_token_path == "" || !isReadableOnTheWay url;
-          message = about "auth.access_token_path" + "would get the token by http://, which everybody on the way can read. Use https://.";
+          message =
+            about "auth.access_token_path"
+            + "would get the token by http://, which everybody on the way can read. Use https://.";
         }
         {
           assertion = builtins.match "https?://[^/]*:[^/]*@.*" url == null;
@@ -223,10 +225,10 @@ let
       ];
 
   # Files that may be in the store have to stay there.
-  aboutFiles =
-    lib.concatMap
+  aboutFiles = lib.concatLists (
+    lib.mapAttrsToList
       (
-        { option, files }:
+        option: files:
         map (value: {
           assertion = !lib.hasInfix "${builtins.storeDir}/" value || builtins.hasContext value;
           message =
@@ -234,32 +236,15 @@ let
             + " know that the system needs it. Write the path without toString, as in ./keys/alice.asc.";
         }) (map (file: "${file}") (lib.filter (file: file != null) files))
       )
-      [
-        {
-          option = "gpgPublicKeyPaths";
-          files = cfg.gpgPublicKeyPaths;
-        }
-        {
-          option = "sshAllowedSignersPath";
-          files = [ cfg.sshAllowedSignersPath ];
-        }
-        {
-          option = "sshRevokedKeysPath";
-          files = [ cfg.sshRevokedKeysPath ];
-        }
-        {
-          option = "postDeploymentCommand";
-          files = [ cfg.postDeploymentCommand ];
-        }
-        {
-          option = "healthCheck.commands";
-          files = cfg.healthCheck.commands;
-        }
-        {
-          option = "remotes.*.auth.ssh_known_hosts_path";
-          files = map (remote: remote.auth.ssh_known_hosts_path) cfg.remotes;
-        }
-      ];
+      {
+        inherit (cfg) gpgPublicKeyPaths;
+        sshAllowedSignersPath = [ cfg.sshAllowedSignersPath ];
+        sshRevokedKeysPath = [ cfg.sshRevokedKeysPath ];
+        postDeploymentCommand = [ cfg.postDeploymentCommand ];
+        "healthCheck.commands" = cfg.healthCheck.commands;
+        "remotes.*.auth.ssh_known_hosts_path" = map (remote: remote.auth.ssh_known_hosts_path) cfg.remotes;
+      }
+  );
 
   # Files that must not be in the store.
   aboutSecrets = lib.concatMap (
@@ -267,8 +252,8 @@ let
     map
       (
         option:
-        "services.comin.remotes.*.auth.${option}: everybody can read the file of remote ${remote.name}, because it is in the"
-        + " Nix store. Name a file outside of it, such as /run/secrets/${remote.name}."
+        "services.comin.remotes.*.auth.${option}: everybody can read the file of remote ${remote.name}, because it is"
+        + " in the Nix store. Name a file outside of it, such as /run/secrets/${remote.name}."
       )
       (
         lib.filter (option: lib.hasPrefix "${builtins.storeDir}/" remote.auth.${option}) [

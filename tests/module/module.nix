@@ -968,11 +968,17 @@ let
       remotes = [ (server "http://git.example.org/machines.git" { access_token_path = "/run/secrets/token"; }) ];
     }) "services.comin.remotes.*.auth.access_token_path: remote server would get the token by http://")
     (accepts "a token for a server on this machine" (comin {
-      remotes = map (url: server url { access_token_path = "/run/secrets/token"; } // { name = "n${toString (lib.stringLength url)}"; }) [
-        "http://localhost/machines.git"
-        "http://127.0.0.1:3000/machines.git"
-        "http://[::1]:3000/m"
-      ];
+      remotes =
+        lib.mapAttrsToList
+          (name: url: {
+            inherit name url;
+            auth.access_token_path = "/run/secrets/token";
+          })
+          {
+            name = "http://localhost/machines.git";
+            ipv4 = "http://127.0.0.1:3000/machines.git";
+            ipv6 = "http://[::1]:3000/machines.git";
+          };
     }))
     (asserts "that no password is in a URL" (comin {
       remotes = [ (server "https://me:secret@git.example.org/machines.git" { }) ];

@@ -279,7 +279,9 @@ in
       else
         pkgs.stdenv.mkDerivation {
           name = "nixos-system-${config.networking.hostName}-${config.system.stateVersion}";
-          contents = map (file: file.source) (lib.attrValues config.environment.etc) ++ config.environment.systemPackages;
+          contents =
+            map (file: file.source) (lib.attrValues config.environment.etc)
+            ++ config.environment.systemPackages;
           units = map (unit: unit.text) (
             lib.attrValues config.systemd.units ++ lib.attrValues config.systemd.user.units
           );
