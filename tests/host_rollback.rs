@@ -200,3 +200,157 @@ fn a_bad_system_that_boots_before_it_has_been_checked_is_rolled_back_then() {
     host.await_idle();
     assert_eq!(host.systems(), ("first".into(), "first".into()));
 }
+
+// ---- switches that end half-way
+
+/// What the machine runs, what its profile has, and what its boot menu starts.
+#[track_caller]
+fn agreed(host: &Host) -> String {
+    let (runs, profile) = host.systems();
+    let boots = host.label(host.read("/boot/loader-default").trim());
+    assert_eq!((&runs, &runs), (&profile, &boots));
+    runs
+}
+
+/// A system whose switch ends with this code once the system runs, before it has started any unit.
+fn half_switched(configuration: &Configuration, label: &str, code: u32) -> Configuration {
+    configuration.with(label, |c| {
+        c["system"]["afterActivation"] =
+            json!(format!("[ $NIXOS_ACTION != switch ] || exit {code}"));
+    })
+}
+
+#[test]
+fn half_switched_system_is_checked_then_kept_or_rolled_back() {
+    need_host!();
+    let first = by_name("first");
+    let host = Host::installed(&first);
+    host.await_fetched("origin");
+    let well = half_switched(&first, "well", 1);
+    let commit = host.commit(&well);
+    let attempt = host.await_ended(&commit);
+    assert_eq!(attempt["status"], "failed", "{attempt:#}");
+    let error = attempt["error"].as_str().unwrap();
+    assert!(error.contains("the new system stays active"), "{error}");
+    host.await_idle();
+    assert_eq!(agreed(&host), "well");
+    assert_eq!(host.units("--all comin-dead-man*"), [""; 0]);
+
+    let commit = host.commit(&first.named("fixed"));
+    host.await_deployed(&commit);
+    assert_eq!(agreed(&host), "fixed");
+    let cut_off = half_switched(&first, "cut-off", 1).with("cut-off", |c| {
+        c["etc"]["hosts"] = json!("127.0.0.1 localhost\n");
+    });
+    let commit = host.commit(&cut_off);
+    let attempt = host.await_ended(&commit);
+    assert_eq!(attempt["status"], "rolled_back", "{attempt:#}");
+    host.await_idle();
+    assert_eq!(agreed(&host), "fixed");
+    assert_eq!(host.status()["action"], "quarantined");
+}
+
+#[test]
+fn half_switched_system_whose_checks_hang_is_rolled_back_by_the_dead_man() {
+    need_host!();
+    let first = Configuration::new("first").with("first", |c| {
+        c["settings"]["rollback"] = json!({"timeout": 3});
+        c["settings"]["health_check"] =
+            json!({"commands": ["[ ! -e /run/current-system/ill ] || sleep infinity"]});
+    });
+    let host = Host::installed(&first);
+    let ill = half_switched(&first, "ill", 1).with("ill", |c| {
+        c["system"]["extra"] = json!({"ill": ""});
+    });
+    let commit = host.commit(&ill);
+    assert_rolled_back(&host, &commit, "it did not pass its checks in time");
+    assert_eq!(agreed(&host), "first");
+}
+
+#[test]
+fn unit_that_fails_in_each_try_has_not_failed_before() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    let broken = first.with("broken", |c| {
+        c["units"] = json!({"broken.service": "[Service]\nType=oneshot\nExecStart=/bin/false\n"});
+        c["wants"] = json!({"multi-user.target": ["broken.service"]});
+    });
+    let commit = host.commit(&broken);
+    for tries in 2..5 {
+        await_that("the try", || host.attempts().len() == tries);
+        let attempt = host.await_ended(&commit);
+        assert_eq!(attempt["status"], "failed", "{attempt:#}");
+        let error = attempt["error"].as_str().unwrap();
+        assert!(error.contains("units failed: broken.service"), "{error}");
+        host.await_idle();
+        host.run("comin retry");
+    }
+}
+
+// ---- strangers
+
+#[test]
+fn stranger_with_the_lock_of_the_switch_holds_nothing_up_for_ever() {
+    need_host!();
+    let first = Configuration::new("first").with("first", |c| {
+        c["settings"]["rollback"] = json!({"timeout": 3});
+        c["settings"]["retry"] = json!({"first_delay": 1});
+    });
+    let host = Host::installed(&first);
+    let lock = "/run/nixos/switch-to-configuration.lock";
+    let hold = format!(
+        "systemd-run --quiet --unit=stranger --property=User=nobody --service-type=exec flock {lock} sleep infinity"
+    );
+    // As the switch of NixOS leaves it.
+    host.run(&format!("chmod 644 {lock}"));
+    host.run(&hold);
+    let second = host.commit(&first.named("second"));
+    let attempt = host.await_ended(&second);
+    assert_eq!(attempt["status"], "postponed", "{attempt:#}");
+    assert_eq!(agreed(&host), "first");
+    host.run("systemctl stop stranger");
+    host.await_done(&second);
+    assert_eq!(agreed(&host), "second");
+
+    // It comes during the checks, and the dead man needs the lock.
+    let check = format!("[ ! -e /run/current-system/ill ] || {{ {hold}; sleep infinity; }}");
+    let checked = first.with("checked", |c| {
+        c["settings"]["health_check"] = json!({"commands": [check]});
+    });
+    let commit = host.commit(&checked);
+    host.await_deployed(&commit);
+    let ill = checked.with("ill", |c| c["system"]["extra"] = json!({"ill": ""}));
+    let commit = host.commit(&ill);
+    let is_over = || host.units("--all comin-dead-man*").is_empty();
+    await_that("the dead man", || !is_over());
+    await_that("the end of the dead man", is_over);
+    await_that("the path unit", || {
+        host.show("comin.path", "ActiveState") == "active"
+    });
+    // It waited for nobody, and the attempt does not end half-way.
+    let attempt = host.attempts().pop().unwrap();
+    assert_eq!(
+        (&attempt["status"], &attempt["stage"]),
+        (&json!("running"), &json!("rolling_back"))
+    );
+    host.run("systemctl stop stranger");
+    host.run("systemctl start comin.service");
+    let attempt = host.await_ended(&commit);
+    assert_eq!(attempt["status"], "rolled_back", "{attempt:#}");
+    assert_eq!(agreed(&host), "checked");
+}
+
+#[test]
+fn failed_unit_of_an_earlier_rebuild_blocks_no_activation() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    host.await_idle();
+    let unit = "nixos-rebuild-switch-to-configuration";
+    host.try_run(&format!("systemd-run --quiet --wait --unit={unit} false"));
+    assert_eq!(host.show(unit, "ActiveState"), "failed");
+    let commit = host.commit(&first.named("second"));
+    host.await_deployed(&commit);
+    assert_eq!(agreed(&host), "second");
+}
