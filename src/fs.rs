@@ -179,21 +179,30 @@ impl Lock {
         use std::os::unix::fs::OpenOptionsExt;
         let mut options = File::options();
         options.write(true).create(true).truncate(false).mode(0o600);
-        options
-            .open(path)
-            .or_else(|error| {
+        // A symbolic link would lock somebody else's file, and opening a pipe waits for a reader.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.custom_flags(flags.bits().cast_signed());
+        let open = || {
+            let file = options.open(path).or_else(|error| {
                 if error.kind() != ErrorKind::NotFound {
                     return Err(error);
                 }
                 fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
                 options.open(path)
-            })
-            .with_context(|| format!("Failed to open {}", path.display()))
+            })?;
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("it is not a regular file"));
+            }
+            Ok(file)
+        };
+        open().with_context(|| format!("Failed to open the lock {}", path.display()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{mknodat, FileType, Mode, CWD};
+
     use super::*;
 
     #[test]
@@ -238,6 +247,25 @@ mod tests {
         assert!(Lock::take_if_free(&path).unwrap().is_none());
         drop(lock);
         assert!(Lock::take_if_free(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn lock_is_a_regular_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        Lock::wait(&link).unwrap_err();
+        assert!(!other.exists(), "the link was followed");
+        let pipe = folder.path().join("pipe");
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+        Lock::wait(&pipe).unwrap_err();
+        // With a reader, it can be opened.
+        let mut options = File::options();
+        let _reader = options.read(true).write(true).open(&pipe).unwrap();
+        let error = format!("{:#}", Lock::wait(&pipe).unwrap_err());
+        assert!(error.ends_with("it is not a regular file"), "{error}");
     }
 
     #[test]
