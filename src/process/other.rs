@@ -1,7 +1,7 @@
 //! Another process, or this one to others: whether it still lives.
 
 use anyhow::{Context, Result};
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
 /// A process, told apart from a later one with the same number.
@@ -25,11 +25,18 @@ impl Process {
 
     /// Kills it.
     pub fn kill(&self) {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| self.lives()) {
-            if let Err(error) = kill_process(pid, Signal::KILL) {
-                log::debug!("Failed to kill {self:?}: {error}");
+        let kill = || -> Result<()> {
+            let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+            let pid = pid.context("it has no process ID")?;
+            // Opened first: the ID may be another process's between a look and a signal.
+            let process = pidfd_open(pid, PidfdFlags::empty())?;
+            if self.lives() {
+                pidfd_send_signal(&process, Signal::KILL)?;
             }
+            Ok(())
+        };
+        if let Err(error) = kill() {
+            log::debug!("Failed to kill {self:?}: {error:#}");
         }
     }
 
@@ -65,8 +72,15 @@ mod tests {
             started,
         };
         assert!(process.lives());
-        child.kill().unwrap();
+        Process {
+            started: started + 1,
+            ..process
+        }
+        .kill();
+        assert!(process.lives(), "a later process has the same number");
+        process.kill();
         child.wait().unwrap();
         assert!(!process.lives());
+        process.kill();
     }
 }
