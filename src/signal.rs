@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{emulate_default_handler, pipe, unregister};
 use signal_hook::{flag, SigId};
 
@@ -15,8 +15,19 @@ use crate::passing;
 use crate::progress;
 use crate::shared::Shared;
 
-/// A key at the terminal, and systemd or a shutdown.
-const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+/// A key at the terminal, systemd or a shutdown, and a terminal or an SSH session that is gone.
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// [`SIGNALS`], without a hangup if `nohup` lets comin ignore it.
+fn heard() -> impl Iterator<Item = i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let ignores_hangup = ignored.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0);
+    SIGNALS
+        .into_iter()
+        .filter(move |signal| !(ignores_hangup && *signal == SIGHUP))
+}
 
 /// Once somebody has listened, these stay.
 static HANDLERS: OnceLock<Handlers> = OnceLock::new();
@@ -37,7 +48,7 @@ struct Handlers {
 impl Handlers {
     fn install() -> std::io::Result<Self> {
         let (is_deaf, latest) = (Arc::default(), Arc::default());
-        for signal in SIGNALS {
+        for signal in heard() {
             flag::register_conditional_default(signal, Arc::clone(&is_deaf))?;
             let number = usize::try_from(signal).unwrap_or_default();
             flag::register_usize(signal, Arc::clone(&latest), number)?;
@@ -79,7 +90,7 @@ impl Coming {
         let tell = |signal| pipe::register(signal, comes.try_clone()?);
         Ok(Self {
             came,
-            handlers: SIGNALS.into_iter().map(tell).collect::<Result<_, _>>()?,
+            handlers: heard().map(tell).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -496,10 +496,17 @@ fn whoever_interrupts_a_build_ends_what_nix_has_started() {
         "derivation {{ name = \"slow\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" {builder:?} ]; }}"
     );
     let checkout = checkout(&world, &[("slow", &slow)]);
-    for signal in [Signal::INT, Signal::TERM] {
-        let mut comin = Command::new(env!("CARGO_BIN_EXE_comin"));
+    let build = |signals: &str| {
+        let mut comin = Command::new("env");
         isolated(&mut comin, &world.path("home"));
-        comin.current_dir(&checkout.path).args(["build"]);
+        comin
+            .current_dir(&checkout.path)
+            .args([signals, env!("CARGO_BIN_EXE_comin"), "build"]);
+        comin
+    };
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        // Whoever runs the tests may ignore some.
+        let mut comin = build("--default-signal");
         let mut comin = comin.spawn().unwrap();
         let mut pipe = fs::File::open(&builds).unwrap();
         pipe.read_exact(&mut [0]).unwrap();
@@ -511,6 +518,14 @@ fn whoever_interrupts_a_build_ends_what_nix_has_started() {
         let left = is_closed.recv_timeout(Duration::from_secs(60));
         assert_eq!(left, Ok(0), "the builder goes on");
     }
+
+    // As nohup does it.
+    let mut comin = build("--ignore-signal=HUP").spawn().unwrap();
+    let mut pipe = fs::File::open(&builds).unwrap();
+    pipe.read_exact(&mut [0]).unwrap();
+    kill_process(Pid::from_child(&comin), Signal::HUP).unwrap();
+    fs::write(&never, "\n").unwrap();
+    assert_eq!(comin.wait().unwrap().signal(), None);
 }
 
 #[test]
