@@ -215,7 +215,10 @@ fn attempts_of_an_older_comin_and_odd_ones_are_told_too() {
     assert!(said.out.contains("/ is no store path"), "{said:?}");
     odd["attempts"][1]["id"] = json!(u64::MAX);
     fs::write(&state, odd.to_string()).unwrap();
-    world.comin(&["history", "2"], 1);
+    let said = world.comin(&["history", "2"], 1);
+    assert!(said.err.contains("state.json cannot be read"), "{said:?}");
+    odd["attempts"][1]["id"] = json!(2);
+    fs::write(&state, odd.to_string()).unwrap();
     fs::create_dir(world.path("root/run")).unwrap();
     symlink(
         "/nix/store/\u{1b}[2J",

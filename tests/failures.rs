@@ -83,6 +83,10 @@ fn an_unreadable_state_is_an_error_and_never_a_first_run() {
     let file = world.path("root/var/lib/comin/state.json");
     let good = fs::read_to_string(&file).unwrap();
     let newer = good.replace("\"version\": 1", "\"version\": 3");
+    let with_lapsed = |id: &str| {
+        let lapsed = format!("\"version\": 1, \"lapsed\": {id}");
+        good.replace("\"version\": 1", &lapsed)
+    };
     for bad in [
         "",
         "{",
@@ -91,6 +95,8 @@ fn an_unreadable_state_is_an_error_and_never_a_first_run() {
         "\0\0\0\0",
         &good[..good.len() / 2],
         &newer,
+        &with_lapsed("2"),
+        &with_lapsed("4294967296"),
     ] {
         fs::write(&file, bad).unwrap();
         for command in [&["run"][..], &["deploy"], &["status"], &["plan"]] {

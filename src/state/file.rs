@@ -30,7 +30,7 @@ const CURE: &str =
 /// Reads a file.
 ///
 /// # Errors
-/// It is none of ours, or of a version that is too new; the sentence has the cure.
+/// It is none of ours, of a version that is too new, or damaged; the sentence has the cure.
 pub fn decode(content: &[u8]) -> Result<State> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -42,7 +42,10 @@ pub fn decode(content: &[u8]) -> Result<State> {
         version <= VERSION + 1,
         "a newer comin wrote it (version {version}, and this one knows version {VERSION}): use that one, or {CURE}"
     );
-    parse::<V1>(content).map(State::from)
+    let file = parse::<V1>(content)?;
+    file.check()
+        .map_err(|damage| anyhow!("it is damaged: {damage}: {CURE}"))?;
+    Ok(State::from(file))
 }
 
 fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T> {
@@ -136,6 +139,28 @@ enum Status {
     /// Of a later version.
     #[serde(other)]
     Unknown,
+}
+
+impl V1 {
+    /// Refuses what no comin has ever written. Times prove nothing: a clock may be set back.
+    fn check(&self) -> Result<()> {
+        let mut newest = 0;
+        for AttemptV1 { id, tries, .. } in &self.attempts {
+            ensure!(*id > newest, "attempt {id} follows attempt {newest}");
+            ensure!(*tries > 0, "attempt {id} is try number 0");
+            newest = *id;
+        }
+        ensure!(newest < u64::MAX, "no number is left for an attempt");
+        let rebooted_for = self.reboot.as_ref().map(|reboot| reboot.attempt);
+        for (key, id) in [("lapsed", self.lapsed), ("reboot", rebooted_for)] {
+            let id = id.unwrap_or_default();
+            ensure!(
+                id <= newest,
+                "{key} names attempt {id}, and the newest is {newest}"
+            );
+        }
+        Ok(())
+    }
 }
 
 impl From<V1> for State {
@@ -348,6 +373,7 @@ mod tests {
         stopped.end(Outcome::Preempted {
             stage: Stage::Waiting,
         });
+        (stopped.id, attempt.id) = (2, 3);
         let state = State {
             attempts: vec![waits, stopped, attempt],
             ..State::default()
@@ -435,9 +461,10 @@ mod tests {
 
     #[test]
     fn a_reboot_at_a_stage_of_a_later_version_is_not_ordered_again() {
-        let json = r#"{"version": 1, "accepted_main": null, "attempts": [], "reboot": {"attempt": 1,
-            "system": "/s", "boot": "b", "announced_at": "2026-01-02T03:04:05Z", "stage": "postponed"}}"#;
-        let reboot = decode(json.as_bytes()).unwrap().reboot.unwrap();
+        let mut json: serde_json::Value = serde_json::from_slice(OF_0_1).unwrap();
+        json["reboot"] = serde_json::json!({"attempt": 1, "system": "/s", "boot": "b",
+            "announced_at": "2026-01-02T03:04:05Z", "stage": "postponed"});
+        let reboot = decode(json.to_string().as_bytes()).unwrap().reboot.unwrap();
         assert_eq!(reboot.stage, crate::reboot::Stage::Ordered);
     }
 
@@ -458,5 +485,40 @@ mod tests {
         let mut later: serde_json::Value = serde_json::from_slice(&text).unwrap();
         later["attempts"][0]["units"]["reloaded"] = serde_json::json!(["a.service"]);
         assert_eq!(decode(later.to_string().as_bytes()).unwrap(), state);
+    }
+
+    #[test]
+    fn state_that_no_comin_can_have_written_is_refused() {
+        let decode_with = |key: &str, value: serde_json::Value| {
+            let mut json: serde_json::Value = serde_json::from_slice(OF_0_1).unwrap();
+            // An older comin has removed attempts in between.
+            json["attempts"].as_array_mut().unwrap().remove(1);
+            json["lapsed"] = 5.into();
+            *json.pointer_mut(key).unwrap() = value;
+            decode(json.to_string().as_bytes())
+        };
+        decode_with("/lapsed", 5.into()).unwrap();
+        decode_with("/attempts/0/ended_at", "2020-01-01T00:00:00Z".into()).unwrap();
+        for (key, value) in [
+            ("/lapsed", 6_u64),
+            ("/lapsed", 1 << 32),
+            ("/attempts/0/id", 0),
+            ("/attempts/1/id", 1),
+            ("/attempts/1/id", 4),
+            ("/attempts/3/id", 2),
+            ("/attempts/3/id", u64::MAX),
+            ("/attempts/2/tries", 0),
+        ] {
+            let error = decode_with(key, value.into()).unwrap_err().to_string();
+            assert!(
+                error.starts_with("it is damaged: ") && error.ends_with(CURE),
+                "{key}: {error}"
+            );
+        }
+        let reboot = serde_json::json!({"attempt": 6, "system": "/s", "boot": "b",
+            "announced_at": "2026-01-02T03:04:05Z", "stage": "ordered"});
+        let mut json: serde_json::Value = serde_json::from_slice(OF_0_1).unwrap();
+        json["reboot"] = reboot;
+        decode(json.to_string().as_bytes()).unwrap_err();
     }
 }
