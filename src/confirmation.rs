@@ -156,8 +156,8 @@ impl Machine {
         }
         let order = Confirmation::of(waiting, step);
         fs::replace_durably(&self.paths.confirmation(), &serde_json::to_vec(&order)?)?;
-        decided::request(&self.paths)?;
         log::info!("{target} is confirmed, and {} next", step.participle());
+        decided::request_for_order(&self.paths);
         if let Some(suspension) = facts.suspended {
             log::warn!("It still has to wait: {suspension}");
         }

@@ -218,11 +218,14 @@ impl Machine {
     }
 
     /// Takes up what the operator has ordered: to accept a main, whatever was before it, and to try
-    /// again what failed, or to go on with what waits for a confirmation.
+    /// again what failed, or to go on with what waits for a confirmation. The file of an order is removed once
+    /// the state has the order.
     fn take_orders(&self, store: &mut Store) -> Result<()> {
-        if fs::remove_optional(&self.paths.retry())? {
-            log::info!("What failed is tried again, by order");
+        let retry = self.paths.retry();
+        if fs::read_optional(&retry)?.is_some() {
             store.forgive()?;
+            fs::remove_optional(&retry)?;
+            log::info!("What failed is tried again, by order");
         }
         if let Some(rewrite) = Rewrite::read(&self.paths)? {
             let before = store.state().accepted_main.clone();

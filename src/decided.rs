@@ -162,6 +162,13 @@ pub fn request(paths: &Paths) -> Result<()> {
     fs::replace(&paths.wanted(), b"")
 }
 
+/// Asks for the deploy that takes up an order. The order is in force already, so a failure is only reported.
+pub fn request_for_order(paths: &Paths) {
+    if let Err(error) = request(paths) {
+        log::warn!("The order is recorded, but no deploy could be requested; comin deploy takes it up: {error:#}");
+    }
+}
+
 /// Takes the request back before it is served: one made meanwhile starts another deploy. Says whether
 /// there was one.
 ///

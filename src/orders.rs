@@ -41,9 +41,9 @@ impl Machine {
         let reason = reason.filter(|reason| !reason.trim().is_empty());
         let suspension = Suspension::now(until, reason);
         suspension.write(&self.paths)?;
-        // What is evaluated or built at the moment notices.
-        decided::request(&self.paths)?;
         log::info!("{suspension}");
+        // What is evaluated or built at the moment notices.
+        decided::request_for_order(&self.paths);
         Ok(Ending::Done)
     }
 
@@ -57,7 +57,7 @@ impl Machine {
         } else {
             log::info!("comin was not suspended");
         }
-        decided::request(&self.paths)?;
+        decided::request_for_order(&self.paths);
         Ok(Ending::Done)
     }
 
@@ -68,8 +68,8 @@ impl Machine {
     /// The order cannot be written.
     pub fn retry(&self) -> Result<Ending> {
         fs::replace_durably(&self.paths.retry(), b"")?;
-        decided::request(&self.paths)?;
         log::info!("The next deploy tries again what failed or is in quarantine");
+        decided::request_for_order(&self.paths);
         Ok(Ending::Done)
     }
 }

@@ -76,6 +76,8 @@ impl Machine {
             bail!("{} cannot be accepted: {unverified}", commit.short());
         }
         if State::read(&self.paths)?.accepted_main.as_ref() == Some(commit) {
+            // The latest order counts, and not one before it that no deploy has taken up yet.
+            Rewrite::forget(&self.paths)?;
             log::info!("{commit} is the accepted main already");
             return Ok(Ending::Done);
         }
@@ -86,8 +88,8 @@ impl Machine {
             branch: remote.main.branch.name.clone(),
         };
         fs::replace_durably(&self.paths.rewrite(), &serde_json::to_vec(&rewrite)?)?;
-        decided::request(&self.paths)?;
         log::info!("{rewrite} is accepted as main, and deployed next");
+        decided::request_for_order(&self.paths);
         Ok(Ending::Done)
     }
 }

@@ -231,6 +231,30 @@ fn a_read_only_folder_is_a_sentence() {
     }
 }
 
+#[test]
+fn order_fails_only_if_it_is_not_in_force() {
+    need!("git", "strace");
+    let (world, _) = World::new();
+    let suspend_with_failing = |fsync: u32| {
+        let mut strace = Command::new("strace");
+        isolated(&mut strace, &world.path("home"));
+        let inject = format!("inject=fsync:error=EIO:when={fsync}");
+        let comin = world.command(&["suspend"]);
+        strace
+            .args(["-f", "-o", "/dev/null", "-e", &inject])
+            .arg(comin.get_program())
+            .args(comin.get_args());
+        let said = Said::of(&strace.output().unwrap());
+        let is_in_force = world.status()["suspended"] == true;
+        assert_eq!(said.code, Some(i32::from(!is_in_force)), "{said:?}");
+        (is_in_force, said.err)
+    };
+    // Of the file, and of its folder.
+    assert!(!suspend_with_failing(1).0);
+    let (is_in_force, warning) = suspend_with_failing(2);
+    assert!(is_in_force && warning.contains("power cut"), "{warning}");
+}
+
 // ---- clocks
 
 #[test]

@@ -79,6 +79,63 @@ fn a_retry_brings_a_quarantined_commit_back() {
 }
 
 #[test]
+fn retry_is_not_forgotten_if_the_state_cannot_be_written() {
+    need!("git", "nix");
+    let (mut world, origin) = checked();
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    world.configure(|config| config["health_check"] = json!({}));
+    let in_the_way = world.path("root/var/lib/comin/state.json.new");
+    fs::create_dir(&in_the_way).unwrap();
+    world.comin(&["retry"], 0);
+    let said = world.comin(&["deploy"], 1);
+    assert!(said.err.contains("state.json"), "{said:?}");
+    fs::remove_dir(&in_the_way).unwrap();
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "bad");
+    assert!(!world.path("root/var/lib/comin/retry").exists());
+}
+
+#[test]
+fn order_without_a_request_for_a_deploy_is_in_force_and_does_not_fail() {
+    need!("git", "nix");
+    let (mut world, origin) = checked();
+    let first = origin.git(&["rev-parse", "HEAD"]);
+    origin.commit("bad", &System::default());
+    world.comin(&["run"], 1);
+    let ordered = |world: &World, arguments: &[&str]| {
+        let in_the_way = world.path("root/run/comin/wanted.new");
+        let _ = fs::remove_file(world.path("root/run/comin/wanted"));
+        fs::create_dir(&in_the_way).unwrap();
+        let said = world.comin(arguments, 0);
+        assert!(
+            said.err.contains("no deploy could be requested"),
+            "{said:?}"
+        );
+        fs::remove_dir(&in_the_way).unwrap();
+    };
+    ordered(&world, &["suspend"]);
+    assert_eq!(world.status()["suspended"], true);
+    ordered(&world, &["resume"]);
+    assert_eq!(world.status()["suspended"], false);
+    world.configure(|config| config["health_check"] = json!({}));
+    ordered(&world, &["retry"]);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "bad");
+    origin.git(&["reset", "--quiet", "--hard", &first]);
+    world.comin(&["fetch", "origin"], 0);
+    ordered(&world, &["accept", &first]);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "first");
+    world.configure(|config| config["deploy_confirmer"] = json!({"mode": "manual"}));
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    ordered(&world, &["confirm"]);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "second");
+}
+
+#[test]
 fn what_was_tested_is_tested_again_when_a_switch_on_top_of_it_is_rolled_back() {
     need!("git", "nix");
     let (world, origin) = checked();

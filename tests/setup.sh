@@ -47,6 +47,7 @@ comin_setup() {
             limits)
                 comin_need faketime faketime
                 comin_need mount mount
+                comin_need strace strace
                 ;;
             desktop)
                 comin_need dbus-daemon dbus-daemon
