@@ -56,6 +56,12 @@ impl Wait {
         Self { from, until }
     }
 
+    /// A wait from now on.
+    #[must_use]
+    pub fn until(now: Timestamp, until: Timestamp) -> Self {
+        Self { from: now, until }
+    }
+
     /// The one that ends first.
     #[must_use]
     pub fn sooner(waits: impl IntoIterator<Item = Self>) -> Option<Self> {

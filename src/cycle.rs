@@ -149,7 +149,8 @@ impl Machine {
             let notice = format!("Nothing to deploy: there is no {branch}; push it, or name another branch in branches.main.name");
             decided.notice(Level::Warn, notice);
         }
-        let mut waits = Vec::from_iter(decision.action.again());
+        let again = decision.action.again();
+        let mut waits = Vec::from_iter(again.map(|until| Wait::until(facts.now, until)));
         waits.extend(may_pass(&decision.candidates).then(postponed));
         let reboot = self.consider_reboot(store, facts.suspended.as_ref(), &mut decided)?;
         if let Prospect::Later(wait) = &reboot {

@@ -64,15 +64,14 @@ impl Suspension {
                 path.display()
             )
         })?;
-        // A clock that was a year ahead when it was ordered must not make it a year long.
-        Ok(Some(suspension).filter(|s| s.wait().is_none_or(|wait| !wait.is_over(now))))
+        // A clock that is behind, such as that of a board without a battery, ends no suspension.
+        Ok(Some(suspension).filter(|s| s.until.is_none_or(|until| now < until)))
     }
 
-    /// The wait for its end, if it has one.
+    /// The wait from now on for its end, if it has one.
     #[must_use]
-    pub fn wait(&self) -> Option<Wait> {
-        let until = self.until?;
-        Some(Wait::new(self.since, until.duration_since(self.since)))
+    pub fn wait(&self, now: Timestamp) -> Option<Wait> {
+        self.until.map(|until| Wait::until(now, until))
     }
 
     /// Puts it into force.

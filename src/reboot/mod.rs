@@ -126,7 +126,7 @@ fn decide(facts: &Facts) -> Decision {
         (Some(Stage::Announced) | None, announced) => announced,
     };
     if let Some(suspension) = facts.suspended {
-        return Decision::Suspended(suspension.wait());
+        return Decision::Suspended(suspension.wait(facts.now.timestamp()));
     }
     let opens = facts.policy.window.map(|window| window.opens(facts.now));
     if let Some(opens) = opens.flatten() {
@@ -197,10 +197,6 @@ impl Machine {
         if is_over {
             store.remember_reboot(None)?;
         }
-        let wait = |until: Timestamp| {
-            let now = now.timestamp();
-            Wait::new(now, until.duration_since(now))
-        };
         Ok(match decision {
             Decision::No | Decision::Ordered => Prospect::None,
             Decision::InVain => {
@@ -212,7 +208,7 @@ impl Machine {
             Decision::Closed(opens) => {
                 let notice = format!("A reboot is needed: {why}; it waits until {opens:.0}");
                 decided.notice(Level::Info, notice);
-                Prospect::Later(wait(opens))
+                Prospect::Later(Wait::until(now.timestamp(), opens))
             }
             Decision::Locked => {
                 let locks = locks.join(", ");

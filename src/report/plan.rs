@@ -107,7 +107,7 @@ impl Plan {
         Self {
             skipped,
             hindrance: decision.action.hindrance(),
-            retry_at: decision.action.again().map(|wait| wait.until),
+            retry_at: decision.action.again(),
             action: decision.action,
             target,
             candidates: decision.candidates.iter().map(Planned::of).collect(),

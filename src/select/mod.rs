@@ -350,7 +350,7 @@ pub fn due(target: &Target, facts: &Facts) -> Action {
             Consent::Given => Action::Deploy,
             Consent::At(time) if time <= facts.now => Action::Deploy,
             Consent::At(time) => {
-                let wait = Wait::new(facts.now, time.duration_since(facts.now));
+                let wait = Wait::until(facts.now, time);
                 Action::AwaitConfirmation(awaited.step, Some(wait))
             }
             Consent::Missing => Action::AwaitConfirmation(awaited.step, None),
@@ -429,11 +429,11 @@ impl Action {
 
     /// When there may be something else to do without any news.
     #[must_use]
-    pub fn again(&self) -> Option<Wait> {
+    pub fn again(&self) -> Option<Timestamp> {
         match self {
-            Self::Retry(wait) => Some(*wait),
-            Self::AwaitConfirmation(_, wait) => *wait,
-            Self::Suspended(suspension) => suspension.wait(),
+            Self::Retry(wait) => Some(wait.until),
+            Self::AwaitConfirmation(_, wait) => wait.map(|wait| wait.until),
+            Self::Suspended(suspension) => suspension.until,
             Self::Deploy
             | Self::AwaitRemotes(_)
             | Self::Quarantined(_)

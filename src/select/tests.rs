@@ -526,8 +526,11 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
         let said = action.hindrance();
         let said = said.as_deref().unwrap_or(action.name());
         assert_eq!(said, wanted, "{facts:?}");
-        let wait = action.again().map(|wait| wait.until - now);
-        assert_eq!(wait.is_some(), wanted.contains("waits to be"), "{facts:?}");
+        assert_eq!(
+            action.again().is_some(),
+            wanted.contains("waits to be"),
+            "{facts:?}"
+        );
     }
 }
 
