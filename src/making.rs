@@ -62,15 +62,22 @@ impl Machine {
         let target = attempt.target.clone();
         let requests = Requests::watch(paths)?;
         let state = store.state().clone();
-        let superseded = || self.is_superseded(&requests, source, &state, &target);
+        // Only Nix can fail a build: a full /run is not the commit's fault.
+        let superseded = || {
+            let superseded = self.is_superseded(&requests, source, &state, &target);
+            superseded.unwrap_or_else(|error| {
+                log::warn!("A request to deploy cannot be looked at before this deployment ends: {error:#}");
+                false
+            })
+        };
         let interrupt = Interrupt {
             signal: requests.as_fd(),
-            ends: &superseded,
+            ends: &|| Ok(superseded()),
         };
         let preempted = |stage| Ok(Made::Nothing(Outcome::Preempted { stage }));
 
         // A request may have come before they were watched.
-        if superseded()? {
+        if superseded() {
             return preempted(attempt.stage());
         }
         source.mirror.keep_target(&target.commit)?;
@@ -170,7 +177,9 @@ impl Machine {
         }
         let commits = Commits::of(source.mirror, source.signers);
         let (facts, decision) = self.consider(state, &commits)?;
-        self.announce(&facts, &decision)?;
+        if let Err(error) = self.announce(&facts, &decision) {
+            log::warn!("{error:#}");
+        }
         Ok(facts.suspended.is_some() || decision.supersedes(target, &facts))
     }
 

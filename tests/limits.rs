@@ -6,13 +6,13 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-use support::{is_root, isolated, skip, Repository, Said, System, World};
+use support::{building, is_root, isolated, skip, Repository, Said, System, World};
 
 // ---- full disks and read-only folders
 
@@ -177,6 +177,29 @@ fn a_full_run_folder_is_a_sentence() {
 }
 
 #[test]
+fn run_folder_that_is_full_during_a_build_fails_no_build() {
+    need!("git", "nix", "mount");
+    let (world, origin) = World::new();
+    let Some(disk) = Mount::disk(&world.path("root/run/comin"), "64k") else {
+        return;
+    };
+    world.comin(&["run"], 0);
+    let (_, mut deploy, open) = building(&world, &origin);
+    disk.fill_but(0);
+    fs::write(world.path("root/run/comin/wanted"), "").unwrap();
+    let mut said = BufReader::new(deploy.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("No space left on device")));
+    disk.tidy();
+    open();
+    let failure = said
+        .map(Result::unwrap)
+        .find(|line| line.contains("Failed to"));
+    assert_eq!(failure, None);
+    assert!(deploy.wait().unwrap().success());
+    assert_eq!(world.running(), "gated");
+}
+
+#[test]
 fn a_disk_that_is_full_while_nix_builds_fails_the_build_and_it_is_tried_again() {
     need!("git", "nix");
     let (mut world, origin) = World::new();
@@ -303,7 +326,7 @@ fn a_retry_starves_under_no_clock() {
 }
 
 #[test]
-fn a_suspension_is_not_made_longer_by_a_clock() {
+fn suspension_holds_until_its_end_under_every_clock() {
     need!("git", "nix", "faketime");
     let (world, origin) = World::new();
     world.comin(&["run"], 0);
@@ -318,6 +341,9 @@ fn a_suspension_is_not_made_longer_by_a_clock() {
         origin.commit(&label, &System::default());
         let said = world.shifted(deploy, &["run"]);
         assert_eq!(said.code, Some(0), "{said:?}");
+        // And a poll has nothing to do.
+        world.shifted(deploy, &["fetch", "origin"]);
+        assert!(!world.path("root/run/comin/wanted").exists(), "{deploy}");
         let deployed = world.running() == label;
         // Or it would be in the way of the next one.
         world.comin(&["resume"], 0);
@@ -325,9 +351,9 @@ fn a_suspension_is_not_made_longer_by_a_clock() {
     };
     assert!(!deployed_after("+0", "+0"));
     assert!(!deployed_after("+0", "-30"), "a clock may be set a little");
-    assert!(deployed_after("+0", "-1y"));
+    assert!(!deployed_after("+0", "-1y"), "a board without a battery");
     assert!(deployed_after("+0", "+10y"));
-    assert!(deployed_after("+10y", "+0"));
+    assert!(!deployed_after("+10y", "+0"), "only comin resume ends it");
 }
 
 #[test]

@@ -238,6 +238,15 @@ fn a_rewrite_is_refused_until_the_operator_accepts_it_once() {
     assert!(said.err.contains(cure), "{said:?}");
     assert_eq!(world.plan()["candidates"][0]["verdict"], "refused");
 
+    // The latest order counts: to keep the accepted main takes back an order to accept another one.
+    world.comin(&["accept", &rewritten], 0);
+    origin.git(&["reset", "--quiet", "--hard", &second]);
+    world.comin(&["fetch", "origin"], 0);
+    world.comin(&["accept", &second], 0);
+    origin.git(&["reset", "--quiet", "--hard", &rewritten]);
+    world.comin(&["run"], 0);
+    assert_eq!(world.status()["accepted_main"], second.as_str());
+
     // Only what a remote has as its main now.
     let said = world.comin(&["accept", &first], 1);
     let heads = format!("No main is at {first:?}: origin/main is at {rewritten}\n");
