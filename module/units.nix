@@ -367,6 +367,9 @@ documented {
       # from activation scripts as well.
       serviceConfig = folders // {
         StateDirectory = "comin";
+        # Of Nix, during evaluations; what it fetches may be private.
+        CacheDirectory = "comin";
+        CacheDirectoryMode = "0700";
         # A oneshot that runs a switch can deadlock with it, when the switch waits for the oneshot's own job.
         Type = "exec";
         ExecStart = command [ "deploy" ];

@@ -57,6 +57,19 @@ fn replace_with(path: &Path, content: &[u8], sync: fn(&File) -> io::Result<()>) 
         .with_context(|| format!("Failed to write {}", path.display()))
 }
 
+/// Makes a folder that only its owner can enter, and the folders above it, if they are not there.
+///
+/// # Errors
+/// It cannot be made.
+pub fn create_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        created => created,
+    }
+}
+
 /// Makes a file that nobody else has. What lies there is what a crash has left, or a link by which somebody who may
 /// write into the folder wants to have another file written.
 fn create(path: &Path) -> io::Result<File> {

@@ -128,8 +128,10 @@ impl Machine {
             attempt.enter(Stage::Evaluating);
             store.record(attempt)?;
         }
+        let (target, cache) = (&attempt.target, paths.nix_cache());
+        let interrupt = Some(interrupt);
         let evaluation =
-            nix::evaluate(config, paths, git::TARGET, &attempt.target, Some(interrupt))?;
+            nix::evaluate(config, paths, git::TARGET, target, Some(&cache), interrupt)?;
         let Some(evaluation) = evaluation else {
             let stage = Stage::Evaluating;
             return Ok(ControlFlow::Break(Outcome::Preempted { stage }));

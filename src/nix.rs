@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::commit::Commit;
 use crate::config::{Config, RepositoryType};
 use crate::credential;
+use crate::fs;
 use crate::git;
 use crate::journal::shortened;
 use crate::paths::Paths;
@@ -95,7 +96,7 @@ in
 }";
 
 /// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system;
-/// `None` where it was interrupted.
+/// `None` where it was interrupted. Without a `cache`, Nix uses that of its user.
 ///
 /// # Errors
 /// Nix's own sentence.
@@ -104,6 +105,7 @@ pub fn evaluate(
     paths: &Paths,
     reference: &str,
     target: &Target,
+    cache: Option<&Path>,
     interrupt: Option<&Interrupt>,
 ) -> Result<Option<Evaluation>> {
     let repository = paths.repository();
@@ -127,11 +129,40 @@ pub fn evaluate(
         Vec::new()
     };
     credential::hand_on(&mut nix, paths, &config.remotes, &target.remote, settings)?;
-    let timeout = config.eval_timeout;
-    let answer = process::run_unless(&mut nix, "nix eval", timeout, interrupt)?;
-    answer
+    let eval =
+        |nix: &mut Command| process::run_unless(nix, "nix eval", config.eval_timeout, interrupt);
+    let answer = match cache {
+        Some(cache) => with_cache(&mut nix, cache, eval),
+        None => eval(&mut nix),
+    };
+    answer?
         .map(|answer| understand::<Evaluation>(&answer)?.checked())
         .transpose()
+}
+
+/// Runs Nix with this cache, and once more with an empty one if the error names a file in there: a power cut can damage
+/// the cache, and Nix fails each time until somebody deletes it.
+fn with_cache<T>(
+    nix: &mut Command,
+    cache: &Path,
+    run: impl Fn(&mut Command) -> Result<T>,
+) -> Result<T> {
+    let failed = || format!("Failed to prepare the cache {} for Nix", cache.display());
+    // What is fetched from a private repository is in there.
+    fs::create_private_folder(cache).with_context(failed)?;
+    nix.env("XDG_CACHE_HOME", cache)
+        .env_remove("NIX_CACHE_HOME");
+    match run(nix) {
+        Err(error) if format!("{error:#}").contains(&*cache.to_string_lossy()) => {
+            log::warn!(
+                "Nix failed with its cache {}; emptying it and trying again",
+                cache.display()
+            );
+            std::fs::remove_dir_all(cache.join("nix")).with_context(failed)?;
+            run(nix)
+        }
+        ended => ended,
+    }
 }
 
 /// Evaluates a host of any flake, as whoever runs this, and instantiates its system.

@@ -148,6 +148,12 @@ impl Paths {
         self.below("run/comin/judgement.json")
     }
 
+    /// The cache of Nix during the evaluations of a deploy. Writer: Nix; deploy empties it when it is damaged.
+    #[must_use]
+    pub fn nix_cache(&self) -> PathBuf {
+        self.below("var/cache/comin")
+    }
+
     /// How git reaches SSH servers when Nix runs it. Writer: deploy. Where no fetch can write: ssh runs what it
     /// says, as root.
     #[must_use]

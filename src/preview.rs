@@ -99,7 +99,7 @@ impl Machine {
     }
 
     fn evaluate_aside(&self, target: &Target, aside: &Paths) -> Result<Evaluation> {
-        let evaluate = || nix::evaluate(&self.config, aside, git::TARGET, target, None);
+        let evaluate = || nix::evaluate(&self.config, aside, git::TARGET, target, None, None);
         let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
         let evaluated = evaluated.and_then(|evaluated| evaluated.context("it was stopped"));
         evaluated.with_context(|| format!("Failed to evaluate {target}"))

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 use serde_json::{json, Value};
-use support::{building, System, World};
+use support::{building, Said, System, World};
 
 #[test]
 fn a_bad_configuration_is_named_and_touches_nothing() {
@@ -122,6 +122,47 @@ fn an_unreadable_state_is_an_error_and_never_a_first_run() {
     fs::write(&file, good).unwrap();
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "second");
+}
+
+#[test]
+fn damaged_cache_of_nix_is_emptied_and_the_evaluation_is_tried_again() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let cache = world.path("root/var/cache/comin");
+    let mode = fs::metadata(&cache).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let databases = || {
+        let files = fs::read_dir(cache.join("nix")).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|kind| kind == "sqlite"))
+    };
+    for (label, damage) in [("garbage", &[7; 4096][..]), ("cut", &[][..])] {
+        let mut damaged = 0;
+        for database in databases() {
+            let mut content = fs::read(&database).unwrap();
+            content.splice(..4096, damage.iter().copied());
+            fs::write(&database, content).unwrap();
+            damaged += 1;
+        }
+        assert!(damaged > 0);
+        origin.commit(label, &System::default());
+        let said = world.comin(&["run"], 0);
+        assert!(
+            said.err.contains("emptying it and trying again"),
+            "{said:?}"
+        );
+        assert_eq!(world.running(), label);
+    }
+
+    // Nothing else makes comin evaluate twice, or empties the cache.
+    let before: Vec<_> = databases().collect();
+    origin.commit("broken", &System::instead("throw \"sqlite database\""));
+    let said = Said::of(&world.noting_calls(&["run"]).output().unwrap());
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let calls = fs::read_to_string(world.path("calls")).unwrap();
+    assert_eq!(calls.matches(" eval ").count(), 1, "{calls}");
+    assert_eq!(databases().collect::<Vec<_>>(), before);
 }
 
 #[test]
