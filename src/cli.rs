@@ -293,7 +293,7 @@ pub enum StandaloneCommand {
     /// Roll back the activation of an attempt that did not come to an end in time
     #[command(hide = true)]
     Undo {
-        /// The folder of the state.
+        /// The folder of the state: the configuration may be gone.
         #[arg(long)]
         state_dir: PathBuf,
         /// The attempt.

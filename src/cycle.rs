@@ -34,6 +34,8 @@ pub struct Machine {
     pub config: Config,
     /// The file that says so. A system that is activated may bring another one.
     pub config_file: PathBuf,
+    /// The file that said so when this comin began, such as `/nix/store/…-comin-config.json`.
+    pub own_config_file: PathBuf,
     /// Where everything lies.
     pub paths: Paths,
 }

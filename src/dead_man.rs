@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::activation;
+use crate::cycle::Machine;
 use crate::decided::{self, Decided};
 use crate::fields;
 use crate::paths::Paths;
@@ -21,13 +22,16 @@ use crate::state::{Attempt, Blame, Progress, State, Store};
 use crate::systemd::{self, systemctl};
 
 const UNIT: &str = "comin-dead-man";
+/// What the rollback and the owner's command need of our environment.
+const ENVIRONMENT: [&str; 2] = ["PATH", "HOME"];
 
-/// Arms it for an attempt. It takes along the comin that runs now: the system that is about to be
-/// activated may have none, or a broken one.
+/// Arms it for an attempt. It takes along the comin that runs now, and its configuration: the system that is about to
+/// be activated may have none, or a broken one.
 ///
 /// # Errors
 /// systemd cannot be asked; then nothing should be activated.
-pub fn arm(paths: &Paths, attempt: u64, time: Duration) -> Result<()> {
+pub fn arm(machine: &Machine, attempt: u64, time: Duration) -> Result<()> {
+    let paths = &machine.paths;
     if !systemd::is_here(paths) {
         return Ok(());
     }
@@ -42,14 +46,16 @@ pub fn arm(paths: &Paths, attempt: u64, time: Duration) -> Result<()> {
         // Killed itself, it has to go on.
         .arg("--property=Restart=on-abnormal")
         .arg("--description=Roll back a system that did not pass its checks");
-    if let Some(path) = std::env::var_os("PATH") {
-        let mut setting = std::ffi::OsString::from("--setenv=PATH=");
-        setting.push(path);
-        systemd.arg(setting);
+    for name in ENVIRONMENT {
+        if std::env::var_os(name).is_some() {
+            systemd.arg(format!("--setenv={name}"));
+        }
     }
     systemd
         .arg("--")
         .arg(comin)
+        .arg("--config")
+        .arg(&machine.own_config_file)
         .args(["undo", "--state-dir"])
         .arg(paths.state_dir())
         .arg(attempt.to_string());
@@ -67,11 +73,11 @@ pub fn disarm(paths: &Paths) {
     systemctl(paths, &["stop", &format!("{UNIT}.timer")]);
 }
 
-/// The time is up: stops whoever is at work, and rolls back.
+/// The time is up: stops whoever is at work, rolls back, and runs the owner's command. Only that needs `machine`.
 ///
 /// # Errors
 /// The state cannot be read or written.
-pub fn strike(paths: &Paths, id: u64) -> Result<()> {
+pub fn strike(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Machine>) -> Result<()> {
     let state = State::read(paths)?;
     let Some(attempt) = state.latest().filter(|latest| is_at(latest, id)) else {
         return Ok(());
@@ -84,14 +90,22 @@ pub fn strike(paths: &Paths, id: u64) -> Result<()> {
     // What cannot be done now, such as while another switch runs, is left to the next deploy.
     let struck = take_over(paths, id).or_else(|error| {
         log::warn!("{error:#}");
-        decided::request(paths)
+        decided::request(paths).map(|()| None)
     });
     // In any case, or nothing would be deployed any more.
     systemctl(paths, &["start", "comin.path"]);
-    struck
+    // The next deploy still waits for the store.
+    if let Some((_store, attempt)) = struck? {
+        match machine() {
+            Ok(machine) => machine.run_post_deployment_command(&attempt),
+            Err(error) => log::warn!("No post-deployment command is run: {error:#}"),
+        }
+    }
+    Ok(())
 }
 
-fn take_over(paths: &Paths, id: u64) -> Result<()> {
+/// Rolls the attempt back and returns it, if that was still to be done.
+fn take_over(paths: &Paths, id: u64) -> Result<Option<(Store, Attempt)>> {
     let decided = Decided::read(paths)?;
     if let Some(decided) = &decided {
         decided.kill();
@@ -99,19 +113,20 @@ fn take_over(paths: &Paths, id: u64) -> Result<()> {
     activation::kill(paths)?;
     let mut store = Store::open(paths)?;
     let latest = store.state().latest().cloned();
-    if let Some(mut attempt) = latest.filter(|latest| is_at(latest, id)) {
-        let error = "it did not pass its checks in time";
-        let remotes = decided.map_or(Vec::new(), |decided| decided.remotes);
-        let blame = || Ok(Blame::Commit);
-        let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
-        let (status, how, _) = words(&outcome);
-        attempt.end(outcome);
-        let recorded = store.record(&attempt);
-        let name = &attempt.target;
-        log::error!("{name}: {status}: {}", how.unwrap_or_default());
-        recorded?;
-    }
-    Ok(())
+    let Some(mut attempt) = latest.filter(|latest| is_at(latest, id)) else {
+        return Ok(None);
+    };
+    let error = "it did not pass its checks in time";
+    let remotes = decided.map_or(Vec::new(), |decided| decided.remotes);
+    let blame = || Ok(Blame::Commit);
+    let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
+    let (status, how, _) = words(&outcome);
+    attempt.end(outcome);
+    let recorded = store.record(&attempt);
+    let name = &attempt.target;
+    log::error!("{name}: {status}: {}", how.unwrap_or_default());
+    recorded?;
+    Ok(Some((store, attempt)))
 }
 
 /// Whether an attempt is this one, and is still changing the machine.

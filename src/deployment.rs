@@ -224,7 +224,7 @@ impl Machine {
     pub fn arm(&self, attempt: &Attempt) -> Result<()> {
         match self.config.rollback.timeout {
             Some(time) if self.config.rollback.enable && attempt.operation().activates() => {
-                dead_man::arm(&self.paths, attempt.id, time)
+                dead_man::arm(self, attempt.id, time)
             }
             Some(_) | None => Ok(()),
         }

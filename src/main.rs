@@ -127,7 +127,7 @@ fn execute(cli: Cli) -> Result<Ending, Failure> {
     };
     match cli.command.unwrap_or(Command::Machine(status)) {
         Command::Machine(command) => execute_on_machine(command, &cli.config, &root),
-        Command::Standalone(command) => execute_alone(command, &root),
+        Command::Standalone(command) => execute_alone(command, &cli.config, &root),
     }
 }
 
@@ -203,7 +203,11 @@ fn execute_on_machine(
     })
 }
 
-fn execute_alone(command: StandaloneCommand, root: &Path) -> Result<Ending, Failure> {
+fn execute_alone(
+    command: StandaloneCommand,
+    config_file: &Path,
+    root: &Path,
+) -> Result<Ending, Failure> {
     Ok(match command {
         StandaloneCommand::List { flake, output } => {
             show(&flake::list(&flake.flake_url)?, &output)?
@@ -224,7 +228,8 @@ fn execute_alone(command: StandaloneCommand, root: &Path) -> Result<Ending, Fail
             systems.ending()
         }
         StandaloneCommand::Undo { state_dir, attempt } => {
-            dead_man::strike(&Paths::new(root, &state_dir), attempt)?;
+            let paths = Paths::new(root, &state_dir);
+            dead_man::strike(&paths, attempt, || machine_of(config_file, root))?;
             Ending::Done
         }
         StandaloneCommand::CheckConfig { file } => {
@@ -278,11 +283,14 @@ fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, F
 
 /// The machine that a configuration describes.
 fn machine_of(config_file: &Path, root: &Path) -> Result<Machine> {
+    // Where it is now: an activation may let /etc lead to another file.
+    let resolved = std::fs::canonicalize(config_file);
     let config = Config::of_machine(config_file)?;
     let paths = Paths::new(root, &config.state_dir);
     Ok(Machine {
         config,
         config_file: config_file.to_path_buf(),
+        own_config_file: resolved.unwrap_or_else(|_| config_file.to_path_buf()),
         paths,
     })
 }

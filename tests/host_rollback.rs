@@ -72,13 +72,27 @@ fn an_activation_that_hangs_for_ever_is_rolled_back_by_the_dead_man() {
     need_host!();
     let first = Configuration::new("first").with("first", |c| {
         c["settings"]["rollback"] = json!({"timeout": 3});
+        c["settings"]["post_deployment_command"] = json!("/srv/notify");
     });
-    let host = Host::installed(&first);
+    let host = Host::installed_with(&first, |host| {
+        let script = "#!/bin/sh\necho $COMIN_STATUS $COMIN_GIT_SHA $HOME: $COMIN_ERROR_MSG >>/srv/notified\n";
+        host.write("/srv/notify", script);
+        host.run("chmod +x /srv/notify");
+    });
+    host.run("rm /srv/notified");
+    // The configuration that it brings is not that of the comin which is to be notified of.
     let hanging = first.with("hanging", |c| {
+        c["settings"]["post_deployment_command"] = json!("/srv/missing");
         c["system"]["activation"] = json!("sleep infinity");
     });
     let commit = host.commit(&hanging);
-    assert_rolled_back(&host, &commit, "it did not pass its checks in time");
+    let error = "it did not pass its checks in time";
+    assert_rolled_back(&host, &commit, error);
+    await_that("the post-deployment command", || {
+        host.path("/srv/notified").exists()
+    });
+    let notified = format!("rolled_back {commit} /root: {error}\n");
+    assert_eq!(host.read("/srv/notified"), notified);
     let commit = host.commit(&first.named("fixed"));
     host.await_deployed(&commit);
     assert_eq!(host.systems(), ("fixed".into(), "fixed".into()));
