@@ -12,14 +12,14 @@ use crate::config::{Config, Remote};
 use crate::decided::{self, Decided};
 use crate::fetched::Fetched;
 use crate::fs;
-use crate::git::{self, Mirror};
+use crate::git::{self, Heads, Mirror};
 use crate::history::Commits;
 use crate::journal;
 use crate::judgement::Judgement;
 use crate::paths::Paths;
 use crate::reboot::Prospect;
 use crate::rewrite::Rewrite;
-use crate::select::{decide, Candidate, Decision, Facts, Head, Refusal, RemoteFacts};
+use crate::select::{decide, Candidate, Decision, Facts, Head, Reach, Refusal, RemoteFacts};
 use crate::signature::Signers;
 use crate::state::{State, Store};
 use crate::suspension::Suspension;
@@ -174,11 +174,13 @@ impl Machine {
     pub fn observe(&self) -> Result<Vec<RemoteFacts>> {
         let observe = |remote: &Remote| {
             let record = Fetched::read(&self.paths, remote)?;
-            // A head that cannot be read is none, and the next fetch brings it anew.
-            let heads = git::known_heads(&self.paths, remote).unwrap_or_default();
+            let (reach, heads) = match git::known_heads(&self.paths, remote) {
+                Ok(heads) => (Fetched::reach(record.as_ref()), heads),
+                Err(error) => (Reach::Unreadable(format!("{error:#}")), Heads::default()),
+            };
             Ok(RemoteFacts {
                 name: remote.name.clone(),
-                reach: Fetched::reach(record.as_ref()),
+                reach,
                 main: Head {
                     branch: remote.main.clone(),
                     commit: heads.main,

@@ -154,9 +154,14 @@ pub fn remove_optional(path: &Path) -> Result<bool> {
 fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether an error means that there is no such file. A file in place of one of its folders means that, too.
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// An exclusive lock, held until it is dropped or its process ends, however that ends.
@@ -304,10 +309,13 @@ mod tests {
     #[test]
     fn absence_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("absent");
-        assert!(read_optional(&path).unwrap().is_none());
-        assert!(read_small_optional(&path, 1).unwrap().is_none());
-        assert!(read_link_optional(&path).unwrap().is_none());
-        assert!(!remove_optional(&path).unwrap());
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [folder.path().join("absent"), file.join("below")] {
+            assert!(read_optional(&path).unwrap().is_none());
+            assert!(read_small_optional(&path, 1).unwrap().is_none());
+            assert!(read_link_optional(&path).unwrap().is_none());
+            assert!(!remove_optional(&path).unwrap());
+        }
     }
 }

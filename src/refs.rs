@@ -4,7 +4,7 @@
 //! Only the plain cases of gitrepository-layout(5) are read here; for anything else the answer is
 //! [`Ref::Unclear`], and the caller asks libgit2.
 
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -97,7 +97,7 @@ impl Refs {
         let path = self.common.join("packed-refs");
         match fs::open_file(&path) {
             Ok(packed) => find_packed(packed, name),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Ref::Missing),
+            Err(error) if fs::is_absent(&error) => Ok(Ref::Missing),
             Err(error) => Err(error),
         }
         .with_context(|| format!("Failed to read {}", path.display()))

@@ -264,6 +264,56 @@ fn only_the_followed_branches_are_stored_and_deleted_ones_pruned() {
 }
 
 #[test]
+fn a_head_that_cannot_be_read_is_named_and_the_next_fetch_brings_it() {
+    need!("git");
+    let mut world = World::empty();
+    let (origin, main) = plain(&world, "origin");
+    world.follow("origin", origin.path.to_str().unwrap());
+    world.comin(&["fetch", "origin"], 0);
+    let reference = "refs/remotes/origin/main";
+    let file = world.path("root/var/lib/comin/repository").join(reference);
+    fs::write(&file, "damaged").unwrap();
+    let refused = world.status()["remotes"][0]["main"]["refused"].clone();
+    assert!(refused.as_str().unwrap().contains(reference), "{refused}");
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.status()["remotes"][0]["main"]["commit"], json!(main));
+}
+
+/// Git keeps a branch in a file by its name, so there is never both `release` and `release/test`.
+#[test]
+fn a_main_and_a_testing_branch_below_its_name_take_turns() {
+    need!("git");
+    for pack in [false, true] {
+        let mut world = World::empty();
+        let (origin, main) = plain(&world, "origin");
+        origin.git(&["branch", "release"]);
+        world.follow("origin", origin.path.to_str().unwrap());
+        world.configure(|config| {
+            config["remotes"][0]["branches"] =
+                json!({"main": {"name": "release"}, "testing": {"name": "release/test"}});
+        });
+        let fetch = || {
+            if pack {
+                origin.git(&["pack-refs", "--all"]);
+            }
+            world.comin(&["fetch", "origin"], 0);
+            let status = world.status();
+            ["main", "testing"].map(|branch| status["remotes"][0][branch]["commit"].clone())
+        };
+        for _ in 0..2 {
+            assert_eq!(fetch(), [json!(main), json!(null)]);
+            assert_eq!(world.mirror_refs(), ["refs/remotes/origin/release"]);
+            origin.git(&["branch", "-D", "release"]);
+            origin.git(&["branch", "release/test", "main"]);
+            assert_eq!(fetch(), [json!(null), json!(main)]);
+            assert_eq!(world.mirror_refs(), ["refs/remotes/origin/release/test"]);
+            origin.git(&["branch", "-D", "release/test"]);
+            origin.git(&["branch", "release", "main"]);
+        }
+    }
+}
+
+#[test]
 fn an_unreachable_remote_is_reported_once_and_once_when_it_is_back() {
     need!("git", "nix");
     let (mut world, origin) = World::new();

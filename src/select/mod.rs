@@ -29,7 +29,7 @@ pub struct Head {
 }
 
 /// Whether the latest fetch of a remote worked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// Not fetched since the machine booted, or since its URL changed.
@@ -38,6 +38,8 @@ pub enum Reach {
     Unreachable,
     /// The latest fetch worked; its heads are those of the remote.
     Fetched,
+    /// Its heads cannot be read from the mirror, for this reason. The next fetch brings them anew.
+    Unreadable(String),
 }
 
 /// What is known of a remote.
@@ -666,9 +668,10 @@ impl<'a> Judged<'a> {
 
 /// The head's commit, if it is known and counts.
 fn usable<'a>(remote: &RemoteFacts, head: &'a Head) -> Result<&'a Commit, Refusal> {
-    match remote.reach {
+    match &remote.reach {
         Reach::Never => Err(Refusal::NotFetched),
         Reach::Unreachable => Err(Refusal::Unreachable),
         Reach::Fetched => head.commit.as_ref().ok_or(Refusal::Missing),
+        Reach::Unreadable(error) => Err(Refusal::Unreadable(error.clone())),
     }
 }
