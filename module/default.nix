@@ -148,6 +148,12 @@ let
       message = "services.comin.remotes is empty: name a repository, or set services.comin.enable to false.";
     }
     {
+      assertion = cfg.remotes == [ ] || lib.any (remote: remote.branches.main.name != "") cfg.remotes;
+      message =
+        "services.comin.remotes.*.branches.main.name is empty for every remote:"
+        + " name the branch to deploy for at least one of them.";
+    }
+    {
       assertion = lib.allUnique names;
       message =
         "services.comin.remotes.*.name: ${lib.concatMapStringsSep ", " builtins.toJSON (duplicates names)} is used"

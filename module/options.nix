@@ -176,7 +176,7 @@ let
           main = branch {
             default = "main";
             operation = "switch";
-            name = "Name of the branch.";
+            name = "Name of the branch; empty for a remote that is for testing only. At least one remote needs a main.";
             description = "The branch that is deployed.";
           };
           testing = branch {

@@ -8,7 +8,7 @@ use log::Level;
 
 use crate::accepted;
 use crate::again::Wait;
-use crate::config::{Config, Remote};
+use crate::config::{Branch, Config, Remote};
 use crate::decided::{self, Decided};
 use crate::fetched::Fetched;
 use crate::fs;
@@ -178,17 +178,15 @@ impl Machine {
                 Ok(heads) => (Fetched::reach(record.as_ref()), heads),
                 Err(error) => (Reach::Unreadable(format!("{error:#}")), Heads::default()),
             };
+            let head = |branch: &Option<Branch>, commit| {
+                let branch = branch.clone()?;
+                Some(Head { branch, commit })
+            };
             Ok(RemoteFacts {
                 name: remote.name.clone(),
                 reach,
-                main: Head {
-                    branch: remote.main.clone(),
-                    commit: heads.main,
-                },
-                testing: remote.testing.as_ref().map(|testing| Head {
-                    branch: testing.clone(),
-                    commit: heads.testing,
-                }),
+                main: head(&remote.main, heads.main),
+                testing: head(&remote.testing, heads.testing),
             })
         };
         self.config.remotes.iter().map(observe).collect()

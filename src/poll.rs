@@ -58,14 +58,11 @@ impl Machine {
             Err(error) => self.fetch_again(mirror, remote, error)?,
         };
         let known = known.unwrap_or_default();
-        let testing = remote
-            .testing
-            .as_ref()
-            .map(|testing| (testing, known.testing, heads.testing));
-        for (branch, old, new) in [Some((&remote.main, known.main, heads.main)), testing]
-            .into_iter()
-            .flatten()
-        {
+        for (branch, old, new) in [
+            (&remote.main, known.main, heads.main),
+            (&remote.testing, known.testing, heads.testing),
+        ] {
+            let Some(branch) = branch else { continue };
             let name = format!("{}/{}", remote.name, branch.name);
             match (old, new) {
                 (old, Some(new)) if old.as_ref() != Some(&new) => {

@@ -57,8 +57,8 @@ impl Quarantine {
 
 fn heads(remotes: &[RemoteFacts]) -> Vec<String> {
     let heads = remotes.iter().flat_map(|remote| {
-        let heads = [Some(&remote.main), remote.testing.as_ref()];
-        heads.into_iter().flatten().map(|head| {
+        let heads = remote.main.iter().chain(&remote.testing);
+        heads.map(|head| {
             let commit = head.commit.as_ref().map_or("-", Commit::as_str);
             format!("{}/{} {commit}", remote.name, head.branch.name)
         })

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::commit::Commit;
-use crate::config::RemoteName;
+use crate::config::{Branch, RemoteName};
 use crate::cycle::{Ending, Machine};
 use crate::decided;
 use crate::fs;
@@ -70,7 +70,7 @@ impl Machine {
     /// written.
     pub fn accept(&self, wanted: &str, signers: Option<&Signers>) -> Result<Ending> {
         let mains = self.observe()?;
-        let (remote, commit) = find(&mains, wanted)?;
+        let (remote, branch, commit) = find(&mains, wanted)?;
         let mirror = Mirror::open(&self.paths)?;
         if let Signature::Refused(unverified) = Commits::of(&mirror, signers).signature(commit) {
             bail!("{} cannot be accepted: {unverified}", commit.short());
@@ -84,8 +84,8 @@ impl Machine {
         let rewrite = Rewrite {
             version: 1,
             commit: commit.clone(),
-            remote: remote.name.clone(),
-            branch: remote.main.branch.name.clone(),
+            remote: remote.clone(),
+            branch: branch.name.clone(),
         };
         fs::replace_durably(&self.paths.rewrite(), &serde_json::to_vec(&rewrite)?)?;
         log::info!("{rewrite} is accepted as main, and deployed next");
@@ -95,26 +95,30 @@ impl Machine {
 }
 
 /// The one main whose id begins so, of a remote that can be fetched.
-fn find<'a>(remotes: &'a [RemoteFacts], wanted: &str) -> Result<(&'a RemoteFacts, &'a Commit)> {
+fn find<'a>(
+    remotes: &'a [RemoteFacts],
+    wanted: &str,
+) -> Result<(&'a RemoteName, &'a Branch, &'a Commit)> {
     ensure!(
         wanted.len() >= Commit::LEAST,
         "{wanted:?} is too short for a commit: give at least {} digits of its id",
         Commit::LEAST
     );
-    let mains: Vec<(&RemoteFacts, &Commit)> = remotes
+    let mains: Vec<(&RemoteName, &Branch, &Commit)> = remotes
         .iter()
         .filter(|remote| remote.reach == Reach::Fetched)
-        .filter_map(|remote| Some((remote, remote.main.commit.as_ref()?)))
+        .filter_map(|remote| {
+            let main = remote.main.as_ref()?;
+            Some((&remote.name, &main.branch, main.commit.as_ref()?))
+        })
         .collect();
     let mut found = mains
         .iter()
-        .filter(|(_, commit)| commit.as_str().starts_with(wanted));
+        .filter(|(_, _, commit)| commit.as_str().starts_with(wanted));
     let Some(&first) = found.next() else {
         let heads: Vec<String> = mains
             .iter()
-            .map(|(remote, commit)| {
-                format!("{}/{} is at {commit}", remote.name, remote.main.branch.name)
-            })
+            .map(|(remote, branch, commit)| format!("{remote}/{} is at {commit}", branch.name))
             .collect();
         if heads.is_empty() {
             bail!("No remote could be fetched: look at comin status");
@@ -122,7 +126,7 @@ fn find<'a>(remotes: &'a [RemoteFacts], wanted: &str) -> Result<(&'a RemoteFacts
         bail!("No main is at {wanted:?}: {}", heads.join(", "));
     };
     ensure!(
-        found.all(|(_, commit)| *commit == first.1),
+        found.all(|(_, _, commit)| *commit == first.2),
         "{wanted} begins the ids of several mains: give more digits"
     );
     Ok(first)

@@ -673,6 +673,48 @@ fn a_repository_for_testing_alone_misses_no_main_while_the_others_cannot_be_fetc
 }
 
 #[test]
+fn a_remote_may_be_followed_for_testing_only() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let local = world.repository("local");
+    local.git(&["pull", "--quiet", origin.path.to_str().unwrap(), "main"]);
+    world.follow("local", local.path.to_str().unwrap());
+    world.configure(|config| {
+        config["remotes"][1]["branches"] = json!({"main": {"name": ""}});
+    });
+    let unpushed = local.commit("unpushed", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "first");
+    let status = world.status();
+    assert_eq!(status["remotes"][1]["main"], json!(null));
+    assert_eq!(world.plan()["candidates"].as_array().unwrap().len(), 3);
+    world.comin(&["accept", &unpushed], 1);
+
+    local.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    local.commit("tested", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "tested");
+    // A testing branch may be rewritten at any time.
+    local.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    local.commit("rewritten", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "rewritten");
+    assert_eq!(
+        world.mirror_refs(),
+        [
+            "refs/comin/main",
+            "refs/comin/target",
+            "refs/remotes/local/testing-m",
+            "refs/remotes/origin/main"
+        ]
+    );
+    let metrics = world.comin(&["exporter"], 0).out;
+    assert!(metrics.contains("remote_name=\"local\""), "{metrics}");
+    let text = world.comin(&["status"], 0).out;
+    assert!(text.contains("local/testing-m"), "{text}");
+}
+
+#[test]
 fn an_origin_that_waits_for_a_push_and_a_stale_testing_branch_are_no_news_at_every_commit() {
     need!("git", "nix");
     let (mut world, origin) = World::new();

@@ -209,6 +209,10 @@ impl File {
                 .map_err(|error| anyhow::anyhow!("remotes[{index}].{error:#}"))?;
             remotes.push(remote);
         }
+        ensure!(
+            remotes.iter().any(|remote| remote.main.is_some()),
+            "remotes[].branches.main.name: it is empty for every remote: name the branch to deploy for at least one of them"
+        );
         Ok(Config {
             hostname: self.hostname,
             state_dir,
@@ -348,22 +352,17 @@ impl RemoteFile {
         let url = Url::new(&self.url, self.auth.unwrap_or_default())?;
         let branches = self.branches.unwrap_or_default();
         let main = branches.main.unwrap_or_default();
-        let main = Branch {
-            name: main.name.unwrap_or_else(|| "main".to_string()),
-            operation: main.operation.unwrap_or(Operation::Switch),
-        };
-        check_branch(&main.name).context("branches.main.name")?;
+        let main = main
+            .check("main", Operation::Switch)
+            .context("branches.main.name")?;
         let testing = branches.testing.unwrap_or_default();
-        let testing = Branch {
-            name: testing
-                .name
-                .unwrap_or_else(|| format!("testing-{hostname}")),
-            operation: testing.operation.unwrap_or(Operation::Test),
-        };
-        let testing = Some(testing).filter(|testing| !testing.name.is_empty());
-        if let Some(testing) = &testing {
-            check_branch(&testing.name).context("branches.testing.name")?;
-        }
+        let testing = testing
+            .check(&format!("testing-{hostname}"), Operation::Test)
+            .context("branches.testing.name")?;
+        ensure!(
+            main.is_some() || testing.is_some(),
+            "branches: main.name and testing.name are both empty: name a branch to follow, or remove the remote"
+        );
         if let Some(PollerFile { period: Some(0) }) = self.poller {
             bail!("poller.period: 0 is no period: use at least 1 (seconds)");
         }
@@ -374,6 +373,21 @@ impl RemoteFile {
             main,
             testing,
         })
+    }
+}
+
+impl BranchFile {
+    /// The branch; `None` if its name is empty.
+    fn check(self, name: &str, operation: Operation) -> Result<Option<Branch>> {
+        let branch = Branch {
+            name: self.name.unwrap_or_else(|| name.to_string()),
+            operation: self.operation.unwrap_or(operation),
+        };
+        if branch.name.is_empty() {
+            return Ok(None);
+        }
+        check_branch(&branch.name)?;
+        Ok(Some(branch))
     }
 }
 

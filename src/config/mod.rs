@@ -180,8 +180,8 @@ pub struct Remote {
     pub url: Url,
     /// How long a fetch may take; `None` is as long as it likes.
     pub timeout: Option<Duration>,
-    /// The branch that is deployed to stay.
-    pub main: Branch,
+    /// The branch that is deployed to stay; `None` if the remote is for testing only.
+    pub main: Option<Branch>,
     /// The branch that is tried; `None` where the owner wants no testing.
     pub testing: Option<Branch>,
 }

@@ -16,8 +16,9 @@ fn with_remote(remote: &str) -> String {
 fn only_hostname_name_and_url_are_required() {
     let config = parse(&with_remote(r#"{"name": "origin", "url": "/r"}"#)).unwrap();
     let remote = config.remote("origin").unwrap();
-    assert_eq!(remote.main.name, "main");
-    assert_eq!(remote.main.operation, Operation::Switch);
+    let main = remote.main.as_ref().unwrap();
+    assert_eq!(main.name, "main");
+    assert_eq!(main.operation, Operation::Switch);
     let testing = remote.testing.as_ref().unwrap();
     assert_eq!(testing.name, "testing-m");
     assert_eq!(testing.operation, Operation::Test);
@@ -328,7 +329,11 @@ fn errors_of_a_remote_name_its_key() {
         ),
         (
             r#"{"name": "o", "url": "/r", "branches": {"main": {"name": ""}}}"#,
-            "remotes[0].branches.main.name: ",
+            "remotes[].branches.main.name: it is empty for every remote",
+        ),
+        (
+            r#"{"name": "o", "url": "/r", "branches": {"main": {"name": ""}, "testing": {"name": ""}}}"#,
+            "remotes[0].branches: main.name and testing.name are both empty",
         ),
         (
             r#"{"name": "o", "url": "/r", "branches": {"main": {"operation": "go"}}}"#,

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{anyhow, Result};
 
 use crate::commit::Commit;
-use crate::config::{Remote, RemoteName};
+use crate::config::{Branch, Remote, RemoteName};
 use crate::paths::Paths;
 use crate::refs::{Ref, Refs};
 
@@ -27,12 +27,13 @@ impl Heads {
         remote: &Remote,
         find: impl Fn(&str) -> Result<Option<Commit>, E>,
     ) -> Result<Self, E> {
+        let find = |branch: &Option<Branch>| match branch {
+            Some(branch) => find(&branch.name),
+            None => Ok(None),
+        };
         Ok(Self {
-            main: find(&remote.main.name)?,
-            testing: match &remote.testing {
-                Some(testing) => find(&testing.name)?,
-                None => None,
-            },
+            main: find(&remote.main)?,
+            testing: find(&remote.testing)?,
         })
     }
 }
@@ -48,12 +49,13 @@ pub(super) fn followed<'a>(
     remote: &'a Remote,
     heads: &'a Heads,
 ) -> impl Iterator<Item = (&'a str, &'a Commit)> {
-    let main = Some((&*remote.main.name, heads.main.as_ref()));
-    let testing = remote.testing.as_ref();
-    let testing = testing.map(|testing| (&*testing.name, heads.testing.as_ref()));
-    main.into_iter()
-        .chain(testing)
-        .filter_map(|(branch, head)| Some((branch, head?)))
+    let branches = [
+        (&remote.main, &heads.main),
+        (&remote.testing, &heads.testing),
+    ];
+    branches
+        .into_iter()
+        .filter_map(|(branch, head)| Some((&*branch.as_ref()?.name, head.as_ref()?)))
 }
 
 /// The heads of a remote's branches in the mirror, read without libgit2.

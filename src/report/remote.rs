@@ -24,7 +24,7 @@ pub(super) struct RemoteStatus {
     pub(super) next_fetch_at: Option<Timestamp>,
     /// Whether systemd fetches it when there is a commit.
     pub(super) watched: bool,
-    main: BranchStatus,
+    main: Option<BranchStatus>,
     testing: Option<BranchStatus>,
 }
 
@@ -63,31 +63,35 @@ pub(super) fn all(
         let poll = polls.of(&remote.name);
         Ok(RemoteStatus::of(remote, record, poll, candidates))
     });
-    remotes.filter_map(Result::transpose).collect()
+    remotes.collect()
 }
 
 impl RemoteStatus {
-    /// What is known of one; `None` where nothing was decided of it.
+    /// What is known of one.
     pub(super) fn of(
         remote: &Remote,
         record: Option<Fetched>,
         poll: Poll,
         candidates: &[Candidate],
-    ) -> Option<Self> {
+    ) -> Self {
         let branch = |testing: bool| {
             let is_it = |c: &&Candidate| c.remote == remote.name && c.testing == testing;
             candidates.iter().find(is_it).map(BranchStatus::of)
         };
-        Some(Self {
+        Self {
             name: remote.name.to_string(),
             url: remote.url.to_string(),
             fetched_at: record.as_ref().and_then(|record| record.succeeded_at),
             error: record.and_then(|record| record.error),
             next_fetch_at: poll.next,
             watched: poll.watched,
-            main: branch(false)?,
+            main: branch(false),
             testing: branch(true),
-        })
+        }
+    }
+
+    fn branches(&self) -> impl Iterator<Item = &BranchStatus> {
+        self.main.iter().chain(&self.testing)
     }
 
     /// Whether its branches count.
@@ -100,8 +104,7 @@ impl RemoteStatus {
         if self.error.is_some() {
             return Some(format!("{} cannot be fetched", self.name));
         }
-        let branches = [Some(&self.main), self.testing.as_ref()];
-        let mut branches = branches.into_iter().flatten();
+        let mut branches = self.branches();
         branches.find_map(|branch| branch.problem(&self.name))
     }
 
@@ -123,11 +126,11 @@ impl RemoteStatus {
         };
         lines.push(page.paint(Tone::Aside, &format!("{fetched}{next}")));
         let text = page.entry(&self.name, &lines.join("\n"));
-        let branches = [Some(&self.main), self.testing.as_ref()];
-        let branches = || branches.into_iter().flatten();
-        let names: Vec<_> = branches().map(|branch| printable(&branch.name)).collect();
+        let names: Vec<_> = self.branches().map(|it| printable(&it.name)).collect();
         let width = column(names.iter().map(AsRef::as_ref));
-        let lines = branches().filter_map(|branch| branch.line(width, page));
+        let lines = self
+            .branches()
+            .filter_map(|branch| branch.line(width, page));
         text + &lines.collect::<String>()
     }
 }

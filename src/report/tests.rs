@@ -225,7 +225,7 @@ impl Scene {
             });
             let record = serde_json::from_value(record).unwrap();
             let record = Some(record).filter(|_| mark != Some('?'));
-            RemoteStatus::of(remote, record, *poll, &decision.candidates).unwrap()
+            RemoteStatus::of(remote, record, *poll, &decision.candidates)
         });
         let remotes = remotes.collect();
         let state = self.state();

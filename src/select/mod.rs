@@ -49,8 +49,8 @@ pub struct RemoteFacts {
     pub name: RemoteName,
     /// Whether its heads count.
     pub reach: Reach,
-    /// The branch that is deployed to stay.
-    pub main: Head,
+    /// The branch that is deployed to stay, if one is followed.
+    pub main: Option<Head>,
     /// The branch that is tried, if one is followed.
     pub testing: Option<Head>,
 }
@@ -284,7 +284,7 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     let mut mains: Vec<Judged> = facts
         .remotes
         .iter()
-        .map(|remote| court.judge_main(remote))
+        .filter_map(|remote| court.judge_main(remote))
         .collect();
     let chosen = first(&mains, Standing::Ahead).or_else(|| first(&mains, Standing::Level));
     if chosen.is_some() {
@@ -505,7 +505,8 @@ struct Court<'a, H> {
 }
 
 impl<'a, H: History> Court<'a, H> {
-    fn judge_main(&self, remote: &'a RemoteFacts) -> Judged<'a> {
+    fn judge_main(&self, remote: &'a RemoteFacts) -> Option<Judged<'a>> {
+        let head = remote.main.as_ref()?;
         let accepted = self.facts.accepted.as_ref();
         let stand = |commit: &Commit| {
             let Some(accepted) = accepted else {
@@ -525,8 +526,8 @@ impl<'a, H: History> Court<'a, H> {
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
             }
         };
-        let result = self.judge(remote, &remote.main, accepted, stand);
-        Judged::new(remote, &remote.main, false, result)
+        let result = self.judge(remote, head, accepted, stand);
+        Some(Judged::new(remote, head, false, result))
     }
 
     fn judge_testing(&self, remote: &'a RemoteFacts, base: Option<&Commit>) -> Option<Judged<'a>> {

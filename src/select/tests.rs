@@ -91,8 +91,9 @@ fn signer() -> Signer {
     }
 }
 
-/// Remotes such as `o:B/C l!:A/-`: name, `!` unreachable or `?` not fetched, main/testing. An accepted
-/// main such as `A+`: where a head is not signed, an ancestor may be taken.
+/// Remotes such as `o:B/C l!:A/-`: name, `!` unreachable or `?` not fetched, main/testing; `-` is a branch that does
+/// not exist, `_` a main that is not followed. An accepted main such as `A+`: if a head is not signed, an ancestor may
+/// be taken.
 pub fn facts(accepted: &str, remotes: &str) -> Facts {
     let head = |letter: &str, name: &str, operation| Head {
         branch: Branch {
@@ -113,7 +114,7 @@ pub fn facts(accepted: &str, remotes: &str) -> Facts {
         RemoteFacts {
             name: serde_json::from_value(name.into()).unwrap(),
             reach,
-            main: head(main, "main", Operation::Switch),
+            main: (main != "_").then(|| head(main, "main", Operation::Switch)),
             testing: Some(head(testing, "testing", Operation::Test)),
         }
     });
@@ -216,6 +217,13 @@ const TABLE: &str = "
     A-B         | - | o?:B/- l:A/-      | l/main A: not-fetched not-fetched selected missing
     A-B         | A | o?:B/A            | nothing: not-fetched not-fetched
     A-B         | B | o:A/- l!:B/-      | nothing: rewound missing unreachable unreachable
+
+    A-B         | A | l:_/B o:A/-       | l/testing B: selected ok missing
+    A-B         | - | l:_/B o:A/-       | l/testing B: selected ok missing
+    A-B         | A | l:_/B o:-/-       | l/testing B: selected missing missing
+    A-B         | - | l:_/B o:-/-       | nothing: no-main missing missing
+    A-B         | A | l:_/- o:B/-       | o/main B: missing selected missing
+    A-B         | B | l:_/B o:A/-       | nothing: in-main rewound missing
 
     A-B A-C A-D | A | o:B/- l:C/- u:D/-   | o/main B: selected missing ok missing ok missing
     A-B-C-D     | B | o:A/- l:B/- u:D/C   | u/main D: behind missing ok missing selected in-main

@@ -910,6 +910,15 @@ let
       desktop.title = "a\nb";
     }) "services.comin.desktop.title")
     (asserts "remotes" (comin { }) "services.comin.remotes is empty: name a repository")
+    (asserts "a main" (comin {
+      remotes = [ (local // { branches.main.name = ""; }) ];
+    }) "services.comin.remotes.*.branches.main.name is empty for every remote")
+    (accepts "a remote for testing only" (comin {
+      remotes = [
+        (local // { branches.main.name = ""; })
+        (local // { name = "origin"; })
+      ];
+    }))
     (asserts "different names" (comin {
       remotes = [
         local
