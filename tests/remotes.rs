@@ -385,22 +385,25 @@ fn all_remotes_unreachable_is_a_failure_one_of_two_is_not() {
 }
 
 #[test]
-fn the_first_remote_that_is_ahead_wins_and_the_rest_follows() {
+fn a_fix_on_one_remote_is_deployed_past_the_broken_commit_of_another() {
     need!("git", "nix");
     let (mut world, origin) = World::new();
     let local = world.repository("local");
     local.git(&["pull", "--quiet", origin.path.to_str().unwrap(), "main"]);
-    let second = local.commit("second", &System::default());
-    let third = local.commit("third", &System::default());
-    local.git(&["reset", "--quiet", "--hard", &second]);
-    origin.git(&["pull", "--quiet", local.path.to_str().unwrap(), &third]);
-    world.configure(|config| config["remotes"] = json!([]));
     world.follow("local", local.path.to_str().unwrap());
-    world.follow("origin", origin.path.to_str().unwrap());
-    // The first is deployed first; from there, the second remote is ahead.
     world.comin(&["run"], 0);
-    assert_eq!(world.switches(), ["switch second", "switch third"]);
-    assert_eq!(world.status()["selected"]["remote"], "origin");
+    origin.commit("broken", &System::instead("throw \"broken\""));
+    world.comin(&["run"], 1);
+    local.git(&["pull", "--quiet", origin.path.to_str().unwrap(), "main"]);
+    local.commit("fixed", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first", "switch fixed"]);
+    // Neither of two that have diverged contains the other.
+    origin.git(&["pull", "--quiet", local.path.to_str().unwrap(), "main"]);
+    origin.commit("of-the-first", &System::default());
+    local.commit("of-the-second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "of-the-first");
 }
 
 #[test]

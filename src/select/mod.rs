@@ -1,9 +1,11 @@
 //! What to deploy: a pure function from plain facts to a decision. No clock, no log, no disk.
 
+mod cached;
 mod refusal;
 #[cfg(test)]
 pub mod tests;
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -17,6 +19,7 @@ use crate::journal;
 use crate::quarantine::Quarantine;
 use crate::signature::{Signer, Unverified};
 use crate::suspension::Suspension;
+use cached::Cached;
 pub use refusal::Refusal;
 
 /// A followed branch and its head.
@@ -273,20 +276,21 @@ pub struct Decision {
 
 /// Decides.
 ///
-/// 1. A main qualifies when it is the accepted main or a descendant of it. The first strict
-///    descendant is chosen, else the first equal one; where none qualifies the accepted main stays
-///    the base of 2.
+/// 1. A main qualifies when it is the accepted main or a descendant of it. One that another of them
+///    contains steps back behind that one, and of the rest the first is chosen. If none qualifies the
+///    accepted main stays the base of 2.
 /// 2. A testing head qualifies when it is a strict descendant of the chosen main. The first one
 ///    wins over main.
 /// 3. Where signatures are required, what does not verify does not qualify.
 pub fn decide(facts: &Facts, history: &impl History) -> Decision {
+    let history = Cached::new(history);
     let court = Court { facts, history };
     let mut mains: Vec<Judged> = facts
         .remotes
         .iter()
         .filter_map(|remote| court.judge_main(remote))
         .collect();
-    let chosen = first(&mains, Standing::Ahead).or_else(|| first(&mains, Standing::Level));
+    let chosen = court.choose(&mains);
     if chosen.is_some() {
         mains.iter_mut().for_each(Judged::wait_for_push);
     }
@@ -501,10 +505,35 @@ enum Standing {
 /// Judges heads.
 struct Court<'a, H> {
     facts: &'a Facts,
-    history: &'a H,
+    history: Cached<'a, H>,
 }
 
 impl<'a, H: History> Court<'a, H> {
+    /// The first main that none of the others contains. All that are ahead contain the accepted one.
+    fn choose(&self, mains: &[Judged]) -> Option<usize> {
+        let mut ahead: VecDeque<(usize, &Commit)> = VecDeque::new();
+        for (index, main) in mains.iter().enumerate() {
+            if let Ok((main, Standing::Ahead)) = &main.result {
+                if ahead.iter().all(|(_, commit)| **commit != main.commit) {
+                    ahead.push_back((index, &main.commit));
+                }
+            }
+        }
+        while let Some((index, commit)) = ahead.pop_front() {
+            let mut is_contained = false;
+            // Those that it contains need not be asked about: whatever it steps back behind contains them, too.
+            ahead.retain(|(_, other)| {
+                let relation = (!is_contained).then(|| self.history.relation(commit, other));
+                is_contained |= relation == Some(Relation::Descendant);
+                relation != Some(Relation::Ancestor)
+            });
+            if !is_contained {
+                return Some(index);
+            }
+        }
+        first(mains, Standing::Level)
+    }
+
     fn judge_main(&self, remote: &'a RemoteFacts) -> Option<Judged<'a>> {
         let head = remote.main.as_ref()?;
         let accepted = self.facts.accepted.as_ref();
@@ -512,7 +541,7 @@ impl<'a, H: History> Court<'a, H> {
             let Some(accepted) = accepted else {
                 return Ok(Standing::Ahead);
             };
-            match self.relation(accepted, commit) {
+            match self.history.relation(accepted, commit) {
                 Relation::Equal => Ok(Standing::Level),
                 Relation::Descendant => Ok(Standing::Ahead),
                 Relation::Ancestor => Err(Refusal::Rewound {
@@ -534,7 +563,7 @@ impl<'a, H: History> Court<'a, H> {
         let head = remote.testing.as_ref()?;
         let stand = |commit: &Commit| {
             let base = base.ok_or(Refusal::NoMain)?;
-            match self.relation(base, commit) {
+            match self.history.relation(base, commit) {
                 Relation::Descendant => Ok(Standing::Ahead),
                 Relation::Equal | Relation::Ancestor => Err(Refusal::InMain),
                 Relation::Diverged => Err(Refusal::NotOnMain(base.clone())),
@@ -588,14 +617,6 @@ impl<'a, H: History> Court<'a, H> {
             signer,
             passed_over: passed_over.cloned(),
         })
-    }
-
-    fn relation(&self, base: &Commit, head: &Commit) -> Relation {
-        if base == head {
-            Relation::Equal
-        } else {
-            self.history.relation(base, head)
-        }
     }
 }
 

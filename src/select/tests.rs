@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
@@ -197,7 +198,11 @@ const TABLE: &str = "
     A-B         | A | o:A/- l:A/-       | o/main A: selected missing ok missing
     A-B         | A | o:A/- l:B/-       | l/main B: ok missing selected missing
     A-B         | A | o:B/- l:A/-       | o/main B: selected missing ok missing
-    A-B-C       | A | o:B/- l:C/-       | o/main B: selected missing ok missing
+    A-B-C       | A | o:B/- l:C/-       | l/main C: ok missing selected missing
+    A-B-C       | A | o:C/- l:B/-       | o/main C: selected missing ok missing
+    A-B-C       | - | o:B/- l:C/-       | l/main C: ok missing selected missing
+    A-B-C       | A | o:B/C l:C/-       | l/main C: ok in-main selected missing
+    A-B-C       | A | o:B/- l!:C/-      | o/main B: selected missing unreachable unreachable
     A-B-C       | B | o:B/- l:C/-       | l/main C: ok missing selected missing
     A-B A-C     | A | o:B/- l:C/-       | o/main B: selected missing ok missing
     A-B A-C     | B | o:B/- l:C/-       | o/main B: selected missing diverged missing
@@ -217,6 +222,12 @@ const TABLE: &str = "
     A-B         | - | o?:B/- l:A/-      | l/main A: not-fetched not-fetched selected missing
     A-B         | A | o?:B/A            | nothing: not-fetched not-fetched
     A-B         | B | o:A/- l!:B/-      | nothing: rewound missing unreachable unreachable
+
+    A-B-C-D     | A | o:B/- l:C/- u:D/- | u/main D: ok missing ok missing selected missing
+    A-B-C A-D   | A | o:B/- l:D/- u:C/- | l/main D: ok missing selected missing ok missing
+    A-B-C A-D   | A | o:D/- l:B/- u:C/- | o/main D: selected missing ok missing ok missing
+    A-B-D A-C-D | A | o:B/- l:C/- u:D/- | u/main D: ok missing ok missing selected missing
+    A-B-C A-D-E | A | o:B/- l:D/- u:E/- v:C/- | u/main E: ok missing ok missing selected missing ok missing
 
     A-B         | A | l:_/B o:A/-       | l/testing B: selected ok missing
     A-B         | - | l:_/B o:A/-       | l/testing B: selected ok missing
@@ -258,6 +269,8 @@ const TABLE: &str = "
     A-B*        | -+ | o:B/-            | o/main A: selected-below missing
     A*-B*       | -+ | o:B/-            | nothing: unsigned missing
     A-B* A-C    | A+ | o:B/- l:C/-      | l/main C: ok-below missing selected missing
+    A-B-C*      | A  | o:B/- l:C/-      | o/main B: selected missing unsigned missing
+    A-B-C-D*    | A+ | o:B/- l:D/-      | l/main C: ok missing selected-below missing
     A-B-D* A-C  | A+ | o:D/- l:C/-      | o/main B: selected-below missing ok missing
     A-B*        | B+ | o:A/-            | nothing: rewound missing
     A-C* B-C    | A+ | o:C/-            | o/main A: selected-below missing
@@ -345,6 +358,62 @@ fn check(facts: &Facts, diagram: &Diagram, decision: &Decision) {
         let past = diagram.past(&target.main);
         assert!(past.contains(accepted), "{facts:?}: {target}");
     }
+    for main in decision.candidates.iter().filter(|it| !it.testing) {
+        if let Verdict::Selected(main) | Verdict::Qualifies(main) = &main.verdict {
+            let contains = diagram.past(&main.commit).contains(&target.main);
+            assert!(!contains || main.commit == target.main, "{facts:?}");
+        }
+    }
+}
+
+/// A history that counts the questions about it, and in which each commit contains the ones before it in the alphabet.
+#[derive(Default)]
+struct Counted {
+    relations: Cell<u32>,
+    signatures: Cell<u32>,
+}
+
+impl History for Counted {
+    fn relation(&self, base: &Commit, head: &Commit) -> Relation {
+        self.relations.update(|asked| asked + 1);
+        if base < head {
+            Relation::Descendant
+        } else {
+            Relation::Ancestor
+        }
+    }
+    fn signature(&self, _: &Commit) -> Signature {
+        self.signatures.update(|asked| asked + 1);
+        Signature::By(signer())
+    }
+    fn ancestors(&self, _: Option<&Commit>, _: &Commit) -> Vec<Commit> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn remotes_with_the_same_heads_cost_no_more_than_one() {
+    for (accepted, heads, relations, signatures) in [
+        ("A", "A/-", 0, 1),
+        ("A", "B/-", 1, 1),
+        ("-", "B/-", 0, 1),
+        ("A", "B/C", 2, 2),
+    ] {
+        for remotes in [1, 100] {
+            let remotes: Vec<String> = (0..remotes).map(|n| format!("r{n}:{heads}")).collect();
+            let history = Counted::default();
+            decide(&facts(accepted, &remotes.join(" ")), &history);
+            let asked = (history.relations.get(), history.signatures.get());
+            assert_eq!(asked, (relations, signatures), "{accepted} {heads}");
+        }
+    }
+    // Those in a row are compared with the next one alone.
+    let history = Counted::default();
+    decide(&facts("A", "o:B/- l:C/- u:D/- v:E/-"), &history);
+    assert_eq!(history.relations.get(), 4 + 3);
+    let history = Counted::default();
+    decide(&facts("A", "o:E/- l:D/- u:C/- v:B/-"), &history);
+    assert_eq!(history.relations.get(), 4 + 3);
 }
 
 #[test]
