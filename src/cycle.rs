@@ -200,7 +200,7 @@ impl Machine {
         let now = Timestamp::now();
         Ok(Facts {
             remotes,
-            accepted: state.accepted_main.clone(),
+            accepted: state.accepted(),
             signed_ancestors: self.config.signed_ancestors,
             recent: state.recent(self.config.retry),
             awaited: self.config.awaited(state),
@@ -287,6 +287,9 @@ impl Machine {
         for (name, refusal) in refusals(decision) {
             if !before.contains(&name) {
                 log::warn!("Refused {name}: {refusal}");
+                if let Some(command) = refusal.command() {
+                    log::warn!("→ {command}");
+                }
             }
             refused.push(name);
         }

@@ -4,11 +4,10 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::commit::Commit;
 use crate::config::Config;
 use crate::fs;
 use crate::paths::Paths;
-use crate::select::{Candidate, Decision, Facts, RemoteFacts, Target};
+use crate::select::{Accepted, Candidate, Decision, Facts, RemoteFacts, Target};
 
 /// What was found, and what that rests on.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,7 +17,7 @@ pub struct Judgement {
     fingerprint: u64,
     /// The heads it is about.
     pub remotes: Vec<RemoteFacts>,
-    accepted: Option<Commit>,
+    accepted: Option<Accepted>,
     /// What was selected.
     pub selected: Option<Target>,
     candidates: Vec<Candidate>,
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
     use crate::config::for_tests;
     use crate::select::decide;
-    use crate::select::tests::{commit, facts, Diagram};
+    use crate::select::tests::{facts, Diagram};
 
     #[test]
     fn a_judgement_holds_until_something_that_it_rests_on_has_changed() {
@@ -103,7 +102,7 @@ mod tests {
             None
         );
         let mut accepted = seen.clone();
-        accepted.accepted = Some(commit("B"));
+        accepted.accepted = facts("B", "").accepted;
         assert_eq!(recall(&accepted, &config), None);
         let mut another = config;
         another.fingerprint += 1;

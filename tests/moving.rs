@@ -199,7 +199,7 @@ fn a_main_of_the_go_comin_that_no_remote_has_is_no_dead_end() {
     let commit = origin.commit("rewritten", &System::default());
 
     let said = world.comin(&["run"], 0).err;
-    let cure = format!("allow it once with comin accept {}", &commit[..8]);
+    let cure = format!("→ sudo comin accept {}\n", &commit[..8]);
     assert!(said.contains("(origin/main): diverged"), "{said}");
     assert!(said.contains(&cure), "{said}");
     assert_eq!(world.switches(), [""; 0]);

@@ -234,8 +234,8 @@ fn a_rewrite_is_refused_until_the_operator_accepts_it_once() {
     origin.git(&["reset", "--quiet", "--hard", &first]);
     let rewritten = origin.commit("rewritten", &System::default());
     let said = world.comin(&["run"], 0);
-    let cure = "rebase or merge it onto that, or allow it once with comin accept";
-    assert!(said.err.contains(cure), "{said:?}");
+    let cure = format!("→ sudo comin accept {}\n", &rewritten[..8]);
+    assert!(said.err.contains(&cure), "{said:?}");
     assert_eq!(world.plan()["candidates"][0]["verdict"], "refused");
 
     // The latest order counts: to keep the accepted main takes back an order to accept another one.
@@ -288,6 +288,154 @@ fn a_rewrite_is_refused_until_the_operator_accepts_it_once() {
     let said = world.comin(&["run"], 0);
     assert!(said.err.contains("Refused"), "{said:?}");
     assert_eq!(world.running(), "rewritten");
+}
+
+/// The one command that the status names, on a line of its own, without `sudo`.
+fn named_command(world: &World) -> Vec<String> {
+    let status = world.comin(&["status"], 0).out;
+    let lines = status.lines().map(str::trim);
+    let commands: Vec<&str> = lines
+        .filter_map(|line| line.strip_prefix("→ sudo comin "))
+        .collect();
+    let [command] = commands[..] else {
+        panic!("{status}");
+    };
+    command.split(' ').map(str::to_string).collect()
+}
+
+/// Carries that command out as it stands.
+fn do_as_told(world: &World) {
+    let command = named_command(world);
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    world.comin(&command, 0);
+    world.comin(&["run"], 0);
+}
+
+/// A bare `origin`, and a work tree that is followed as well.
+fn origin_and_work_tree() -> (World, Repository) {
+    let mut world = World::empty();
+    let tree = world.repository("tree");
+    tree.commit("first", &System::default());
+    let origin = world.path("origin.git").display().to_string();
+    tree.git(&["clone", "--quiet", "--bare", ".", &origin]);
+    tree.git(&["remote", "add", "origin", &origin]);
+    tree.git(&["fetch", "--quiet", "origin"]);
+    tree.git(&["branch", "--quiet", "--set-upstream-to=origin/main"]);
+    world.follow("origin", &origin);
+    world.follow("local", tree.path.to_str().unwrap());
+    world.comin(&["run"], 0);
+    (world, tree)
+}
+
+/// Somebody else's push: a commit on top of what `origin` has.
+fn push_of_another(world: &World) {
+    let other = Repository::at(world, "other");
+    let origin = world.path("origin.git").display().to_string();
+    Repository::at(world, "tree").git(&["clone", "--quiet", &origin, other.path.to_str().unwrap()]);
+    fs::write(other.path.join("notes"), "").unwrap();
+    other.commit_all("notes");
+    other.git(&["push", "--quiet", "origin", "main"]);
+}
+
+#[test]
+fn a_commit_that_was_deployed_may_be_amended_and_the_status_names_the_command() {
+    need!("git", "nix");
+    let (world, tree) = origin_and_work_tree();
+    let second = tree.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+
+    tree.write("", "amended", &System::default());
+    tree.git(&[
+        "commit",
+        "--quiet",
+        "--all",
+        "--amend",
+        "--message",
+        "amended",
+    ]);
+    let amended = tree.git(&["rev-parse", "HEAD"]);
+    let said = world.comin(&["run"], 0);
+    let command = format!("→ sudo comin accept {}\n", &amended[..8]);
+    assert!(said.err.contains(&command), "{said:?}");
+    let status = world.status();
+    let refused = status["remotes"][1]["main"]["refused"].as_str().unwrap();
+    let accepted = format!("accepted main {} (local/main)", &second[..8]);
+    assert!(refused.contains(&accepted), "{refused}");
+    let cure = format!("sudo comin accept {}", &amended[..8]);
+    assert_eq!(status["remotes"][1]["main"]["cure"], cure);
+    assert!(status["remotes"][0]["main"]["cure"].is_null());
+    do_as_told(&world);
+    assert_eq!(world.running(), "amended");
+}
+
+#[test]
+fn a_commit_that_was_deployed_may_be_rebased_and_pushed_and_the_status_names_the_command() {
+    need!("git", "nix");
+    let (world, tree) = origin_and_work_tree();
+    tree.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    tree.write("", "amended", &System::default());
+    tree.git(&[
+        "commit",
+        "--quiet",
+        "--all",
+        "--amend",
+        "--message",
+        "amended",
+    ]);
+    world.comin(&["run"], 0);
+    push_of_another(&world);
+    tree.git(&["pull", "--quiet", "--rebase"]);
+    tree.git(&["push", "--quiet"]);
+    let pushed = tree.git(&["rev-parse", "HEAD"]);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+    assert_eq!(named_command(&world), ["accept", &pushed[..8]]);
+    do_as_told(&world);
+    assert_eq!(world.running(), "amended");
+    assert_eq!(world.status()["accepted_main"], pushed.as_str());
+    // From here on, pushes are deployed as ever.
+    tree.commit("third", &System::default());
+    tree.git(&["push", "--quiet"]);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "third");
+}
+
+#[test]
+fn a_work_tree_for_testing_only_may_be_rewritten_at_any_time() {
+    need!("git", "nix");
+    let (mut world, tree) = origin_and_work_tree();
+    world.configure(|config| {
+        config["remotes"][1]["branches"] = serde_json::json!({"main": {"name": ""}});
+    });
+    tree.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    tree.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+    tree.write("", "amended", &System::default());
+    tree.git(&[
+        "commit",
+        "--quiet",
+        "--all",
+        "--amend",
+        "--message",
+        "amended",
+    ]);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "amended");
+    push_of_another(&world);
+    tree.git(&["pull", "--quiet", "--rebase", "origin", "main"]);
+    tree.git(&["push", "--quiet", "origin", "HEAD:main"]);
+    let pushed = tree.git(&["rev-parse", "HEAD"]);
+    world.comin(&["run"], 0);
+    let status = world.status();
+    assert_eq!(status["accepted_main"], pushed.as_str());
+    assert_eq!(status["deployed"]["operation"], "switch");
+    assert_eq!(
+        status["remotes"][0]["main"]["refused"],
+        serde_json::Value::Null
+    );
 }
 
 #[test]

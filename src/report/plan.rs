@@ -48,6 +48,8 @@ struct Planned {
     commit: Option<Commit>,
     verdict: Verdict,
     refused: Option<String>,
+    /// The command that helps, if one does.
+    cure: Option<String>,
     #[serde(skip)]
     refusal: Option<Refusal>,
 }
@@ -197,6 +199,7 @@ impl Planned {
                 select::Verdict::Refused(_) => Verdict::Refused,
             },
             refused: refusal.as_ref().map(ToString::to_string),
+            cure: refusal.as_ref().and_then(Refusal::command),
             refusal,
         }
     }
@@ -218,7 +221,10 @@ impl Planned {
             Verdict::Refused => page.paint(Tone::Aside, &refused),
         };
         match (self.verdict, &self.refused) {
-            (_, None) | (Verdict::Refused, Some(_)) => format!("{commit}  {verdict}"),
+            (_, None) | (Verdict::Refused, Some(_)) => {
+                let cure = self.cure.as_ref().map(|cure| format!("\n→ {cure}"));
+                format!("{commit}  {verdict}{}", cure.unwrap_or_default())
+            }
             (Verdict::Selected | Verdict::Qualifies, Some(_)) => {
                 format!("{commit}  refused: {refused}; an ancestor of it is {verdict}")
             }

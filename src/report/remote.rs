@@ -34,6 +34,8 @@ pub(super) struct BranchStatus {
     name: String,
     commit: Option<Commit>,
     refused: Option<String>,
+    /// The command that helps, if one does.
+    cure: Option<String>,
     #[serde(skip)]
     remark: Remark,
 }
@@ -147,7 +149,8 @@ impl BranchStatus {
         Self {
             name: candidate.head.branch.name.clone(),
             commit: candidate.head.commit.clone(),
-            refused: refusal.map(|refusal| refusal.to_string()),
+            refused: refusal.as_ref().map(Refusal::to_string),
+            cure: refusal.as_ref().and_then(Refusal::command),
             remark,
         }
     }
@@ -169,7 +172,8 @@ impl BranchStatus {
             Remark::News => page.paint(Tone::Bad, &format!("refused: {refused}")),
         };
         let commit = self.commit.as_ref().map_or("-", Commit::short);
-        let text = format!("{commit}  {refused}");
+        let mut text = format!("{commit}  {refused}");
+        text.extend(self.cure.as_ref().map(|cure| format!("\n→ {cure}")));
         Some(page.below(&printable(&self.name), width, text.trim_end()))
     }
 }

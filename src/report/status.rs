@@ -82,7 +82,7 @@ impl Status {
             standing,
             running,
             hindrance: decision.action.hindrance(),
-            accepted_main: facts.accepted,
+            accepted_main: facts.accepted.map(|accepted| accepted.commit),
             selected,
             remotes,
             action: decision.action,

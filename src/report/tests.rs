@@ -194,6 +194,11 @@ impl Scene {
 
     fn decide(&self) -> (Facts, Decision) {
         let mut facts = facts(self.accepted, self.remotes);
+        let state = State {
+            accepted_main: facts.accepted.map(|accepted| accepted.commit),
+            ..self.state()
+        };
+        facts.accepted = state.accepted();
         facts.now = ago(0);
         facts.recent = self.state().recent(self.config().retry);
         facts.suspended.clone_from(&self.suspended);
@@ -347,15 +352,15 @@ fn up_to_date_with_another_remote_that_is_behind() {
                      main     41414141
           local      /home/me/machines
                      fetched 12 s ago, watched
-                     main     30303030  it is behind the accepted main 41414141 of
-                       another remote; push that there
+                     main     30303030  it is behind the accepted main 41414141
+                       (origin/main); push that there
                      testing  30303030  it has nothing that main does not have
         --
         Nothing to do: 41414141 (origin/main) is deployed
           origin/main     41414141  selected
           origin/testing  -         there is no such branch
-          local/main      30303030  it is behind the accepted main 41414141 of another
-                          remote; push that there
+          local/main      30303030  it is behind the accepted main 41414141
+                          (origin/main); push that there
           local/testing   30303030  it has nothing that main does not have
     "#]]);
 }
@@ -741,16 +746,52 @@ fn a_main_was_rewound() {
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     30303030  refused: rewound, or not pushed yet: it is
-                       behind the accepted main 41414141; push that commit, or one on
-                       top of it, e.g. with git revert; or allow it once with comin
-                       accept 30303030
+                       behind the accepted main 41414141 (origin/main), which no
+                       followed branch contains any more; accept this one, or push that
+                       commit again, or one on top of it, e.g. with git revert
+                       → sudo comin accept 30303030
         --
         Nothing to deploy: no branch qualifies
           origin/main     30303030  refused: rewound, or not pushed yet: it is behind
-                          the accepted main 41414141; push that commit, or one on top of
-                          it, e.g. with git revert; or allow it once with comin accept
-                          30303030
+                          the accepted main 41414141 (origin/main), which no followed
+                          branch contains any more; accept this one, or push that commit
+                          again, or one on top of it, e.g. with git revert
+                          → sudo comin accept 30303030
           origin/testing  -         there is no such branch
+    "#]]);
+}
+
+#[test]
+fn a_main_was_amended() {
+    let mut scene = Scene::of("0-A 0-B", "A", "origin:0/- local:B/-");
+    scene.attempts[0].target.remote = serde_json::from_value(json!("local")).unwrap();
+    scene.check(&expect![[r#"
+        [no branch qualifies: local/main is refused]
+        m: no branch qualifies: local/main is refused
+          running    41414141 (local/main), generation 12, deployed 09:55
+                     Enable the printer
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     30303030  rewound, or not pushed yet: it is behind the
+                       accepted main 41414141 (local/main), which no followed branch
+                       contains any more
+          local      /home/me/machines
+                     fetched 12 s ago, watched
+                     main     42424242  refused: diverged: it does not contain the
+                       accepted main 41414141 (local/main), which no followed branch
+                       contains any more; accept this one
+                       → sudo comin accept 42424242
+        --
+        Nothing to deploy: no branch qualifies
+          origin/main     30303030  rewound, or not pushed yet: it is behind the
+                          accepted main 41414141 (local/main), which no followed branch
+                          contains any more
+          origin/testing  -         there is no such branch
+          local/main      42424242  refused: diverged: it does not contain the accepted
+                          main 41414141 (local/main), which no followed branch contains
+                          any more; accept this one
+                          → sudo comin accept 42424242
+          local/testing   -         there is no such branch
     "#]]);
 }
 
@@ -1107,8 +1148,8 @@ fn many_remotes_with_long_urls() {
                      https://mirror-2.data-centre.infrastructure.example.org/organisatio
                      n/department/machines.git
                      fetched 12 s ago
-                     main     30303030  it is behind the accepted main 41414141 of
-                       another remote; push that there
+                     main     30303030  it is behind the accepted main 41414141
+                       (origin/main); push that there
                      testing  43434343  refused: it does not contain main 41414141;
                        rebase or merge it onto that
           local      /home/administrator/Projects/machines
@@ -1125,8 +1166,8 @@ fn many_remotes_with_long_urls() {
           origin/main               41414141  qualifies
           origin/testing            -         there is no such branch
           mirror-of-the-second-data-centre/main
-                                    30303030  it is behind the accepted main 41414141 of
-                                    another remote; push that there
+                                    30303030  it is behind the accepted main 41414141
+                                    (origin/main); push that there
           mirror-of-the-second-data-centre/testing
                                     43434343  refused: it does not contain main
                                     41414141; rebase or merge it onto that

@@ -20,7 +20,7 @@ use crate::quarantine::Quarantine;
 use crate::signature::{Signer, Unverified};
 use crate::suspension::Suspension;
 use cached::Cached;
-pub use refusal::Refusal;
+pub use refusal::{Accepted, Cure, Refusal};
 
 /// A followed branch and its head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct Facts {
     /// In the order of the configuration.
     pub remotes: Vec<RemoteFacts>,
     /// The chosen main of the latest deployment that reached activation.
-    pub accepted: Option<Commit>,
+    pub accepted: Option<Accepted>,
     /// Whether a head that does not verify gives way to an ancestor of it that does.
     pub signed_ancestors: bool,
     /// What was tried since the machine last changed; the latest first.
@@ -296,7 +296,7 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     }
     let base = chosen
         .and_then(|main| mains[main].commit())
-        .or(facts.accepted.as_ref())
+        .or(facts.accepted.as_ref().map(|accepted| &accepted.commit))
         .cloned();
     let mut testings: Vec<Judged> = facts
         .remotes
@@ -304,6 +304,9 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
         .filter_map(|remote| court.judge_testing(remote, base.as_ref()))
         .collect();
     let tested = first(&testings, Standing::Ahead);
+    if chosen.is_none() && court.is_lost(mains.iter().chain(&testings)) {
+        court.propose(&mut mains);
+    }
 
     let winner = match (tested, chosen) {
         (Some(testing), _) => Some(&mut testings[testing]),
@@ -541,21 +544,24 @@ impl<'a, H: History> Court<'a, H> {
             let Some(accepted) = accepted else {
                 return Ok(Standing::Ahead);
             };
-            match self.history.relation(accepted, commit) {
+            match self.history.relation(&accepted.commit, commit) {
                 Relation::Equal => Ok(Standing::Level),
                 Relation::Descendant => Ok(Standing::Ahead),
                 Relation::Ancestor => Err(Refusal::Rewound {
                     head: commit.clone(),
                     accepted: accepted.clone(),
+                    cure: Cure::Push,
                 }),
                 Relation::Diverged => Err(Refusal::Rewritten {
                     head: commit.clone(),
                     accepted: accepted.clone(),
+                    cure: Cure::Push,
                 }),
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
             }
         };
-        let result = self.judge(remote, head, accepted, stand);
+        let base = accepted.map(|accepted| &accepted.commit);
+        let result = self.judge(remote, head, base, stand);
         Some(Judged::new(remote, head, false, result))
     }
 
@@ -572,6 +578,58 @@ impl<'a, H: History> Court<'a, H> {
         };
         let result = self.judge(remote, head, base, stand);
         Some(Judged::new(remote, head, true, result))
+    }
+
+    /// Whether no followed branch contains the accepted main any more, if no main qualifies: it was amended or
+    /// rebased. As long as a remote cannot be fetched that had branches, nobody knows.
+    fn is_lost<'j>(&self, mut judged: impl Iterator<Item = &'j Judged<'a>>) -> bool
+    where
+        'a: 'j,
+    {
+        let Some(accepted) = &self.facts.accepted else {
+            return false;
+        };
+        judged.all(|judged| match &judged.result {
+            // What lacks a signature contains it all the same.
+            Ok(_) | Err(Refusal::Unverified(_) | Refusal::Unreadable(_)) => false,
+            Err(Refusal::NotFetched | Refusal::Unreachable) => judged.head.commit.is_none(),
+            Err(Refusal::InMain) => judged.head.commit.as_ref() != Some(&accepted.commit),
+            Err(
+                Refusal::Missing
+                | Refusal::Behind(_)
+                | Refusal::Rewound { .. }
+                | Refusal::Rewritten { .. }
+                | Refusal::NoMain
+                | Refusal::NotOnMain(_),
+            ) => true,
+        })
+    }
+
+    /// Proposes one main to accept: the first that was rewritten, or if none was, the first that was rewound. One
+    /// without a good signature cannot be accepted.
+    fn propose(&self, mains: &mut [Judged]) {
+        let is_rewritten = |main: &Judged| matches!(main.result, Err(Refusal::Rewritten { .. }));
+        let is_any_rewritten = mains.iter().any(is_rewritten);
+        let mut is_proposed = false;
+        for main in mains {
+            let comes_first = is_rewritten(main) || !is_any_rewritten;
+            let Err(Refusal::Rewound { head, cure, .. } | Refusal::Rewritten { head, cure, .. }) =
+                &mut main.result
+            else {
+                continue;
+            };
+            *cure = Cure::AcceptAnother;
+            if !comes_first || is_proposed {
+                continue;
+            }
+            match self.verified(head, None) {
+                Ok(_) => {
+                    *cure = Cure::Accept;
+                    is_proposed = true;
+                }
+                Err(unverified) => main.result = Err(Refusal::Unverified(unverified)),
+            }
+        }
     }
 
     /// The head if it qualifies; if it only lacks a signature, and the owner wants that, the newest

@@ -121,13 +121,47 @@ pub fn facts(accepted: &str, remotes: &str) -> Facts {
     });
     Facts {
         remotes: remotes.collect(),
-        accepted: (!accepted.starts_with('-')).then(|| commit(accepted)),
+        accepted: (!accepted.starts_with('-')).then(|| Accepted {
+            commit: commit(accepted),
+            from: None,
+        }),
         signed_ancestors: accepted.ends_with('+'),
         recent: Vec::new(),
         quarantine: Vec::new(),
         awaited: None,
         suspended: None,
         now: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// The verdict in the words of the table; `!` is the main to accept, `?` one beside that.
+fn word(candidate: &Candidate) -> &'static str {
+    match &candidate.verdict {
+        Verdict::Selected(qualified) if qualified.passed_over.is_some() => "selected-below",
+        Verdict::Qualifies(qualified) if qualified.passed_over.is_some() => "ok-below",
+        Verdict::Selected(_) => "selected",
+        Verdict::Qualifies(_) => "ok",
+        Verdict::Refused(refusal) => match refusal {
+            Refusal::NotFetched => "not-fetched",
+            Refusal::Unreachable => "unreachable",
+            Refusal::Missing => "missing",
+            Refusal::Behind(_) => "behind",
+            Refusal::Rewound { cure, .. } => match cure {
+                Cure::Push => "rewound",
+                Cure::Accept => "rewound!",
+                Cure::AcceptAnother => "rewound?",
+            },
+            Refusal::Rewritten { cure, .. } => match cure {
+                Cure::Push => "diverged",
+                Cure::Accept => "diverged!",
+                Cure::AcceptAnother => "diverged?",
+            },
+            Refusal::NoMain => "no-main",
+            Refusal::InMain => "in-main",
+            Refusal::NotOnMain(_) => "not-on-main",
+            Refusal::Unreadable(_) => "unreadable",
+            Refusal::Unverified(_) => "unsigned",
+        },
     }
 }
 
@@ -140,29 +174,8 @@ fn words(decision: &Decision) -> String {
         }
         None => "nothing".to_string(),
     };
-    let verdicts: Vec<&str> = decision
-        .candidates
-        .iter()
-        .map(|candidate| match &candidate.verdict {
-            Verdict::Selected(qualified) if qualified.passed_over.is_some() => "selected-below",
-            Verdict::Qualifies(qualified) if qualified.passed_over.is_some() => "ok-below",
-            Verdict::Selected(_) => "selected",
-            Verdict::Qualifies(_) => "ok",
-            Verdict::Refused(refusal) => match refusal {
-                Refusal::NotFetched => "not-fetched",
-                Refusal::Unreachable => "unreachable",
-                Refusal::Missing => "missing",
-                Refusal::Behind(_) => "behind",
-                Refusal::Rewound { .. } => "rewound",
-                Refusal::Rewritten { .. } => "diverged",
-                Refusal::NoMain => "no-main",
-                Refusal::InMain => "in-main",
-                Refusal::NotOnMain(_) => "not-on-main",
-                Refusal::Unreadable(_) => "unreadable",
-                Refusal::Unverified(_) => "unsigned",
-            },
-        })
-        .collect();
+    let verdicts = decision.candidates.iter().map(word);
+    let verdicts: Vec<&str> = verdicts.collect();
     format!("{selected}: {}", verdicts.join(" "))
 }
 
@@ -171,9 +184,9 @@ const TABLE: &str = "
     A           | - | o:A/-             | o/main A: selected missing
     A-B         | A | o:A/-             | o/main A: selected missing
     A-B         | A | o:B/-             | o/main B: selected missing
-    A-B         | B | o:A/-             | nothing: rewound missing
-    A-B A-C     | B | o:C/-             | nothing: diverged missing
-    A X         | A | o:X/-             | nothing: diverged missing
+    A-B         | B | o:A/-             | nothing: rewound! missing
+    A-B A-C     | B | o:C/-             | nothing: diverged! missing
+    A X         | A | o:X/-             | nothing: diverged! missing
     A-B-D A-C-D | B | o:D/-             | o/main D: selected missing
     A           | A | o:-/-             | nothing: missing missing
     A           | - | o:-/A             | nothing: missing no-main
@@ -192,7 +205,7 @@ const TABLE: &str = "
 
     A-B         | A | o:-/B             | o/testing B: missing selected
     A-B-C       | B | o:A/C             | o/testing C: rewound selected
-    A-B A-C     | B | o:A/C             | nothing: rewound not-on-main
+    A-B A-C     | B | o:A/C             | nothing: rewound! not-on-main
     A-B-C       | B | o:A/B             | nothing: rewound in-main
 
     A-B         | A | o:A/- l:A/-       | o/main A: selected missing ok missing
@@ -229,6 +242,14 @@ const TABLE: &str = "
     A-B-D A-C-D | A | o:B/- l:C/- u:D/- | u/main D: ok missing ok missing selected missing
     A-B-C A-D-E | A | o:B/- l:D/- u:E/- v:C/- | u/main E: ok missing ok missing selected missing ok missing
 
+    A-B A-C     | B | o:A/- l:C/-       | nothing: rewound? missing diverged! missing
+    A-B A-C     | B | o:C/- l:C/-       | nothing: diverged! missing diverged? missing
+    A-B A-C     | B | o:-/- l:C/-       | nothing: missing missing diverged! missing
+    A-B A-C     | B | o:A/B l:C/-       | nothing: rewound in-main diverged missing
+    A-B A-C     | B | o!:A/- l:C/-      | nothing: unreachable unreachable diverged missing
+    A-B A-C     | B | o?:-/- l:C/-      | nothing: not-fetched not-fetched diverged! missing
+    A-B-D A-C   | B | o:D/- l:C/-       | o/main D: selected missing diverged missing
+
     A-B         | A | l:_/B o:A/-       | l/testing B: selected ok missing
     A-B         | - | l:_/B o:A/-       | l/testing B: selected ok missing
     A-B         | A | l:_/B o:-/-       | l/testing B: selected missing missing
@@ -242,7 +263,7 @@ const TABLE: &str = "
     A-B-C-D A-D | C | o:D/-               | o/main D: selected missing
     A-D B-D C-D | B | o:D/-               | o/main D: selected missing
     A-D B-D C-D | - | o:B/D               | o/testing D: ok selected
-    A-B X-Y     | B | o:Y/X               | nothing: diverged not-on-main
+    A-B X-Y     | B | o:Y/X               | nothing: diverged! not-on-main
     A-B X-Y     | - | o:Y/B               | o/main Y: selected not-on-main
 
     A-B*        | A | o:B/-             | nothing: unsigned missing
@@ -254,8 +275,11 @@ const TABLE: &str = "
     A-B* A-C    | A | o:B/C             | o/testing C: unsigned selected
     A-B*        | A | o:A/B             | o/main A: selected unsigned
     A-B* A-C    | A | o:A/B l:A/C       | l/testing C: ok unsigned ok selected
-    A-B*        | B | o:A/-             | nothing: rewound missing
-    A-B* A-C    | B | o:C/-             | nothing: diverged missing
+    A-B*        | B | o:A/-             | nothing: rewound! missing
+    A-B* A-C    | B | o:C/-             | nothing: diverged! missing
+    A-B A-C*    | B | o:A/- l:C/-       | nothing: rewound? missing unsigned missing
+    A-B A-C* A-D | B | o:C/- l:D/-      | nothing: unsigned missing diverged! missing
+    A-B-C* A-D  | B | o:C/- l:D/-       | nothing: unsigned missing diverged missing
     A-B*-C      | A | o:A/C             | o/testing C: ok selected
     A-B*        | - | o:A/B             | o/main A: selected unsigned
     A-B*        | - | o:-/B             | nothing: missing no-main
@@ -272,7 +296,7 @@ const TABLE: &str = "
     A-B-C*      | A  | o:B/- l:C/-      | o/main B: selected missing unsigned missing
     A-B-C-D*    | A+ | o:B/- l:D/-      | l/main C: ok missing selected-below missing
     A-B-D* A-C  | A+ | o:D/- l:C/-      | o/main B: selected-below missing ok missing
-    A-B*        | B+ | o:A/-            | nothing: rewound missing
+    A-B*        | B+ | o:A/-            | nothing: rewound! missing
     A-C* B-C    | A+ | o:C/-            | o/main A: selected-below missing
 ";
 
@@ -356,7 +380,7 @@ fn check(facts: &Facts, diagram: &Diagram, decision: &Decision) {
     assert!(!target.testing || target.main != target.commit, "{facts:?}");
     if let Some(accepted) = &facts.accepted {
         let past = diagram.past(&target.main);
-        assert!(past.contains(accepted), "{facts:?}: {target}");
+        assert!(past.contains(&accepted.commit), "{facts:?}: {target}");
     }
     for main in decision.candidates.iter().filter(|it| !it.testing) {
         if let Verdict::Selected(main) | Verdict::Qualifies(main) = &main.verdict {

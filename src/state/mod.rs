@@ -22,7 +22,7 @@ use crate::fs::{self, Lock};
 use crate::paths::Paths;
 use crate::quarantine::Quarantine;
 use crate::reboot::Reboot;
-use crate::select::{Recent, RemoteFacts, Target};
+use crate::select::{Accepted, Recent, RemoteFacts, Target};
 
 /// How many attempts are remembered.
 const ATTEMPTS: usize = 100;
@@ -58,6 +58,16 @@ impl State {
                 .with_context(|| format!("The state {} cannot be read", path.display())),
             None => Ok(Self::default()),
         }
+    }
+
+    /// The accepted main, and where it came from.
+    #[must_use]
+    pub fn accepted(&self) -> Option<Accepted> {
+        let commit = self.accepted_main.clone()?;
+        let mut targets = self.attempts.iter().map(|attempt| &attempt.target);
+        let target = targets.rfind(|target| target.commit == commit && !target.testing);
+        let from = target.map(|target| format!("{}/{}", target.remote, target.branch));
+        Some(Accepted { commit, from })
     }
 
     /// The latest attempt.
