@@ -147,9 +147,8 @@ impl Machine {
                 decided.notice(Level::Info, format!("{target} is not deployed: {why}"));
             }
         }
-        for branch in decision.missing() {
-            let notice = format!("Nothing to deploy: there is no {branch}; push it, or name another branch in branches.main.name");
-            decided.notice(Level::Warn, notice);
+        if let Some(missing) = decision.missing() {
+            decided.notice(Level::Warn, format!("Nothing to deploy: {missing}"));
         }
         let again = decision.action.again();
         let mut waits = Vec::from_iter(again.map(|until| Wait::until(facts.now, until)));

@@ -654,6 +654,12 @@ fn an_empty_repository_is_no_error() {
         "Nothing to deploy: there is no origin/main; push it, or name another branch in branches.main.name\n"
     );
     assert_eq!(world.comin(&["run"], 0).err, "", "it has been said");
+    for report in ["status", "plan"] {
+        let text = world.comin(&[report], 0).out;
+        let missing =
+            "there is no origin/main; push it, or name another branch in branches.main.name";
+        assert!(text.contains(missing), "{text}");
+    }
     let status = world.status();
     assert_eq!(
         status["remotes"][0]["main"]["refused"],

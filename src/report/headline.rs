@@ -7,6 +7,7 @@ use super::status::Status;
 use super::text::{Page, Tone};
 use super::Chosen;
 use crate::config::Operation;
+use crate::journal::printable;
 use crate::select::Action;
 use crate::suspension::Suspension;
 
@@ -60,7 +61,8 @@ impl Status {
     pub(super) fn verdict(&self, page: &Page) -> (Tone, String) {
         let headline = Headline::of(self);
         let sentence = headline.sentence(page);
-        match (headline, self.problem()) {
+        let missing = self.missing.as_deref().map(|it| printable(it).into_owned());
+        match (headline, missing.or_else(|| self.problem())) {
             (Headline::UpToDate(_) | Headline::Testing(_), Some(problem)) => {
                 (Tone::Notable, format!("{sentence}, but {problem}"))
             }

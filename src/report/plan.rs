@@ -1,5 +1,7 @@
 //! What a deploy would do now, and what it thinks of every branch.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -30,6 +32,9 @@ pub struct Plan {
     target: Option<Chosen>,
     retry_at: Option<Timestamp>,
     candidates: Vec<Planned>,
+    /// That there is no main.
+    #[serde(skip)]
+    missing: Option<String>,
     /// Why the target was not to be deployed.
     #[serde(skip)]
     skipped: Option<String>,
@@ -107,6 +112,7 @@ impl Plan {
             .and_then(Attempt::skipped);
         let skipped = skipped.map(str::to_string);
         Self {
+            missing: decision.missing(),
             skipped,
             hindrance: decision.action.hindrance(),
             retry_at: decision.action.again(),
@@ -146,7 +152,10 @@ impl Plan {
     }
 
     /// Why no branch is selected, as the status has it.
-    fn why_nothing(&self) -> &'static str {
+    fn why_nothing(&self) -> Cow<'_, str> {
+        if let Some(missing) = &self.missing {
+            return printable(missing);
+        }
         let mains = || {
             self.candidates
                 .iter()
@@ -156,13 +165,13 @@ impl Plan {
             let refusal = main.refusal.as_ref();
             matches!(refusal, Some(Refusal::NotFetched | Refusal::Unreachable))
         };
-        if !mains().all(is_out) {
+        Cow::Borrowed(if !mains().all(is_out) {
             NOTHING_QUALIFIES
         } else if mains().any(|main| main.refusal == Some(Refusal::Unreachable)) {
             UNREACHABLE
         } else {
             NOT_FETCHED
-        }
+        })
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Status {
     pub(super) accepted_main: Option<Commit>,
     pub(super) selected: Option<Chosen>,
     pub(super) remotes: Vec<RemoteStatus>,
+    /// That there is no main.
+    #[serde(skip)]
+    pub(super) missing: Option<String>,
     #[serde(skip)]
     pub(super) suspension: Option<Suspension>,
 }
@@ -85,6 +88,7 @@ impl Status {
             accepted_main: facts.accepted.map(|accepted| accepted.commit),
             selected,
             remotes,
+            missing: decision.missing(),
             action: decision.action,
             suspension: facts.suspended,
         }

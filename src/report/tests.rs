@@ -762,6 +762,46 @@ fn a_main_was_rewound() {
 }
 
 #[test]
+fn there_is_no_main() {
+    let mut scene = Scene::of("A", "-", "origin:-/-");
+    scene.attempts.clear();
+    scene.running = None;
+    scene.check(&expect![[r#"
+        [no branch qualifies]
+        m: no branch qualifies: there is no origin/main; push it, or name another branch
+          in branches.main.name
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     -  there is no such branch
+        --
+        Nothing to deploy: there is no origin/main; push it, or name another branch in
+          branches.main.name
+          origin/main     -         there is no such branch
+          origin/testing  -         there is no such branch
+    "#]]);
+    scene.remotes = "origin:-/- local:-/A";
+    scene.check(&expect![[r#"
+        [no branch qualifies]
+        m: no branch qualifies: there is no origin/main and no local/main; push one of
+          them, or name another branch in branches.main.name
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     -  there is no such branch
+          local      /home/me/machines
+                     fetched 12 s ago, watched
+                     main     -  there is no such branch
+                     testing  41414141  there is no main to test on
+        --
+        Nothing to deploy: there is no origin/main and no local/main; push one of them,
+          or name another branch in branches.main.name
+          origin/main     -         there is no such branch
+          origin/testing  -         there is no such branch
+          local/main      -         there is no such branch
+          local/testing   41414141  there is no main to test on
+    "#]]);
+}
+
+#[test]
 fn a_main_was_amended() {
     let mut scene = Scene::of("0-A 0-B", "A", "origin:0/- local:B/-");
     scene.attempts[0].target.remote = serde_json::from_value(json!("local")).unwrap();

@@ -466,14 +466,27 @@ impl Decision {
         self.selected.as_ref().zip(self.action.hindrance())
     }
 
-    /// The mains, as in `origin/main`, where each of them is missing and nothing qualifies instead. Otherwise it is
-    /// known what to wait for, and a remote may be for testing alone.
-    pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
+    /// That there is no main, as a clause with the cure, if none of the followed ones exists and nothing qualifies
+    /// instead.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
         let mains = || self.candidates.iter().filter(|it| !it.testing);
         let is_missing = |main: &Candidate| main.verdict == Verdict::Refused(Refusal::Missing);
-        let are_told = self.selected.is_none() && mains().all(is_missing);
-        let missing = mains().filter(move |_| are_told);
-        missing.map(|main| format!("{}/{}", main.remote, main.head.branch.name))
+        if self.selected.is_some() || !mains().all(is_missing) {
+            return None;
+        }
+        let names: Vec<String> = mains()
+            .map(|main| format!("no {}/{}", main.remote, main.head.branch.name))
+            .collect();
+        let which = if names.len() == 1 {
+            "it"
+        } else {
+            "one of them"
+        };
+        Some(format!(
+            "there is {}; push {which}, or name another branch in branches.main.name",
+            names.join(" and ")
+        ))
     }
 
     /// The decision where it is known already what of the heads qualifies.
