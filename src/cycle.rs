@@ -112,9 +112,9 @@ impl Machine {
             let mirror = Mirror::ready(&self.paths, &self.config.remotes)?;
             self.take_orders(&mut store)?;
             let notice = accepted::reconcile(&mut store, &mirror, &self.paths)?;
-            store.forget_quarantine(&remotes)?;
             let facts = self.facts(remotes, store.state())?;
             let decision = decide(&facts, &Commits::of(&mirror, signers));
+            store.forget_quarantine(&decision.candidates)?;
             let mut decided = self.announce(&facts, &decision)?;
             if let Some(notice) = notice {
                 decided.notice(Level::Warn, notice);
@@ -201,6 +201,7 @@ impl Machine {
             remotes,
             accepted: state.accepted(),
             signed_ancestors: self.config.signed_ancestors,
+            tried: state.tried(),
             recent: state.recent(self.config.retry),
             awaited: self.config.awaited(state),
             quarantine: state.quarantine.clone(),

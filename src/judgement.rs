@@ -20,7 +20,8 @@ pub struct Judgement {
     accepted: Option<Accepted>,
     /// What was selected.
     pub selected: Option<Target>,
-    candidates: Vec<Candidate>,
+    /// What was found of every head.
+    pub candidates: Vec<Candidate>,
 }
 
 impl Judgement {

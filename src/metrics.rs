@@ -46,12 +46,13 @@ impl Metrics {
         let given_up = match &judgement {
             Some(Judgement {
                 selected: Some(target),
+                candidates,
                 remotes,
                 ..
             }) => {
                 let facts = machine.facts(remotes.clone(), &state)?;
                 matches!(
-                    due(target, &facts),
+                    due(target, candidates, &facts),
                     Action::Quarantined(_) | Action::GivenUp
                 )
             }

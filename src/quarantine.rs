@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::Commit;
-use crate::config::Operation;
-use crate::select::{RemoteFacts, Target};
+use crate::config::{Operation, RemoteName};
+use crate::select::{Candidate, Head, Refusal, RemoteFacts, Target};
 
 /// A commit in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,14 +38,22 @@ impl Quarantine {
     /// Whether it is this target that may not be deployed. Whether remotes can be reached does not
     /// matter: else an outage would bring a bad commit back.
     #[must_use]
-    pub fn holds(&self, target: &Target, remotes: &[RemoteFacts]) -> bool {
-        target.is(&self.commit, self.operation) && self.is_current(remotes)
+    pub fn holds(&self, target: &Target, candidates: &[Candidate]) -> bool {
+        target.is(&self.commit, self.operation) && self.is_current(candidates)
     }
 
-    /// Whether no head has moved since.
+    /// Whether no head has moved since. One that does not verify, or cannot be read, moves nothing.
     #[must_use]
-    pub fn is_current(&self, remotes: &[RemoteFacts]) -> bool {
-        self.heads == heads(remotes)
+    pub fn is_current(&self, candidates: &[Candidate]) -> bool {
+        let is_unmoved = |(before, now): (&String, &Candidate)| match now.refusal() {
+            Some(Refusal::Unverified(_) | Refusal::Unreadable(_)) => {
+                let branch = format!("{} ", branch(&now.remote, &now.head));
+                before.starts_with(&branch)
+            }
+            Some(_) | None => *before == entry(&now.remote, &now.head),
+        };
+        let mut heads = self.heads.iter().zip(candidates);
+        self.heads.len() == candidates.len() && heads.all(is_unmoved)
     }
 
     /// Whether it is about the same commit, activated in the same way.
@@ -55,13 +63,20 @@ impl Quarantine {
     }
 }
 
+/// In the order of a decision's candidates.
 fn heads(remotes: &[RemoteFacts]) -> Vec<String> {
     let heads = remotes.iter().flat_map(|remote| {
         let heads = remote.main.iter().chain(&remote.testing);
-        heads.map(|head| {
-            let commit = head.commit.as_ref().map_or("-", Commit::as_str);
-            format!("{}/{} {commit}", remote.name, head.branch.name)
-        })
+        heads.map(|head| entry(&remote.name, head))
     });
     heads.collect()
+}
+
+fn entry(remote: &RemoteName, head: &Head) -> String {
+    let commit = head.commit.as_ref().map_or("-", Commit::as_str);
+    format!("{} {commit}", branch(remote, head))
+}
+
+fn branch(remote: &RemoteName, head: &Head) -> String {
+    format!("{remote}/{}", head.branch.name)
 }

@@ -191,6 +191,99 @@ fn a_signed_ancestor_is_taken_only_if_the_owner_asked_for_that() {
     );
 }
 
+/// A commit on top that is not signed, and is fetched.
+fn push_unsigned(world: &World, origin: &Repository) {
+    origin.git(&["config", "commit.gpgSign", "false"]);
+    origin.commit("unsigned", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    origin.git(&["config", "commit.gpgSign", "true"]);
+}
+
+#[test]
+fn an_unsigned_push_does_not_stop_the_build_of_the_signed_commit_below_it() {
+    need!("git", "nix", "ssh-keygen");
+    let (mut world, origin) = World::new();
+    let key = trusted_signer(&mut world, "alice");
+    sign(&origin, &key);
+    let (_, mut comin, open) = support::building(&world, &origin);
+    push_unsigned(&world, &origin);
+    // The running deploy takes the request back when it has looked.
+    await_that(|| !world.path("root/run/comin/wanted").exists());
+    open();
+    assert!(comin.wait().unwrap().success());
+    assert_eq!(world.switches(), ["switch gated"]);
+    assert_eq!(world.history().len(), 1);
+    // It stays deployed.
+    world.comin(&["run"], 0);
+    let status = world.status();
+    assert_eq!(status["selected"]["commit"], status["deployed"]["commit"]);
+    assert_eq!(status["action"], "nothing");
+    let refused = status["remotes"][0]["main"]["refused"].as_str().unwrap();
+    assert!(refused.contains("not signed"), "{refused}");
+}
+
+#[test]
+fn an_unsigned_push_does_not_void_a_confirmation() {
+    need!("git", "nix", "ssh-keygen");
+    let (mut world, origin) = World::new();
+    let key = trusted_signer(&mut world, "alice");
+    world.configure(|config| config["build_confirmer"] = serde_json::json!({"mode": "manual"}));
+    sign(&origin, &key);
+    let signed = origin.commit("signed", &System::default());
+    world.comin(&["run"], 0);
+    push_unsigned(&world, &origin);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.plan()["action"], "await_confirmation");
+    world.comin(&["confirm", "build", "--commit", &signed], 0);
+    push_unsigned(&world, &origin);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.switches(), ["switch signed"]);
+    assert_eq!(world.history().len(), 1);
+}
+
+#[test]
+fn an_unsigned_push_leaves_a_tested_commit_and_a_rewind_takes_it_back() {
+    need!("git", "nix", "ssh-keygen");
+    let (mut world, origin) = World::new();
+    let key = trusted_signer(&mut world, "alice");
+    sign(&origin, &key);
+    origin.commit("signed", &System::default());
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.commit("tested", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "tested");
+    push_unsigned(&world, &origin);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "tested");
+    // A commit that was never selected does not stand for the head.
+    origin.git(&["reset", "--quiet", "--hard", "main"]);
+    origin.commit("another", &System::default());
+    push_unsigned(&world, &origin);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "signed");
+}
+
+#[test]
+fn an_unsigned_push_does_not_end_a_quarantine() {
+    need!("git", "nix", "ssh-keygen");
+    let (mut world, origin) = World::new();
+    let key = trusted_signer(&mut world, "alice");
+    sign(&origin, &key);
+    origin.commit("first", &System::default());
+    world.comin(&["run"], 0);
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    world.comin(&["rollback"], 0);
+    push_unsigned(&world, &origin);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.plan()["action"], "quarantined");
+    origin.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    origin.commit("third", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "third");
+}
+
 #[test]
 fn keys_that_cannot_be_read_are_a_configuration_error_and_nothing_is_touched() {
     need!("git", "nix");

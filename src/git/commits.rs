@@ -83,7 +83,7 @@ impl Mirror {
         })
     }
 
-    /// The newest ancestors of `head` that are not in the history of `base`, then `base`; at most `most`.
+    /// The newest ancestors of `head` that are not in the history of `base`; at most `most`.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -103,7 +103,6 @@ impl Mirror {
         walk.filter(|oid| oid.as_ref().map_or(true, |oid| *oid != head))
             .take(most)
             .map(|oid| commit(oid?))
-            .chain(base.cloned().map(Ok))
             .collect()
     }
 

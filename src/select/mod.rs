@@ -67,6 +67,8 @@ pub struct Facts {
     pub accepted: Option<Accepted>,
     /// Whether a head that does not verify gives way to an ancestor of it that does.
     pub signed_ancestors: bool,
+    /// What was last tried of each branch.
+    pub tried: Vec<Target>,
     /// What was tried since the machine last changed; the latest first.
     pub recent: Vec<Recent>,
     /// What waits for a confirmation.
@@ -148,8 +150,8 @@ pub trait History {
     /// Whether a commit is signed by somebody whom the owner trusts, if that is required.
     fn signature(&self, commit: &Commit) -> Signature;
 
-    /// The ancestors of `head` that are not in the history of `base`, and `base`; newest first. Not
-    /// necessarily all of them.
+    /// The ancestors of `head` that are not in the history of `base`; newest first. Not necessarily all of
+    /// them.
     fn ancestors(&self, base: Option<&Commit>, head: &Commit) -> Vec<Commit>;
 }
 
@@ -227,6 +229,12 @@ impl Target {
     pub fn is(&self, commit: &Commit, operation: Operation) -> bool {
         (&self.commit, self.operation) == (commit, operation)
     }
+
+    /// Whether it is of this branch of this remote.
+    #[must_use]
+    pub fn is_of(&self, remote: &RemoteName, branch: &str, testing: bool) -> bool {
+        (&self.remote, &*self.branch, self.testing) == (remote, branch, testing)
+    }
 }
 
 /// As in `3f2a9c1e (origin/main)`.
@@ -281,7 +289,8 @@ pub struct Decision {
 ///    accepted main stays the base of 2.
 /// 2. A testing head qualifies when it is a strict descendant of the chosen main. The first one
 ///    wins over main.
-/// 3. Where signatures are required, what does not verify does not qualify.
+/// 3. Where signatures are required, what does not verify does not qualify. As long as a head does not, what was last
+///    tried of its branch stands for it, if the branch still contains that.
 pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     let history = Cached::new(history);
     let court = Court { facts, history };
@@ -316,7 +325,6 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     let selected = winner
         .zip(base)
         .and_then(|(winner, base)| winner.select(base));
-    let action = action(selected.as_ref(), facts);
     let mut candidates: Vec<Candidate> = mains
         .into_iter()
         .chain(testings)
@@ -324,11 +332,7 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
         .collect();
     let position = |c: &Candidate| facts.remotes.iter().position(|r| r.name == c.remote);
     candidates.sort_by_key(|candidate| (position(candidate), candidate.testing));
-    Decision {
-        selected,
-        action,
-        candidates,
-    }
+    Decision::recalled(selected, candidates, facts)
 }
 
 fn first(judged: &[Judged], standing: Standing) -> Option<usize> {
@@ -336,11 +340,11 @@ fn first(judged: &[Judged], standing: Standing) -> Option<usize> {
     judged.iter().position(stands)
 }
 
-fn action(selected: Option<&Target>, facts: &Facts) -> Action {
+fn action(selected: Option<&Target>, candidates: &[Candidate], facts: &Facts) -> Action {
     let Some(target) = selected else {
         return Action::Nothing;
     };
-    match (due(target, facts), &facts.suspended) {
+    match (due(target, candidates, facts), &facts.suspended) {
         (action @ (Action::Nothing | Action::Quarantined(_)), _) | (action, None) => action,
         (_, Some(suspension)) => Action::Suspended(suspension.clone()),
     }
@@ -348,9 +352,9 @@ fn action(selected: Option<&Target>, facts: &Facts) -> Action {
 
 /// What is to be done about a target where the operator has suspended nothing.
 #[must_use]
-pub fn due(target: &Target, facts: &Facts) -> Action {
+pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
     let mut quarantine = facts.quarantine.iter();
-    if let Some(quarantine) = quarantine.find(|q| q.holds(target, &facts.remotes)) {
+    if let Some(quarantine) = quarantine.find(|q| q.holds(target, candidates)) {
         return Action::Quarantined(quarantine.clone());
     }
     let is_awaited = |a: &&Awaited| target.is(&a.commit, a.operation);
@@ -493,7 +497,7 @@ impl Decision {
     #[must_use]
     pub fn recalled(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
         Self {
-            action: action(selected.as_ref(), facts),
+            action: action(selected.as_ref(), &candidates, facts),
             selected,
             candidates,
         }
@@ -574,7 +578,7 @@ impl<'a, H: History> Court<'a, H> {
             }
         };
         let base = accepted.map(|accepted| &accepted.commit);
-        let result = self.judge(remote, head, base, stand);
+        let result = self.judge(remote, head, false, base, stand);
         Some(Judged::new(remote, head, false, result))
     }
 
@@ -589,7 +593,7 @@ impl<'a, H: History> Court<'a, H> {
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
             }
         };
-        let result = self.judge(remote, head, base, stand);
+        let result = self.judge(remote, head, true, base, stand);
         Some(Judged::new(remote, head, true, result))
     }
 
@@ -645,27 +649,33 @@ impl<'a, H: History> Court<'a, H> {
         }
     }
 
-    /// The head if it qualifies; if it only lacks a signature, and the owner wants that, the newest
-    /// ancestor that lacks nothing.
+    /// The head if it qualifies. If it only lacks a signature, an ancestor that lacks nothing: the newest one if the
+    /// owner wants that, else the one that was tried last.
     fn judge(
         &self,
         remote: &RemoteFacts,
         head: &Head,
+        testing: bool,
         base: Option<&Commit>,
         stand: impl Fn(&Commit) -> Result<Standing, Refusal>,
     ) -> Result<(Qualified, Standing), Refusal> {
-        let head = usable(remote, head)?;
-        let standing = stand(head)?;
-        let unverified = match self.verified(head, None) {
+        let commit = usable(remote, head)?;
+        let standing = stand(commit)?;
+        let unverified = match self.verified(commit, None) {
             Ok(qualified) => return Ok((qualified, standing)),
             Err(unverified) => unverified,
         };
-        let ancestors = if self.facts.signed_ancestors && standing == Standing::Ahead {
-            self.history.ancestors(base, head)
+        let (ancestors, base) = if self.facts.signed_ancestors && standing == Standing::Ahead {
+            (self.history.ancestors(base, commit), base)
         } else {
-            Vec::new()
+            (Vec::new(), None)
         };
-        let taken = ancestors.iter().find_map(|ancestor| {
+        let is_of_branch = |it: &&Target| it.is_of(&remote.name, &head.branch.name, testing);
+        let is_contained = |it: &&Commit| self.history.relation(it, commit) == Relation::Descendant;
+        let tried = self.facts.tried.iter().find(is_of_branch);
+        let tried = tried.map(|tried| &tried.commit).filter(is_contained);
+        let mut ancestors = ancestors.iter().chain(tried).chain(base);
+        let taken = ancestors.find_map(|ancestor| {
             let standing = stand(ancestor).ok()?;
             let qualified = self.verified(ancestor, Some(&unverified)).ok()?;
             Some((qualified, standing))

@@ -81,7 +81,7 @@ impl History for Diagram {
         if let Some(base) = base {
             ancestors = &ancestors - &self.past(base);
         }
-        ancestors.into_iter().rev().chain(base.cloned()).collect()
+        ancestors.into_iter().rev().collect()
     }
 }
 
@@ -126,6 +126,7 @@ pub fn facts(accepted: &str, remotes: &str) -> Facts {
             from: None,
         }),
         signed_ancestors: accepted.ends_with('+'),
+        tried: Vec::new(),
         recent: Vec::new(),
         quarantine: Vec::new(),
         awaited: None,
@@ -351,6 +352,60 @@ fn every_small_world() {
         }
     }
     assert_eq!(worlds, 65_536);
+}
+
+/// history | accepted | what was tried last, as in `o/testing=B` | remotes | selected: verdicts.
+const UNSIGNED_ON_TOP: &str = "
+    A-B-C*      | A  | o/main=B           | o:C/-       | o/main B: selected-below missing
+    A-B-C*      | B  | o/main=B           | o:C/-       | o/main B: selected-below missing
+    A-B-C*-D*   | A  | o/main=B           | o:D/-       | o/main B: selected-below missing
+    A-B-C*      | A  | o/testing=B        | o:A/C       | o/testing B: ok selected-below
+    A-B-C*-D    | A  | o/main=B           | o:D/-       | o/main D: selected missing
+
+    A-B-C*      | A  | -                  | o:C/-       | nothing: unsigned missing
+    A-B-C*-D*   | A  | o/main=C           | o:D/-       | nothing: unsigned missing
+    A-B-C*      | A  | o/main=B           | o:A/C       | o/main A: selected unsigned
+    A-B-C*      | A  | o/testing=B        | o:C/-       | nothing: unsigned missing
+    A-B-C*      | A  | l/main=B           | o:C/-       | nothing: unsigned missing
+    A-B-C*      | A  | o/main=A o/testing=B | o:A/-     | o/main A: selected missing
+    A-B A-C*    | A  | o/testing=B        | o:A/C       | o/main A: selected unsigned
+    A-B-C*      | A  | o/testing=B        | o:A/A       | o/main A: selected in-main
+    A-B-D A-D-C* | D | o/testing=B        | o:D/C       | o/main D: selected unsigned
+    A-B-C*      | A  | o/testing=B        | o!:A/C l:A/- | l/main A: unreachable unreachable selected missing
+    A-B-C* A-D  | A  | o/main=B           | o:C/- l:D/- | o/main B: selected-below missing ok missing
+
+    A-B-C*      | A+ | o/main=A           | o:C/-       | o/main B: selected-below missing
+    A-B-C*      | A+ | o/main=B           | o:C/-       | o/main B: selected-below missing
+";
+
+#[test]
+fn an_unsigned_head_leaves_alone_what_was_tried_of_its_branch() {
+    let rows = UNSIGNED_ON_TOP
+        .lines()
+        .filter(|line| !line.trim().is_empty());
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [history, accepted, tried, remotes, wanted] = cells.try_into().unwrap();
+        let tried = tried.split(' ').filter_map(|tried| {
+            let (branch, letter) = tried.split_once('=')?;
+            let (remote, branch) = branch.split_once('/')?;
+            Some(Target {
+                remote: serde_json::from_value(remote.into()).unwrap(),
+                branch: branch.to_string(),
+                testing: branch == "testing",
+                commit: commit(letter),
+                signer: None,
+                operation: Operation::Switch,
+                main: commit(letter),
+            })
+        });
+        let facts = Facts {
+            tried: tried.collect(),
+            ..facts(accepted, remotes)
+        };
+        let decision = decide(&facts, &Diagram::of(history));
+        assert_eq!(words(&decision), wanted, "{row}");
+    }
 }
 
 /// What holds for every decision.
@@ -656,18 +711,23 @@ fn neither_a_confirmation_nor_time_ends_a_suspension_or_a_quarantine() {
 fn a_quarantine_holds_until_a_head_moves() {
     let held = |before: &str, now: &str| {
         let before = facts("A", before);
-        let target = decide(&before, &Diagram::of("A-B A-C")).selected.unwrap();
+        let diagram = Diagram::of("A-B-D* A-C");
+        let target = decide(&before, &diagram).selected.unwrap();
         let quarantine = Quarantine::of(&target, &before.remotes, "it hangs".to_string());
         let facts = Facts {
             quarantine: vec![quarantine],
             ..facts("A", now)
         };
-        let decision = decide(&facts, &Diagram::of("A-B A-C"));
+        let decision = decide(&facts, &diagram);
         matches!(decision.action, Action::Quarantined(_))
     };
     assert!(held("o:B/- l:A/-", "o:B/- l:A/-"));
     // An outage moves nothing, and brings nothing back.
     assert!(held("o:B/- l:A/-", "o:B/- l!:A/-"));
+    // Nor does a head that is not signed, or cannot be read.
+    assert!(held("o:B/- l:B/-", "o:D/- l:B/-"));
+    assert!(held("o:B/- l:B/-", "o:B/D l:B/-"));
+    assert!(!held("o:D/- l:B/-", "o:B/- l:B/-"));
     assert!(!held("o:B/- l:A/-", "o:B/- l:B/-"));
     assert!(!held("o:B/- l:A/-", "o:C/- l:A/-"));
     assert!(!held("o:A/B", "o:B/B"));

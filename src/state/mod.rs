@@ -22,7 +22,7 @@ use crate::fs::{self, Lock};
 use crate::paths::Paths;
 use crate::quarantine::Quarantine;
 use crate::reboot::Reboot;
-use crate::select::{Accepted, Recent, RemoteFacts, Target};
+use crate::select::{Accepted, Candidate, Recent, Target};
 
 /// How many attempts are remembered.
 const ATTEMPTS: usize = 100;
@@ -112,6 +112,19 @@ impl State {
     pub fn deployed_to_stay(&self) -> Option<&Attempt> {
         let boots = |attempt: &&Attempt| attempt.boots_next().is_some();
         self.attempts.iter().rfind(boots)
+    }
+
+    /// What was last tried of each branch.
+    #[must_use]
+    pub fn tried(&self) -> Vec<Target> {
+        let mut tried: Vec<Target> = Vec::new();
+        for target in self.attempts.iter().rev().map(|attempt| &attempt.target) {
+            let is_known = |it: &Target| it.is_of(&target.remote, &target.branch, target.testing);
+            if !tried.iter().any(is_known) {
+                tried.push(target.clone());
+            }
+        }
+        tried
     }
 
     /// What was tried since the machine last changed, the latest first, as far as a decision needs
@@ -293,11 +306,12 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be written; nothing has changed then.
-    pub fn forget_quarantine(&mut self, remotes: &[RemoteFacts]) -> Result<()> {
-        if self.state.quarantine.iter().all(|q| q.is_current(remotes)) {
+    pub fn forget_quarantine(&mut self, candidates: &[Candidate]) -> Result<()> {
+        let is_current = |quarantine: &Quarantine| quarantine.is_current(candidates);
+        if self.state.quarantine.iter().all(is_current) {
             return Ok(());
         }
-        self.change(|state| state.quarantine.retain(|q| q.is_current(remotes)))
+        self.change(|state| state.quarantine.retain(is_current))
     }
 
     /// As [`State::forgive`].
