@@ -16,7 +16,7 @@ use crate::journal::shortened;
 use crate::leftover::Left;
 use crate::nix;
 use crate::process::Interrupt;
-use crate::select::Target;
+use crate::select::{allows, Target};
 use crate::signature::Signers;
 use crate::state::{Attempt, Outcome, Stage, State, Store};
 use crate::system;
@@ -166,7 +166,8 @@ impl Machine {
         }
     }
 
-    /// Whether what has been fetched meanwhile makes a deployment of this target pointless.
+    /// Whether what has been fetched meanwhile makes a deployment of this target pointless. If newer commits have
+    /// stopped enough deployments in a row, they do so only if the target may not be deployed any more.
     fn is_superseded(
         &self,
         requests: &Requests,
@@ -182,7 +183,19 @@ impl Machine {
         if let Err(error) = self.announce(&facts, &decision) {
             log::warn!("{error:#}");
         }
-        Ok(facts.suspended.is_some() || decision.supersedes(target, &facts))
+        if facts.suspended.is_some() {
+            return Ok(true);
+        }
+        if !decision.supersedes(target, &facts) {
+            return Ok(false);
+        }
+        let goes_on = state.outlasts_newer_commits() && allows(&facts, target, &commits);
+        if goes_on {
+            log::info!(
+                "{target} goes on: newer commits have stopped several deployments in a row, and come next"
+            );
+        }
+        Ok(!goes_on)
     }
 
     /// The reason, if an evaluation is meant for another machine.

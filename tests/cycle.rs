@@ -6,8 +6,9 @@ mod support;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Child;
 
-use support::{System, World};
+use support::{await_that, start, Gate, Repository, System, World};
 
 #[test]
 fn the_first_commit_is_deployed_and_an_idle_cycle_changes_nothing() {
@@ -189,6 +190,54 @@ fn a_failed_build_is_reported_with_the_end_of_its_log_and_retried_after_its_time
     fs::write(&file, state.to_string()).unwrap();
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "second");
+}
+
+/// A build of one commit after the other, each stopped for the next one, until the one with this number is being built.
+fn stop_builds_until(world: &World, origin: &Repository, last: usize) -> (Child, Vec<Gate>) {
+    let gate = |n: usize| Gate::named(world, &format!("gate{n}"));
+    let mut gates = vec![gate(1)];
+    origin.commit("commit1", &gates[0].system);
+    let comin = start(world, &["run"]);
+    for n in 2..=last {
+        gates[n - 2].await_begun();
+        gates.push(gate(n));
+        origin.commit(&format!("commit{n}"), &gates[n - 1].system);
+        world.comin(&["fetch", "origin"], 0);
+    }
+    gates[last - 1].await_begun();
+    (comin, gates)
+}
+
+#[test]
+fn commits_that_come_faster_than_a_build_stop_three_of_them_in_a_row() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let (mut comin, gates) = stop_builds_until(&world, &origin, 4);
+    for label in ["commit5", "commit6"] {
+        origin.commit(label, &System::default());
+        world.comin(&["fetch", "origin"], 0);
+        await_that(|| !world.path("root/run/comin/wanted").exists());
+    }
+    gates[3].open();
+    assert!(comin.wait().unwrap().success());
+    assert_eq!(
+        world.switches(),
+        ["switch first", "switch commit4", "switch commit6"]
+    );
+}
+
+#[test]
+fn the_build_that_no_newer_commit_stops_is_stopped_when_its_commit_is_taken_back() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let (mut comin, _) = stop_builds_until(&world, &origin, 4);
+    origin.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    origin.commit("rewritten", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    assert!(comin.wait().unwrap().success());
+    assert_eq!(world.switches(), ["switch first", "switch rewritten"]);
 }
 
 #[test]

@@ -550,7 +550,7 @@ fn main_is_not_accepted_if_its_activation_could_not_begin() {
 // ---- what overtakes what
 
 #[test]
-fn a_burst_of_commits_during_a_build_deploys_the_last_one_once() {
+fn a_burst_of_commits_during_a_build_deploys_the_last_one_and_at_most_one_before() {
     need!("git", "nix");
     let (world, origin) = World::new();
     world.comin(&["run"], 0);
@@ -564,13 +564,15 @@ fn a_burst_of_commits_during_a_build_deploys_the_last_one_once() {
     let said = Said::of(&deploy.wait_with_output().unwrap());
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.err.contains("Stopped building"), "{said:?}");
-    assert_eq!(world.switches(), ["switch first", "switch burst19"]);
+    let switches = world.switches();
+    assert!(switches.len() <= 3, "{switches:?}");
+    assert_eq!(switches.last().unwrap(), "switch burst19");
     assert_eq!(world.status()["deployed"]["commit"], last.as_str());
     let running = |attempt: &serde_json::Value| attempt["status"] == "running";
     assert!(!world.history().iter().any(running));
     // Nothing is left of the build.
     world.comin(&["run"], 0);
-    assert_eq!(world.switches().len(), 2);
+    assert_eq!(world.switches(), switches);
 }
 
 #[test]

@@ -335,6 +335,44 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     Decision::recalled(selected, candidates, facts)
 }
 
+/// Whether a target may still be deployed, whatever else is selected by now: its branch contains its commit, and that
+/// would qualify if it were the head.
+pub fn allows(facts: &Facts, target: &Target, history: &impl History) -> bool {
+    let mut facts = facts.clone();
+    let mut remotes = facts.remotes.iter_mut();
+    let Some(remote) = remotes.find(|remote| remote.name == target.remote) else {
+        return false;
+    };
+    if remote.reach != Reach::Fetched {
+        return true;
+    }
+    let head = if target.testing {
+        &mut remote.testing
+    } else {
+        &mut remote.main
+    };
+    let branch = Branch {
+        name: target.branch.clone(),
+        operation: target.operation,
+    };
+    let Some(head) = head.as_mut().filter(|head| head.branch == branch) else {
+        return false;
+    };
+    let before = head.commit.replace(target.commit.clone());
+    let is_contained = |commit: Commit| {
+        commit == target.commit || history.relation(&target.commit, &commit) == Relation::Descendant
+    };
+    let is_it = |it: &Candidate| {
+        let qualifies = matches!(
+            &it.verdict,
+            Verdict::Selected(found) | Verdict::Qualifies(found) if found.commit == target.commit
+        );
+        qualifies && target.is_of(&it.remote, &it.head.branch.name, it.testing)
+    };
+    let mut candidates = decide(&facts, history).candidates.into_iter();
+    before.is_some_and(is_contained) && candidates.any(|it| is_it(&it))
+}
+
 fn first(judged: &[Judged], standing: Standing) -> Option<usize> {
     let stands = |judged: &Judged| matches!(&judged.result, Ok((_, s)) if *s == standing);
     judged.iter().position(stands)

@@ -750,6 +750,41 @@ fn a_suspension_holds_whatever_would_be_deployed_and_nothing_else() {
 }
 
 #[test]
+fn a_commit_stays_allowed_as_long_as_its_branch_contains_it() {
+    for (history, before, now, allowed) in [
+        ("A-B-C", "A | o:B/-", "A | o:B/-", true),
+        ("A-B-C", "A | o:B/-", "A | o:C/-", true),
+        ("A-B A-C", "A | o:B/-", "A | o:C/-", false),
+        ("A-B", "A | o:B/-", "A | o:A/-", false),
+        ("A-B", "A | o:B/-", "A | o:-/-", false),
+        ("A-B", "A | o:B/-", "A | o:_/B", false),
+        ("A-B", "A | o:B/-", "A | l:B/-", false),
+        ("A-B-C", "A | o:B/-", "A | o!:B/- l:C/-", true),
+        ("A-B-C", "A | o:B/-", "A | o:B/C", true),
+        ("A-B A-C", "A | o:B/-", "A | o:A/- l:C/-", false),
+        // Somebody has accepted another main meanwhile.
+        ("A-B A-C", "A | o:B/-", "C | o:B/-", false),
+        ("A-B-C", "A | o:A/B", "A | o:A/C", true),
+        ("A-B A-C", "A | o:A/B", "A | o:A/C", false),
+        ("A-B A-C", "A | o:A/B", "A | o:C/B", false),
+        ("A-B", "A | o:A/B", "A | o:B/B", false),
+        ("A-B-C*", "A | o:B/-", "A | o:C/-", true),
+    ] {
+        let diagram = Diagram::of(history);
+        let facts = |world: &str| {
+            let (accepted, remotes) = world.split_once(" | ").unwrap();
+            facts(accepted, remotes)
+        };
+        let target = decide(&facts(before), &diagram).selected.unwrap();
+        assert_eq!(
+            allows(&facts(now), &target, &diagram),
+            allowed,
+            "{history}: {before}, {now}"
+        );
+    }
+}
+
+#[test]
 fn a_deployment_is_overtaken_by_another_one_and_not_by_an_outage() {
     let superseded = |now: &str, recent: Vec<Recent>| {
         let diagram = Diagram::of("A-B-D A-C");

@@ -26,6 +26,8 @@ use crate::select::{Accepted, Candidate, Recent, Target};
 
 /// How many attempts are remembered.
 const ATTEMPTS: usize = 100;
+/// How many evaluations and builds in a row newer commits may stop.
+const PREEMPTIONS: usize = 3;
 /// How many commits are in quarantine at most; the oldest have long been overtaken.
 const QUARANTINE: usize = 20;
 
@@ -112,6 +114,22 @@ impl State {
     pub fn deployed_to_stay(&self) -> Option<&Attempt> {
         let boots = |attempt: &&Attempt| attempt.boots_next().is_some();
         self.attempts.iter().rfind(boots)
+    }
+
+    /// Whether the latest attempt goes on in spite of newer commits: they have stopped as many in a row before it as
+    /// they may. Without a bound, commits that come faster than a build would keep the machine from ever getting one.
+    #[must_use]
+    pub fn outlasts_newer_commits(&self) -> bool {
+        let latest = self.attempts.iter().rev().take(PREEMPTIONS + 1);
+        let latest: Vec<&Attempt> = latest.collect();
+        let is_stopped = |pair: &[&Attempt]| {
+            let at_work = match pair[1].ended() {
+                Some((_, Outcome::Preempted { stage })) => *stage != Stage::Waiting,
+                Some(_) | None => false,
+            };
+            at_work && pair[1].target.commit != pair[0].target.commit
+        };
+        latest.len() > PREEMPTIONS && latest.windows(2).all(is_stopped)
     }
 
     /// What was last tried of each branch.
@@ -361,6 +379,54 @@ impl Store {
 mod tests {
     use super::*;
     use crate::config::Operation;
+
+    #[test]
+    fn newer_commits_stop_three_attempts_in_a_row() {
+        // Attempts, the latest last: `e` stopped while it was evaluated, `b` built, or `w` waited; `d` done, `f`
+        // failed; the number is the commit.
+        for (attempts, outlasts) in [
+            ("r1", false),
+            ("b1 b2 r3", false),
+            ("b1 b2 b3 r4", true),
+            ("e1 b2 e3 r4", true),
+            ("d1 b2 b3 b4 r5", true),
+            ("b1 b2 b3 b4 r5", true),
+            ("b1 d2 b3 b4 r5", false),
+            ("b1 b2 b3 d4 r5", false),
+            ("b1 b2 f3 r4", false),
+            ("b1 w2 b3 r4", false),
+            ("w1 w2 w3 r4", false),
+            // Suspended and resumed: no other commit has stopped it.
+            ("b1 b2 b3 r3", false),
+            ("b1 b1 b1 r1", false),
+        ] {
+            let row = attempts;
+            let attempts = row.split(' ').zip(1..).map(|(attempt, id)| {
+                let (kind, commit) = attempt.split_at(1);
+                let commit = Attempt::for_tests(commit.parse().unwrap(), Operation::Switch);
+                let mut attempt = Attempt { id, ..commit };
+                let stopped = |stage| Outcome::Preempted { stage };
+                match kind {
+                    "r" => {}
+                    "e" => attempt.end(stopped(Stage::Evaluating)),
+                    "b" => attempt.end(stopped(Stage::Building)),
+                    "w" => attempt.end(stopped(Stage::Waiting)),
+                    "d" => attempt.end(Outcome::Done { generation: None }),
+                    "f" => attempt.end(Outcome::Failed {
+                        stage: Stage::Building,
+                        error: String::new(),
+                    }),
+                    _ => panic!("{kind}"),
+                }
+                attempt
+            });
+            let state = State {
+                attempts: attempts.collect(),
+                ..State::default()
+            };
+            assert_eq!(state.outlasts_newer_commits(), outlasts, "{row}");
+        }
+    }
 
     #[test]
     fn failures_are_forgotten_before_what_changed_the_machine() {

@@ -472,7 +472,15 @@ pub struct Gate {
 
 impl Gate {
     pub fn new(world: &World) -> Self {
-        let (begun, open) = (world.path("begun"), world.path("open"));
+        Self::named(world, "gate")
+    }
+
+    /// One of several.
+    pub fn named(world: &World, name: &str) -> Self {
+        let (begun, open) = (
+            world.path(&format!("{name}-begun")),
+            world.path(&format!("{name}-open")),
+        );
         let script = format!(
             "touch {}; while [ ! -e {} ]; do sleep 0.01; done",
             begun.display(),
@@ -482,7 +490,7 @@ impl Gate {
             "extra.\"gate\" = \"${{derivation {{
             name = \"gate\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
             args = [ \"-c\" \"{script}; echo >$out\" ]; salt = \"{}\"; }}}}\";",
-            world.path("").display()
+            begun.display()
         ));
         Self {
             system,
