@@ -92,7 +92,7 @@ fn hosts_are_listed_one_a_line_whatever_they_are_called() {
     let said = comin(&world, &elsewhere, &["list"], 1);
     assert!(
         said.err
-            .contains("Failed to list the hosts of .: nix eval exited with status 1: error:"),
+            .contains("Failed to list the hosts of .: nix eval exited with status 1: "),
         "{said:?}"
     );
 }
@@ -171,7 +171,7 @@ fn a_host_that_fails_does_not_keep_the_others_from_being_evaluated() {
     assert_eq!(said.out, "");
     assert!(
         said.err
-            .contains("error: there is no host webb: nixosConfigurations has bad, good"),
+            .contains("there is no host webb: nixosConfigurations has bad, good"),
         "{said:?}"
     );
 }

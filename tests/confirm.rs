@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 use support::sweep::{kill_with_descendants, times, Dice};
-use support::{await_that, boot, start, Gate, Repository, Said, System, World};
+use support::{await_that, boot, is_rooted, start, Gate, Repository, Said, System, World};
 
 /// A machine that runs the system of its first commit, and whose next ones have to be confirmed.
 fn asking(confirmers: &Value) -> (World, Repository) {
@@ -47,13 +47,12 @@ fn evaluations(world: &World) -> usize {
 }
 
 /// Whether Nix would keep a path because of this link of comin's.
-fn is_rooted(world: &World, link: &str, path: &str) -> bool {
+fn is_kept(world: &World, link: &str, path: &str) -> bool {
     let mut nix = Command::new("nix-store");
     let roots = nix.args(["--gc", "--print-roots"]).output().unwrap();
     let gcroots = world.path("root/var/lib/comin/gcroots");
-    let root = format!("{}/{link} -> {path}", gcroots.display());
     let roots = String::from_utf8(roots.stdout).unwrap();
-    roots.lines().any(|line| line == root)
+    is_rooted(&roots, &format!("{}/{link}", gcroots.display()), path)
 }
 
 /// The attempt that waits, in the state.
@@ -116,11 +115,7 @@ fn nothing_is_built_before_somebody_has_confirmed_it() {
     let waits = waiting(&world);
     let (derivation, out) = (&waits["derivation"], &waits["out"]);
     assert!(!fs::exists(out.as_str().unwrap()).unwrap());
-    assert!(is_rooted(
-        &world,
-        "derivation",
-        derivation.as_str().unwrap()
-    ));
+    assert!(is_kept(&world, "derivation", derivation.as_str().unwrap()));
 
     // Neither a poll nor a deploy has anything to do or to say.
     world.comin(&["fetch", "origin"], 0);
@@ -166,11 +161,7 @@ fn nothing_is_built_before_somebody_has_confirmed_it() {
     assert_eq!(world.status()["phase"], "idle");
     assert_eq!(fs::read_to_string(told).unwrap(), "done\n");
     assert!(!order(&world).exists());
-    assert!(!is_rooted(
-        &world,
-        "derivation",
-        derivation.as_str().unwrap()
-    ));
+    assert!(!is_kept(&world, "derivation", derivation.as_str().unwrap()));
     let said = world.comin(&["confirm"], 1);
     assert!(
         said.err.contains("Nothing waits for a confirmation"),
@@ -188,7 +179,7 @@ fn what_is_built_waits_across_a_boot_before_it_is_activated() {
     let out = waits["out"].as_str().unwrap();
     assert!(fs::exists(out).unwrap());
     let root = format!("attempt-{}", waits["id"]);
-    assert!(is_rooted(&world, &root, out));
+    assert!(is_kept(&world, &root, out));
 
     boot::boot(&world);
     assert_eq!(world.status()["phase"], "waiting_for_confirmation");

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use support::host::{await_that, tell, Configuration, Host};
+use support::is_rooted;
 use support::sweep::{is_full, times, Dice};
 
 /// On the machine: says that it has begun, and waits as long as the test wants it to.
@@ -348,11 +349,7 @@ impl Sweep {
             host.run("nix-collect-garbage --quiet");
         }
         let roots = host.run("nix-store --gc --print-roots");
-        let rooted = |root: &str| {
-            let is_root =
-                |line: &str| line.starts_with(root) && line.ends_with(&format!(" -> {running}"));
-            roots.lines().any(is_root)
-        };
+        let rooted = |root: &str| is_rooted(&roots, root, &running);
         assert!(rooted("/var/lib/comin/gcroots/"), "{case}: {roots}");
         assert!(rooted("/nix/var/nix/profiles/system-"), "{case}: {roots}");
         assert!(host.path(&format!("{running}/activate")).exists(), "{case}");

@@ -243,7 +243,7 @@ fn no_proxy_is_shown_what_stays_on_this_machine() {
 
 #[test]
 fn https_is_for_servers_whose_certificate_is_good() {
-    need!("git", "openssl");
+    need!("git", "openssl", "faketime");
     let mut world = World::empty();
     let commit = world.repository("origin").commit_all("one");
     let token = world.path("token");
@@ -252,9 +252,9 @@ fn https_is_for_servers_whose_certificate_is_good() {
     let trusted = Authority::new(&world.path("trusted"));
     let unknown = Authority::new(&world.path("unknown"));
     let names = "DNS:localhost,IP:127.0.0.1";
-    let (today, over) = (2, -1);
-    let mut fetch = |authority, names, days, code| {
-        let server = Server::start_tls(&world.path("."), authority, names, days);
+    let (today, over) = (0, 3);
+    let mut fetch = |authority, names, age, code| {
+        let server = Server::start_tls(&world.path("."), authority, names, age);
         server.rule(|rules| rules.authorization = Some("Basic Y29taW46dG9rM24=".to_string()));
         world.configure(|config| {
             config["remotes"][0]["url"] = json!(format!("{}/origin", server.url));

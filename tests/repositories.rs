@@ -142,17 +142,17 @@ fn without_a_flake_what_does_not_evaluate_is_said_in_the_words_of_nix() {
         ),
         (
             Some("{ hosts.n = 1; }"),
-            &["attribute 'm' in selection path 'hosts.m' not found"],
+            &["hosts.m"],
         ),
-        (Some("{ hosts.m = ; }"), &["syntax error, unexpected ';'", "default.nix:1:"]),
-        (Some("{ hosts.m = throw \"on fire\"; }"), &["error: on fire"]),
+        (Some("{ hosts.m = ; }"), &["default.nix:1:"]),
+        (Some("{ hosts.m = throw \"on fire\"; }"), &["on fire"]),
         (
             Some("{ hosts.m = { }; }"),
             &["this is no NixOS system: it has neither config.system.build.toplevel nor toplevel, and is no derivation"],
         ),
         (
             Some("{ hosts.m.config.system.build.toplevel = throw \"the printer is on fire\"; hosts.m.toplevel = 1; }"),
-            &["error: the printer is on fire"],
+            &["the printer is on fire"],
         ),
         (Some("{ hosts.m = import ./missing.nix; }"), &["missing.nix"]),
         (Some("{ needed }: { hosts.m = { }; }"), &["needed"]),
@@ -168,7 +168,7 @@ fn without_a_flake_what_does_not_evaluate_is_said_in_the_words_of_nix() {
             assert!(error.contains(wanted), "{text:?}: {error}");
         }
         let began = format!(
-            "Failed to deploy {} (origin/main): nix eval exited with status 1: error:",
+            "Failed to deploy {} (origin/main): nix eval exited with status 1: ",
             &commit[..8]
         );
         assert!(said.err.contains(&began), "{said:?}");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
-use support::{isolated, System, World};
+use support::{is_rooted, isolated, System, World};
 
 /// The generations of the system profile.
 fn generations(world: &World) -> Vec<u64> {
@@ -118,11 +118,11 @@ fn roots_are_those_of_the_latest_and_the_latest_successful_attempts() {
     let gcroots = world.path("root/var/lib/comin/gcroots");
     fs::write(gcroots.join("attempt-99"), "of a state that was lost").unwrap();
     fs::write(gcroots.join("mine"), "").unwrap();
-    for label in ["second", "third"] {
+    let [second, third] = ["second", "third"].map(|label| {
         origin.commit(label, &System::default());
         world.comin(&["run"], 0);
-    }
-    let third = system(&world);
+        system(&world)
+    });
     // Evaluates and builds, and is no system.
     let broken = System::instead(
         r#"derivation { name = "broken"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo >$out" ]; }"#,
@@ -149,13 +149,11 @@ fn roots_are_those_of_the_latest_and_the_latest_successful_attempts() {
     isolated(&mut nix, &world.path("home"));
     let said = nix.args(["--gc", "--print-roots"]).output().unwrap();
     let said = String::from_utf8(said.stdout).unwrap();
-    let is_rooted = |name: &str, system: &str| {
-        let root = gcroots.join(name).display().to_string();
-        let mut lines = said.lines();
-        lines.any(|line| line.contains(&root) && line.contains(system))
-    };
-    assert!(is_rooted("attempt-3", third.to_str().unwrap()), "{said}");
-    assert!(is_rooted("before", "nixos-system-machine-second"), "{said}");
+    for (name, system) in [("attempt-3", &third), ("before", &second)] {
+        let root = gcroots.join(name);
+        let (root, system) = (root.to_str().unwrap(), system.to_str().unwrap());
+        assert!(is_rooted(&said, root, system), "{said}");
+    }
 }
 
 #[test]

@@ -124,8 +124,7 @@ fn a_url_as_scp_has_it() {
     );
     assert!(said.err.contains(&end), "{said:?}");
     assert!(
-        said.err
-            .contains("localhost cannot be reached: ssh: connect to host")
+        said.err.contains("localhost cannot be reached: ")
             || said.err.contains("the host key of localhost is not known"),
         "{said:?}"
     );
@@ -140,7 +139,7 @@ fn an_unknown_and_a_changed_host_key_are_refused() {
     remote.fetches(&remote.first);
     remote.origin.commit_all("second");
     remote.credentials("key", "none");
-    let said = remote.says("the host key of 127.0.0.1 is not known (No ED25519 host key is known");
+    let said = remote.says("the host key of 127.0.0.1 is not known (");
     let cure = format!(
         "\"ssh-keyscan -p {} 127.0.0.1\" shows it",
         remote.server.port
@@ -182,7 +181,7 @@ fn each_fault_of_a_key_is_named() {
         ("wrong", "127.0.0.1 refuses the user"),
         ("secret", "has a passphrase, which nobody is there to enter"),
         ("open", "others may read the SSH key"),
-        ("garbage", "garbage cannot be used: Load key"),
+        ("garbage", "garbage cannot be used: "),
     ] {
         remote.credentials(key, "known_hosts");
         remote.says(wanted);
@@ -231,16 +230,14 @@ fn what_is_not_there_is_named() {
         return;
     };
     remote.url(&remote.server.url("/nonexistent"));
-    remote.says(
-        "the server has no such repository, or hides it from this key (fatal: '/nonexistent'",
-    );
+    remote.says("the server has no such repository, or hides it from this key (");
     let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("ssh://git@{}/r", closed.local_addr().unwrap());
     drop(closed);
     remote.url(&url);
-    remote.says("127.0.0.1 cannot be reached: ssh: connect to host 127.0.0.1 port");
+    remote.says("127.0.0.1 cannot be reached: ");
     remote.url("ssh://git@host.invalid/r");
-    remote.says("host.invalid cannot be reached: ssh: Could not resolve hostname");
+    remote.says("host.invalid cannot be reached: ");
 
     let mut comin = remote.world.command(&["fetch", "origin"]);
     let said = Said::of(

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::sweep::{kill_with_descendants, times, Dice};
-use support::{Repository, System, World};
+use support::{is_rooted, Repository, System, World};
 
 /// Runs comin, and kills it after a while: it alone, or with all that it has started.
 fn run_and_kill(world: &World, arguments: &[&str], after: Duration, alone: bool) {
@@ -81,9 +81,7 @@ fn assert_rooted(world: &World) {
         "{}/attempt-",
         world.path("root/var/lib/comin/gcroots").display()
     );
-    let is_root =
-        |line: &str| line.starts_with(&root) && line.ends_with(&format!(" -> {}", runs.display()));
-    assert!(roots.lines().any(is_root), "{roots}");
+    assert!(is_rooted(&roots, &root, runs.to_str().unwrap()), "{roots}");
 }
 
 #[test]

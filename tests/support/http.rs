@@ -55,9 +55,9 @@ impl Server {
         Self::serve("http", folder, Some)
     }
 
-    /// The same by HTTPS, with the certificate of this authority for these names.
-    pub fn start_tls(folder: &Path, authority: &Authority, names: &str, days: i32) -> Self {
-        let (certificate, key) = authority.certify(names, days);
+    /// The same by HTTPS, with the certificate of this authority for these names, made so many days ago.
+    pub fn start_tls(folder: &Path, authority: &Authority, names: &str, age: u32) -> Self {
+        let (certificate, key) = authority.certify(names, age);
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(
@@ -124,8 +124,8 @@ impl Authority {
             folder: folder.to_path_buf(),
         };
         let name = folder.file_name().unwrap().display();
-        authority.openssl(&format!(
-            "req -x509 {NEW_KEY} -subj /CN={name} -days 2 -keyout ca.key -out ca.pem"
+        authority.run(&format!(
+            "openssl req -x509 {NEW_KEY} -subj /CN={name} -days 2 -keyout ca.key -out ca.pem"
         ));
         authority
     }
@@ -135,26 +135,25 @@ impl Authority {
         self.folder.join("ca.pem")
     }
 
-    /// A certificate and its key, for names as `DNS:localhost,IP:127.0.0.1`.
-    fn certify(&self, names: &str, days: i32) -> (PathBuf, PathBuf) {
+    /// A certificate for two days, made so many days ago, and its key, for names as
+    /// `DNS:localhost,IP:127.0.0.1`.
+    fn certify(&self, names: &str, age: u32) -> (PathBuf, PathBuf) {
         fs::write(self.folder.join("names"), format!("subjectAltName={names}")).unwrap();
-        self.openssl(&format!(
-            "req -new {NEW_KEY} -subj /CN=server -keyout key -out request"
+        self.run(&format!(
+            "openssl req -new {NEW_KEY} -subj /CN=server -keyout key -out request"
         ));
-        self.openssl(&format!(
-            "x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -days {days} -out pem"
+        self.run(&format!(
+            "faketime -f -{age}d openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -days 2 -out pem"
         ));
         (self.folder.join("pem"), self.folder.join("key"))
     }
 
-    fn openssl(&self, arguments: &str) {
-        let output = Command::new("openssl")
-            .args(arguments.split(' '))
-            .current_dir(&self.folder)
-            .output()
-            .unwrap();
-        let said = Said::of(&output);
-        assert_eq!(said.code, Some(0), "openssl {arguments}: {said:?}");
+    fn run(&self, words: &str) {
+        let mut words = words.split(' ');
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).current_dir(&self.folder);
+        let said = Said::of(&command.output().unwrap());
+        assert_eq!(said.code, Some(0), "{command:?}: {said:?}");
     }
 }
 

