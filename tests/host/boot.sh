@@ -25,14 +25,8 @@ booted=
 trap '[ -n "$booted" ] || "$here/stop.sh" "$work"' EXIT
 
 # ---- the disk
+"$here/disk.sh" "$rootfs" "$work"
 root=$work/root
-mkdir -p "$work/upper" "$work/overlay" "$root"
-if [ ! -e "$work/copied" ] && ! mount -t overlay comin-test-host \
-    -o "lowerdir=$rootfs,upperdir=$work/upper,workdir=$work/overlay" "$root" 2>"$work/mount.log"; then
-    # For instance where WORKDIR lies on an overlay itself.
-    cp -a --reflink=auto "$rootfs/." "$root/"
-    touch "$work/copied"
-fi
 install -m 755 "$here/stage-2" "$root/usr/local/sbin/stage-2"
 [ -z "$binary" ] || install -m 755 "$binary" "$root/usr/local/bin/comin"
 

@@ -1,23 +1,33 @@
 #!/usr/bin/env bash
-# rootfs.sh DIR: prepares DIR, the root file system every test host starts from: Debian with a real
-# systemd and a real Nix, and what of NixOS comin looks at outside of a toplevel. Takes about a
-# minute once; nothing when DIR is already there. Exit code 77: this machine cannot do it.
+# rootfs.sh SUITE: prepares a root file system and prints its path: Debian SUITE with a real systemd and
+# a real Nix, and the files of NixOS that comin reads outside of a toplevel. Takes one to three minutes
+# once, and nothing if it is up to date. Exit code 77: this machine cannot do it.
+#
+#   trixie   for test hosts
+#   sid      the newest tools: for test hosts, and for all other tests (see ../newest.sh); made anew
+#            each month
+#
+#   COMIN_TEST_CACHE   the folder that it is kept in; by default ~/.cache/comin-tests
 set -euo pipefail
 
-# Raise it with every change below: a folder made by another recipe is made anew.
-recipe=2
-suite=trixie
+suite=${1:?usage: rootfs.sh SUITE}
+# Raise the number with every change below: a folder made by another recipe is made anew.
+recipe="3 $suite"
+[ "$suite" != sid ] || recipe+=" $(date +%Y-%m)"
 
 skip() { echo "$*" >&2; exit 77; }
 
-dir=${1:?usage: rootfs.sh DIR}
-mkdir -p "$(dirname "$dir")"
-dir=$(cd "$(dirname "$dir")" && pwd)/$(basename "$dir")
+cache=${COMIN_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/comin-tests}
+mkdir -p "$cache"
+dir=$(realpath "$cache")/$suite
 
 # Tests run side by side: the first one builds, the others wait for it.
 exec {lock}>"$dir.lock"
 flock "$lock"
-[ "$(cat "$dir/.recipe" 2>/dev/null)" != "$recipe" ] || exit 0
+if [ "$(cat "$dir/.recipe" 2>/dev/null)" = "$recipe" ]; then
+    echo "$dir"
+    exit
+fi
 
 [ "$(id -u)" = 0 ] || skip "preparing a test host needs root"
 command -v debootstrap >/dev/null || skip "preparing a test host needs debootstrap"
@@ -78,8 +88,13 @@ Acquire::Languages "none";
 END
 mount -t proc proc "$new/proc"
 in_root apt-get update
-# libssl3t64 for the comin that was built outside.
-in_root apt-get install -y --no-install-recommends nix-bin git openssh-client gpg gpg-agent pkexec polkitd libssl3t64
+in_root apt-get install -y --no-install-recommends nix-bin git openssh-client gpg gpg-agent pkexec polkitd
+if [ "$suite" = sid ]; then
+    # The tools of all other tests.
+    cp "$(dirname "$0")/../setup.sh" "$new/setup.sh"
+    in_root bash /setup.sh sign nix manual servers metrics limits desktop
+    rm "$new/setup.sh"
+fi
 in_root apt-get clean
 rm -rf "$new"/var/lib/apt/lists/* "$new"/usr/share/{doc,man,locale,info} "$new/usr/sbin/policy-rc.d"
 
@@ -109,10 +124,11 @@ in_root systemctl set-default multi-user.target
 in_root systemctl mask getty.target console-getty.service systemd-firstboot.service systemd-homed-firstboot.service \
     systemd-networkd.service systemd-networkd.socket systemd-resolved.service systemd-timesyncd.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
-    systemd-tmpfiles-clean.timer nix-daemon.service nix-daemon.socket
+    systemd-tmpfiles-clean.timer man-db.timer nix-daemon.service nix-daemon.socket
 umount "$new/proc"
 touch "$new/etc/.updated" "$new/var/.updated"
 
 echo "$recipe" >"$new/.recipe"
 rm -rf "$dir"
 mv "$new" "$dir"
+echo "$dir"
