@@ -16,19 +16,13 @@ rustPlatform.buildRustPackage {
   pname = manifest.package.name;
   inherit (manifest.package) version;
 
-  # Only what cargo reads: a change of the module or of the README builds nothing anew.
+  # Only the files that the build and the unit tests read: a change of anything else builds nothing anew.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
       ../src
-      # The tests, without those on whole machines, and the files that they read.
-      (lib.fileset.fileFilter (
-        file: file.hasExt "rs" && file.name != "host.rs" && !lib.hasPrefix "host_" file.name
-      ) ../tests)
-      ../tests/support/host.rs
-      ../tests/host/system
       ../tests/states
     ];
   };
@@ -40,7 +34,13 @@ rustPlatform.buildRustPackage {
   ];
   buildInputs = [ zlib ];
 
-  # Tests that need Nix itself, or an account that may log in, say "skipped" here.
+  # The unit tests, compiled without optimization. The other tests need Nix itself or a whole machine:
+  # tests/run.sh runs them.
+  checkType = "debug";
+  cargoTestFlags = [
+    "--bin"
+    "comin"
+  ];
   nativeCheckInputs = [
     gitMinimal
     gnupg

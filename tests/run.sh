@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests, all of them, on a Debian machine that has nothing prepared: formatting, lints, unit tests,
-# cycles below a scratch root on real Git and real Nix, whole machines with a real systemd, the NixOS
-# module, the demo.
+# cycles below a scratch root on real Git and real Nix, whole machines with a real systemd, all of these
+# again with today's newest tools, the NixOS module, the package, the demo.
 # What a missing tool skips is said; with CI=true it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,8 +12,9 @@ cd "$(dirname "$0")/.."
 . tests/setup.sh manual servers metrics limits desktop host || [ -z "${CI:-}" ]
 
 passed=0 failed=0 skipped=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d)
+log=$work/log
+trap 'rm -rf "$work"' EXIT
 
 # check NAME COMMAND…: one test, which passes if the command does.
 check() {
@@ -40,9 +41,23 @@ sum() {
 check "formatting" cargo fmt --check
 check "lints" cargo clippy --locked --all-targets -- --deny warnings
 counted cargo test --locked
+
+# GnuPG, Nix, Git, OpenSSH, systemd … of Debian sid.
+if COMIN_NEWEST_ROOT=$(tests/host/rootfs.sh sid); then
+    export COMIN_NEWEST_ROOT
+    counted tests/newest.sh "$COMIN_NEWEST_ROOT"
+    counted env COMIN_TEST_SUITE=sid COMIN_IDLE_SECONDS=10 cargo test --locked --test 'host*'
+elif [ -n "${CI:-}" ]; then
+    failed=$((failed + 1))
+else
+    echo "skipped: all tests with the newest tools"
+    skipped=$((skipped + 1))
+fi
+
 counted tests/module/run.sh
 counted tests/module/flake.sh
-check "demo" tests/demo.sh
+check "package" tests/package/run.sh "$work/package"
+check "demo" env COMIN_BIN="$work/package/bin/comin" tests/demo.sh
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -427,9 +427,6 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
     [
       "Cargo.lock"
       "Cargo.toml"
-      "tests/host/system/activate.sh"
-      "tests/host/system/default.nix"
-      "tests/host/system/switch-to-configuration.sh"
       "tests/states/0.1.json"
     ]
     (

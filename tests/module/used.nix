@@ -17,7 +17,6 @@
       "setAttrByPath"
     ];
     "lib/fileset/default.nix" = [
-      "fileset.fileFilter"
       "fileset.toList"
       "fileset.toSource"
       "fileset.unions"

@@ -94,25 +94,17 @@ let
         roots = concatMap (set: set.roots) filesets;
         has = path: any (set: set.has path) filesets;
       };
-    fileFilter = predicate: root: {
-      _type = "fileset";
-      roots = [ root ];
-      has =
-        path:
-        (filesetOf root).has path
-        && predicate rec {
-          name = baseNameOf path;
-          type = "regular";
-          hasExt = extension: hasSuffix ".${extension}" name;
-        };
-    };
     toSource =
       { root, fileset }:
+      let
+        set = filesetOf fileset;
+        isAbove = path: any (wanted: hasPrefix "${path}/" (toString wanted)) set.roots;
+      in
       {
         outPath = builtins.path {
           name = "source";
           path = root;
-          filter = path: type: type == "directory" || (filesetOf fileset).has path;
+          filter = path: _type: set.has path || isAbove path;
         };
       };
     toList = set: unique (filter (path: set.has (toString path)) (concatMap filesBelow set.roots));
