@@ -51,6 +51,7 @@ fn word(next: &Next) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // A table.
 fn outcome_of_each_switch() {
     // `as before`: the running system is the one of before and no list of units is new; `new`: the new system runs;
     // `both`: it ran before already; `half`: neither. The words of `next` have to be in this order.
