@@ -13,8 +13,8 @@ use super::{
     Backoff, Branch, Config, Confirmer, HealthCheck, Operation, Reboots, Remote, RemoteName,
     RepositoryType, Retention, Rollback, SshSigners, STATE_DIR,
 };
-use crate::reboot::Window;
-use crate::url::{Auth, Url};
+use crate::config::url::{Auth, Url};
+use crate::deploy::reboot::Window;
 
 /// The file as it is written. Defaults that depend on other keys are in [`File::check`].
 #[derive(Deserialize)]

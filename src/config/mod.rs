@@ -1,8 +1,10 @@
 //! The configuration: a JSON file, as the NixOS module writes it, turned into checked values.
 
 mod file;
+pub mod paths;
 #[cfg(test)]
 mod tests;
+pub mod url;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
@@ -14,9 +16,9 @@ use clap::ValueEnum;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::confirmation::Step;
-use crate::reboot::Window;
-use crate::url::Url;
+use crate::config::url::Url;
+use crate::deploy::confirm::Step;
+use crate::deploy::reboot::Window;
 use file::{check_branch, File};
 
 /// Where the state is kept, unless the owner wants it elsewhere.

@@ -13,9 +13,9 @@ use git2::Error;
 use super::advertisement::Advertisement;
 use super::local;
 use super::server::{failure, given_up};
-use crate::process::{self, TimeLimit};
-use crate::ssh;
-use crate::url::Ssh;
+use crate::config::url::Ssh;
+use crate::git::ssh;
+use crate::sys::command::{self, TimeLimit};
 
 /// Where the process gets the repository from.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl Source {
                 // It quotes files, and by a link whose those are is up to whoever has the repository. What we say,
                 // everybody may read.
                 log::debug!("git upload-pack: {words}");
-                let (how, path) = (process::sentence(status), path.display());
+                let (how, path) = (command::sentence(status), path.display());
                 format!("git upload-pack {how}: git fsck in {path} may tell why, and so does comin --debug fetch")
             }
             Self::Ssh(ssh) => ssh::sentence(ssh, status, words),
@@ -187,7 +187,7 @@ impl Drop for Conversation {
         // Closed on both sides, it ends.
         self.input = None;
         self.output = None;
-        if let Err(error) = process::end(&mut self.child, Self::GRACE) {
+        if let Err(error) = command::end(&mut self.child, Self::GRACE) {
             log::debug!("Failed to await the end of a fetch: {error:#}");
         }
     }

@@ -4,9 +4,9 @@ use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ErrorCode, ObjectType, Oid, Sort};
 
 use super::{ancestry, Mirror};
-use crate::commit::Commit;
-use crate::journal::shortened;
-use crate::select::Relation;
+use crate::model::commit::Commit;
+use crate::model::select::Relation;
+use crate::sys::journal::shortened;
 
 /// More bytes than any commit has that somebody makes. What is larger compresses well, and fills the memory.
 const COMMIT: usize = 16 * 1024 * 1024;

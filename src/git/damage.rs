@@ -9,9 +9,9 @@ use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ErrorClass, ObjectType};
 
 use super::{Mirror, ACCEPTED, TARGET};
-use crate::commit::Commit;
 use crate::config::Remote;
-use crate::fs::Lock;
+use crate::model::commit::Commit;
+use crate::sys::fs::Lock;
 
 impl Mirror {
     /// Whether every ref leads to a commit and its tree. What lies deeper shows when it is used.
@@ -23,7 +23,7 @@ impl Mirror {
             "its config says that it is none"
         );
         // Root's git, which Nix runs, would go by other settings than those that no fetch can write.
-        let link = crate::fs::read_link_optional(&self.path.join(".git"))?;
+        let link = crate::sys::fs::read_link_optional(&self.path.join(".git"))?;
         ensure!(
             link.is_none_or(|link| link == Path::new(".")),
             "its .git leads elsewhere"

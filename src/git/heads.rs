@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{anyhow, Result};
 
-use crate::commit::Commit;
+use crate::config::paths::Paths;
 use crate::config::{Branch, Remote, RemoteName};
-use crate::paths::Paths;
-use crate::refs::{Ref, Refs};
+use crate::git::refs::{Ref, Refs};
+use crate::model::commit::Commit;
 
 /// The heads of a remote's followed branches; by default, of none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -19,10 +19,10 @@ use ureq::{Agent, BodyReader, RequestBuilder};
 
 use super::advertisement::Advertisement;
 use super::server::given_up;
-use crate::credential::Secret;
-use crate::journal::printable;
-use crate::shared::Shared;
-use crate::url::{origin, Http, Token};
+use crate::config::url::{origin, Http, Token};
+use crate::git::credentials::Secret;
+use crate::sys::journal::printable;
+use crate::sys::mutex::Shared;
 
 /// A repository on a server, and who asks for it until when.
 #[derive(Clone)]

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use git2::Repository;
 
 use super::Mirror;
-use crate::commit::Commit;
-use crate::paths::Paths;
+use crate::config::paths::Paths;
+use crate::model::commit::Commit;
 
 impl Mirror {
     /// Makes a mirror below other paths that has one commit, as the target, and copies nothing for that.

@@ -4,14 +4,18 @@ mod advertisement;
 mod ancestry;
 mod child;
 mod commits;
+pub mod credentials;
 mod damage;
 mod heads;
 mod http;
 mod loan;
 mod local;
 mod packs;
+pub mod refs;
+pub mod relative_submodules;
 mod server;
 mod settings;
+pub mod ssh;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -19,10 +23,10 @@ use std::path::PathBuf;
 use anyhow::{anyhow, Context, Result};
 use git2::{AutotagOption, ErrorClass, ErrorCode, FetchOptions, Oid, Repository};
 
-use crate::commit::Commit;
+use crate::config::paths::Paths;
 use crate::config::Remote;
-use crate::fs::Lock;
-use crate::paths::Paths;
+use crate::model::commit::Commit;
+use crate::sys::fs::Lock;
 use commits::commit;
 use damage::empty;
 use heads::{followed, tracking};
@@ -187,7 +191,7 @@ impl Mirror {
     /// Removes the lock on a reference that a process left which was killed: who may write the reference
     /// now holds a lock of comin's own, so nobody else is at it. No fetch would ever work again.
     fn unlock(&self, reference: &str) -> Result<()> {
-        crate::fs::remove_optional(&self.path.join(format!("{reference}.lock"))).map(|_| ())
+        crate::sys::fs::remove_optional(&self.path.join(format!("{reference}.lock"))).map(|_| ())
     }
 
     /// The heads of a remote as the mirror has them.

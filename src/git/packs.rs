@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{local, Mirror};
-use crate::process;
+use crate::sys::command;
 
 /// How many there may be; as many as git lets be by default (`gc.autoPackLimit`).
 const MOST: usize = 50;
@@ -39,6 +39,6 @@ impl Mirror {
             .arg("--git-dir")
             .arg(&self.path)
             .args(["repack", "--quiet", "-d", "--geometric=2"]);
-        process::run(&mut git, "git repack", Some(PATIENCE)).map(drop)
+        command::run(&mut git, "git repack", Some(PATIENCE)).map(drop)
     }
 }

@@ -10,11 +10,11 @@ use git2::{ConfigLevel, Direction, RemoteConnection};
 
 use super::heads::local_heads;
 use super::{child, http};
+use crate::config::url::Url;
 use crate::config::Remote;
-use crate::journal::printable;
-use crate::shared::Shared;
-use crate::ssh;
-use crate::url::Url;
+use crate::git::ssh;
+use crate::sys::journal::printable;
+use crate::sys::mutex::Shared;
 
 /// How many packs are open at a time: a walk through a history may need one after the other.
 const OPEN_PACKS: usize = 128;

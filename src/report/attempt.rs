@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::text::{took, Page, Tone};
 use super::Chosen;
-use crate::again::Again;
 use crate::config::Backoff;
-use crate::journal::printable;
+use crate::model::schedule::Again;
 use crate::state::{self, Outcome, Progress, Stage};
+use crate::sys::journal::printable;
 
 /// How an attempt went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -205,7 +205,7 @@ impl Attempt {
 
     /// Its commit and its status.
     #[must_use]
-    pub fn result(&self) -> (&crate::commit::Commit, AttemptStatus) {
+    pub fn result(&self) -> (&crate::model::commit::Commit, AttemptStatus) {
         (&self.target.commit, self.status)
     }
 }

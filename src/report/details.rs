@@ -11,12 +11,12 @@ use super::difference::Difference;
 use super::text::{length, Page, Tone};
 use super::Report;
 use crate::config::Backoff;
-use crate::cycle::Machine;
-use crate::decided::Decided;
-use crate::journal::printable;
+use crate::deploy::cycle::Machine;
+use crate::state::deploy_record::Decided;
 use crate::state::{self, Outcome, State};
+use crate::sys::journal::printable;
 use crate::system;
-use crate::units::Touched;
+use crate::system::unit_changes::Touched;
 
 /// One attempt, in full.
 #[derive(Debug, Serialize)]

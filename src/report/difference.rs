@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::text::{Page, Tone};
-use crate::closure::{self, Change, Unavailable};
-use crate::journal::printable;
-use crate::progress;
+use crate::nix::closure_diff::{self, Change, Unavailable};
+use crate::sys::journal::printable;
+use crate::sys::progress;
 
 /// What differs from the system before, or why there is no telling.
 #[derive(Debug, Serialize)]
@@ -20,7 +20,7 @@ impl Difference {
     /// Compares two systems.
     #[must_use]
     pub fn between(before: &Path, after: &Path) -> Self {
-        let compare = || closure::compare(before, after);
+        let compare = || closure_diff::compare(before, after);
         Self::of(progress::during("Comparing the systems", compare))
     }
 

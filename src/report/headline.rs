@@ -7,9 +7,9 @@ use super::status::Status;
 use super::text::{Page, Tone};
 use super::Chosen;
 use crate::config::Operation;
-use crate::journal::printable;
-use crate::select::Action;
-use crate::suspension::Suspension;
+use crate::model::select::Action;
+use crate::model::suspension::Suspension;
+use crate::sys::journal::printable;
 
 /// The verdict on a machine.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,9 @@
 //! What is in the way of a target, when that ends, and what a person can do about it.
 
 use super::text::Page;
-use crate::again::either;
-use crate::journal::printable;
-use crate::select::Action;
+use crate::model::schedule::either;
+use crate::model::select::Action;
+use crate::sys::journal::printable;
 
 /// As a clause about the target, as in "it is tried again in 4 min, or at once with comin retry"; `None` where
 /// nothing is in the way. `why` is whether a person has not been told yet what was wrong with it.

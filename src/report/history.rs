@@ -6,10 +6,10 @@ use serde::Serialize;
 use super::attempt::Attempt;
 use super::text::{took, Page};
 use super::Report;
-use crate::cycle::Machine;
-use crate::decided::Decided;
-use crate::journal::printable;
+use crate::deploy::cycle::Machine;
+use crate::state::deploy_record::Decided;
 use crate::state::State;
+use crate::sys::journal::printable;
 
 /// The attempts, the latest first.
 #[derive(Debug, Serialize)]

@@ -6,6 +6,7 @@ mod difference;
 mod headline;
 mod hindrance;
 mod history;
+pub mod metrics;
 mod oneline;
 mod phase;
 mod plan;
@@ -31,11 +32,11 @@ use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 
-use crate::commit::Commit;
 use crate::config::Operation;
 use crate::git::Mirror;
-use crate::journal::printable;
-use crate::select::{Action, Target};
+use crate::model::commit::Commit;
+use crate::model::select::{Action, Target};
+use crate::sys::journal::printable;
 
 /// What there is to say about something: as text to a person, as JSON to a program.
 pub trait Report: Serialize {

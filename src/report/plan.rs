@@ -10,17 +10,17 @@ use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
 use super::standing::{Standing, UnderWay};
 use super::text::{column, Page, Tone};
 use super::{by_name, hindrance, Chosen, Report};
-use crate::commit::Commit;
 use crate::config::Operation;
-use crate::cycle::Machine;
-use crate::decided::Decided;
+use crate::deploy::commits::Commits;
+use crate::deploy::cycle::Machine;
+use crate::deploy::operator;
 use crate::git::Mirror;
-use crate::history::Commits;
-use crate::journal::printable;
-use crate::orders;
-use crate::select::{self, Action, Candidate, Decision, Refusal, Target};
+use crate::model::commit::Commit;
+use crate::model::select::{self, Action, Candidate, Decision, Refusal, Target};
 use crate::signature::Signers;
+use crate::state::deploy_record::Decided;
 use crate::state::{Attempt, State};
+use crate::sys::journal::printable;
 use crate::system;
 
 /// What a deploy would do now, and what it thinks of every branch.
@@ -87,7 +87,7 @@ impl Plan {
     pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
         let mirror = Mirror::open(&machine.paths);
         let commits = Commits::of_any(&mirror, signers);
-        let state = orders::foreseen(&machine.paths, mirror.as_ref().ok())?;
+        let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
         let (_, decision) = machine.consider(&state, &commits)?;
         let decided = Decided::read(&machine.paths)?;
         let standing = Standing::of(machine, &state, decided.as_ref())?;

@@ -9,10 +9,10 @@ use super::difference::Difference;
 use super::plan::{Outlook, Plan};
 use super::text::{Page, Tone};
 use super::Report;
-use crate::cycle::{Ending, Machine};
-use crate::journal::printable;
-use crate::preview::{Built, Preview};
-use crate::rehearsal::Rehearsal;
+use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::preview::{Built, Preview};
+use crate::sys::journal::printable;
+use crate::system::dry_activate::Rehearsal;
 
 /// The plan, and what the system of what is selected would bring.
 #[derive(Debug, Serialize)]

@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::text::{column, Page, Tone};
-use crate::commit::Commit;
 use crate::config::Remote;
-use crate::cycle::Machine;
-use crate::fetched::Fetched;
-use crate::journal::printable;
-use crate::polls::{Poll, Polls};
-use crate::select::{Candidate, Refusal};
+use crate::deploy::cycle::Machine;
+use crate::model::commit::Commit;
+use crate::model::select::{Candidate, Refusal};
+use crate::state::fetch_record::Fetched;
+use crate::sys::journal::printable;
+use crate::system::timers::{Poll, Polls};
 
 /// A remote.
 #[derive(Debug, Serialize)]

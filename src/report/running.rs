@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::text::Page;
-use crate::commit::Commit;
-use crate::cycle::Machine;
-use crate::fs;
-use crate::journal::printable;
+use crate::deploy::cycle::Machine;
+use crate::model::commit::Commit;
 use crate::state::{self, State};
+use crate::sys::fs;
+use crate::sys::journal::printable;
 
 /// The system that runs.
 #[derive(Debug, Serialize)]

@@ -8,11 +8,11 @@ use super::attempt::Attempt;
 use super::phase::Phase;
 use super::text::Page;
 use crate::config::Backoff;
-use crate::cycle::Machine;
-use crate::decided::Decided;
-use crate::reboot;
+use crate::deploy::cycle::Machine;
+use crate::deploy::reboot;
+use crate::model::suspension::Suspension;
+use crate::state::deploy_record::Decided;
 use crate::state::{self, Progress, Stage, State};
-use crate::suspension::Suspension;
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]

@@ -12,18 +12,18 @@ use super::running::Running;
 use super::standing::Standing;
 use super::text::{Page, Tone};
 use super::{by_name, Chosen, Report};
-use crate::commit::Commit;
-use crate::cycle::Machine;
-use crate::decided::Decided;
+use crate::deploy::commits::Commits;
+use crate::deploy::cycle::Machine;
+use crate::deploy::operator;
 use crate::git::Mirror;
-use crate::history::Commits;
-use crate::journal::printable;
-use crate::judgement::Judgement;
-use crate::orders;
-use crate::polls;
-use crate::select::{decide, Action, Decision, Facts};
+use crate::model::commit::Commit;
+use crate::model::select::{decide, Action, Decision, Facts};
+use crate::model::suspension::Suspension;
 use crate::signature::Signers;
-use crate::suspension::Suspension;
+use crate::state::deploy_record::Decided;
+use crate::state::verdicts::Judgement;
+use crate::sys::journal::printable;
+use crate::system::timers;
 
 /// What the machine runs, what it should run, and what is in between.
 #[derive(Debug, Serialize)]
@@ -51,9 +51,9 @@ impl Status {
     /// # Errors
     /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine) -> Result<Self> {
-        let polls = polls::ask(machine);
+        let polls = timers::ask(machine);
         let mirror = Mirror::open(&machine.paths);
-        let state = orders::foreseen(&machine.paths, mirror.as_ref().ok())?;
+        let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
         let facts = machine.facts(machine.observe()?, &state)?;
         let decision = match Judgement::recall(&machine.paths, &facts, &machine.config)? {
             Some(decision) => decision,

@@ -12,9 +12,9 @@ use percent_encoding::percent_decode_str;
 
 use super::signed::Signed;
 use super::{private_folder, read, tool, Key, LoadError, Signer, Unverified, PATIENCE};
-use crate::journal::printable;
-use crate::passing::Passing;
-use crate::process::{self, Answer};
+use crate::sys::command::{self, Answer};
+use crate::sys::journal::printable;
+use crate::sys::temp_dir::Passing;
 
 /// Nothing is looked up elsewhere, and no daemon is started, whatever `/etc/gnupg` says.
 /// Keys are trusted because the owner named their files, so there is no trust database.
@@ -89,7 +89,7 @@ impl Keyring {
         fs::write(&file, content).context("Failed to write a key into a private folder")?;
         let mut gpg = self.gpg();
         gpg.arg("--import").arg(&file);
-        process::ask(&mut gpg, "gpg", Stdio::null(), PATIENCE)
+        command::ask(&mut gpg, "gpg", Stdio::null(), PATIENCE)
     }
 
     fn gpg(&self) -> Command {
@@ -103,7 +103,7 @@ impl Keyring {
         let files = signed.files()?;
         let mut gpg = self.gpg();
         gpg.arg("--verify").arg(files.signature()).arg("-");
-        let answer = process::ask(&mut gpg, "gpg", files.payload()?, PATIENCE)?;
+        let answer = command::ask(&mut gpg, "gpg", files.payload()?, PATIENCE)?;
         self.judge(&answer)
     }
 

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::passing::Passing;
+use crate::sys::temp_dir::Passing;
 use gpg::Keyring;
 pub use signed::Format;
 use signed::Signed;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{private_folder, Unverified};
-use crate::passing::Passing;
+use crate::sys::temp_dir::Passing;
 
 /// The two halves of a signed commit.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use anyhow::{anyhow, Context, Error, Result};
 use super::signed::{Files, Signed};
 use super::{private_folder, read, tool, Key, LoadError, Signer, Unverified, PATIENCE};
 use crate::config::SshSigners;
-use crate::journal::printable;
-use crate::passing::Passing;
-use crate::process::{self, Answer};
+use crate::sys::command::{self, Answer};
+use crate::sys::journal::printable;
+use crate::sys::temp_dir::Passing;
 
 /// Git's namespace: the signature of a file or a mail is none of a commit.
 const NAMESPACE: &str = "git";
@@ -194,7 +194,7 @@ fn stranger(answer: &Answer, key: &Key) -> Unverified {
 }
 
 fn ask(keygen: &mut Command, input: impl Into<Stdio>) -> Result<Answer> {
-    process::ask(keygen, "ssh-keygen", input, PATIENCE)
+    command::ask(keygen, "ssh-keygen", input, PATIENCE)
 }
 
 fn says(answer: &Answer, words: &str) -> bool {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::activation::Activation;
-use crate::again::{Again, Wait};
 use crate::config::{Backoff, Operation, RemoteName};
-use crate::confirmation::Step;
-use crate::select::Target;
-use crate::units::Touched;
+use crate::deploy::confirm::Step;
+use crate::model::schedule::{Again, Wait};
+use crate::model::select::Target;
+use crate::system::switch::Activation;
+use crate::system::unit_changes::Touched;
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;
@@ -316,7 +316,7 @@ impl Attempt {
     /// An attempt that has just begun.
     #[cfg(test)]
     pub fn for_tests(id: u64, operation: Operation) -> Self {
-        let commit: crate::commit::Commit = format!("{id:040x}").parse().unwrap();
+        let commit: crate::model::commit::Commit = format!("{id:040x}").parse().unwrap();
         Self {
             id,
             target: Target {

@@ -1,8 +1,12 @@
 //! What comin remembers between two runs: the accepted main, the attempts, the quarantine.
 
 mod attempt;
+pub mod deploy_record;
+pub mod fetch_record;
 mod file;
+pub mod go_comin;
 mod stages;
+pub mod verdicts;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,15 +18,15 @@ use jiff::Timestamp;
 pub use attempt::Entered;
 pub use attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
 
-use crate::commit::Commit;
+use crate::config::paths::Paths;
 use crate::config::Backoff;
-use crate::confirmation::Step;
-use crate::fields;
-use crate::fs::{self, Lock};
-use crate::paths::Paths;
-use crate::quarantine::Quarantine;
-use crate::reboot::Reboot;
-use crate::select::{Accepted, Candidate, Recent, Target};
+use crate::deploy::confirm::Step;
+use crate::deploy::journal_fields;
+use crate::deploy::reboot::Reboot;
+use crate::model::commit::Commit;
+use crate::model::quarantine::Quarantine;
+use crate::model::select::{Accepted, Candidate, Recent, Target};
+use crate::sys::fs::{self, Lock};
 
 /// How many attempts are remembered.
 const ATTEMPTS: usize = 100;
@@ -271,7 +275,7 @@ impl Store {
             progress: Progress::Running(Stage::Evaluating),
         };
         attempt.enter(Stage::Evaluating);
-        fields::are_of(&attempt);
+        journal_fields::are_of(&attempt);
         let recorded = attempt.clone();
         self.change(|state| {
             while state.attempts.len() >= ATTEMPTS {
@@ -292,7 +296,7 @@ impl Store {
     /// # Errors
     /// The file cannot be written; nothing has changed then.
     pub fn record(&mut self, attempt: &Attempt) -> Result<()> {
-        fields::are_of(attempt);
+        journal_fields::are_of(attempt);
         let recorded = attempt.clone();
         self.change(|state| {
             if recorded.reached_activation() {

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
-use crate::commit::Commit;
+use crate::config::paths::Paths;
 use crate::config::{self, SshSigners};
 use crate::git::Mirror;
-use crate::paths::Paths;
+use crate::model::commit::Commit;
 use world::{armor_of, sign, Workshop, World};
 
 /// What the owner writes.

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::passing::Passing;
+use crate::sys::temp_dir::Passing;
 
 use super::super::private_folder;
 

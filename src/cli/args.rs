@@ -1,0 +1,421 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+
+use crate::config::Operation;
+use crate::deploy::confirm::Step;
+
+/// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Exit code: 0 done, or nothing to do; 1 failed; 2 wrong usage or configuration"
+)]
+pub struct Cli {
+    /// The configuration of this machine
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "FILE",
+        default_value = "/etc/comin/config.json"
+    )]
+    pub config: PathBuf,
+
+    /// Take the machine to be below DIR: its state, /run, profiles and current system
+    ///
+    /// But not /nix/store, the configuration file, and the files that it names.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "DIR",
+        default_value = "/"
+    )]
+    pub root: PathBuf,
+
+    /// Say more about what happens
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub debug: bool,
+
+    /// What to do; `None` is to show the status.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+impl Cli {
+    /// Whether it may work at an attempt to deploy something.
+    #[must_use]
+    pub fn may_deploy(&self) -> bool {
+        match &self.command {
+            Some(Command::Machine(command)) => command.may_deploy(),
+            Some(Command::Standalone(command)) => matches!(command, StandaloneCommand::Undo { .. }),
+            None => false,
+        }
+    }
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One about the machine that the configuration describes.
+    #[command(flatten)]
+    Machine(MachineCommand),
+    /// One that needs no configuration.
+    #[command(flatten)]
+    Standalone(StandaloneCommand),
+}
+
+/// A command about the machine that the configuration describes.
+#[derive(Debug, Subcommand)]
+// What the other commands take is not made for every poll: that is a tenth of it.
+#[command(defer = true)]
+pub enum MachineCommand {
+    /// Fetch and deploy, once
+    ///
+    /// Both halves of the cycle in one process: for a shell, or an init system that is not systemd.
+    Run {
+        /// A remote to fetch; all where none is named
+        #[arg(value_name = "REMOTE")]
+        remotes: Vec<String>,
+    },
+    /// Fetch remotes, and ask for a deploy where there is something to decide
+    ///
+    /// This is what the timers run. Where a head has moved, or something is due, it asks systemd for
+    /// `comin deploy` by the file /run/comin/wanted.
+    Fetch {
+        /// A remote to fetch
+        #[arg(required = true, value_name = "REMOTE")]
+        remotes: Vec<String>,
+    },
+    /// Deploy what has been fetched
+    ///
+    /// Selects a commit, evaluates, builds and activates it. Where nothing has changed, it does nothing.
+    Deploy,
+    /// Show what is deployed, what is selected, and what is wrong
+    Status {
+        /// How to show it.
+        #[command(flatten)]
+        look: Look,
+        /// Show it again whenever it changes, until Ctrl-C
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Follow the status: `comin status --watch`
+    Watch(Look),
+    /// Show what a deploy would do, and the verdict on every branch
+    ///
+    /// Changes nothing.
+    Plan {
+        /// Also evaluate and build what is selected, and show what it would change
+        ///
+        /// The packages that differ from those of the running system, and, for root, what
+        /// switch-to-configuration would restart. Activates nothing and keeps nothing.
+        #[arg(long)]
+        build: bool,
+        /// How to show it.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Accept a main that was rewound or rewritten, once
+    ///
+    /// Without it, a main that does not contain the accepted one is never deployed.
+    Accept {
+        /// The head of that main now: its id, or at least the first 7 digits, as `comin status` has them
+        commit: String,
+    },
+    /// Deploy nothing until further notice
+    ///
+    /// Fetches go on, and the status tells what would be deployed.
+    Suspend {
+        /// Why, for the status
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// For how long, as in 90m, 8h or 3d; until `comin resume` where it is not given
+        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        time: Option<SignedDuration>,
+    },
+    /// End a suspension
+    Resume,
+    /// Try again what failed or is in quarantine
+    ///
+    /// Also deploys again what the machine has not booted although it is deployed, and lets the machine
+    /// reboot once more where that did not help.
+    Retry,
+    /// Confirm what waits to be built or deployed
+    ///
+    /// Only where `build_confirmer` or `deploy_confirmer` of the configuration ask for it. It is refused when
+    /// another commit is to be deployed meanwhile.
+    Confirm(Expected),
+    /// Go back to the system before, and stay there
+    ///
+    /// What was deployed last does not come back before a head moves, or `comin retry`.
+    Rollback {
+        /// The generation to go back to; the one before where none is given
+        #[arg(long, value_name = "GENERATION", value_parser = number)]
+        to: Option<u64>,
+    },
+    /// List the latest deployments, or show one in full
+    ///
+    /// In full: how long each stage took, what differs from the system before, and which units the
+    /// activation has touched.
+    History {
+        /// The one to show, by its number in the list
+        #[arg(value_name = "NUMBER", value_parser = number)]
+        number: Option<u64>,
+        /// How to show it.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show notifications of deployments on the desktop
+    ///
+    /// This is what the user unit comin-desktop runs, in a session with a notification server: it tells what is
+    /// news, asks for confirmations, and ends.
+    Desktop {
+        /// The title of the notifications
+        #[arg(long, default_value = "comin")]
+        title: String,
+    },
+    /// Show the metrics for Prometheus
+    ///
+    /// Where systemd has accepted a connection for it, it answers the one HTTP request that comes there.
+    Exporter,
+}
+
+impl MachineCommand {
+    /// Whether it only looks, which everybody may.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Status { .. }
+            | Self::Watch(_)
+            | Self::Plan { .. }
+            | Self::History { .. }
+            | Self::Exporter
+            | Self::Desktop { .. } => true,
+            Self::Run { .. }
+            | Self::Fetch { .. }
+            | Self::Deploy
+            | Self::Accept { .. }
+            | Self::Suspend { .. }
+            | Self::Resume
+            | Self::Retry
+            | Self::Confirm(_)
+            | Self::Rollback { .. } => false,
+        }
+    }
+
+    fn may_deploy(&self) -> bool {
+        match self {
+            Self::Run { .. } | Self::Deploy | Self::Rollback { .. } => true,
+            Self::Status { .. }
+            | Self::Watch(_)
+            | Self::Plan { .. }
+            | Self::History { .. }
+            | Self::Exporter
+            | Self::Fetch { .. }
+            | Self::Accept { .. }
+            | Self::Suspend { .. }
+            | Self::Resume
+            | Self::Retry
+            | Self::Confirm(_)
+            | Self::Desktop { .. } => false,
+        }
+    }
+}
+
+/// A command that needs no configuration.
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+pub enum StandaloneCommand {
+    /// List the hosts of a flake
+    ///
+    /// The attributes of its nixosConfigurations, one a line. Needs no configuration.
+    List {
+        /// The flake.
+        #[command(flatten)]
+        flake: Flake,
+        /// How to show them.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Evaluate hosts of a flake
+    ///
+    /// Prints the derivation and the output path of each host's system. One that fails does not keep
+    /// the others from being evaluated. Needs no configuration.
+    Eval {
+        /// The hosts.
+        #[command(flatten)]
+        hosts: Hosts,
+        /// How to show them.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Build hosts of a flake
+    ///
+    /// Activates nothing. One that fails does not keep the others from being built. Needs no
+    /// configuration.
+    Build {
+        /// The hosts.
+        #[command(flatten)]
+        hosts: Hosts,
+        /// The link to the built system; LINK-HOST for each where no host is named
+        #[arg(long, short, value_name = "LINK", default_value = "result")]
+        out_link: PathBuf,
+        /// How to show them.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check a configuration file
+    CheckConfig {
+        /// The file to check
+        file: PathBuf,
+    },
+    /// Tell git the token for a server, when Nix runs git
+    #[command(hide = true)]
+    Credential {
+        /// The server, as `https://host:port`.
+        #[arg(long)]
+        origin: String,
+        /// The user name that goes with the token.
+        #[arg(long)]
+        username: String,
+        /// The file with the token.
+        #[arg(long)]
+        token: PathBuf,
+        /// What git wants: `get`, `store` or `erase`.
+        operation: String,
+    },
+    /// Roll back the activation of an attempt that did not come to an end in time
+    #[command(hide = true)]
+    Undo {
+        /// The folder of the state: the configuration may be gone.
+        #[arg(long)]
+        state_dir: PathBuf,
+        /// The attempt.
+        attempt: u64,
+    },
+    /// Write shell completions and man pages, for the package
+    #[command(hide = true)]
+    Generate {
+        /// Where to.
+        folder: PathBuf,
+    },
+    /// Run switch-to-configuration and leave its result in a file
+    #[command(hide = true)]
+    Activate {
+        /// The attempt.
+        attempt: u64,
+        /// The system.
+        toplevel: PathBuf,
+        /// What to do with it.
+        operation: Operation,
+    },
+}
+
+// What several commands take has no doc comment: clap would say it of the command, in place of its own.
+
+// What is expected to wait for a confirmation; whatever it is where nothing is named.
+#[derive(Debug, Args)]
+pub struct Expected {
+    /// The step that is expected to wait; whichever one does where none is named
+    pub step: Option<Step>,
+    /// The commit that is expected to wait: its id, or at least the first 7 digits; any where none is named
+    #[arg(long, value_name = "COMMIT")]
+    pub commit: Option<String>,
+    /// How it is expected to be activated; any way where none is named
+    #[arg(long, value_name = "OPERATION")]
+    pub operation: Option<Operation>,
+}
+
+// How to show something.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+// How to show the status.
+#[derive(Debug, Default, Args)]
+pub struct Look {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print one short line, as for a status bar: what is up, the commit, and a problem if there is one
+    #[arg(long, conflicts_with = "json")]
+    oneline: bool,
+}
+
+/// What a status is shown as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// A picture of everything.
+    Text,
+    /// One short line.
+    Oneline,
+    /// JSON.
+    Json,
+}
+
+impl Look {
+    /// What was asked for.
+    #[must_use]
+    pub fn style(&self) -> Style {
+        match (self.json, self.oneline) {
+            (true, _) => Style::Json,
+            (false, true) => Style::Oneline,
+            (false, false) => Style::Text,
+        }
+    }
+}
+
+/// A time of days, hours, minutes and seconds.
+fn time(text: &str) -> Result<SignedDuration, String> {
+    let span = text.parse::<Span>().ok();
+    span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
+        .filter(SignedDuration::is_positive)
+        .ok_or_else(|| "use a time such as 90m, 8h or 3d".to_string())
+}
+
+/// The number of something that comin lists.
+fn number(text: &str) -> Result<u64, String> {
+    let number = text.parse();
+    number.map_err(|_| "use a number such as 3".to_string())
+}
+
+// A flake.
+#[derive(Debug, Args)]
+pub struct Flake {
+    /// The flake, as Nix takes it: a folder or a URL
+    #[arg(long, value_name = "URL", default_value = ".", value_parser = flake_url, value_hint = ValueHint::AnyPath)]
+    pub flake_url: String,
+}
+
+// Hosts of a flake.
+#[derive(Debug, Args)]
+pub struct Hosts {
+    /// Where they are.
+    #[command(flatten)]
+    pub flake: Flake,
+    /// One host, an attribute of nixosConfigurations; all where none is named
+    #[arg(long, value_name = "HOST")]
+    pub hostname: Option<String>,
+}
+
+/// Refuses what Nix would not take for a flake, and what people are used to from nixos-rebuild.
+fn flake_url(url: &str) -> Result<String, String> {
+    if let Some((flake, host)) = url.split_once('#') {
+        return Err(format!(
+            "it names a host: use --flake-url {flake} --hostname {host}"
+        ));
+    }
+    if url.starts_with('-') {
+        return Err("Nix would take it for an option: begin a folder with ./".to_string());
+    }
+    Ok(url.to_string())
+}

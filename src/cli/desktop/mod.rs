@@ -1,0 +1,258 @@
+//! What the people at a desktop are told of deployments, and asked.
+//!
+//! The user unit runs this when something changes. It lives no longer than a deployment is at work or a question
+//! stands open, and remembers, as long as somebody is logged in, what it has told.
+
+mod notification;
+mod topic;
+
+use std::os::fd::AsFd;
+use std::path::{absolute, Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::deploy::confirm::Step;
+use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::reboot;
+use crate::model::select::Consent;
+use crate::report::{words, Page};
+use crate::state::deploy_record::Decided;
+use crate::state::{Attempt, State};
+use crate::sys::command::{self, Interrupt};
+use crate::sys::fs;
+use crate::sys::inotify::Folders;
+use notification::{Answer, Id, Notification};
+use topic::{Event, Topic};
+
+/// How long a deploy that dies is taken for one that is at work.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long somebody may take to say who they are.
+const AUTHENTICATION: Duration = Duration::from_secs(10 * 60);
+
+/// What was told last in this session.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Told {
+    version: u32,
+    topic: Option<Topic>,
+    /// The notification, which the next one replaces.
+    id: Option<Id>,
+}
+
+/// What is the case, and may be told.
+struct Situation {
+    state: State,
+    at_work: bool,
+    topic: Option<Topic>,
+}
+
+/// What one who is logged in runs `comin desktop` with.
+pub struct Desktop<'a> {
+    machine: &'a Machine,
+    title: &'a str,
+    record: PathBuf,
+}
+
+impl<'a> Desktop<'a> {
+    /// The desktop of the session in which this process runs.
+    ///
+    /// # Errors
+    /// There is no session.
+    pub fn of(machine: &'a Machine, title: &'a str) -> Result<Self> {
+        let folder = std::env::var_os("XDG_RUNTIME_DIR")
+            .context("There is no XDG_RUNTIME_DIR: comin desktop is for a session on a desktop")?;
+        Ok(Self {
+            machine,
+            title,
+            record: Path::new(&folder).join("comin-desktop.json"),
+        })
+    }
+
+    /// Tells what there is to tell, until there is nothing more to come.
+    ///
+    /// # Errors
+    /// The state cannot be read, or nothing can be shown.
+    pub fn tell(&self) -> Result<Ending> {
+        let paths = &self.machine.paths;
+        let decided = paths.decided();
+        let folders = [
+            decided.parent().unwrap_or(Path::new("/")),
+            paths.state_dir(),
+        ];
+        let folders: Vec<&Path> = folders.into_iter().filter(|f| f.exists()).collect();
+        let watch = Folders::watch(&folders)?;
+        loop {
+            watch.drain();
+            let situation = self.look()?;
+            let told = self.told()?;
+            match &situation.topic {
+                Some(topic) if topic.is_news(told.topic.as_ref()) => {
+                    let id = self.show(&situation, topic, told.id)?;
+                    self.remember(topic, id)?;
+                    if let Event::Waits(step) = topic.event {
+                        self.ask(&situation, topic, step, id, &watch)?;
+                    }
+                }
+                // The first in a session, and no news: later, it is not taken for one either.
+                Some(topic) if told.topic.is_none() => self.remember(topic, None)?,
+                Some(_) | None if situation.at_work => watch.wait(PATIENCE)?,
+                Some(_) | None => return Ok(Ending::Done),
+            }
+        }
+    }
+
+    fn look(&self) -> Result<Situation> {
+        let paths = &self.machine.paths;
+        let at_work = Decided::is_one_at_work(paths)?;
+        let state = State::read(paths)?;
+        let consent = self
+            .machine
+            .config
+            .awaited(&state)
+            .map(|awaited| awaited.consent);
+        let topic = Topic::of(&state, at_work, consent);
+        Ok(Situation {
+            state,
+            at_work,
+            topic,
+        })
+    }
+
+    /// One that cannot be understood counts as absent: at worst, something is told twice.
+    fn told(&self) -> Result<Told> {
+        let content = fs::read_optional(&self.record)?;
+        let told = content.and_then(|content| serde_json::from_slice(&content).ok());
+        Ok(told.unwrap_or_default())
+    }
+
+    fn remember(&self, topic: &Topic, id: Option<Id>) -> Result<()> {
+        let told = Told {
+            version: 1,
+            topic: Some(topic.clone()),
+            id,
+        };
+        fs::replace(&self.record, &serde_json::to_vec(&told)?)
+    }
+
+    fn show(&self, situation: &Situation, topic: &Topic, before: Option<Id>) -> Result<Option<Id>> {
+        let Some(attempt) = situation.state.latest() else {
+            return Ok(before);
+        };
+        let text = self.text(situation, attempt, topic.event);
+        self.notification(topic.event, &text).show(before).map(Some)
+    }
+
+    fn notification<'b>(&'b self, event: Event, text: &'b str) -> Notification<'b> {
+        Notification {
+            title: self.title,
+            is_urgent: match event {
+                Event::Failed | Event::RolledBack => true,
+                Event::Begun
+                | Event::Waits(_)
+                | Event::GoesOn
+                | Event::Done
+                | Event::Stopped
+                | Event::Skipped => false,
+            },
+            text,
+        }
+    }
+
+    /// Waits for an answer to a question that is shown, as long as it is one.
+    fn ask(
+        &self,
+        situation: &Situation,
+        topic: &Topic,
+        step: Step,
+        id: Option<Id>,
+        watch: &Folders,
+    ) -> Result<()> {
+        let Some((attempt, id)) = situation.state.latest().zip(id) else {
+            return Ok(());
+        };
+        let is_void = || {
+            watch.drain();
+            Ok(self.look()?.topic.as_ref() != Some(topic))
+        };
+        let interrupt = Interrupt {
+            signal: watch.as_fd(),
+            ends: &is_void,
+        };
+        let text = self.text(situation, attempt, topic.event);
+        let question = self.notification(topic.event, &text);
+        match question.ask(id, "Confirm", &interrupt)? {
+            Answer::Confirmed => self.confirm(attempt, step, id),
+            Answer::None | Answer::Interrupted => Ok(()),
+        }
+    }
+
+    /// Confirms what was shown and nothing else, as root: polkit asks who that is.
+    fn confirm(&self, attempt: &Attempt, step: Step, id: Id) -> Result<()> {
+        let comin = std::env::current_exe().context("Failed to find the comin program")?;
+        let mut pkexec = Command::new("pkexec");
+        // It runs it elsewhere.
+        let config = absolute(&self.machine.config_file)?;
+        pkexec
+            // There is no terminal for it to ask at.
+            .arg("--disable-internal-agent")
+            .arg(comin)
+            .arg("--config")
+            .arg(config);
+        if !self.machine.paths.is_machine() {
+            pkexec.arg("--root").arg(self.machine.paths.root());
+        }
+        let target = &attempt.target;
+        pkexec
+            .args(["confirm", &step.to_string()])
+            .args(["--commit", target.commit.as_str()])
+            .args(["--operation", &target.operation.to_string()]);
+        if let Err(error) = command::run(&mut pkexec, "pkexec", Some(AUTHENTICATION)) {
+            let text = format!("{target} is not confirmed\n{error:#}");
+            self.notification(Event::Failed, &text).show(Some(id))?;
+        }
+        Ok(())
+    }
+
+    fn text(&self, situation: &Situation, attempt: &Attempt, event: Event) -> String {
+        let Attempt {
+            target, subject, ..
+        } = attempt;
+        let error = || {
+            let words = attempt.ended().map(|(_, outcome)| words(outcome));
+            words.and_then(|(_, error, _)| error).unwrap_or_default()
+        };
+        match event {
+            Event::Begun => format!("Deploying {target}\n{subject}"),
+            Event::Waits(step) => {
+                let awaited = self.machine.config.awaited(&situation.state);
+                let what = step.participle();
+                let how = match awaited.map(|awaited| awaited.consent) {
+                    Some(Consent::At(time)) => {
+                        let time = Page::here().at(time);
+                        format!("is {what} at {time}, or when you confirm it")
+                    }
+                    Some(Consent::Given | Consent::Missing) | None => {
+                        format!("waits for your confirmation to be {what}")
+                    }
+                };
+                format!("{target} {how}\n{subject}")
+            }
+            Event::GoesOn => format!("{target} waits no longer\n{subject}"),
+            Event::Done => {
+                let machine = self.machine;
+                let reboot =
+                    match &reboot::reasons(&machine.config, &machine.paths, Some(attempt))[..] {
+                        [] => String::new(),
+                        reasons => format!("\nA reboot is needed: {}", reasons.join(", ")),
+                    };
+                format!("Deployed {target}\n{subject}{reboot}")
+            }
+            Event::Stopped => format!("{target} is not to be deployed any more\n{subject}"),
+            Event::Failed => format!("Failed to deploy {target}\n{}", error()),
+            Event::RolledBack => format!("Rolled back {target}\n{}", error()),
+            Event::Skipped => format!("Skipped {target}\n{}", error()),
+        }
+    }
+}

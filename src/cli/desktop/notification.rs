@@ -1,0 +1,126 @@
+//! Notifications on a desktop, by libnotify's `notify-send`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::sys::command::{self, Interrupt};
+use crate::sys::journal::{printable, shortened};
+
+/// How long a notification server may take to show something.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// More of a line than anybody reads in a notification.
+const MAX_LINE: usize = 300;
+/// The name of the only action.
+const CONFIRM: &str = "confirm";
+
+/// A notification.
+#[derive(Debug)]
+pub struct Notification<'a> {
+    /// Its title.
+    pub title: &'a str,
+    /// Whether it is to be seen even where somebody wants to be left alone.
+    pub is_urgent: bool,
+    /// Its text, of anybody's.
+    pub text: &'a str,
+}
+
+/// The number that the server has given to a notification.
+pub type Id = u32;
+
+/// What came of a question.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Somebody confirms it.
+    Confirmed,
+    /// Nobody has, and the question is gone.
+    None,
+    /// It was no question any more.
+    Interrupted,
+}
+
+impl Notification<'_> {
+    /// Shows it, in place of an older one.
+    ///
+    /// # Errors
+    /// There is no `notify-send`, or no server that it could ask.
+    pub fn show(&self, instead_of: Option<Id>) -> Result<Id> {
+        let mut notify = self.command(instead_of);
+        notify.arg("--print-id");
+        self.end(&mut notify);
+        let id = command::run(&mut notify, "notify-send", Some(PATIENCE))?;
+        id.trim()
+            .parse()
+            .context("notify-send answered something unexpected")
+    }
+
+    /// Shows it in place of one that is shown, with a button, and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Notification::show`], and those of the interrupt.
+    pub fn ask(&self, id: Id, button: &str, interrupt: &Interrupt) -> Result<Answer> {
+        let mut notify = self.command(Some(id));
+        // It stays as long as it is a question.
+        notify
+            .arg("--expire-time=0")
+            .arg(format!("--action={CONFIRM}={button}"));
+        self.end(&mut notify);
+        let answer = command::run_unless(&mut notify, "notify-send", None, Some(interrupt))?;
+        Ok(match answer.as_deref().map(str::trim) {
+            Some(CONFIRM) => Answer::Confirmed,
+            Some(_) => Answer::None,
+            None => Answer::Interrupted,
+        })
+    }
+
+    fn command(&self, instead_of: Option<Id>) -> Command {
+        let mut notify = Command::new("notify-send");
+        let urgency = if self.is_urgent { "critical" } else { "normal" };
+        notify
+            .arg("--app-name=comin")
+            .arg(format!("--urgency={urgency}"));
+        if let Some(id) = instead_of {
+            notify.arg(format!("--replace-id={id}"));
+        }
+        notify
+    }
+
+    /// What a title or a text begins with is never an option.
+    fn end(&self, notify: &mut Command) {
+        notify.arg("--").arg(self.title).arg(body(self.text));
+    }
+}
+
+/// A text as `notify-send` takes it: servers read markup, and itself reads escapes with backslashes.
+fn body(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let line = printable(line);
+        let mut body = String::new();
+        for c in shortened(&line, MAX_LINE).chars() {
+            match c {
+                '&' => body.push_str("&amp;"),
+                '<' => body.push_str("&lt;"),
+                '>' => body.push_str("&gt;"),
+                '\\' => body.push_str(r"\\"),
+                c => body.push(c),
+            }
+        }
+        body
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_neither_markup_nor_escapes() {
+        assert_eq!(
+            body("<b>a</b> & \\n\x1b[2J\nü\u{202e}"),
+            "&lt;b&gt;a&lt;/b&gt; &amp; \\\\n\u{fffd}[2J\nü\u{fffd}"
+        );
+        assert_eq!(body(&"<".repeat(301)), "&lt;".repeat(300) + "…");
+    }
+}

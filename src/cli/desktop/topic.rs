@@ -1,0 +1,170 @@
+//! What of a deployment is worth a notification: a pure function from the state to a topic.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Operation;
+use crate::deploy::confirm::Step;
+use crate::model::commit::Commit;
+use crate::model::select::Consent;
+use crate::state::{Attempt, Outcome, Progress, Stage, State};
+
+/// What there is to tell of the latest attempt. Two that are equal are told once: what fails again each time it
+/// is tried is no news.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    commit: Commit,
+    operation: Operation,
+    /// What has become of it.
+    pub event: Event,
+}
+
+/// What has become of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// It has begun.
+    Begun,
+    /// It waits until this is confirmed.
+    Waits(Step),
+    /// It has been, or need not be any more.
+    GoesOn,
+    /// Its system runs, or boots next.
+    Done,
+    /// It was stopped while it waited.
+    Stopped,
+    /// It has failed.
+    Failed,
+    /// It was undone.
+    RolledBack,
+    /// It is not for this machine.
+    Skipped,
+}
+
+impl Topic {
+    /// What there is to tell, if there is something. `at_work` is whether a comin deploys, and `consent` whether what
+    /// waits may go on.
+    #[must_use]
+    pub fn of(state: &State, at_work: bool, consent: Option<Consent>) -> Option<Self> {
+        let latest = state.latest()?;
+        Some(Self {
+            commit: latest.target.commit.clone(),
+            operation: latest.target.operation,
+            event: event(latest, at_work, consent)?,
+        })
+    }
+
+    /// Whether it is worth telling who has been told `before`, or nothing yet since the session began.
+    #[must_use]
+    pub fn is_news(&self, before: Option<&Self>) -> bool {
+        match before {
+            Some(before) => before != self && (self.event != Event::Stopped || before.asks()),
+            // What has long been over, nobody wants to hear at each login.
+            None => match self.event {
+                Event::Begun | Event::Waits(_) | Event::GoesOn => true,
+                Event::Done
+                | Event::Stopped
+                | Event::Failed
+                | Event::RolledBack
+                | Event::Skipped => false,
+            },
+        }
+    }
+
+    /// Whether it is a question.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        matches!(self.event, Event::Waits(_))
+    }
+}
+
+fn event(attempt: &Attempt, at_work: bool, consent: Option<Consent>) -> Option<Event> {
+    let has_waited = || attempt.stages.iter().any(|s| s.stage == Stage::Waiting);
+    match &attempt.progress {
+        // Its comin is dead: what comes of it is another attempt.
+        Progress::Running(_) if !at_work => None,
+        Progress::Running(_) if has_waited() => Some(Event::GoesOn),
+        Progress::Running(_) => (attempt.tries == 1).then_some(Event::Begun),
+        Progress::Awaiting(step) => match consent {
+            Some(Consent::Missing | Consent::At(_)) => Some(Event::Waits(*step)),
+            Some(Consent::Given) | None => Some(Event::GoesOn),
+        },
+        Progress::Ended(_, outcome) => match outcome {
+            Outcome::Done { .. } => Some(Event::Done),
+            Outcome::Failed { .. } | Outcome::Postponed { .. } => Some(Event::Failed),
+            Outcome::RolledBack { .. } => Some(Event::RolledBack),
+            Outcome::Skipped { .. } => Some(Event::Skipped),
+            Outcome::Preempted { .. } => Some(Event::Stopped),
+            // It goes on by itself.
+            Outcome::Interrupted { .. } => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    fn topic(attempt: &Attempt, at_work: bool, consent: Option<Consent>) -> Option<Event> {
+        let state = State {
+            attempts: vec![attempt.clone()],
+            ..State::default()
+        };
+        Topic::of(&state, at_work, consent).map(|topic| topic.event)
+    }
+
+    fn told(event: Event) -> Topic {
+        Topic {
+            commit: "a".repeat(40).parse().unwrap(),
+            operation: Operation::Switch,
+            event,
+        }
+    }
+
+    #[test]
+    fn a_deployment_is_told_step_by_step() {
+        let mut attempt = Attempt::for_tests(1, Operation::Switch);
+        attempt.enter(Stage::Evaluating);
+        assert_eq!(topic(&attempt, true, None), Some(Event::Begun));
+        assert_eq!(topic(&attempt, false, None), None);
+        let mut again = attempt.clone();
+        again.tries = 2;
+        assert_eq!(topic(&again, true, None), None);
+
+        attempt.wait_for(Step::Build);
+        let asks = Some(Event::Waits(Step::Build));
+        for (consent, event) in [
+            (Consent::Missing, asks),
+            (Consent::At(Timestamp::UNIX_EPOCH), asks),
+            (Consent::Given, Some(Event::GoesOn)),
+        ] {
+            assert_eq!(topic(&attempt, false, Some(consent)), event, "{consent:?}");
+        }
+        attempt.enter(Stage::Building);
+        assert_eq!(topic(&attempt, true, None), Some(Event::GoesOn));
+        attempt.end(Outcome::Done { generation: None });
+        assert_eq!(topic(&attempt, false, None), Some(Event::Done));
+        attempt.end(Outcome::Interrupted {
+            stage: Stage::Building,
+        });
+        assert_eq!(topic(&attempt, false, None), None);
+    }
+
+    #[test]
+    fn nothing_is_told_twice_nor_what_is_over_when_a_session_begins() {
+        let failed = told(Event::Failed);
+        assert!(!failed.is_news(Some(&failed)));
+        assert!(failed.is_news(Some(&told(Event::Begun))));
+        let of_another = Topic {
+            commit: "b".repeat(40).parse().unwrap(),
+            ..failed.clone()
+        };
+        assert!(failed.is_news(Some(&of_another)));
+        assert!(!failed.is_news(None));
+        assert!(told(Event::Waits(Step::Deploy)).is_news(None));
+        // That a question is void is said to whom it was put.
+        let stopped = told(Event::Stopped);
+        assert!(stopped.is_news(Some(&told(Event::Waits(Step::Build)))));
+        assert!(!stopped.is_news(Some(&told(Event::Begun))));
+    }
+}

@@ -1,0 +1,233 @@
+//! Any flake, by hand: its hosts are listed, evaluated and built as whoever asks, on any machine.
+
+use std::path::{absolute, Path, PathBuf};
+
+use anyhow::{ensure, Context, Result};
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use serde::Serialize;
+
+use crate::deploy::cycle::Ending;
+use crate::nix::{self, Evaluation};
+use crate::report::{Page, Report};
+use crate::sys::journal::printable;
+use crate::sys::progress;
+use crate::system;
+
+/// What stays as it is in the name of a link.
+const SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// The names of a flake's hosts.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Hosts(Vec<String>);
+
+/// What became of hosts that were evaluated or built.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Systems(Vec<System>);
+
+#[derive(Debug, Serialize)]
+struct System {
+    host: String,
+    derivation: Option<String>,
+    out: Option<PathBuf>,
+    machine_id: Option<String>,
+    link: Option<PathBuf>,
+    error: Option<String>,
+}
+
+/// Lists the hosts of a flake.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn list(flake: &str) -> Result<Hosts> {
+    let hosts = progress::during("Listing the hosts", || nix::hosts(flake));
+    let hosts = hosts.with_context(|| format!("Failed to list the hosts of {flake}"))?;
+    Ok(Hosts(hosts))
+}
+
+/// Evaluates the host of that name, or each host of the flake. One that fails is reported, and the
+/// others are evaluated all the same.
+///
+/// # Errors
+/// The hosts cannot be listed, or there is none.
+pub fn evaluate(flake: &str, hostname: Option<&str>) -> Result<Systems> {
+    each(flake, hostname, |host| Ok((host.evaluate()?, None)))
+}
+
+/// Evaluates and builds the host of that name, or each host of the flake. `link` becomes a link to
+/// the system that keeps it from being collected, or `link-<host>` where no host is named. One
+/// that fails is reported, and the others are built all the same.
+///
+/// # Errors
+/// The hosts cannot be listed, or there is none.
+pub fn build(flake: &str, hostname: Option<&str>, link: &Path) -> Result<Systems> {
+    let link = absolute(link).context("--out-link is no path")?;
+    each(flake, hostname, |host| {
+        let link = match hostname {
+            Some(_) => link.clone(),
+            None => link_of(&link, &host.name),
+        };
+        let evaluation = host.evaluate()?;
+        host.build(&evaluation, &link)?;
+        Ok((evaluation, Some(link)))
+    })
+}
+
+fn each(
+    flake: &str,
+    hostname: Option<&str>,
+    job: impl Fn(&Host) -> Result<(Evaluation, Option<PathBuf>)>,
+) -> Result<Systems> {
+    let names = match hostname {
+        Some(hostname) => vec![hostname.to_string()],
+        None => list(flake)?.0,
+    };
+    ensure!(
+        !names.is_empty(),
+        "{flake} has no hosts: its nixosConfigurations is empty"
+    );
+    let count = names.len();
+    let systems = (1..).zip(names).map(|(number, name)| {
+        let host = Host {
+            flake,
+            name,
+            number,
+            count,
+        };
+        let done = job(&host);
+        System::of(host.name, done)
+    });
+    Ok(Systems(systems.collect()))
+}
+
+/// The link to the system of one host of many; its name may be any text.
+fn link_of(link: &Path, host: &str) -> PathBuf {
+    let mut name = link.as_os_str().to_os_string();
+    name.push("-");
+    name.push(utf8_percent_encode(host, SAFE).to_string());
+    name.into()
+}
+
+/// A host that is worked at.
+struct Host<'a> {
+    flake: &'a str,
+    name: String,
+    number: usize,
+    count: usize,
+}
+
+impl Host<'_> {
+    fn evaluate(&self) -> Result<Evaluation> {
+        self.during("Evaluating", || nix::evaluate_host(self.flake, &self.name))
+            .with_context(|| format!("Failed to evaluate {}", printable(&self.name)))
+    }
+
+    fn build(&self, evaluation: &Evaluation, link: &Path) -> Result<()> {
+        self.during("Building", || {
+            nix::build(&evaluation.derivation, link, None, None)?;
+            system::check(&evaluation.out)
+        })
+        .with_context(|| format!("Failed to build {}", printable(&self.name)))
+    }
+
+    fn during<T>(&self, work: &str, job: impl FnOnce() -> T) -> T {
+        let name = printable(&self.name);
+        let work = match self.count {
+            1 => format!("{work} {name}"),
+            count => format!("{work} {name} ({} of {count})", self.number),
+        };
+        progress::during_told(&work, job)
+    }
+}
+
+impl System {
+    /// Reports a failure, too.
+    fn of(host: String, done: Result<(Evaluation, Option<PathBuf>)>) -> Self {
+        match done {
+            Ok((evaluation, link)) => Self {
+                host,
+                derivation: Some(evaluation.derivation),
+                out: Some(evaluation.out),
+                machine_id: evaluation.machine_id,
+                link,
+                error: None,
+            },
+            Err(error) => {
+                log::error!("{error:#}");
+                Self {
+                    host,
+                    derivation: None,
+                    out: None,
+                    machine_id: None,
+                    link: None,
+                    error: Some(format!("{error:#}")),
+                }
+            }
+        }
+    }
+}
+
+impl System {
+    /// What it is; `None` where it is not there.
+    fn text(&self) -> Option<String> {
+        let (derivation, out) = (self.derivation.as_ref()?, self.out.as_ref()?);
+        let mut lines = vec![
+            printable(&self.host).into_owned(),
+            format!("  derivation  {}", printable(derivation)),
+            format!("  output      {}", out.display()),
+        ];
+        let machine_id = self.machine_id.iter();
+        lines.extend(machine_id.map(|id| format!("  machine id  {}", printable(id))));
+        let link = self.link.iter();
+        lines.extend(link.map(|link| format!("  link        {}", link.display())));
+        Some(lines.join("\n") + "\n")
+    }
+}
+
+impl Systems {
+    /// Whether all of it was done. Says which hosts failed, where there were others.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        let failed = self.0.iter().filter(|system| system.error.is_some());
+        let failed: Vec<_> = failed.map(|system| printable(&system.host)).collect();
+        if failed.is_empty() {
+            return Ending::Done;
+        }
+        let count = self.0.len();
+        if count > 1 {
+            log::error!(
+                "{} of {count} hosts failed: {}",
+                failed.len(),
+                failed.join(", ")
+            );
+        }
+        Ending::Failed
+    }
+}
+
+impl Report for Hosts {
+    fn text(&self, _: &Page) -> String {
+        let names: Vec<_> = self.0.iter().map(|name| printable(name)).collect();
+        names.join("\n")
+    }
+}
+
+/// Those that there are: what failed has been said.
+impl Report for Systems {
+    fn text(&self, _: &Page) -> String {
+        self.0.iter().filter_map(System::text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_lies_beside_the_others_whatever_the_host_is_called() {
+        let link = |host| link_of(Path::new("/w/result"), host).display().to_string();
+        assert_eq!(link("web.example"), "/w/result-web.example");
+        assert_eq!(link("../a b\n"), "/w/result-..%2Fa%20b%0A");
+    }
+}

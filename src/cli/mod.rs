@@ -1,0 +1,222 @@
+//! The commands. Only they gather what is shown, and print it.
+
+pub mod args;
+mod desktop;
+mod exporter;
+mod generate;
+mod hosts;
+mod output;
+mod watch;
+mod watch_events;
+
+use std::os::fd::AsFd;
+use std::path::{absolute, Path};
+
+use anyhow::{Context, Error, Result};
+
+pub use args::Cli;
+use args::{Command, Look, MachineCommand, StandaloneCommand, Style};
+use desktop::Desktop;
+use output::{json, print, show, text};
+
+use crate::config::paths::Paths;
+use crate::config::url::Token;
+use crate::config::{Config, Remote};
+use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::rollback_timeout;
+use crate::git::credentials;
+use crate::report::metrics::Metrics;
+use crate::report::{Details, History, Page, Plan, Previewed, Status};
+use crate::signature::Signers;
+use crate::state::deploy_record;
+use crate::system::switch::Activation;
+
+/// Why a command came to nothing.
+pub enum Failure {
+    /// The command line or the configuration is wrong; nothing was touched.
+    Misconfigured(Error),
+    /// Something went wrong.
+    Failed(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub fn execute(cli: Cli) -> Result<Ending, Failure> {
+    let root = absolute(&cli.root).context("--root is no path")?;
+    let status = MachineCommand::Status {
+        look: Look::default(),
+        watch: false,
+    };
+    match cli.command.unwrap_or(Command::Machine(status)) {
+        Command::Machine(command) => execute_on_machine(command, &cli.config, &root),
+        Command::Standalone(command) => execute_alone(command, &cli.config, &root),
+    }
+}
+
+fn execute_on_machine(
+    command: MachineCommand,
+    config_file: &Path,
+    root: &Path,
+) -> Result<Ending, Failure> {
+    let is_machine = Paths::outside_state(root).is_machine();
+    if is_machine && !command.only_looks() && !rustix::process::geteuid().is_root() {
+        let error = anyhow::anyhow!("Only root can do that: try again with sudo");
+        return Err(Failure::Failed(error));
+    }
+    if let MachineCommand::Deploy = command {
+        // First of all: a request that stays makes systemd start this again and again.
+        deploy_record::take_request(&Paths::outside_state(root))?;
+    }
+    let machine = machine_of(config_file, root).map_err(Failure::Misconfigured)?;
+    let read_signers = || Signers::load(&machine.config);
+    // Where something depends on them, keys that cannot be read are a mistake in the configuration.
+    let signers = || {
+        let postpone = |_: &Error| machine.postpone();
+        let signers = read_signers().inspect_err(postpone);
+        signers.map_err(Failure::Misconfigured)
+    };
+    Ok(match command {
+        MachineCommand::Run { remotes } => {
+            let remotes = choose(&machine.config, &remotes)?;
+            machine.run(&remotes, signers()?.as_ref())?
+        }
+        MachineCommand::Fetch { remotes } => machine.fetch(&choose(&machine.config, &remotes)?)?,
+        MachineCommand::Deploy => machine.deploy(signers()?.as_ref())?,
+        MachineCommand::Status { look, watch: true } | MachineCommand::Watch(look) => {
+            // A deployment may change the configuration.
+            let status = || Status::of(&machine_of(config_file, root)?);
+            watch::follow(status, look.style(), &machine.paths)?;
+            Ending::Done
+        }
+        MachineCommand::Status { look, watch: false } => {
+            let status = Status::of(&machine)?;
+            print(&match look.style() {
+                Style::Text => text(&status),
+                Style::Oneline => status.oneline(&Page::here()),
+                Style::Json => json(&status)?,
+            })?;
+            Ending::Done
+        }
+        MachineCommand::Plan { build, output } => {
+            let plan = Plan::of(&machine, &read_signers())?;
+            if build {
+                let previewed = Previewed::of(&machine, plan)?;
+                show(&previewed, &output)?;
+                previewed.ending()
+            } else {
+                show(&plan, &output)?
+            }
+        }
+        MachineCommand::History { number, output } => match number {
+            Some(number) => show(&Details::of(&machine, number)?, &output)?,
+            None => show(&History::of(&machine)?, &output)?,
+        },
+        MachineCommand::Exporter => {
+            exporter::answer(std::io::stdin().as_fd(), || Metrics::of(&machine))?;
+            Ending::Done
+        }
+        MachineCommand::Accept { commit } => machine.accept(&commit, signers()?.as_ref())?,
+        MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
+        MachineCommand::Resume => machine.resume()?,
+        MachineCommand::Retry => machine.retry()?,
+        MachineCommand::Confirm(expected) => machine.confirm(&expected, signers()?.as_ref())?,
+        MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
+        MachineCommand::Rollback { to } => machine.roll_back_by_hand(to, &read_signers())?,
+    })
+}
+
+fn execute_alone(
+    command: StandaloneCommand,
+    config_file: &Path,
+    root: &Path,
+) -> Result<Ending, Failure> {
+    Ok(match command {
+        StandaloneCommand::List { flake, output } => {
+            show(&hosts::list(&flake.flake_url)?, &output)?
+        }
+        StandaloneCommand::Eval { hosts, output } => {
+            let systems = hosts::evaluate(&hosts.flake.flake_url, hosts.hostname.as_deref())?;
+            show(&systems, &output)?;
+            systems.ending()
+        }
+        StandaloneCommand::Build {
+            hosts,
+            out_link,
+            output,
+        } => {
+            let hostname = hosts.hostname.as_deref();
+            let systems = hosts::build(&hosts.flake.flake_url, hostname, &out_link)?;
+            show(&systems, &output)?;
+            systems.ending()
+        }
+        StandaloneCommand::Undo { state_dir, attempt } => {
+            let paths = Paths::new(root, &state_dir);
+            rollback_timeout::strike(&paths, attempt, || machine_of(config_file, root))?;
+            Ending::Done
+        }
+        StandaloneCommand::CheckConfig { file } => {
+            Config::load(&file).map_err(Failure::Misconfigured)?;
+            Ending::Done
+        }
+        StandaloneCommand::Credential {
+            origin,
+            username,
+            token: path,
+            operation,
+        } => {
+            // The other operations are for those who keep credentials.
+            if operation == "get" {
+                let token = Token { username, path };
+                if let Some(answer) = credentials::answer(&origin, &token, std::io::stdin().lock())?
+                {
+                    print(answer.trim_end())?;
+                }
+            }
+            Ending::Done
+        }
+        StandaloneCommand::Generate { folder } => {
+            generate::write(&folder)?;
+            Ending::Done
+        }
+        StandaloneCommand::Activate {
+            attempt,
+            toplevel,
+            operation,
+        } => {
+            let activation = Activation {
+                attempt,
+                toplevel,
+                operation,
+            };
+            activation.carry_out(&Paths::outside_state(root))?;
+            Ending::Done
+        }
+    })
+}
+
+/// The remotes of these names, or all of them.
+fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, Failure> {
+    if names.is_empty() {
+        return Ok(config.remotes.iter().collect());
+    }
+    let found: Result<_> = names.iter().map(|name| config.remote(name)).collect();
+    found.map_err(Failure::Misconfigured)
+}
+
+/// The machine that a configuration describes.
+fn machine_of(config_file: &Path, root: &Path) -> Result<Machine> {
+    // Where it is now: an activation may let /etc lead to another file.
+    let resolved = std::fs::canonicalize(config_file);
+    let config = Config::of_machine(config_file)?;
+    let paths = Paths::new(root, &config.state_dir);
+    Ok(Machine {
+        config,
+        config_file: config_file.to_path_buf(),
+        own_config_file: resolved.unwrap_or_else(|_| config_file.to_path_buf()),
+        paths,
+    })
+}

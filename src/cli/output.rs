@@ -1,0 +1,39 @@
+//! What a command prints.
+
+use std::io::{ErrorKind, Write};
+
+use anyhow::{Context, Result};
+
+use super::args::Output;
+use crate::deploy::cycle::Ending;
+use crate::report::{Page, Report};
+use crate::sys::journal;
+
+pub fn show(report: &impl Report, output: &Output) -> Result<Ending> {
+    print(&if output.json {
+        json(report)?
+    } else {
+        text(report)
+    })?;
+    Ok(Ending::Done)
+}
+
+pub fn text(report: &impl Report) -> String {
+    report.text(&Page::here()).trim_end().to_string()
+}
+
+pub fn json(report: &impl Report) -> Result<String> {
+    let json = serde_json::to_string_pretty(report)?;
+    Ok(journal::printable_json(&json))
+}
+
+pub fn print(text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    match writeln!(std::io::stdout(), "{text}") {
+        // The reader has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("Failed to write the answer"),
+    }
+}

@@ -1,0 +1,114 @@
+//! What somebody who watches the status waits for: that files change, that time goes by, and that the
+//! person has seen enough.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+use crate::config::paths::Paths;
+use crate::sys::inotify::Folders;
+use crate::sys::signal::Deferral;
+
+/// How long a change may go on: who replaces a file makes another one first.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A file that the status depends on may have changed.
+    Changed,
+    /// The time is over, or the window has another size.
+    Tick,
+    /// The person wants to do something else for a while (Ctrl-Z).
+    Stop,
+    /// Nobody reads any more, or the person has seen enough (Ctrl-C).
+    End,
+}
+
+/// Looks out for all of it.
+pub struct Changes {
+    folders: Vec<PathBuf>,
+    files: Folders,
+    signals: SignalDelivery<UnixStream, SignalOnly>,
+    _deferral: Deferral,
+}
+
+impl Changes {
+    /// Looks out from now on.
+    ///
+    /// # Errors
+    /// There are no watches or signals to be had.
+    pub fn of(paths: &Paths) -> Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let signals = [SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH];
+        let signals = SignalDelivery::with_pipe(ours, theirs, SignalOnly, signals)?;
+        let changes = Self {
+            folders: paths.shown(),
+            files: Folders::watch(&[])?,
+            signals,
+            _deferral: Deferral::begin()?,
+        };
+        changes.watch()?;
+        Ok(changes)
+    }
+
+    fn watch(&self) -> Result<()> {
+        let mut folders = self.folders.iter();
+        folders.try_for_each(|folder| self.files.watch_nearest(folder))
+    }
+
+    /// Waits for what happens next, but no longer than this.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn next(&mut self, patience: Duration) -> Result<Event> {
+        let stdout = io::stdout();
+        let patience = Timespec::try_from(patience)?;
+        let [is_changed, is_signalled, is_unread] = {
+            let signals = self.signals.get_read();
+            let mut awaited = [
+                PollFd::new(&self.files, PollFlags::IN),
+                PollFd::new(signals, PollFlags::IN),
+                // Of a pipe that nobody reads, an error is told without being asked for.
+                PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty()),
+            ];
+            match poll(&mut awaited, Some(&patience)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error).context("Failed to wait"),
+            }
+            awaited.map(|fd| !fd.revents().is_empty())
+        };
+        if is_unread {
+            return Ok(Event::End);
+        }
+        if is_signalled {
+            let signals: Vec<i32> = self.signals.pending().collect();
+            let has = |wanted: &[i32]| signals.iter().any(|signal| wanted.contains(signal));
+            if has(&[SIGINT, SIGTERM, SIGHUP]) {
+                return Ok(Event::End);
+            }
+            return Ok(if has(&[SIGTSTP]) {
+                Event::Stop
+            } else {
+                Event::Tick
+            });
+        }
+        if !is_changed {
+            return Ok(Event::Tick);
+        }
+        thread::sleep(SETTLE);
+        self.files.drain();
+        self.watch()?;
+        Ok(Event::Changed)
+    }
+}

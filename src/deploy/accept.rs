@@ -1,0 +1,133 @@
+//! A rewrite of main that the operator accepts: asked for by `comin accept`, taken up by the next deploy.
+
+use std::fmt;
+
+use anyhow::{bail, ensure, Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::paths::Paths;
+use crate::config::{Branch, RemoteName};
+use crate::deploy::commits::Commits;
+use crate::deploy::cycle::{Ending, Machine};
+use crate::git::Mirror;
+use crate::model::commit::Commit;
+use crate::model::select::{History, Reach, RemoteFacts, Signature};
+use crate::signature::Signers;
+use crate::state::deploy_record;
+use crate::state::State;
+use crate::sys::fs;
+
+/// The order to accept a main.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rewrite {
+    version: u32,
+    /// The head of main that is accepted.
+    pub commit: Commit,
+    remote: RemoteName,
+    branch: String,
+}
+
+impl Rewrite {
+    /// Reads the order, if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood; the sentence has the cure.
+    pub fn read(paths: &Paths) -> Result<Option<Self>> {
+        let path = paths.rewrite();
+        let Some(content) = fs::read_optional(&path)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&content).map(Some).with_context(|| {
+            format!(
+                "Failed to understand {}; remove it, and use comin accept again",
+                path.display()
+            )
+        })
+    }
+
+    /// Takes the order back, or forgets one that was carried out.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn forget(paths: &Paths) -> Result<()> {
+        fs::remove_optional(&paths.rewrite()).map(|_| ())
+    }
+}
+
+/// As in `3f2a9c1e… (origin/main)`, in full: it goes into the log for good.
+impl fmt::Display for Rewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}/{})", self.commit, self.remote, self.branch)
+    }
+}
+
+impl Machine {
+    /// Orders that a main be accepted although it does not contain the accepted one, and asks for a
+    /// deploy. `wanted` is the beginning of its id.
+    ///
+    /// # Errors
+    /// No remote has such a main now, it is not signed where that is required, or the order cannot be
+    /// written.
+    pub fn accept(&self, wanted: &str, signers: Option<&Signers>) -> Result<Ending> {
+        let mains = self.observe()?;
+        let (remote, branch, commit) = find(&mains, wanted)?;
+        let mirror = Mirror::open(&self.paths)?;
+        if let Signature::Refused(unverified) = Commits::of(&mirror, signers).signature(commit) {
+            bail!("{} cannot be accepted: {unverified}", commit.short());
+        }
+        if State::read(&self.paths)?.accepted_main.as_ref() == Some(commit) {
+            // The latest order counts, and not one before it that no deploy has taken up yet.
+            Rewrite::forget(&self.paths)?;
+            log::info!("{commit} is the accepted main already");
+            return Ok(Ending::Done);
+        }
+        let rewrite = Rewrite {
+            version: 1,
+            commit: commit.clone(),
+            remote: remote.clone(),
+            branch: branch.name.clone(),
+        };
+        fs::replace_durably(&self.paths.rewrite(), &serde_json::to_vec(&rewrite)?)?;
+        log::info!("{rewrite} is accepted as main, and deployed next");
+        deploy_record::request_for_order(&self.paths);
+        Ok(Ending::Done)
+    }
+}
+
+/// The one main whose id begins so, of a remote that can be fetched.
+fn find<'a>(
+    remotes: &'a [RemoteFacts],
+    wanted: &str,
+) -> Result<(&'a RemoteName, &'a Branch, &'a Commit)> {
+    ensure!(
+        wanted.len() >= Commit::LEAST,
+        "{wanted:?} is too short for a commit: give at least {} digits of its id",
+        Commit::LEAST
+    );
+    let mains: Vec<(&RemoteName, &Branch, &Commit)> = remotes
+        .iter()
+        .filter(|remote| remote.reach == Reach::Fetched)
+        .filter_map(|remote| {
+            let main = remote.main.as_ref()?;
+            Some((&remote.name, &main.branch, main.commit.as_ref()?))
+        })
+        .collect();
+    let mut found = mains
+        .iter()
+        .filter(|(_, _, commit)| commit.as_str().starts_with(wanted));
+    let Some(&first) = found.next() else {
+        let heads: Vec<String> = mains
+            .iter()
+            .map(|(remote, branch, commit)| format!("{remote}/{} is at {commit}", branch.name))
+            .collect();
+        if heads.is_empty() {
+            bail!("No remote could be fetched: look at comin status");
+        }
+        bail!("No main is at {wanted:?}: {}", heads.join(", "));
+    };
+    ensure!(
+        found.all(|(_, _, commit)| *commit == first.2),
+        "{wanted} begins the ids of several mains: give more digits"
+    );
+    Ok(first)
+}

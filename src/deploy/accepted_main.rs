@@ -1,0 +1,98 @@
+//! The accepted main, where the state has none. The mirror keeps it as well, so that it survives the loss of
+//! either one; and where the Go comin ran before, that knows it.
+
+use anyhow::{Error, Result};
+
+use crate::config::paths::Paths;
+use crate::git::Mirror;
+use crate::model::commit::Commit;
+use crate::state::go_comin;
+use crate::state::{State, Store};
+
+/// The state with the accepted main that a deploy would go by, without changing anything.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn presumed(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
+    let mut state = State::read(paths)?;
+    if state.accepted_main.is_none() {
+        state.accepted_main = match Found::find(&state, mirror, paths) {
+            Ok(Found::InMirror(main) | Found::InGoStore(main)) => Some(main),
+            Ok(Found::Nowhere) => None,
+            Ok(Found::Unusable(error)) | Err(error) => {
+                log::debug!("No accepted main is known: {error:#}");
+                None
+            }
+        };
+    }
+    Ok(state)
+}
+
+/// Lets the state and the mirror have the same accepted main. Returns what a person is to hear, once.
+///
+/// # Errors
+/// The state cannot be written, or the mirror cannot be read.
+pub fn reconcile(store: &mut Store, mirror: &Mirror, paths: &Paths) -> Result<Option<String>> {
+    if store.state().accepted_main.is_none() {
+        match Found::find(store.state(), Some(mirror), paths)? {
+            Found::InMirror(main) => {
+                log::warn!(
+                    "The state has no accepted main; the mirror has {}",
+                    main.short()
+                );
+                store.accept(main)?;
+            }
+            Found::InGoStore(main) => {
+                log::info!(
+                    "Took {main} for the accepted main, for the Go comin has deployed it; its history stays in {}",
+                    paths.go_store().display()
+                );
+                store.accept(main)?;
+            }
+            Found::Nowhere => {}
+            Found::Unusable(error) => {
+                return Ok(Some(format!(
+                    "Main is taken as it is, even if it is older than what the Go comin has deployed, which is not known: {error:#}"
+                )));
+            }
+        }
+    }
+    if let Some(accepted) = &store.state().accepted_main {
+        // A mirror made anew does not have the commit before its remote has been fetched.
+        if let Err(error) = mirror.keep_accepted(accepted) {
+            log::debug!("The mirror cannot keep the accepted main yet: {error:#}");
+        }
+    }
+    Ok(None)
+}
+
+/// Where an accepted main is that the state does not have.
+enum Found {
+    /// The state was lost.
+    InMirror(Commit),
+    /// This comin runs for the first time.
+    InGoStore(Commit),
+    /// There is none.
+    Nowhere,
+    /// The Go comin was here, but what it left does not tell.
+    Unusable(Error),
+}
+
+impl Found {
+    /// # Errors
+    /// The mirror cannot be read.
+    fn find(state: &State, mirror: Option<&Mirror>, paths: &Paths) -> Result<Self> {
+        if let Some(kept) = mirror.map(Mirror::accepted).transpose()?.flatten() {
+            return Ok(Self::InMirror(kept));
+        }
+        // Once comin has tried something itself, this is no first run any more.
+        if state.latest().is_some() {
+            return Ok(Self::Nowhere);
+        }
+        Ok(match go_comin::accepted_main(paths) {
+            Ok(Some(main)) => Self::InGoStore(main),
+            Ok(None) => Self::Nowhere,
+            Err(error) => Self::Unusable(error),
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! The boot that the machine is in, and whether it booted what was deployed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::config::paths::Paths;
+use crate::deploy::cycle::Machine;
+use crate::state::State;
+use crate::sys::fs;
+use crate::system;
+
+/// The kernel's name for this boot, `None` where it has none.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn id(paths: &Paths) -> Result<Option<String>> {
+    let id = fs::read_optional(&paths.boot_id())?;
+    Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_string()))
+}
+
+/// What is known of the latest boot and of what it should have booted.
+struct Facts<'a> {
+    /// The latest system that was deployed to stay, and the boot in which that was.
+    deployed: Option<(&'a Path, Option<&'a str>)>,
+    /// The system that the profile is at.
+    boots: Option<&'a Path>,
+    /// The system that booted.
+    booted: Option<&'a Path>,
+    /// This boot.
+    boot: Option<&'a str>,
+}
+
+/// Whether another system booted than the one that was deployed: somebody chose it in the boot loader, or
+/// the boot fell back. A profile that is elsewhere was moved by somebody, and what booted is theirs.
+fn is_another(facts: &Facts) -> bool {
+    let Some((deployed, in_boot)) = facts.deployed else {
+        return false;
+    };
+    let has_booted_since = in_boot.is_some() && facts.boot.is_some() && in_boot != facts.boot;
+    let should_have = facts.boots == Some(deployed);
+    has_booted_since && should_have && facts.booted.is_some_and(|booted| booted != deployed)
+}
+
+impl Machine {
+    /// The system that the machine booted instead of the one that was deployed last to stay.
+    ///
+    /// # Errors
+    /// A link cannot be read.
+    pub fn booted_instead(&self, state: &State) -> Result<Option<PathBuf>> {
+        let booted = fs::read_link_optional(&self.paths.booted_system())?;
+        let boots = system::of_profile(&self.paths.profile(&self.config.profile));
+        let boot = id(&self.paths)?;
+        let deployed = state.deployed_to_stay();
+        let facts = Facts {
+            deployed: deployed.and_then(|attempt| {
+                let out = attempt.out.as_deref()?;
+                Some((out, attempt.boot.as_deref()))
+            }),
+            boots: boots.as_deref(),
+            booted: booted.as_deref(),
+            boot: boot.as_deref(),
+        };
+        let is_another = is_another(&facts);
+        Ok(booted.filter(|_| is_another))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_system_booted() {
+        let path = |name: &'static str| Some(Path::new(name));
+        let in_boot_1 = Some((Path::new("b"), Some("1")));
+        for (deployed, boots, booted, boot, wanted) in [
+            (in_boot_1, path("b"), path("a"), Some("2"), true),
+            // Not booted since, or nobody knows.
+            (in_boot_1, path("b"), path("a"), Some("1"), false),
+            (in_boot_1, path("b"), path("a"), None, false),
+            (
+                Some((Path::new("b"), None)),
+                path("b"),
+                path("a"),
+                Some("2"),
+                false,
+            ),
+            // As it should be.
+            (in_boot_1, path("b"), path("b"), Some("2"), false),
+            // Rolled back by hand, or rebuilt.
+            (in_boot_1, path("a"), path("a"), Some("2"), false),
+            (in_boot_1, None, path("a"), Some("2"), false),
+            // Nothing deployed, nothing booted.
+            (None, path("b"), path("a"), Some("2"), false),
+            (in_boot_1, path("b"), None, Some("2"), false),
+        ] {
+            let facts = Facts {
+                deployed,
+                boots,
+                booted,
+                boot,
+            };
+            let case = (deployed, boots, booted, boot);
+            assert_eq!(is_another(&facts), wanted, "{case:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What is known of commits: their ancestry from the mirror, their signatures from the signers.
+
+use anyhow::Error;
+
+use crate::git::Mirror;
+use crate::model::commit::Commit;
+use crate::model::select::{History, Relation, Signature};
+use crate::signature::{Signers, Unverified};
+
+/// The commits of a mirror, or why it cannot be read.
+pub struct Commits<'a> {
+    mirror: Result<&'a Mirror, &'a Error>,
+    signers: Result<Option<&'a Signers>, &'a Error>,
+}
+
+impl<'a> Commits<'a> {
+    /// How many ancestors are looked at. Each costs the run of a tool, and who pushes without signing
+    /// decides how many there are.
+    const ANCESTORS: usize = 100;
+
+    /// The commits of a mirror that can be read; where there are signers, theirs alone may be deployed.
+    #[must_use]
+    pub fn of(mirror: &'a Mirror, signers: Option<&'a Signers>) -> Self {
+        Self {
+            mirror: Ok(mirror),
+            signers: Ok(signers),
+        }
+    }
+
+    /// The same where the mirror may not be there, and the signers' keys may be unreadable: then no
+    /// commit can be verified.
+    #[must_use]
+    pub fn of_any(
+        mirror: &'a anyhow::Result<Mirror>,
+        signers: &'a anyhow::Result<Option<Signers>>,
+    ) -> Self {
+        Self {
+            mirror: mirror.as_ref(),
+            signers: signers.as_ref().map(Option::as_ref),
+        }
+    }
+}
+
+impl History for Commits<'_> {
+    fn relation(&self, base: &Commit, head: &Commit) -> Relation {
+        match self.mirror {
+            Ok(mirror) => mirror.relation(base, head),
+            Err(error) => Relation::Unreadable(format!("{error:#}")),
+        }
+    }
+
+    fn signature(&self, commit: &Commit) -> Signature {
+        let signers = match self.signers {
+            Ok(None) => return Signature::NotRequired,
+            Ok(Some(signers)) => signers,
+            Err(error) => {
+                return Signature::Refused(Unverified::Unchecked(format!("{error:#}")));
+            }
+        };
+        let raw = match self.mirror {
+            Ok(mirror) => mirror.raw_commit(commit),
+            Err(error) => Err(anyhow::anyhow!("{error:#}")),
+        };
+        match raw
+            .map_err(Unverified::from)
+            .and_then(|raw| signers.verify(&raw))
+        {
+            Ok(signer) => Signature::By(signer),
+            Err(unverified) => Signature::Refused(unverified),
+        }
+    }
+
+    fn ancestors(&self, base: Option<&Commit>, head: &Commit) -> Vec<Commit> {
+        let ancestors = self
+            .mirror
+            .ok()
+            .map(|mirror| mirror.ancestors(base, head, Self::ANCESTORS));
+        match ancestors {
+            Some(Ok(ancestors)) => ancestors,
+            Some(Err(error)) => {
+                log::debug!("Failed to read the ancestors of {head}: {error:#}");
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+}

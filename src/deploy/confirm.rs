@@ -1,0 +1,277 @@
+//! What a person confirms before it is built or deployed: asked for by the configuration, given by `comin confirm`
+//! or by time, taken up by the next deploy.
+
+use std::fmt;
+
+use anyhow::{bail, ensure, Result};
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::args::Expected;
+use crate::config::paths::Paths;
+use crate::config::{Config, Confirmer};
+use crate::deploy::commits::Commits;
+use crate::deploy::cycle::{Ending, Machine};
+use crate::git::Mirror;
+use crate::model::commit::Commit;
+use crate::model::select::{Awaited, Consent, Decision, Facts};
+use crate::signature::Signers;
+use crate::state::deploy_record;
+use crate::state::{Attempt, Outcome, State, Store};
+use crate::sys::fs;
+
+/// What is not done before somebody has confirmed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// To build what was evaluated.
+    Build,
+    /// To activate what was built.
+    Deploy,
+}
+
+impl Step {
+    /// As in "it waits to be built".
+    #[must_use]
+    pub fn participle(self) -> &'static str {
+        match self {
+            Self::Build => "built",
+            Self::Deploy => "deployed",
+        }
+    }
+}
+
+/// As in `comin confirm build`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Build => "build",
+            Self::Deploy => "deploy",
+        })
+    }
+}
+
+/// The order to go on with an attempt that waits. It names all that was confirmed, so that it is never taken
+/// for something else.
+#[derive(Debug, Serialize, Deserialize)]
+struct Confirmation {
+    version: u32,
+    attempt: u64,
+    commit: Commit,
+    step: Step,
+}
+
+impl Confirmation {
+    fn of(attempt: &Attempt, step: Step) -> Self {
+        Self {
+            version: 1,
+            attempt: attempt.id,
+            commit: attempt.target.commit.clone(),
+            step,
+        }
+    }
+
+    fn is_of(&self, attempt: &Attempt, step: Step) -> bool {
+        (self.attempt, &self.commit, self.step) == (attempt.id, &attempt.target.commit, step)
+    }
+
+    /// Reads the order, where there is one that can be understood.
+    fn read(paths: &Paths) -> Option<Self> {
+        let content = fs::read_optional(&paths.confirmation()).ok().flatten()?;
+        serde_json::from_slice(&content).ok()
+    }
+
+    /// Takes the order out of its file by this function; it is removed after that, so a comin that is killed
+    /// meanwhile takes it once more.
+    fn take(paths: &Paths, take: impl FnOnce(Self) -> Result<()>) -> Result<()> {
+        let path = paths.confirmation();
+        let Some(content) = fs::read_optional(&path)? else {
+            return Ok(());
+        };
+        match serde_json::from_slice(&content) {
+            Ok(order) => take(order)?,
+            // Nothing is lost but a word that can be given again.
+            Err(error) => log::warn!(
+                "{} cannot be understood and is removed; use comin confirm again: {error}",
+                path.display()
+            ),
+        }
+        fs::remove_optional(&path).map(|_| ())
+    }
+}
+
+/// Lets a state have the confirmation that the next deploy is going to take up.
+pub fn foresee(state: &mut State, paths: &Paths) {
+    let awaited = state.awaiting().zip(Confirmation::read(paths));
+    let awaited = awaited.filter(|((waiting, step), order)| order.is_of(waiting, *step));
+    if let Some(step) = awaited.map(|((_, step), _)| step) {
+        state.confirm(step);
+    }
+}
+
+impl Machine {
+    /// Confirms what waits for it, if that is what is expected, and asks for a deploy.
+    ///
+    /// # Errors
+    /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
+    /// written.
+    pub fn confirm(&self, expected: &Expected, signers: Option<&Signers>) -> Result<Ending> {
+        let state = State::read(&self.paths)?;
+        let Some((waiting, step)) = state.awaiting() else {
+            bail!("Nothing waits for a confirmation: comin status says what comin does");
+        };
+        let target = &waiting.target;
+        if let Some(asked) = expected.step.filter(|asked| *asked != step) {
+            bail!(
+                "{target} does not wait to be {}, but to be {}: comin confirm {step}",
+                asked.participle(),
+                step.participle()
+            );
+        }
+        if let Some(commit) = &expected.commit {
+            ensure!(
+                commit.len() >= Commit::LEAST && target.commit.as_str().starts_with(commit),
+                "{target} waits, and not {commit:?}; comin status has its id"
+            );
+        }
+        if let Some(operation) = expected.operation {
+            ensure!(
+                operation == target.operation,
+                "{target} is to be deployed by {}, and not by {operation}",
+                target.operation
+            );
+        }
+        let mirror = Mirror::open(&self.paths)?;
+        let (facts, decision) = self.consider(&state, &Commits::of(&mirror, signers))?;
+        match &decision.selected {
+            Some(selected) if selected.is(&target.commit, target.operation) => {}
+            Some(selected) => bail!(
+                "{target} is not confirmed: meanwhile, {selected} is to be deployed by {}; comin plan says why",
+                selected.operation
+            ),
+            None => bail!(
+                "{target} is not confirmed: meanwhile, no branch qualifies; comin plan says why"
+            ),
+        }
+        let order = Confirmation::of(waiting, step);
+        fs::replace_durably(&self.paths.confirmation(), &serde_json::to_vec(&order)?)?;
+        log::info!("{target} is confirmed, and {} next", step.participle());
+        deploy_record::request_for_order(&self.paths);
+        if let Some(suspension) = facts.suspended {
+            log::warn!("It still has to wait: {suspension}");
+        }
+        Ok(Ending::Done)
+    }
+
+    /// Takes up a confirmation. That it was given is in the state before the order is gone.
+    ///
+    /// # Errors
+    /// The state cannot be written, or the order cannot be removed.
+    pub fn take_confirmation(&self, store: &mut Store) -> Result<()> {
+        Confirmation::take(&self.paths, |order| match store.state().awaiting() {
+            Some((waiting, step)) if order.is_of(waiting, step) => {
+                let mut attempt = waiting.clone();
+                let is_new = attempt.confirmed.insert(step);
+                store.record(&attempt)?;
+                if is_new {
+                    let name = &attempt.target;
+                    log::info!("{name} is confirmed, and {} next", step.participle());
+                }
+                Ok(())
+            }
+            Some(_) | None => {
+                log::warn!(
+                    "The confirmation to {} {} came too late: it does not wait for that any more",
+                    order.step,
+                    order.commit.short()
+                );
+                Ok(())
+            }
+        })
+    }
+
+    /// Ends an attempt that waits for a confirmation where something else is to be deployed by now.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn withdraw(&self, store: &mut Store, facts: &Facts, decision: &Decision) -> Result<()> {
+        match store.state().awaiting() {
+            Some((waiting, _)) if decision.supersedes(&waiting.target, facts) => {
+                let waiting = waiting.clone();
+                self.stop_waiting(store, waiting)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Ends an attempt that waits for a confirmation. What was given to it is void: whoever has taken its commit
+    /// back does not expect it to be deployed without a question when it comes again.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn stop_waiting(&self, store: &mut Store, mut waiting: Attempt) -> Result<()> {
+        waiting.confirmed.clear();
+        let stage = waiting.stage();
+        self.end(store, waiting, Outcome::Preempted { stage })
+            .map(|_| ())
+    }
+}
+
+impl Config {
+    /// Whether a step of an attempt has to be confirmed, and has not been.
+    #[must_use]
+    pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
+        match self.confirmer(step) {
+            Confirmer::Without => false,
+            Confirmer::Auto(_) | Confirmer::Manual => !attempt.confirmed.contains(&step),
+        }
+    }
+
+    /// What waits for a confirmation, as the configuration has it now.
+    #[must_use]
+    pub fn awaited(&self, state: &State) -> Option<Awaited> {
+        let (waiting, step) = state.awaiting()?;
+        Some(Awaited {
+            commit: waiting.target.commit.clone(),
+            operation: waiting.target.operation,
+            step,
+            consent: if self.asks(waiting, step) {
+                self.confirmer(step).consent(waiting.since())
+            } else {
+                Consent::Given
+            },
+        })
+    }
+}
+
+impl Confirmer {
+    /// What it takes to go on with what has waited since then.
+    fn consent(self, since: Timestamp) -> Consent {
+        match self {
+            Self::Without => Consent::Given,
+            Self::Auto(length) => Consent::At(since.checked_add(length).unwrap_or(Timestamp::MAX)),
+            Self::Manual => Consent::Missing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Operation;
+
+    #[test]
+    fn a_confirmation_is_of_one_step_of_one_attempt_of_one_commit() {
+        let attempt = Attempt::for_tests(1, Operation::Switch);
+        let order = Confirmation::of(&attempt, Step::Build);
+        assert!(order.is_of(&attempt, Step::Build));
+        assert!(!order.is_of(&attempt, Step::Deploy));
+        let mut of_another_state = attempt.clone();
+        of_another_state.target.commit = "f".repeat(40).parse().unwrap();
+        assert!(!order.is_of(&of_another_state, Step::Build));
+        let mut again = attempt.clone();
+        again.id = 2;
+        assert!(!order.is_of(&again, Step::Build));
+    }
+}

@@ -1,0 +1,75 @@
+//! What an operator orders: to deploy nothing for a while, and to try again what failed.
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::config::paths::Paths;
+use crate::deploy::accept::Rewrite;
+use crate::deploy::accepted_main;
+use crate::deploy::confirm;
+use crate::deploy::cycle::{Ending, Machine};
+use crate::git::Mirror;
+use crate::model::suspension::Suspension;
+use crate::state::deploy_record;
+use crate::state::State;
+use crate::sys::fs;
+
+/// The state by which the next deploy decides: with the accepted main that it is going to find, and what has been
+/// ordered meanwhile. Nothing is changed, and an order that cannot be understood is that deploy's to tell.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
+    let mut state = accepted_main::presumed(paths, mirror)?;
+    if paths.retry().exists() {
+        state.forgive();
+    }
+    if let Ok(Some(rewrite)) = Rewrite::read(paths) {
+        state.accepted_main = Some(rewrite.commit);
+    }
+    confirm::foresee(&mut state, paths);
+    Ok(state)
+}
+
+impl Machine {
+    /// Suspends deployments.
+    ///
+    /// # Errors
+    /// The order cannot be written.
+    pub fn suspend(&self, reason: Option<String>, time: Option<SignedDuration>) -> Result<Ending> {
+        let until = time.and_then(|time| Timestamp::now().checked_add(time).ok());
+        let reason = reason.filter(|reason| !reason.trim().is_empty());
+        let suspension = Suspension::now(until, reason);
+        suspension.write(&self.paths)?;
+        log::info!("{suspension}");
+        // What is evaluated or built at the moment notices.
+        deploy_record::request_for_order(&self.paths);
+        Ok(Ending::Done)
+    }
+
+    /// Ends a suspension, and asks for a deploy.
+    ///
+    /// # Errors
+    /// The order cannot be taken back.
+    pub fn resume(&self) -> Result<Ending> {
+        if Suspension::end(&self.paths)? {
+            log::info!("comin deploys again");
+        } else {
+            log::info!("comin was not suspended");
+        }
+        deploy_record::request_for_order(&self.paths);
+        Ok(Ending::Done)
+    }
+
+    /// Orders that what failed or is in quarantine be tried again, and what is deployed but was not
+    /// booted, and asks for a deploy.
+    ///
+    /// # Errors
+    /// The order cannot be written.
+    pub fn retry(&self) -> Result<Ending> {
+        fs::replace_durably(&self.paths.retry(), b"")?;
+        log::info!("The next deploy tries again what failed or is in quarantine");
+        deploy_record::request_for_order(&self.paths);
+        Ok(Ending::Done)
+    }
+}

@@ -1,0 +1,118 @@
+//! What a deployment would bring, found out without deploying: evaluates and builds, and changes nothing
+//! of the machine.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::config::paths::Paths;
+use crate::deploy::cycle::Machine;
+use crate::git::{self, Mirror};
+use crate::model::select::Target;
+use crate::nix::{self, Evaluation};
+use crate::sys::fs;
+use crate::sys::progress;
+use crate::sys::temp_dir::Passing;
+use crate::system;
+use crate::system::dry_activate::Rehearsal;
+
+/// What a deployment would bring.
+#[derive(Debug)]
+pub enum Preview {
+    /// Nothing: it is not for this machine.
+    Skipped(String),
+    /// A system.
+    System(Built),
+}
+
+/// A system that was built, and is kept from being collected as long as this lives.
+#[derive(Debug)]
+pub struct Built {
+    /// What it was built by.
+    pub derivation: String,
+    /// Where it is.
+    pub out: PathBuf,
+    /// The system that runs, if one does.
+    pub runs: Option<PathBuf>,
+    /// Whether it is deployed: it runs, and boots, as far as it is to.
+    pub is_there: bool,
+    /// What of the running system cannot become what it is in this one before a reboot.
+    pub inhibitors: Vec<String>,
+    /// What its switch says that it would do.
+    pub rehearsal: Rehearsal,
+    _root: Aside,
+}
+
+/// Where Nix reads and writes instead: below a root that is the asker's, for only root can write to the
+/// mirror, and that goes away.
+#[derive(Debug)]
+struct Aside {
+    paths: Paths,
+    _folder: Passing,
+}
+
+impl Aside {
+    fn new() -> Result<Self> {
+        let make = || -> std::io::Result<Self> {
+            let folder = Passing::new("comin-plan-")?;
+            let paths = Paths::outside_state(folder.path());
+            std::fs::create_dir_all(paths.gcroots())?;
+            // A deploy has recorded that it decides by the time that it evaluates.
+            std::fs::create_dir_all(paths.run())?;
+            Ok(Self {
+                paths,
+                _folder: folder,
+            })
+        };
+        make().context("Failed to make a folder for what is not to stay")
+    }
+}
+
+impl Machine {
+    /// Finds out what the deployment of a target would bring.
+    ///
+    /// # Errors
+    /// It cannot be evaluated or built, or is no NixOS system.
+    pub fn preview(&self, target: &Target) -> Result<Preview> {
+        let aside = Aside::new()?;
+        Mirror::open(&self.paths)?.lend(&target.commit, &aside.paths)?;
+        let evaluation = self.evaluate_aside(target, &aside.paths)?;
+        if let Some(reason) = self.of_another_machine(evaluation.machine_id.as_deref())? {
+            return Ok(Preview::Skipped(reason));
+        }
+        self.build_aside(target, &evaluation, &aside.paths)?;
+        let Evaluation {
+            derivation, out, ..
+        } = evaluation;
+        let profile = self.paths.profile(&self.config.profile);
+        let operation = target.operation;
+        let inhibitors = system::switch_inhibitors(&self.paths, &out);
+        Ok(Preview::System(Built {
+            derivation,
+            runs: fs::read_link_optional(&self.paths.current_system())?,
+            is_there: system::has(&profile, &self.paths, &out, operation)?,
+            rehearsal: Rehearsal::of(&self.paths, &out, operation, &inhibitors)?,
+            inhibitors,
+            out,
+            _root: aside,
+        }))
+    }
+
+    fn evaluate_aside(&self, target: &Target, aside: &Paths) -> Result<Evaluation> {
+        let evaluate = || nix::evaluate(&self.config, aside, git::TARGET, target, None, None);
+        let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
+        let evaluated = evaluated.and_then(|evaluated| evaluated.context("it was stopped"));
+        evaluated.with_context(|| format!("Failed to evaluate {target}"))
+    }
+
+    fn build_aside(&self, target: &Target, evaluation: &Evaluation, aside: &Paths) -> Result<()> {
+        let root = aside.gcroots().join("preview");
+        let (derivation, timeout) = (&evaluation.derivation, self.config.build_timeout);
+        let build = || {
+            nix::build(derivation, &root, timeout, None)?;
+            system::check(&evaluation.out)
+        };
+        progress::during_told(&format!("Building {target}"), build)
+            .with_context(|| format!("Failed to build {target}"))
+    }
+}

@@ -1,0 +1,466 @@
+//! Reboots: whether the machine needs one, and whether, when and for what it does one by itself.
+//!
+//! A reboot is announced, waits, and is decided on once more before it is ordered. A shutdown that is
+//! scheduled with logind would not do: it heeds no lock that was taken meanwhile, and it can hit an
+//! activation.
+
+mod need;
+mod window;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use jiff::{SignedDuration, Timestamp, Zoned};
+use log::Level;
+use serde::{Deserialize, Serialize};
+
+pub use need::reasons;
+pub use window::Window;
+
+use crate::config::{Operation, Reboots};
+use crate::deploy::boot;
+use crate::deploy::cycle::Machine;
+use crate::model::schedule::Wait;
+use crate::model::suspension::Suspension;
+use crate::state::deploy_record::Decided;
+use crate::state::{Attempt, State, Store};
+use crate::sys::command;
+use crate::sys::fs;
+use crate::sys::journal::printable;
+use crate::system;
+use crate::system::switch;
+use crate::system::systemd;
+
+/// How long whoever holds a lock is left alone before that is looked at again.
+const PAUSE: SignedDuration = SignedDuration::from_mins(1);
+/// How long a tool may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A reboot for a system, as the state remembers it. By it, there is at most one for each deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reboot {
+    /// The attempt that asked for it.
+    pub attempt: u64,
+    /// The system that the reboot brings.
+    pub system: PathBuf,
+    /// The boot that it ends.
+    pub boot: Option<String>,
+    /// When it was announced.
+    pub announced_at: Timestamp,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a reboot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Everybody knows.
+    Announced,
+    /// systemd knows, too. One of a later version counts as that: no second reboot is ordered then.
+    #[serde(other)]
+    Ordered,
+}
+
+/// What is left to do about a reboot when nothing else is.
+#[derive(Debug)]
+pub enum Prospect {
+    /// Nothing.
+    None,
+    /// To look again after a wait.
+    Later(Wait),
+    /// To order it.
+    Due(Reboot),
+}
+
+/// Everything that a decision depends on.
+#[derive(Debug)]
+struct Facts<'a> {
+    policy: &'a Reboots,
+    /// The attempt that waits for a reboot, and its system.
+    waiting: Option<(u64, &'a Path)>,
+    /// The latest reboot.
+    latest: Option<&'a Reboot>,
+    /// This boot.
+    boot: Option<&'a str>,
+    suspended: Option<&'a Suspension>,
+    /// Who does not want the machine to go down.
+    locks: &'a [String],
+    now: &'a Zoned,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// None is needed, or wanted.
+    No,
+    /// One was ordered in this boot.
+    Ordered,
+    /// The machine was rebooted for this system, and needs a reboot all the same.
+    InVain,
+    /// The operator wants nothing deployed.
+    Suspended(Option<Wait>),
+    /// The window is closed until then.
+    Closed(Timestamp),
+    /// Somebody does not want the machine to go down.
+    Locked,
+    /// Everybody is to be told that the machine reboots for this attempt and its system.
+    Announce(u64, PathBuf),
+    /// Everybody was told, and has a while to end what they do.
+    Announced(Wait),
+    /// It is time.
+    Now(Reboot),
+}
+
+fn decide(facts: &Facts) -> Decision {
+    let Some((attempt, system)) = facts.waiting.filter(|_| facts.policy.allow) else {
+        return Decision::No;
+    };
+    let is_same = |latest: &&Reboot| latest.attempt == attempt || latest.system == system;
+    let latest = facts.latest.filter(is_same);
+    let in_this_boot = latest.filter(|latest| latest.boot.as_deref() == facts.boot);
+    let announced = match (latest.map(|latest| latest.stage), in_this_boot) {
+        (Some(Stage::Ordered), Some(_)) => return Decision::Ordered,
+        (Some(Stage::Ordered), None) => return Decision::InVain,
+        (Some(Stage::Announced) | None, announced) => announced,
+    };
+    if let Some(suspension) = facts.suspended {
+        return Decision::Suspended(suspension.wait(facts.now.timestamp()));
+    }
+    let opens = facts.policy.window.map(|window| window.opens(facts.now));
+    if let Some(opens) = opens.flatten() {
+        return Decision::Closed(opens);
+    }
+    if !facts.locks.is_empty() {
+        return Decision::Locked;
+    }
+    let Some(announced) = announced else {
+        return Decision::Announce(attempt, system.to_path_buf());
+    };
+    let wait = Wait::new(announced.announced_at, facts.policy.delay);
+    if wait.is_over(facts.now.timestamp()) {
+        Decision::Now(announced.clone())
+    } else {
+        Decision::Announced(wait)
+    }
+}
+
+impl Machine {
+    /// Decides on a reboot, announces one, and says what it waits for.
+    ///
+    /// # Errors
+    /// The state cannot be written, or a link cannot be read.
+    pub fn consider_reboot(
+        &self,
+        store: &mut Store,
+        suspended: Option<&Suspension>,
+        decided: &mut Decided,
+    ) -> Result<Prospect> {
+        let attempt = store.state().changed_by().cloned();
+        let reasons = reasons(&self.config, &self.paths, attempt.as_ref());
+        let why = printable(&reasons.join(", ")).into_owned();
+        let boot = boot::id(&self.paths)?;
+        let waiting = match &attempt {
+            Some(attempt) if !reasons.is_empty() => {
+                let system = self.waits_for_a_reboot(store.state(), attempt)?;
+                system.map(|system| (attempt.id, system.to_path_buf()))
+            }
+            Some(_) | None => None,
+        };
+        let locks = match &waiting {
+            Some(_) if self.config.reboot.allow => self.locks(),
+            Some(_) | None => Vec::new(),
+        };
+        let now = Zoned::now();
+        let latest = store.state().reboot.clone();
+        let decision = decide(&Facts {
+            policy: &self.config.reboot,
+            waiting: waiting.as_ref().map(|(id, system)| (*id, system.as_path())),
+            latest: latest.as_ref(),
+            boot: boot.as_deref(),
+            suspended,
+            locks: &locks,
+            now: &now,
+        });
+        let is_over = latest.is_some_and(|latest| match latest.stage {
+            // It may take long until it can be; then it is announced anew.
+            Stage::Announced => !matches!(
+                decision,
+                Decision::Announce(_, _) | Decision::Announced(_) | Decision::Now(_)
+            ),
+            // A later deployment needs none: then the same system may need one again.
+            Stage::Ordered => {
+                reasons.is_empty() && Some(latest.attempt) != attempt.as_ref().map(|a| a.id)
+            }
+        });
+        if is_over {
+            store.remember_reboot(None)?;
+        }
+        Ok(match decision {
+            Decision::No | Decision::Ordered => Prospect::None,
+            Decision::InVain => {
+                let notice = format!("The machine has been rebooted for what is deployed, and needs a reboot all the same: {why}; it is not rebooted again by itself");
+                decided.notice(Level::Warn, notice);
+                Prospect::None
+            }
+            Decision::Suspended(wait) => wait.map_or(Prospect::None, Prospect::Later),
+            Decision::Closed(opens) => {
+                let notice = format!("A reboot is needed: {why}; it waits until {opens:.0}");
+                decided.notice(Level::Info, notice);
+                Prospect::Later(Wait::until(now.timestamp(), opens))
+            }
+            Decision::Locked => {
+                let locks = locks.join(", ");
+                let notice = format!("A reboot is needed: {why}; it waits for {locks}");
+                decided.notice(Level::Info, notice);
+                Prospect::Later(Wait::new(now.timestamp(), PAUSE))
+            }
+            Decision::Announce(id, system) => {
+                let reboot = Reboot {
+                    attempt: id,
+                    system,
+                    boot,
+                    announced_at: now.timestamp(),
+                    stage: Stage::Announced,
+                };
+                store.remember_reboot(Some(reboot.clone()))?;
+                let delay = self.config.reboot.delay;
+                let name = attempt.map_or(String::new(), |attempt| attempt.target.to_string());
+                self.tell_everybody(&format!(
+                    "This machine reboots in {} seconds for {name}: {why}; comin suspend keeps it from that",
+                    delay.as_secs()
+                ));
+                let wait = Wait::new(reboot.announced_at, delay);
+                if wait.is_over(now.timestamp()) {
+                    Prospect::Due(reboot)
+                } else {
+                    Prospect::Later(wait)
+                }
+            }
+            Decision::Announced(wait) => Prospect::Later(wait),
+            Decision::Now(reboot) => Prospect::Due(reboot),
+        })
+    }
+
+    /// Orders a reboot. That is remembered before: should the machine need another one afterwards, it
+    /// does not get it by itself.
+    ///
+    /// # Errors
+    /// The state cannot be written, or systemd refuses.
+    pub fn reboot(&self, store: &mut Store, reboot: Reboot) -> Result<()> {
+        log::info!("Rebooting");
+        store.remember_reboot(Some(Reboot {
+            stage: Stage::Ordered,
+            ..reboot
+        }))?;
+        if !systemd::is_here(&self.paths) {
+            log::warn!("There is no systemd that could reboot the machine");
+            return Ok(());
+        }
+        let mut systemctl = Command::new("systemctl");
+        systemctl.arg("reboot");
+        let Err(error) = command::run(&mut systemctl, "systemctl reboot", Some(PATIENCE)) else {
+            return Ok(());
+        };
+        if !self.locks().is_empty() {
+            // Somebody has taken a lock just now: then this one waits as any other does.
+            store.remember_reboot(None)?;
+        }
+        Err(error.context("Failed to reboot; do it by hand, or let comin try again by comin retry"))
+    }
+
+    /// Tells the journal, and whoever is logged in.
+    fn tell_everybody(&self, text: &str) {
+        log::warn!("{text}");
+        if !systemd::is_here(&self.paths) {
+            return;
+        }
+        let mut wall = Command::new("wall");
+        if let Err(error) = command::ask(wall.arg(text), "wall", Stdio::null(), PATIENCE) {
+            log::debug!("{error:#}");
+        }
+    }
+
+    /// The system of an attempt that a reboot would complete. What somebody has chosen to run, to boot or
+    /// to boot next is not comin's to undo.
+    fn waits_for_a_reboot<'a>(
+        &self,
+        state: &State,
+        attempt: &'a Attempt,
+    ) -> Result<Option<&'a Path>> {
+        let boots = system::of_profile(&self.paths.profile(&self.config.profile));
+        let runs = fs::read_link_optional(&self.paths.current_system())?;
+        let booted = fs::read_link_optional(&self.paths.booted_system())?;
+        // With a boot, what runs is still what it found, or an attempt on the same system before it.
+        let found = |before: &Attempt| before.out == attempt.out && before.before.system == runs;
+        let runs_as_left = runs == attempt.out
+            || attempt.operation() == Operation::Boot
+                && (runs == booted || state.attempts.iter().any(found));
+        let is_untouched = runs_as_left && self.booted_instead(state)?.is_none();
+        let system = attempt.boots_next().filter(|_| is_untouched);
+        Ok(system.filter(|system| boots.as_deref() == Some(*system)))
+    }
+
+    /// Who does not want the machine to go down, in words.
+    fn locks(&self) -> Vec<String> {
+        let mut locks = match switch::is_busy(&self.paths) {
+            Ok(false) => Vec::new(),
+            Ok(true) => vec!["a switch that is under way".to_string()],
+            Err(error) => vec![format!("a lock that cannot be looked at: {error:#}")],
+        };
+        if systemd::is_here(&self.paths) {
+            match inhibitors() {
+                Ok(inhibitors) => locks.extend(inhibitors),
+                Err(error) => locks.push(format!("logind: {error:#}")),
+            }
+        }
+        locks
+    }
+}
+
+/// The inhibitor locks that forbid a shutdown. That a weak one forbids nothing to root is for somebody who
+/// cannot wait.
+fn inhibitors() -> Result<Vec<String>> {
+    type Inhibitor = (String, String, String, String, u32, u32);
+    #[derive(Deserialize)]
+    struct Answer {
+        data: (Vec<Inhibitor>,),
+    }
+    let mut busctl = Command::new("busctl");
+    busctl
+        .args(["--json=short", "call"])
+        .args(["org.freedesktop.login1", "/org/freedesktop/login1"])
+        .args(["org.freedesktop.login1.Manager", "ListInhibitors"]);
+    let answer = command::ask(&mut busctl, "busctl", Stdio::null(), PATIENCE)?;
+    if answer.code != 0 {
+        bail!("{}", answer.said().last().unwrap_or("it does not answer"));
+    }
+    let answer: Answer =
+        serde_json::from_slice(&answer.output).context("it answered something else")?;
+    let (inhibitors,) = answer.data;
+    let forbids = |(what, _, _, mode, _, _): &Inhibitor| {
+        matches!(mode.as_str(), "block" | "block-weak") && what.split(':').any(|w| w == "shutdown")
+    };
+    let words = |(_, who, why, _, _, _): Inhibitor| format!("a lock of {who} ({why})");
+    Ok(inhibitors.into_iter().filter(forbids).map(words).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn when_a_machine_reboots_by_itself() {
+        let now: Timestamp = "2026-01-02T03:00:00Z".parse().unwrap();
+        let now = now.to_zoned(TimeZone::UTC);
+        let window = |lower, upper| Some(Window::new(lower, upper).unwrap());
+        let policy = |window| Reboots {
+            allow: true,
+            window,
+            delay: SignedDuration::from_secs(60),
+        };
+        let any_time = policy(None);
+        let system = Path::new("/new");
+        let facts = || Facts {
+            policy: &any_time,
+            waiting: Some((7, system)),
+            latest: None,
+            boot: Some("2"),
+            suspended: None,
+            locks: &[],
+            now: &now,
+        };
+        let latest = |system: &str, boot: &str, seconds: i64, stage| Reboot {
+            attempt: 6,
+            system: system.into(),
+            boot: Some(boot.into()),
+            announced_at: now.timestamp() - SignedDuration::from_secs(seconds),
+            stage,
+        };
+        let decide_after = |latest: Reboot| {
+            decide(&Facts {
+                latest: Some(&latest),
+                ..facts()
+            })
+        };
+
+        let announce = || Decision::Announce(7, system.to_path_buf());
+        assert_eq!(decide(&facts()), announce());
+        let forbidden = Reboots {
+            allow: false,
+            ..any_time.clone()
+        };
+        for facts in [
+            Facts {
+                policy: &forbidden,
+                ..facts()
+            },
+            Facts {
+                waiting: None,
+                ..facts()
+            },
+        ] {
+            assert_eq!(decide(&facts), Decision::No, "{facts:?}");
+        }
+
+        // Told, and given time.
+        let told = |seconds| decide_after(latest("/new", "2", seconds, Stage::Announced));
+        let since = now.timestamp() - SignedDuration::from_secs(59);
+        let wait = Wait::new(since, any_time.delay);
+        assert_eq!(told(59), Decision::Announced(wait));
+        let told_before = latest("/new", "2", 60, Stage::Announced);
+        assert_eq!(told(60), Decision::Now(told_before.clone()));
+        // Of another system, or before somebody else rebooted the machine.
+        let announced = |system, boot| decide_after(latest(system, boot, 60, Stage::Announced));
+        assert_eq!(announced("/old", "2"), announce());
+        assert_eq!(announced("/new", "1"), announce());
+        // Once for each system.
+        let ordered = |system, boot| decide_after(latest(system, boot, 60, Stage::Ordered));
+        assert_eq!(ordered("/new", "2"), Decision::Ordered);
+        assert_eq!(ordered("/new", "1"), Decision::InVain);
+        assert_eq!(ordered("/old", "1"), announce());
+
+        // Once for each attempt, too.
+        let of_the_same = Reboot {
+            attempt: 7,
+            ..latest("/old", "1", 60, Stage::Ordered)
+        };
+        assert_eq!(decide_after(of_the_same), Decision::InVain);
+
+        // Not now, whoever has been told.
+        let facts = || Facts {
+            latest: Some(&told_before),
+            ..facts()
+        };
+        let lock = ["a lock".to_string()];
+        let locked = Facts {
+            locks: &lock,
+            ..facts()
+        };
+        assert_eq!(decide(&locked), Decision::Locked);
+        for (lower, upper, opens) in [
+            ("02:00", "04:00", None),
+            ("22:00", "04:00", None),
+            ("04:00", "05:00", Some("2026-01-02T04:00:00Z")),
+            ("22:00", "02:00", Some("2026-01-02T22:00:00Z")),
+            ("01:00", "03:00", Some("2026-01-03T01:00:00Z")),
+        ] {
+            let policy = policy(window(lower, upper));
+            let facts = Facts {
+                policy: &policy,
+                ..facts()
+            };
+            let opens = opens.map(|opens| opens.parse().unwrap());
+            let wanted = opens.map_or(Decision::Now(told_before.clone()), Decision::Closed);
+            assert_eq!(decide(&facts), wanted, "{lower}–{upper}");
+        }
+        let suspension = Suspension::now(None, None);
+        let suspended = Facts {
+            suspended: Some(&suspension),
+            ..facts()
+        };
+        assert_eq!(decide(&suspended), Decision::Suspended(None));
+    }
+}

@@ -1,0 +1,325 @@
+//! What is kept of what was deployed: GC roots of systems, and generations of the profile, each of which
+//! the boot loader offers.
+//!
+//! Nothing is removed unless the state proves that comin made it, and nothing that the machine runs, has
+//! booted, boots next or would be rolled back to.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::config::Retention;
+use crate::deploy::build::DERIVATION;
+use crate::deploy::cycle::Machine;
+use crate::deploy::deployment::BEFORE;
+use crate::nix;
+use crate::state::{Attempt, State};
+use crate::sys::fs;
+use crate::system;
+
+/// What there is.
+#[derive(Debug)]
+struct Facts<'a> {
+    /// The latest last.
+    attempts: &'a [Attempt],
+    /// The attempts that have a GC root.
+    roots: Vec<u64>,
+    /// The profile.
+    profile: &'a Path,
+    /// Its generations and their systems.
+    generations: BTreeMap<u64, PathBuf>,
+    /// The generation that it is at.
+    current: Option<u64>,
+    /// The systems that are not to be lost whatever the state says.
+    in_use: Vec<PathBuf>,
+}
+
+/// What can go.
+#[derive(Debug, PartialEq, Eq)]
+struct Surplus {
+    /// Attempts whose GC root it is.
+    roots: Vec<u64>,
+    /// Generations of the profile.
+    generations: Vec<u64>,
+}
+
+fn surplus(facts: &Facts, keep: Retention) -> Surplus {
+    Surplus {
+        roots: surplus_roots(facts, keep),
+        generations: surplus_generations(facts, keep.boot_entries),
+    }
+}
+
+/// The roots of attempts that are neither among the latest nor among the latest successful ones.
+///
+/// The folder is comin's own, and an attempt's number is never given twice: what is numbered up to the
+/// latest one was made by an attempt of this state, be it remembered or not. A higher number is left
+/// alone: it is of a state that was lost.
+fn surplus_roots(facts: &Facts, keep: Retention) -> Vec<u64> {
+    let latest = facts.attempts.iter().rev();
+    let kept: Vec<u64> = latest
+        .clone()
+        .take(keep.any)
+        .chain(latest.filter(|a| a.is_done()).take(keep.successful))
+        .map(|attempt| attempt.id)
+        .collect();
+    let newest = facts.attempts.last().map_or(0, |latest| latest.id);
+    let goes = |id: &u64| *id <= newest && !kept.contains(id);
+    facts.roots.iter().copied().filter(goes).collect()
+}
+
+/// The generations of comin's beyond so many different systems.
+fn surplus_generations(facts: &Facts, capacity: usize) -> Vec<u64> {
+    let is_comins = |(generation, system): &(&u64, &PathBuf)| {
+        // A generation that was there before the attempt is somebody else's, although comin may have come
+        // to it; a link that leads elsewhere by now is, too.
+        facts.attempts.iter().any(|attempt| {
+            attempt.before.profile == facts.profile
+                && attempt.made_generation() == Some((**generation, system.as_path()))
+        })
+    };
+    // A rollback, even one across a boot, leads to what the latest activation found.
+    let found = facts.attempts.iter().rfind(|a| a.reached_activation());
+    let found = found.and_then(|attempt| attempt.before.generation);
+    let mut kept: Vec<&Path> = Vec::new();
+    let mut surplus = Vec::new();
+    for (generation, system) in facts.generations.iter().rev().filter(is_comins) {
+        let is_another = !kept.contains(&system.as_path());
+        if is_another && kept.len() < capacity {
+            kept.push(system);
+            continue;
+        }
+        let is_needed = Some(*generation) == facts.current
+            || Some(*generation) == found
+            || facts.in_use.contains(system);
+        if !is_needed {
+            surplus.push(*generation);
+        }
+    }
+    surplus.reverse();
+    surplus
+}
+
+impl Machine {
+    /// Removes what is no longer to be kept.
+    ///
+    /// # Errors
+    /// Something cannot be looked at or removed.
+    pub fn tidy(&self, state: &State) -> Result<()> {
+        let profile = self.paths.profile(&self.config.profile);
+        let gcroots = self.paths.gcroots();
+        let mut in_use = Vec::new();
+        for link in [
+            self.paths.current_system(),
+            self.paths.booted_system(),
+            gcroots.join(BEFORE),
+        ] {
+            in_use.extend(fs::read_link_optional(&link)?);
+        }
+        let mut generations = BTreeMap::new();
+        for generation in system::generations(&profile)? {
+            let link = system::generation_link(&profile, generation);
+            generations.extend(fs::read_link_optional(&link)?.map(|system| (generation, system)));
+        }
+        let facts = Facts {
+            attempts: &state.attempts,
+            roots: roots(&gcroots)?,
+            profile: &profile,
+            generations,
+            current: system::generation(&profile)?,
+            in_use,
+        };
+        let Surplus { roots, generations } = surplus(&facts, self.config.retention);
+        // The state of an attempt that has ended: nothing waits to be built.
+        fs::remove_optional(&gcroots.join(DERIVATION))?;
+        for attempt in roots {
+            fs::remove_optional(&gcroots.join(Attempt::root_of(attempt)))?;
+        }
+        if !generations.is_empty() {
+            // Nix keeps the current generation even if it is told not to.
+            nix::delete_generations(&profile, &generations)?;
+            let numbers: Vec<String> = generations.iter().map(u64::to_string).collect();
+            log::info!(
+                "Removed the old generations {} of {}",
+                numbers.join(", "),
+                profile.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The attempts that have a GC root.
+fn roots(gcroots: &Path) -> Result<Vec<u64>> {
+    let entries = match std::fs::read_dir(gcroots) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("Failed to read {}", gcroots.display()))
+        }
+    };
+    let mut roots = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        roots.extend(name.to_str().and_then(Attempt::id_of_root));
+    }
+    roots.sort_unstable();
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Operation;
+    use crate::state::{Before, Outcome, Progress, Stage};
+    use jiff::Timestamp;
+
+    const PROFILE: &str = "/profiles/system";
+
+    /// An attempt that ended; a generation is one that it found to be new.
+    fn attempt(id: u64, out: &str, outcome: Outcome) -> Attempt {
+        let mut attempt = Attempt::for_tests(id, Operation::Switch);
+        attempt.out = Some(out.into());
+        attempt.before = Before {
+            profile: PROFILE.into(),
+            newest: Some(0),
+            ..Before::default()
+        };
+        attempt.progress = Progress::Ended(Timestamp::UNIX_EPOCH, outcome);
+        attempt
+    }
+
+    fn made(id: u64, out: &str, generation: u64) -> Attempt {
+        let generation = Some(generation);
+        let mut attempt = attempt(id, out, Outcome::Done { generation });
+        attempt.before.newest = generation.map(|generation| generation - 1);
+        attempt.before.generation = attempt.before.newest;
+        attempt
+    }
+
+    fn failed(id: u64) -> Attempt {
+        let error = String::new();
+        let stage = Stage::Building;
+        attempt(id, "/failed", Outcome::Failed { stage, error })
+    }
+
+    fn keep(boot_entries: usize, successful: usize, any: usize) -> Retention {
+        Retention {
+            boot_entries,
+            successful,
+            any,
+        }
+    }
+
+    fn facts<'a>(attempts: &'a [Attempt], generations: &[(u64, &str)]) -> Facts<'a> {
+        let systems = generations.iter().map(|(n, system)| (*n, system.into()));
+        Facts {
+            attempts,
+            roots: Vec::new(),
+            profile: Path::new(PROFILE),
+            generations: systems.collect(),
+            current: generations.last().map(|(n, _)| *n),
+            in_use: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn roots_of_the_latest_and_of_the_latest_successful_attempts_are_kept() {
+        let attempts = [
+            made(4, "/a", 1),
+            made(5, "/b", 2),
+            failed(6),
+            made(7, "/c", 3),
+            failed(8),
+            failed(9),
+        ];
+        for (successful, any, wanted) in [
+            (1, 1, &[2, 4, 5, 6, 8][..]),
+            (2, 1, &[2, 4, 6, 8]),
+            (2, 2, &[2, 4, 6]),
+            (1, 4, &[2, 4, 5]),
+            (3, 6, &[2]),
+            (100, 100, &[2]),
+        ] {
+            let facts = Facts {
+                // 2 has been forgotten, and 12 is of a state before.
+                roots: vec![2, 4, 5, 6, 7, 8, 9, 12],
+                ..facts(&attempts, &[])
+            };
+            let surplus = surplus(&facts, keep(1, successful, any));
+            assert_eq!(surplus.roots, wanted, "{successful} {any}");
+        }
+        let none = Facts {
+            roots: vec![1],
+            ..facts(&[], &[])
+        };
+        assert_eq!(surplus(&none, keep(1, 1, 1)).roots, [0; 0]);
+    }
+
+    #[test]
+    fn old_generations_of_comins_go_and_no_others() {
+        let five: Vec<Attempt> = [(1, "/a"), (2, "/b"), (3, "/c"), (4, "/d"), (5, "/e")]
+            .map(|(n, out)| made(n, out, n))
+            .to_vec();
+        let links = [(1, "/a"), (2, "/b"), (3, "/c"), (4, "/d"), (5, "/e")];
+        let goes = |facts: &Facts, capacity| surplus(facts, keep(capacity, 1, 1)).generations;
+        assert_eq!(goes(&facts(&five, &links), 3), [1, 2]);
+        assert_eq!(goes(&facts(&five, &links), 5), [0; 0]);
+        // What the latest activation found stays, too: 4.
+        assert_eq!(goes(&facts(&five, &links), 1), [1, 2, 3]);
+        // What runs, has booted or ran before.
+        let in_use = Facts {
+            in_use: vec!["/a".into(), "/x".into()],
+            ..facts(&five, &links)
+        };
+        assert_eq!(goes(&in_use, 3), [2]);
+        // What boots next.
+        let rolled_back = Facts {
+            current: Some(2),
+            ..facts(&five, &links)
+        };
+        assert_eq!(goes(&rolled_back, 3), [1]);
+        // Somebody's own, between them and instead of them.
+        let others = [
+            (1, "/x"),
+            (2, "/b"),
+            (4, "/d"),
+            (5, "/e"),
+            (6, "/f"),
+            (7, "/g"),
+        ];
+        assert_eq!(goes(&facts(&five, &others), 2), [2]);
+        // The same system twice is one.
+        let twice: Vec<Attempt> = [(1, "/a"), (2, "/b"), (3, "/a"), (4, "/b")]
+            .map(|(n, out)| made(n, out, n))
+            .to_vec();
+        let links = [(1, "/a"), (2, "/b"), (3, "/a"), (4, "/b")];
+        assert_eq!(goes(&facts(&twice, &links), 3), [1, 2]);
+    }
+
+    #[test]
+    fn what_the_state_does_not_prove_stays() {
+        let links = [(1, "/a"), (2, "/b")];
+        let goes = |first: Attempt| {
+            let attempts = [first, made(2, "/b", 2)];
+            // Generation 1 is also what the latest activation found.
+            let mut attempts = attempts;
+            attempts[1].before.generation = None;
+            surplus(&facts(&attempts, &links), keep(1, 1, 1)).generations
+        };
+        assert_eq!(goes(made(1, "/a", 1)), [1]);
+        let mut found = made(1, "/a", 1);
+        found.before.newest = Some(1);
+        assert_eq!(goes(found), [0; 0]);
+        let mut of_an_older_comin = made(1, "/a", 1);
+        of_an_older_comin.before.newest = None;
+        assert_eq!(goes(of_an_older_comin), [0; 0]);
+        let mut of_another_profile = made(1, "/a", 1);
+        of_another_profile.before.profile = "/profiles/comin".into();
+        assert_eq!(goes(of_another_profile), [0; 0]);
+        assert_eq!(goes(made(1, "/elsewhere", 1)), [0; 0]);
+        assert_eq!(goes(failed(1)), [0; 0]);
+    }
+}

@@ -1,0 +1,36 @@
+//! Submodules whose URL is relative: they are beside the remote, though Nix has the repository from the
+//! mirror.
+
+use anyhow::Result;
+
+use crate::config::paths::Paths;
+use crate::config::url::Url;
+use crate::config::Remote;
+use crate::git;
+
+/// What such a URL is relative to.
+const ORIGIN: &str = "remote.origin.url";
+
+/// The repository in which a Nix before 2.20 puts the files together, and none of its submodules' own:
+/// what is relative in those is relative to where they came from.
+const TEMPORARY: &str = "includeIf.gitdir:**/nix-*-*.path";
+
+/// What git is told, as name and value, to find the submodules of what is deployed from `remote`. A
+/// Nix since 2.20 finds them by itself, and is told in the mirror.
+///
+/// # Errors
+/// The settings cannot be written.
+pub fn settings(paths: &Paths, remote: &Remote) -> Result<Vec<(String, String)>> {
+    let url = remote.url.to_string();
+    git::set(&paths.repository().join("config"), ORIGIN, &url)?;
+    git::set(&paths.submodules(), ORIGIN, &url)?;
+    let told = paths.submodules().display().to_string();
+    let mut settings = vec![(TEMPORARY.to_string(), told)];
+    match &remote.url {
+        // By default git takes no submodule from this machine: a stranger's repository could so learn what
+        // only its reader may read. This one is no stranger's: what it says is going to be run by root.
+        Url::Local(_) => settings.push(("protocol.file.allow".into(), "always".into())),
+        Url::Http(_) | Url::Ssh(_) => {}
+    }
+    Ok(settings)
+}

@@ -1,0 +1,99 @@
+//! Whether, and when, something is tried again.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::config::RemoteName;
+use crate::sys::journal;
+
+/// Whether, and when, a target may be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// It is deployed, or not for this machine.
+    Done,
+    /// It would only fail again.
+    Never,
+    /// After a wait.
+    After(Wait),
+    /// When one of these remotes can be fetched again.
+    WhenBack(Vec<RemoteName>),
+}
+
+impl Again {
+    /// As in "tried again at …".
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Done => "nothing is left to do".to_string(),
+            Self::Never => "not tried again before a head moves, or comin retry".to_string(),
+            Self::After(wait) => format!("tried again at {}", journal::at(wait.until)),
+            Self::WhenBack(remotes) => format!("tried again when {} is back", either(remotes)),
+        }
+    }
+}
+
+/// As in "a or b".
+#[must_use]
+pub fn either(remotes: &[RemoteName]) -> String {
+    let names: Vec<&str> = remotes.iter().map(RemoteName::as_str).collect();
+    names.join(" or ")
+}
+
+/// From a moment that was seen until another one. A clock that is set back makes it twice as long at
+/// most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    from: Timestamp,
+    /// When it is over.
+    pub until: Timestamp,
+}
+
+impl Wait {
+    /// A wait of a certain length.
+    #[must_use]
+    pub fn new(from: Timestamp, length: SignedDuration) -> Self {
+        let until = from.checked_add(length).unwrap_or(Timestamp::MAX);
+        Self { from, until }
+    }
+
+    /// A wait from now on.
+    #[must_use]
+    pub fn until(now: Timestamp, until: Timestamp) -> Self {
+        Self { from: now, until }
+    }
+
+    /// The one that ends first.
+    #[must_use]
+    pub fn sooner(waits: impl IntoIterator<Item = Self>) -> Option<Self> {
+        waits.into_iter().min_by_key(|wait| wait.until)
+    }
+
+    /// Whether it is over. One whose beginning is farther ahead than it is long was written by a clock
+    /// that has been set back since, and does not count; one that is nearer holds, for a clock may be
+    /// set back by a second at any time.
+    #[must_use]
+    pub fn is_over(self, now: Timestamp) -> bool {
+        let length = self.until.duration_since(self.from);
+        let earliest = self.from.checked_sub(length).unwrap_or(Timestamp::MIN);
+        self.until <= now || now < earliest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_over_at_its_end_and_when_the_clock_is_far_before_its_beginning() {
+        let second = SignedDuration::from_secs(1);
+        let begin = Timestamp::UNIX_EPOCH;
+        let wait = Wait::new(begin, second * 10);
+        assert!(!wait.is_over(begin));
+        assert!(!wait.is_over(begin + second * 9));
+        assert!(wait.is_over(begin + second * 10));
+        assert!(!wait.is_over(begin - second));
+        assert!(wait.is_over(begin - second * 11));
+        let for_ever = Wait::new(begin, SignedDuration::MAX);
+        assert!(!for_ever.is_over(begin + second * 1_000_000));
+    }
+}

@@ -1,0 +1,185 @@
+//! Why a head is not deployed, as a sentence with the cure.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::commit::Commit;
+use crate::signature::Unverified;
+
+/// Of an accepted main that was amended or rebased.
+const LOST: &str = ", which no followed branch contains any more";
+
+/// The accepted main.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Its commit.
+    pub commit: Commit,
+    /// The branch that it was deployed from, as `local/main`, if that is remembered.
+    pub from: Option<String>,
+}
+
+/// As in `3f2a9c1e (local/main)`.
+impl fmt::Display for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.commit.short())?;
+        match &self.from {
+            Some(from) => write!(f, " ({from})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a person can do about a main that does not contain the accepted one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cure {
+    /// Push a commit that contains it.
+    Push,
+    /// No followed branch contains it any more: accept this head in its place.
+    Accept,
+    /// The same, but another head is the one to accept.
+    AcceptAnother,
+}
+
+/// Why a head is not deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The remote has not been fetched yet.
+    NotFetched,
+    /// The latest fetch of the remote failed.
+    Unreachable,
+    /// There is no such branch.
+    Missing,
+    /// A main that the accepted one of another remote has not been pushed to.
+    Behind(Accepted),
+    /// A main that went back behind the accepted one.
+    Rewound {
+        /// Where it is.
+        head: Commit,
+        /// Where it was.
+        accepted: Accepted,
+        /// What helps.
+        cure: Cure,
+    },
+    /// A main that does not contain the accepted one.
+    Rewritten {
+        /// Where it is.
+        head: Commit,
+        /// What it does not contain.
+        accepted: Accepted,
+        /// What helps.
+        cure: Cure,
+    },
+    /// A testing branch without any main to stand on.
+    NoMain,
+    /// A testing branch that has nothing beyond main.
+    InMain,
+    /// A testing branch that does not contain main.
+    NotOnMain(Commit),
+    /// The history cannot be read.
+    Unreadable(String),
+    /// A commit without a signature that counts, where one is required.
+    Unverified(Unverified),
+}
+
+impl Refusal {
+    /// Whether it may be gone by itself after a while.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unverified(unverified) if unverified.may_pass())
+    }
+
+    /// Whether a person did something that is not going to have the effect they expect.
+    #[must_use]
+    pub fn is_news(&self) -> bool {
+        match self {
+            Self::Rewound { cure, .. } => *cure != Cure::AcceptAnother,
+            Self::Rewritten { .. }
+            | Self::NotOnMain(_)
+            | Self::Unreadable(_)
+            | Self::Unverified(_) => true,
+            Self::NotFetched
+            | Self::Unreachable
+            | Self::Missing
+            | Self::Behind(_)
+            | Self::NoMain
+            | Self::InMain => false,
+        }
+    }
+
+    /// The command that helps, if one does.
+    #[must_use]
+    pub fn command(&self) -> Option<String> {
+        let (Self::Rewound { head, cure, .. } | Self::Rewritten { head, cure, .. }) = self else {
+            return None;
+        };
+        let accept = || format!("sudo comin accept {}", head.short());
+        (*cure == Cure::Accept).then(accept)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFetched => write!(f, "the remote has not been fetched yet"),
+            Self::Unreachable => write!(f, "the remote cannot be fetched"),
+            Self::Missing => write!(f, "there is no such branch"),
+            Self::Behind(accepted) => {
+                write!(
+                    f,
+                    "it is behind the accepted main {accepted}; push that there"
+                )
+            }
+            Self::Rewound {
+                head,
+                accepted,
+                cure,
+            } => {
+                write!(
+                    f,
+                    "rewound, or not pushed yet: it is behind the accepted main {accepted}"
+                )?;
+                match cure {
+                    Cure::Push => write!(
+                        f,
+                        "; push that commit, or one on top of it, e.g. with git revert; or allow it once with comin accept {}",
+                        head.short()
+                    ),
+                    Cure::Accept => write!(
+                        f,
+                        "{LOST}; accept this one, or push that commit again, or one on top of it, e.g. with git revert"
+                    ),
+                    Cure::AcceptAnother => f.write_str(LOST),
+                }
+            }
+            Self::Rewritten {
+                head,
+                accepted,
+                cure,
+            } => {
+                write!(
+                    f,
+                    "diverged: it does not contain the accepted main {accepted}"
+                )?;
+                match cure {
+                    Cure::Push => write!(
+                        f,
+                        "; rebase or merge it onto that, or allow it once with comin accept {}",
+                        head.short()
+                    ),
+                    Cure::Accept => write!(f, "{LOST}; accept this one"),
+                    Cure::AcceptAnother => f.write_str(LOST),
+                }
+            }
+            Self::NoMain => write!(f, "there is no main to test on"),
+            Self::InMain => write!(f, "it has nothing that main does not have"),
+            Self::NotOnMain(main) => write!(
+                f,
+                "it does not contain main {}; rebase or merge it onto that",
+                main.short()
+            ),
+            Self::Unreadable(error) => write!(f, "its history cannot be read: {error}"),
+            Self::Unverified(unverified) => unverified.fmt(f),
+        }
+    }
+}

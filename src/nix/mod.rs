@@ -1,0 +1,473 @@
+//! Nix: one evaluation, one build.
+
+pub mod closure_diff;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use serde::de::DeserializeOwned;
+use serde::Deserialize;
+
+use crate::config::paths::Paths;
+use crate::config::{Config, RepositoryType};
+use crate::git;
+use crate::git::credentials;
+use crate::git::relative_submodules;
+use crate::model::commit::Commit;
+use crate::model::select::Target;
+use crate::sys::command::{self, Interrupt};
+use crate::sys::fs;
+use crate::sys::journal::shortened;
+
+/// What stays as it is in a URL.
+const SAFE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// Where Nix keeps what it builds.
+const STORE: &str = "/nix/store";
+/// More than a path in it can have: the folder, a hash and a name.
+const STORE_PATH: usize = 300;
+/// How long the comparison of two systems may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What an evaluation tells of a system.
+///
+/// No key is `outPath`: Nix prints an attribute set with that key as the path alone.
+#[derive(Debug, Deserialize)]
+pub struct Evaluation {
+    /// The derivation of the toplevel; it is in the store.
+    pub derivation: String,
+    /// Where the system will be.
+    pub out: PathBuf,
+    /// The machine that the configuration is for, if it says so.
+    pub machine_id: Option<String>,
+}
+
+impl Evaluation {
+    /// What a configuration says of itself may be anything.
+    fn checked(self) -> Result<Self> {
+        for path in [Path::new(&self.derivation), &self.out] {
+            ensure!(
+                is_store_path(path),
+                "The system's path is no store path: {}",
+                shortened(&path.to_string_lossy(), STORE_PATH)
+            );
+        }
+        // Another file is a program to Nix, which it would run as root, without the bounds of a flake.
+        ensure!(
+            Path::new(&self.derivation).extension() == Some(OsStr::new("drv")),
+            "The system has no derivation, but {}",
+            self.derivation
+        );
+        Ok(self)
+    }
+}
+
+/// A name there begins with a hash, and has no other letters than these: it moves no cursor, is no option, and
+/// leads nowhere else.
+fn is_store_path(path: &Path) -> bool {
+    let name = path.to_str().and_then(|path| path.strip_prefix(STORE));
+    let name = name.and_then(|name| name.strip_prefix('/'));
+    let safe = |c: char| c.is_ascii_alphanumeric() || "+-._?=".contains(c);
+    path.as_os_str().len() <= STORE_PATH
+        && name.is_some_and(|name| {
+            name.chars().all(safe) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        })
+}
+
+/// Asked of a flake's `nixosConfigurations."<hostname>"`, and of what `system_attr` selects: what
+/// `lib.nixosSystem`, `import <nixpkgs/nixos>` or `pkgs.nixos` return, a set with the `toplevel`
+/// alone, or the toplevel itself. `or null` covers those without our module.
+const QUESTION: &str = "system:
+let
+  toplevel = system.config.system.build.toplevel or system.toplevel or system;
+in
+{
+  derivation = toplevel.drvPath or (throw
+    \"this is no NixOS system: it has neither config.system.build.toplevel nor toplevel, and is no derivation\");
+  out = toplevel.outPath;
+  machine_id = system.config.services.comin.machineId or null;
+}";
+
+/// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system;
+/// `None` where it was interrupted. Without a `cache`, Nix uses that of its user.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn evaluate(
+    config: &Config,
+    paths: &Paths,
+    reference: &str,
+    target: &Target,
+    cache: Option<&Path>,
+    interrupt: Option<&Interrupt>,
+) -> Result<Option<Evaluation>> {
+    let repository = paths.repository();
+    let mut nix = match &config.repository_type {
+        RepositoryType::Flake => {
+            let flake = flake_url(config, &repository, reference, &target.commit);
+            asking(&flake, &of_host(&config.hostname))
+        }
+        RepositoryType::Nix { system_attr } => {
+            let contained = expression(config, &repository, reference, &target.commit);
+            let mut nix = eval(QUESTION);
+            // Impure: without a lock file, nixpkgs is what NIX_PATH says.
+            nix.args(["--impure", "--expr", &contained])
+                .args(system_attr);
+            nix
+        }
+    };
+    let settings = if config.submodules {
+        relative_submodules::settings(paths, config.remote(target.remote.as_str())?)?
+    } else {
+        Vec::new()
+    };
+    credentials::hand_on(&mut nix, paths, &config.remotes, &target.remote, settings)?;
+    let eval =
+        |nix: &mut Command| command::run_unless(nix, "nix eval", config.eval_timeout, interrupt);
+    let answer = match cache {
+        Some(cache) => with_cache(&mut nix, cache, eval),
+        None => eval(&mut nix),
+    };
+    answer?
+        .map(|answer| understand::<Evaluation>(&answer)?.checked())
+        .transpose()
+}
+
+/// Runs Nix with this cache, and once more with an empty one if the error names a file in there: a power cut can damage
+/// the cache, and Nix fails each time until somebody deletes it.
+fn with_cache<T>(
+    nix: &mut Command,
+    cache: &Path,
+    run: impl Fn(&mut Command) -> Result<T>,
+) -> Result<T> {
+    let failed = || format!("Failed to prepare the cache {} for Nix", cache.display());
+    // What is fetched from a private repository is in there.
+    fs::create_private_folder(cache).with_context(failed)?;
+    nix.env("XDG_CACHE_HOME", cache)
+        .env_remove("NIX_CACHE_HOME");
+    match run(nix) {
+        Err(error) if format!("{error:#}").contains(&*cache.to_string_lossy()) => {
+            log::warn!(
+                "Nix failed with its cache {}; emptying it and trying again",
+                cache.display()
+            );
+            std::fs::remove_dir_all(cache.join("nix")).with_context(failed)?;
+            run(nix)
+        }
+        ended => ended,
+    }
+}
+
+/// Evaluates a host of any flake, as whoever runs this, and instantiates its system.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn evaluate_host(flake: &str, host: &str) -> Result<Evaluation> {
+    let answer = command::run(&mut asking(flake, &of_host(host)), "nix eval", None)?;
+    understand::<Evaluation>(&answer)?.checked()
+}
+
+/// The names of a flake's hosts, which may be any text.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn hosts(flake: &str) -> Result<Vec<String>> {
+    understand(&command::run(
+        &mut asking(flake, "builtins.attrNames"),
+        "nix eval",
+        None,
+    )?)
+}
+
+/// Nix, to be asked something of all hosts of a flake.
+fn asking(flake: &str, question: &str) -> Command {
+    let mut nix = eval(question);
+    nix.arg(format!("{flake}#nixosConfigurations"));
+    nix
+}
+
+fn eval(question: &str) -> Command {
+    let mut nix = Command::new("nix");
+    nix.args(["--extra-experimental-features", "nix-command flakes"])
+        .args(["eval", "--json", "--apply", question]);
+    nix
+}
+
+/// The [`QUESTION`] to one host. An attribute path could not name it: there, a quote has no escape.
+fn of_host(host: &str) -> String {
+    let name = literal(host);
+    format!(
+        "hosts: ({QUESTION}) (hosts.{name} or (throw (
+          \"there is no host \" + {name} + \": nixosConfigurations has \"
+          + builtins.concatStringsSep \", \" (builtins.attrNames hosts))))"
+    )
+}
+
+/// A string as Nix reads it.
+fn literal(text: &str) -> String {
+    let mut literal = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' | '$' => literal.extend(['\\', c]),
+            // Nix takes a bare one for the end of a line.
+            '\r' => literal.push_str("\\r"),
+            c => literal.push(c),
+        }
+    }
+    literal.push('"');
+    literal
+}
+
+fn understand<T: DeserializeOwned>(answer: &str) -> Result<T> {
+    serde_json::from_str(answer).context("nix eval answered something unexpected")
+}
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, SAFE).to_string()
+}
+
+fn file_url(path: &Path) -> String {
+    format!("file://{}", encode(&path.to_string_lossy()))
+}
+
+/// Where the files of a commit are for Nix.
+#[must_use]
+pub fn source_url(config: &Config, paths: &Paths, commit: &Commit) -> String {
+    flake_url(config, &paths.repository(), git::TARGET, commit)
+}
+
+fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
+    let mut url = format!(
+        "git+{}?ref={}&rev={commit}",
+        file_url(repository),
+        encode(reference)
+    );
+    if let Some(subdir) = &config.repository_subdir {
+        url.push_str("&dir=");
+        url.push_str(&encode(subdir));
+    }
+    if config.submodules {
+        url.push_str("&submodules=1");
+    }
+    url
+}
+
+/// What a repository without a flake contains, as a Nix expression: the same files of the same commit.
+///
+/// Called if it is a function, as `nix-build` calls it. `shallow` saves counting the commits, which
+/// nobody asks for.
+fn expression(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
+    let folder = config.repository_subdir.as_ref();
+    format!(
+        "let
+  files = builtins.fetchGit {{
+    url = {};
+    ref = {};
+    rev = {};
+    submodules = {};
+    shallow = true;
+  }};
+  contained = import (files + {});
+in
+if builtins.isFunction contained then contained {{ }} else contained",
+        literal(&file_url(repository)),
+        literal(reference),
+        literal(commit.as_str()),
+        config.submodules,
+        literal(&folder.map_or(String::new(), |folder| format!("/{folder}"))),
+    )
+}
+
+/// Builds a derivation; `root` becomes a GC root of the result before it can be collected. Says whether
+/// it came to an end, and was not interrupted.
+///
+/// The old command is the one that takes a derivation alike in every Nix since 2.3, streams the
+/// build log by itself and registers the root in the same step.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn build(
+    derivation: &str,
+    root: &Path,
+    timeout: Option<Duration>,
+    interrupt: Option<&Interrupt>,
+) -> Result<bool> {
+    let mut nix = realise(Path::new(derivation), root);
+    let built = command::run_unless(&mut nix, "nix build", timeout, interrupt)?;
+    Ok(built.is_some())
+}
+
+/// Makes `root` a GC root of a system that is there.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn keep(system: &Path, root: &Path) -> Result<()> {
+    command::run(&mut realise(system, root), "nix-store --realise", None).map(|_| ())
+}
+
+/// Makes `root` a GC root of a derivation, without building it.
+///
+/// # Errors
+/// Nix's own sentence, also where it has been collected.
+pub fn keep_derivation(derivation: &str, root: &Path) -> Result<()> {
+    // nix-store would build it; an import of a derivation's file evaluates to that derivation. Such a file has been
+    // told by its name: see `Evaluation::checked`.
+    let mut nix = Command::new("nix-instantiate");
+    nix.args(["--expr", &format!("import {}", literal(derivation))]);
+    nix.args(["--indirect", "--add-root"]).arg(root);
+    command::run(&mut nix, "nix-instantiate", None).map(|_| ())
+}
+
+fn realise(path: &Path, root: &Path) -> Command {
+    let mut nix = Command::new("nix-store");
+    nix.arg("--realise").arg(path);
+    nix.args(["--indirect", "--add-root"]).arg(root);
+    nix
+}
+
+/// What differs between the closures of two systems that are there, in Nix' own words.
+///
+/// # Errors
+/// They are no paths of the store, or Nix does not tell.
+pub fn diff_closures(before: &Path, after: &Path) -> Result<String> {
+    for path in [before, after] {
+        ensure!(is_store_path(path), "{} is no store path", path.display());
+    }
+    let mut nix = Command::new("nix");
+    nix.args(["--extra-experimental-features", "nix-command"])
+        // What is missing after all is not to be fetched.
+        .args(["--option", "substitute", "false"])
+        .args(["store", "diff-closures"])
+        .args([before, after]);
+    let what = "nix store diff-closures";
+    let answer = command::ask(&mut nix, what, Stdio::null(), PATIENCE)?;
+    ensure!(
+        answer.code == 0,
+        "{what} exited with status {}: {}",
+        answer.code,
+        answer.said().next_back().unwrap_or("it does not say why")
+    );
+    String::from_utf8(answer.output).with_context(|| format!("{what} answered no text"))
+}
+
+/// Makes `system` the newest generation of a profile, or leaves the profile alone if it is already
+/// the current one.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn set_profile(profile: &Path, system: &Path) -> Result<()> {
+    on_profile(profile, "--set", [system])
+}
+
+/// Takes a profile back to one of its generations.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn switch_generation(profile: &Path, generation: u64) -> Result<()> {
+    on_profile(profile, "--switch-generation", [generation.to_string()])
+}
+
+/// Deletes generations of a profile; never its current one.
+///
+/// # Errors
+/// Nix's own sentence.
+pub fn delete_generations(profile: &Path, generations: &[u64]) -> Result<()> {
+    let generations = generations.iter().map(u64::to_string);
+    on_profile(profile, "--delete-generations", generations)
+}
+
+fn on_profile(
+    profile: &Path,
+    operation: &str,
+    operands: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<()> {
+    let mut nix = Command::new("nix-env");
+    nix.arg("--profile")
+        .arg(profile)
+        .arg(operation)
+        .args(operands);
+    command::run(&mut nix, &format!("nix-env {operation}"), None).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_named_by_a_string_that_evaluates_nothing() {
+        assert_eq!(literal("a.b"), r#""a.b""#);
+        assert_eq!(literal("\"${x}\\\r\n"), "\"\\\"\\${x}\\\\\\r\n\"");
+    }
+
+    #[test]
+    fn only_what_can_be_in_the_store_is_a_path_of_it() {
+        let is_store_path = |path: &str| super::is_store_path(Path::new(path));
+        assert!(is_store_path(
+            "/nix/store/0a-nixos-system-m-26.05+x_y?z=.drv"
+        ));
+        let long = format!("/nix/store/{}", "a".repeat(STORE_PATH));
+        for path in [
+            "",
+            "--help",
+            "/nix/store",
+            "/nix/store/",
+            "/nix/store/..",
+            "/nix/store/.a",
+            "/nix/store/-a",
+            "/nix/store/a/b",
+            "/nix/store/a/",
+            "/nix/store/a/.",
+            "/nix/storea",
+            "/nix/store/\u{1b}[31m",
+            "/nix/store/a b",
+            "/nix/store/$HOME",
+            "/nix/store/ä",
+            "/tmp/a",
+            &long,
+        ] {
+            assert!(!is_store_path(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn flake_urls_are_encoded() {
+        let mut config = crate::config::for_tests();
+        let commit: Commit = "a".repeat(40).parse().unwrap();
+        let url = flake_url(
+            &config,
+            Path::new("/var/lib/a b"),
+            "refs/comin/target",
+            &commit,
+        );
+        assert_eq!(
+            url,
+            format!("git+file:///var/lib/a%20b?ref=refs/comin/target&rev={commit}")
+        );
+        config.repository_subdir = Some("a&b".to_string());
+        config.submodules = true;
+        let url = flake_url(&config, Path::new("/r"), "refs/comin/target", &commit);
+        assert!(url.ends_with("&dir=a%26b&submodules=1"), "{url}");
+    }
+
+    #[test]
+    fn nothing_in_a_literal_is_evaluated() {
+        assert_eq!(literal(r#"a"b\c${d}$$"#), r#""a\"b\\c\${d}\$\$""#);
+        let mut config = crate::config::for_tests();
+        config.repository_subdir = Some("a\"; b = \"".to_string());
+        let commit: Commit = "a".repeat(40).parse().unwrap();
+        let expression = expression(&config, Path::new("/a \"b"), "refs/comin/target", &commit);
+        assert!(
+            expression.contains(r#"url = "file:///a%20%22b";"#)
+                && expression.contains(r#"import (files + "/a\"; b = \"");"#),
+            "{expression}"
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! The request to deploy, and what the latest deploy decided on: by these two a poll knows, without
+//! looking at the state or at any history, whether there is something to do.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use log::Level;
+use serde::{Deserialize, Serialize};
+
+use crate::config::paths::Paths;
+use crate::config::Config;
+use crate::deploy::cycle::Machine;
+use crate::model::schedule::Wait;
+use crate::model::select::RemoteFacts;
+use crate::sys::command::Process;
+use crate::sys::fs;
+use crate::sys::inotify::Folders;
+
+/// How much of what has been said is remembered.
+const NOTICES: usize = 20;
+
+/// What the latest deploy decided on. Absent after a boot: then a deploy is due.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Decided {
+    version: u32,
+    /// The configuration that it went by.
+    #[serde(default)]
+    fingerprint: u64,
+    /// The heads it saw.
+    pub remotes: Vec<RemoteFacts>,
+    /// Who decided; at work as long as it lives and has not `settled`.
+    by: Process,
+    /// Whether it is done.
+    settled: bool,
+    /// When something is to be tried again.
+    retry: Option<Wait>,
+    /// Whether the operator's order to deploy nothing was there.
+    #[serde(default)]
+    suspended: bool,
+    /// The heads whose refusal has been said, so that it is said once.
+    pub refused: Vec<String>,
+    /// What else has been said since the machine booted, and is not said again.
+    pub notices: Vec<String>,
+}
+
+impl Decided {
+    /// The record of a deploy that begins.
+    ///
+    /// # Errors
+    /// This process cannot be identified.
+    pub fn deciding(
+        config: &Config,
+        remotes: Vec<RemoteFacts>,
+        refused: Vec<String>,
+        notices: Vec<String>,
+    ) -> Result<Self> {
+        Ok(Self {
+            version: 1,
+            fingerprint: config.fingerprint,
+            remotes,
+            by: Process::own()?,
+            settled: false,
+            retry: None,
+            suspended: false,
+            refused,
+            notices,
+        })
+    }
+
+    /// The record of one that ends.
+    #[must_use]
+    pub fn settled(self, retry: Option<Wait>, paths: &Paths) -> Self {
+        Self {
+            settled: true,
+            retry,
+            suspended: paths.suspension().exists(),
+            ..self
+        }
+    }
+
+    /// Says something, if it has not been said since the machine booted.
+    pub fn notice(&mut self, level: Level, text: String) {
+        if self.notices.contains(&text) {
+            return;
+        }
+        log::log!(level, "{text}");
+        let surplus = (self.notices.len() + 1).saturating_sub(NOTICES);
+        self.notices.drain(..surplus);
+        self.notices.push(text);
+    }
+
+    /// Reads the record; one that cannot be understood counts as absent, and a deploy follows.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(paths: &Paths) -> Result<Option<Self>> {
+        let content = fs::read_optional(&paths.decided())?;
+        Ok(content.and_then(|content| serde_json::from_slice(&content).ok()))
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        let text = serde_json::to_vec(self).context("Failed to write a record")?;
+        fs::replace(&paths.decided(), &text)
+    }
+
+    /// Kills whoever decided, if that is still at work.
+    pub fn kill(&self) {
+        if self.at_work() {
+            self.by.kill();
+        }
+    }
+
+    /// Whether the deploy that decided is still at work.
+    #[must_use]
+    pub fn at_work(&self) -> bool {
+        !self.settled && self.by.lives()
+    }
+
+    /// Whether a deploy is at work.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn is_one_at_work(paths: &Paths) -> Result<bool> {
+        Ok(Self::read(paths)?.is_some_and(|decided| decided.at_work()))
+    }
+
+    /// Whether a deploy would have something to look at.
+    #[must_use]
+    pub fn is_stale(&self, machine: &Machine, remotes: &[RemoteFacts], now: Timestamp) -> bool {
+        let Machine { config, paths, .. } = machine;
+        let interrupted = !self.settled && !self.by.lives();
+        let is_due = match self.retry {
+            Some(wait) => wait.is_over(now),
+            // The request for an order may have been lost with the deploy that took it.
+            None => self.settled && self.is_overtaken_by_orders(paths),
+        };
+        // One that is at work ends by the configuration that it began with.
+        let is_reconfigured = self.settled && self.fingerprint != config.fingerprint;
+        interrupted || is_due || is_reconfigured || self.remotes != remotes
+    }
+
+    fn is_overtaken_by_orders(&self, paths: &Paths) -> bool {
+        let suspended = paths.suspension().exists();
+        [paths.retry(), paths.rewrite(), paths.confirmation()]
+            .iter()
+            .any(|order| order.exists())
+            || self.suspended != suspended
+    }
+}
+
+/// Asks for a deploy: the path unit of systemd sees the file.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn request(paths: &Paths) -> Result<()> {
+    fs::replace(&paths.wanted(), b"")
+}
+
+/// Asks for the deploy that takes up an order. The order is in force already, so a failure is only reported.
+pub fn request_for_order(paths: &Paths) {
+    if let Err(error) = request(paths) {
+        log::warn!("The order is recorded, but no deploy could be requested; comin deploy takes it up: {error:#}");
+    }
+}
+
+/// Takes the request back before it is served: one made meanwhile starts another deploy. Says whether
+/// there was one.
+///
+/// # Errors
+/// The file cannot be removed.
+pub fn take_request(paths: &Paths) -> Result<bool> {
+    fs::remove_optional(&paths.wanted())
+}
+
+/// The requests that come while a deploy is at work.
+#[derive(Debug)]
+pub struct Requests(Folders);
+
+impl Requests {
+    /// Looks out for them from now on.
+    ///
+    /// # Errors
+    /// The folder cannot be watched.
+    pub fn watch(paths: &Paths) -> Result<Self> {
+        let wanted = paths.wanted();
+        Folders::watch(&[wanted.parent().unwrap_or(Path::new("/"))]).map(Self)
+    }
+
+    /// Takes back a request that came meanwhile, and says whether there was one.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn take(&self, paths: &Paths) -> Result<bool> {
+        self.0.drain();
+        take_request(paths)
+    }
+}
+
+impl AsFd for Requests {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,120 @@
+//! How the latest fetch of each remote ended. In `/run`, so a poll writes nothing to a disk, and
+//! after a boot nothing counts as reachable until it has been reached.
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::paths::Paths;
+use crate::config::url::Url;
+use crate::config::Remote;
+use crate::model::select::Reach;
+use crate::sys::fs;
+
+/// The record of a remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    version: u32,
+    /// What was fetched; a record of another URL says nothing.
+    url: String,
+    /// The latest fetch.
+    pub attempted_at: Timestamp,
+    /// The latest fetch that worked.
+    pub succeeded_at: Option<Timestamp>,
+    /// Why the latest one did not.
+    pub error: Option<String>,
+    /// How many have worked since the machine booted. The first comin did not count.
+    #[serde(default)]
+    pub successes: u64,
+    /// How many have not.
+    #[serde(default)]
+    pub failures: u64,
+}
+
+impl Fetched {
+    /// The record of a remote, if it has been fetched from this URL since the machine booted.
+    ///
+    /// # Errors
+    /// The file cannot be read. One that cannot be understood counts as absent: the next fetch
+    /// replaces it, and nothing depends on it.
+    pub fn read(paths: &Paths, remote: &Remote) -> Result<Option<Self>> {
+        let Some(content) = fs::read_optional(&paths.remote(&remote.name))? else {
+            return Ok(None);
+        };
+        let record: Option<Self> = serde_json::from_slice(&content).ok();
+        Ok(record.filter(|record| record.url == text(&remote.url)))
+    }
+
+    /// The record of a fetch that ended now.
+    #[must_use]
+    pub fn now(remote: &Remote, before: Option<&Self>, error: Option<String>) -> Self {
+        let now = Timestamp::now();
+        let (successes, failures) = before.map_or((0, 0), |b| (b.successes, b.failures));
+        let failed = u64::from(error.is_some());
+        Self {
+            version: 1,
+            url: text(&remote.url),
+            attempted_at: now,
+            succeeded_at: match &error {
+                None => Some(now),
+                Some(_) => before.and_then(|before| before.succeeded_at),
+            },
+            error,
+            successes: successes + 1 - failed,
+            failures: failures + failed,
+        }
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, paths: &Paths, remote: &Remote) -> Result<()> {
+        let text = serde_json::to_vec(self).context("Failed to write a record")?;
+        fs::replace(&paths.remote(&remote.name), &text)
+    }
+
+    /// Whether the remote's heads count.
+    #[must_use]
+    pub fn reach(record: Option<&Self>) -> Reach {
+        match record {
+            None => Reach::Never,
+            Some(record) if record.error.is_some() => Reach::Unreachable,
+            Some(_) => Reach::Fetched,
+        }
+    }
+}
+
+/// The URL as it may be shown: the configuration refuses one with credentials.
+fn text(url: &Url) -> String {
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn fetches_are_counted_from_a_record_without_counts_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path(), Path::new("/state"));
+        let remote = &config::for_tests().remotes[0];
+        let old = r#"{"version": 1, "url": "/r", "attempted_at": "2026-01-02T03:04:05Z",
+            "succeeded_at": null, "error": "it is away"}"#;
+        fs::replace(&paths.remote(&remote.name), old.as_bytes()).unwrap();
+        for (error, counts) in [
+            (None, (1, 0)),
+            (Some("it is away".to_string()), (1, 1)),
+            (None, (2, 1)),
+        ] {
+            let before = Fetched::read(&paths, remote).unwrap();
+            assert!(before.is_some());
+            let record = Fetched::now(remote, before.as_ref(), error);
+            record.write(&paths, remote).unwrap();
+            assert_eq!((record.successes, record.failures), counts);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What the latest deploy found about every head. As long as no head, no accepted main and no setting has
+//! changed, nobody needs to walk a history or to verify a signature to know it.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::paths::Paths;
+use crate::config::Config;
+use crate::model::select::{Accepted, Candidate, Decision, Facts, RemoteFacts, Target};
+use crate::sys::fs;
+
+/// What was found, and what that rests on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Judgement {
+    version: u32,
+    /// That a key which the configuration names has another content is met by the next deploy, as ever.
+    fingerprint: u64,
+    /// The heads it is about.
+    pub remotes: Vec<RemoteFacts>,
+    accepted: Option<Accepted>,
+    /// What was selected.
+    pub selected: Option<Target>,
+    /// What was found of every head.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Judgement {
+    /// What a decision found.
+    #[must_use]
+    pub fn of(facts: &Facts, decision: &Decision, config: &Config) -> Self {
+        Self {
+            version: 1,
+            fingerprint: config.fingerprint,
+            remotes: facts.remotes.clone(),
+            accepted: facts.accepted.clone(),
+            selected: decision.selected.clone(),
+            candidates: decision.candidates.clone(),
+        }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        let text = serde_json::to_vec(self).context("Failed to write a record")?;
+        fs::replace(&paths.judgement(), &text)
+    }
+
+    /// The latest one. A record that cannot be understood is none: nothing depends on it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(paths: &Paths) -> Result<Option<Self>> {
+        let content = fs::read_optional(&paths.judgement())?;
+        let judgement: Option<Self> = content.and_then(|it| serde_json::from_slice(&it).ok());
+        Ok(judgement.filter(|judgement| judgement.version == 1))
+    }
+
+    /// The decision on these facts, if what it rests on is what it was.
+    ///
+    /// # Errors
+    /// As [`Judgement::read`].
+    pub fn recall(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
+        let judgement = Self::read(paths)?.filter(|judgement| judgement.holds(facts, config));
+        Ok(judgement.map(|it| Decision::recalled(it.selected, it.candidates, facts)))
+    }
+
+    fn holds(&self, facts: &Facts, config: &Config) -> bool {
+        self.fingerprint == config.fingerprint
+            && self.remotes == facts.remotes
+            && self.accepted == facts.accepted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::for_tests;
+    use crate::model::select::decide;
+    use crate::model::select::tests::{facts, Diagram};
+
+    #[test]
+    fn a_judgement_holds_until_something_that_it_rests_on_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path(), Path::new("/state"));
+        let config = for_tests();
+        let recall =
+            |facts: &Facts, config: &Config| Judgement::recall(&paths, facts, config).unwrap();
+        // Refusals of several kinds, and one that is passed over.
+        let seen = facts("A+", "o:C/- p:0/D q!:A/A r?:-/- s:X/B");
+        let decision = decide(&seen, &Diagram::of("0-A-B-C* 0-D"));
+        assert_eq!(recall(&seen, &config), None, "there is none yet");
+        Judgement::of(&seen, &decision, &config)
+            .write(&paths)
+            .unwrap();
+        assert_eq!(recall(&seen, &config), Some(decision));
+
+        assert_eq!(
+            recall(&facts("A+", "o:C/- p:0/D q:A/A r?:-/- s:X/B"), &config),
+            None
+        );
+        let mut accepted = seen.clone();
+        accepted.accepted = facts("B", "").accepted;
+        assert_eq!(recall(&accepted, &config), None);
+        let mut another = config;
+        another.fingerprint += 1;
+        assert_eq!(recall(&seen, &another), None);
+        std::fs::write(paths.judgement(), "{").unwrap();
+        assert_eq!(recall(&seen, &for_tests()), None);
+    }
+}

@@ -1,0 +1,500 @@
+//! Commands: one that is run to its end, its standard error streamed into the journal, its failure one
+//! sentence; and a tool that is asked quietly.
+
+mod other;
+mod tail;
+
+use std::convert::Infallible;
+use std::io::{BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::process::{kill_process_group, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
+
+pub use other::Process;
+
+use crate::sys::mutex::Shared;
+use crate::sys::signal::{Coming, Listening};
+use tail::Tail;
+
+/// How long a child that was asked to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long the last words of a child that has ended may take.
+const LINGER: Duration = Duration::from_secs(2);
+/// More of an answer than anybody reads.
+const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
+
+/// Runs a command to its end and returns its standard output. `what` names it in errors.
+///
+/// # Errors
+/// It cannot be started, does not end within `timeout`, or fails; then with the end of what it said.
+pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Result<String> {
+    let output = run_unless(command, what, timeout, None)?;
+    output.with_context(|| format!("{what} was stopped"))
+}
+
+/// Runs a command that is to go on if this process dies: it says what it says where this process does,
+/// and not into a pipe that would break. `what` names it in errors.
+///
+/// # Errors
+/// It cannot be started, or fails.
+pub fn run_to_outlive(command: &mut Command, what: &str) -> Result<()> {
+    log::debug!("Running {command:?}");
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned()?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(stderr)
+        .process_group(0)
+        .status()
+        .with_context(|| format!("Failed to start {what}: is it installed?"))?;
+    ensure!(status.success(), "{what} {}", sentence(status));
+    Ok(())
+}
+
+/// Something that may end a command early, with all that the command has started.
+pub struct Interrupt<'a> {
+    /// Becomes readable when there is something to look at.
+    pub signal: BorrowedFd<'a>,
+    /// Looks at it: whether the command is to end.
+    pub ends: &'a dyn Fn() -> Result<bool>,
+}
+
+/// [`run`]; `None` where it was interrupted.
+///
+/// # Errors
+/// Those of [`run`], and those of the interrupt.
+pub fn run_unless(
+    command: &mut Command,
+    what: &str,
+    timeout: Option<Duration>,
+    interrupt: Option<&Interrupt>,
+) -> Result<Option<String>> {
+    let limits = Limits { timeout, interrupt };
+    let Said {
+        ended,
+        output,
+        tail,
+    } = complete(
+        command.stdin(Stdio::null()),
+        what,
+        &limits,
+        log::Level::Info,
+    )?;
+    match ended {
+        Ended::InTime(status) if status.success() => String::from_utf8(output)
+            .map(Some)
+            .with_context(|| format!("{what} answered no text")),
+        Ended::InTime(status) => bail!("{what} {}{}", sentence(status), tail.sentence()),
+        Ended::TimedOut(after) => bail!(
+            "{what} was stopped after {} seconds, as configured{}",
+            after.as_secs(),
+            tail.sentence()
+        ),
+        Ended::Interrupted => Ok(None),
+    }
+}
+
+/// What a tool answered to a question.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub output: Vec<u8>,
+    tail: Tail,
+}
+
+impl Answer {
+    /// The last lines of its standard error, printable, the oldest first.
+    pub fn said(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.tail.lines()
+    }
+}
+
+/// Asks a tool something whose exit code is a part of the answer. What it says on standard error is
+/// for whoever debugs, not for the journal. `what` names it in errors.
+///
+/// # Errors
+/// It gave no answer: it cannot be started, was killed, or does not end within `timeout`.
+pub fn ask(
+    command: &mut Command,
+    what: &str,
+    input: impl Into<Stdio>,
+    timeout: Duration,
+) -> Result<Answer> {
+    let limits = Limits {
+        timeout: Some(timeout),
+        interrupt: None,
+    };
+    let Said {
+        ended,
+        output,
+        tail,
+    } = complete(command.stdin(input), what, &limits, log::Level::Debug)?;
+    match ended {
+        Ended::InTime(status) => {
+            let code = status
+                .code()
+                .with_context(|| format!("{what} {}", sentence(status)))?;
+            Ok(Answer { code, output, tail })
+        }
+        Ended::TimedOut(after) => bail!(
+            "{what} did not answer within {} seconds and was stopped{}",
+            after.as_secs(),
+            tail.sentence()
+        ),
+        Ended::Interrupted => bail!("{what} was stopped"),
+    }
+}
+
+/// What may end a command before it is done.
+struct Limits<'a> {
+    timeout: Option<Duration>,
+    interrupt: Option<&'a Interrupt<'a>>,
+}
+
+struct Said {
+    ended: Ended,
+    output: Vec<u8>,
+    tail: Tail,
+}
+
+fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Level) -> Result<Said> {
+    log::debug!("Running {command:?}");
+    let signals = Listening::begin()?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A group of its own: with a command ends what it has started.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("Failed to start {what}: is it installed?"))?;
+    let stdout = child.stdout.take().context("the child has no output")?;
+    let stderr = child.stderr.take().context("the child has no errors")?;
+    let (listening, ended_both) = mpsc::channel::<Infallible>();
+    let (output, tail) = (Arc::<Shared<_>>::default(), Arc::<Shared<_>>::default());
+    thread::spawn({
+        let (output, listening) = (Arc::clone(&output), listening.clone());
+        move || collect(stdout.take(MAX_OUTPUT), &output, &listening)
+    });
+    thread::spawn({
+        let tail = Arc::clone(&tail);
+        move || Tail::stream(BufReader::new(stderr), level, &tail, &listening)
+    });
+
+    let ended = await_end(&mut child, limits, &signals)?;
+    // Where a signal has come, this is the end, unless another command is awaited, too.
+    drop(signals);
+    // What it has started and left behind may keep the pipes for ever.
+    if let Err(RecvTimeoutError::Timeout) = ended_both.recv_timeout(LINGER) {
+        log::debug!("Something that {what} has started still runs");
+    }
+    let output = std::mem::take(&mut *output.lock());
+    let tail = std::mem::take(&mut *tail.lock());
+    Ok(Said {
+        ended,
+        output,
+        tail,
+    })
+}
+
+/// Reads a pipe to its end; then `_listening` goes away.
+fn collect(mut pipe: impl Read, output: &Shared<Vec<u8>>, _listening: &Sender<Infallible>) {
+    let mut more = [0; 8192];
+    while let Ok(read @ 1..) = pipe.read(&mut more) {
+        output.lock().extend_from_slice(&more[..read]);
+    }
+}
+
+enum Ended {
+    InTime(ExitStatus),
+    TimedOut(Duration),
+    Interrupted,
+}
+
+/// Awaits the end of a child, or brings it about.
+fn await_end(child: &mut Child, limits: &Limits, signals: &Listening) -> Result<Ended> {
+    let group = Pid::from_child(child);
+    let early = match ends_early(group, limits, signals) {
+        Ok(None) => return Ok(Ended::InTime(child.wait()?)),
+        Ok(Some(early)) => Ok(early),
+        Err(error) => Err(error),
+    };
+    let signal = Coming::from_now();
+    // Nix ends its builders when it is asked to end; killed, it would leave them.
+    kill_process_group(group, Signal::TERM)?;
+    // Whoever asks once more waits no longer.
+    let over: [&dyn AsFd; 2] = [&pidfd_of(group)?, &signal?];
+    if !is_one_ready_within(&over, GRACE)? {
+        log::debug!("A child did not end when it was asked to");
+    }
+    // What is left of the group, if anything is, holds our pipes.
+    if let Err(error) = kill_process_group(group, Signal::KILL) {
+        log::debug!("Nothing is left to kill: {error}");
+    }
+    child.wait()?;
+    Ok(match early? {
+        Early::TimedOut(after) => Ended::TimedOut(after),
+        Early::Interrupted | Early::Signalled => Ended::Interrupted,
+    })
+}
+
+/// Why a child is not to come to its own end.
+enum Early {
+    TimedOut(Duration),
+    Interrupted,
+    Signalled,
+}
+
+/// Waits until the child ends, its time is up, it is interrupted or comin is to end; `None` for the
+/// first.
+fn ends_early(child: Pid, limits: &Limits, signals: &Listening) -> Result<Option<Early>> {
+    let pidfd = pidfd_of(child)?;
+    let started = Instant::now();
+    loop {
+        let left = limits.timeout.map(|t| t.saturating_sub(started.elapsed()));
+        let left = left.map(Timespec::try_from).transpose()?;
+        let mut fds = vec![
+            PollFd::new(&pidfd, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        if let Some(interrupt) = limits.interrupt {
+            fds.push(PollFd::new(&interrupt.signal, PollFlags::IN));
+        }
+        match (poll(&mut fds, left.as_ref()), limits.timeout) {
+            (Ok(0), Some(timeout)) => return Ok(Some(Early::TimedOut(timeout))),
+            (Ok(_) | Err(rustix::io::Errno::INTR), _) => {}
+            (Err(error), _) => return Err(error.into()),
+        }
+        let ready = |n: usize| fds.get(n).is_some_and(|fd| !fd.revents().is_empty());
+        if ready(0) {
+            return Ok(None);
+        }
+        if ready(1) {
+            return Ok(Some(Early::Signalled));
+        }
+        if let Some(interrupt) = limits.interrupt.filter(|_| ready(2)) {
+            if (interrupt.ends)()? {
+                return Ok(Some(Early::Interrupted));
+            }
+        }
+    }
+}
+
+/// Awaits the end of a child that has been told to end, and kills it if that takes too long.
+///
+/// # Errors
+/// The child cannot be awaited.
+pub fn end(child: &mut Child, grace: Duration) -> Result<()> {
+    // One that has been awaited has no number any more.
+    if child.try_wait()?.is_some() {
+        return Ok(());
+    }
+    if !ends_within(Pid::from_child(child), grace)? {
+        child.kill()?;
+    }
+    child.wait()?;
+    Ok(())
+}
+
+fn ends_within(pid: Pid, time: Duration) -> Result<bool> {
+    is_one_ready_within(&[&pidfd_of(pid)?], time)
+}
+
+/// Becomes readable when a process ends.
+fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+fn is_one_ready_within(awaited: &[&dyn AsFd], time: Duration) -> Result<bool> {
+    let time = Timespec::try_from(time)?;
+    let awaited = awaited.iter().map(|fd| PollFd::new(fd, PollFlags::IN));
+    let mut awaited: Vec<_> = awaited.collect();
+    loop {
+        match poll(&mut awaited, Some(&time)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Kills a child whose time is up, whatever its parent is waiting for meanwhile.
+#[derive(Debug)]
+pub struct TimeLimit(thread::JoinHandle<Result<bool>>);
+
+impl TimeLimit {
+    /// Watches over a child from now on.
+    ///
+    /// # Errors
+    /// The child cannot be watched.
+    pub fn on(child: &Child, time: Duration) -> Result<Self> {
+        // Opened here: once its parent has awaited the child, the number may be another's.
+        let pidfd = pidfd_of(Pid::from_child(child))?;
+        Ok(Self(thread::spawn(move || {
+            if is_one_ready_within(&[&pidfd], time)? {
+                return Ok(false);
+            }
+            pidfd_send_signal(&pidfd, Signal::KILL)?;
+            Ok(true)
+        })))
+    }
+
+    /// Whether a child that has ended was killed.
+    #[must_use]
+    pub fn struck(self) -> bool {
+        matches!(self.0.join(), Ok(Ok(true)))
+    }
+}
+
+/// How a process ended: "exited with status 1", "was killed by signal 9".
+#[must_use]
+pub fn sentence(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, timeout: Option<Duration>) -> Result<String> {
+        run(
+            Command::new("sh").args(["-c", script]),
+            "the script",
+            timeout,
+        )
+    }
+
+    #[test]
+    fn success_is_the_output() {
+        assert_eq!(sh("echo out; echo noise >&2", None).unwrap(), "out\n");
+    }
+
+    #[test]
+    fn failure_has_the_status_and_the_last_words() {
+        let error = sh("echo a >&2; echo b >&2; exit 3", None).unwrap_err();
+        assert_eq!(error.to_string(), "the script exited with status 3: b");
+        let error = sh("echo 'error: x' >&2; echo ' at y' >&2; exit 1", None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the script exited with status 1: error: x\nat y"
+        );
+        let excerpt = "echo 'error: x' >&2; echo ' at y:5:1:' >&2; echo '  5| z' >&2; echo '   | ^' >&2; exit 1";
+        let error = sh(excerpt, None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the script exited with status 1: error: x\nat y:5:1"
+        );
+        let error = sh("kill -9 $$", None).unwrap_err();
+        assert_eq!(error.to_string(), "the script was killed by signal 9");
+    }
+
+    #[test]
+    fn a_timeout_ends_the_child() {
+        let error = sh(
+            "echo begun >&2; exec sleep 600",
+            Some(Duration::from_millis(200)),
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("was stopped after 0 seconds"), "{error}");
+    }
+
+    #[test]
+    fn a_time_limit_strikes_only_what_lives_too_long() {
+        let limited = |program: &str, time| {
+            let mut child = Command::new(program).arg("600").spawn().unwrap();
+            let limit = TimeLimit::on(&child, time).unwrap();
+            child.wait().unwrap();
+            limit.struck()
+        };
+        assert!(limited("sleep", Duration::from_millis(100)));
+        assert!(!limited("true", Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn an_answer_has_the_code_and_the_input_is_read() {
+        let question = tempfile::tempfile().unwrap();
+        let ask = |script: &str| {
+            let mut sh = Command::new("sh");
+            let question = question.try_clone().unwrap();
+            ask(
+                sh.args(["-c", script]),
+                "sh",
+                question,
+                Duration::from_millis(200),
+            )
+        };
+        ask("echo hello >&0").unwrap();
+        let answer = ask("cat /proc/self/fd/0; echo a >&2; echo b >&2; exit 3").unwrap();
+        assert_eq!((answer.code, &*answer.output), (3, &b"hello\n"[..]));
+        assert_eq!(answer.said().collect::<Vec<_>>(), ["a", "b"]);
+
+        let killed = ask("kill -9 $$").unwrap_err();
+        assert_eq!(killed.to_string(), "sh was killed by signal 9");
+        let slow = ask("exec sleep 600").unwrap_err().to_string();
+        assert!(slow.contains("did not answer within"), "{slow}");
+    }
+
+    #[test]
+    fn with_a_command_ends_what_it_has_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let grandchild = folder.path().join("pid");
+        let script = format!("sleep 600 & echo $! >{}; wait", grandchild.display());
+        assert!(sh(&script, Some(Duration::from_millis(300))).is_err());
+        let pid = std::fs::read_to_string(&grandchild).unwrap();
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        let limit = Duration::from_secs(10);
+        assert!(ends_within(pid, limit).unwrap_or(true));
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_command_only_if_it_says_so() {
+        use std::io::Write;
+        let interrupted = |ends: bool| {
+            let (signal, mut sender) = std::io::pipe().unwrap();
+            sender.write_all(b"x").unwrap();
+            let looked = std::cell::Cell::new(0);
+            let ends = || {
+                let mut one = [0];
+                (&signal).read_exact(&mut one)?;
+                looked.set(looked.get() + 1);
+                Ok(ends)
+            };
+            let interrupt = Interrupt {
+                signal: signal.as_fd(),
+                ends: &ends,
+            };
+            let mut sh = Command::new("sh");
+            sh.args(["-c", "sleep 0.2; echo done"]);
+            let said = run_unless(&mut sh, "sh", None, Some(&interrupt)).unwrap();
+            assert_eq!(looked.get(), 1);
+            said
+        };
+        assert_eq!(interrupted(true), None);
+        assert_eq!(interrupted(false).unwrap(), "done\n");
+    }
+
+    #[test]
+    fn a_huge_line_and_a_missing_program_are_survived() {
+        let error = sh("head -c 300000 /dev/zero | tr '\\0' x >&2; exit 1", None).unwrap_err();
+        assert!(error.to_string().len() < 7000);
+        let error = run(
+            &mut Command::new("no-such-program"),
+            "no-such-program",
+            None,
+        );
+        assert!(error.unwrap_err().to_string().contains("is it installed?"));
+    }
+}

@@ -1,0 +1,12 @@
+//! The operating system: files, processes, signals, the terminal, the journal.
+
+pub mod command;
+pub mod fs;
+pub mod inotify;
+pub mod journal;
+pub mod journald;
+pub mod mutex;
+pub mod progress;
+pub mod signal;
+pub mod temp_dir;
+pub mod terminal;

@@ -1,0 +1,91 @@
+//! What a switch would do to the units, as it says itself: `switch-to-configuration dry-activate`.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::config::paths::Paths;
+use crate::config::Operation;
+use crate::sys::command;
+use crate::sys::fs::Lock;
+use crate::sys::journal::{printable, shortened};
+use crate::sys::progress;
+use crate::system;
+
+/// How long it may take: an activation that has become due waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// More than it says, and more than a line of it has.
+const LINES: usize = 200;
+const CHARS: usize = 4000;
+
+const BUSY: &str = "another system is being activated";
+
+/// What a switch says that it would do.
+#[derive(Debug)]
+pub enum Rehearsal {
+    /// It said this.
+    Said(Vec<String>),
+    /// It was not asked, for this reason.
+    LeftOut(String),
+    /// It failed.
+    Failed(String),
+}
+
+impl Rehearsal {
+    /// Asks the switch to a system. `inhibitors` is what keeps it from being one.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn of(
+        paths: &Paths,
+        out: &Path,
+        operation: Operation,
+        inhibitors: &[String],
+    ) -> Result<Self> {
+        let left_out = |why: String| Ok(Self::LeftOut(why));
+        if !operation.activates() {
+            return left_out(format!("{operation} leaves them alone until the next boot"));
+        }
+        if !inhibitors.is_empty() {
+            return left_out(system::inhibited_by(inhibitors));
+        }
+        if paths.is_machine() && !rustix::process::geteuid().is_root() {
+            return left_out("only root is told: try again with sudo".to_string());
+        }
+        // Two switches exclude each other, and an activation of ours that meets another one, however dry,
+        // would count as failed. Before it begins, it waits for this lock.
+        let _alone = match Lock::take_if_free(&paths.activation_lock()) {
+            Ok(Some(alone)) => alone,
+            Ok(None) => return left_out(BUSY.to_string()),
+            Err(error) => return left_out(format!("{error:#}")),
+        };
+        let program = out.join("bin/switch-to-configuration");
+        progress::during("Asking what would be restarted", || ask(&program))
+    }
+}
+
+fn ask(program: &Path) -> Result<Rehearsal> {
+    // All that it says is the answer, on whichever pipe.
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", r#"exec "$0" dry-activate 2>&1"#])
+        .arg(program);
+    let what = "switch-to-configuration dry-activate";
+    let answer = command::ask(&mut shell, what, Stdio::null(), PATIENCE)?;
+    let text = String::from_utf8_lossy(&answer.output);
+    let lines = text.lines().map(printable).filter(|line| !line.is_empty());
+    let lines = lines.map(|line| shortened(&line, CHARS).into_owned());
+    let lines: Vec<String> = lines.take(LINES).collect();
+    Ok(match answer.code {
+        0 => Rehearsal::Said(lines),
+        11 => Rehearsal::LeftOut(BUSY.to_string()),
+        code => {
+            let last = lines
+                .last()
+                .map_or(String::new(), |line| format!(": {line}"));
+            Rehearsal::Failed(format!("{what} exited with status {code}{last}"))
+        }
+    })
+}

@@ -1,0 +1,219 @@
+//! Activation: `switch-to-configuration`, run so that it outlives comin.
+//!
+//! A switch may stop, change or remove comin's own units, and comin may die while it runs. So the
+//! switch runs in a transient unit, below a runner of ours that holds a lock while it runs and
+//! leaves the result in a file. Whoever wants to know how it ended waits for the lock and reads the
+//! file; neither the unit's status nor a pipe would do, for both go away with comin.
+//!
+//! Before, the same file has the order: comin may die when the runner has been started and does not
+//! have the lock yet. Whoever finds the lock free and no result takes the order back, and a runner
+//! without one does nothing. So nothing is activated behind anybody's back.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::paths::Paths;
+use crate::config::Operation;
+use crate::deploy::journal_fields;
+use crate::model::outcome::SwitchExit;
+use crate::sys::command;
+use crate::sys::fs::{self, Lock};
+use crate::system::systemd::{self, systemctl};
+
+/// nixos-rebuild's own name, so that a rebuild by hand and ours exclude each other.
+const UNIT: &str = "nixos-rebuild-switch-to-configuration";
+/// The lock of every `switch-to-configuration`.
+const SWITCH_LOCK: &str = "switch-to-configuration.lock";
+/// How long another switch is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often its lock is looked at meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What nixos-rebuild hands on to the switch.
+const ENVIRONMENT: [&str; 3] = [
+    "LOCALE_ARCHIVE",
+    "NIXOS_INSTALL_BOOTLOADER",
+    "NIXOS_NO_CHECK",
+];
+
+/// One run of `switch-to-configuration`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// The attempt that it belongs to.
+    pub attempt: u64,
+    /// The system.
+    pub toplevel: PathBuf,
+    /// What is done with it.
+    pub operation: Operation,
+}
+
+/// The order for it, and how it ended once the runner is done.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    activation: Activation,
+    ended: Option<SwitchExit>,
+}
+
+impl Record {
+    fn read(paths: &Paths) -> Result<Option<Self>> {
+        let Some(content) = fs::read_optional(&paths.activation())? else {
+            return Ok(None);
+        };
+        let record = serde_json::from_slice(&content)
+            .with_context(|| format!("Failed to understand {}", paths.activation().display()))?;
+        Ok(Some(record))
+    }
+
+    fn write(activation: Activation, ended: Option<SwitchExit>, paths: &Paths) -> Result<()> {
+        let record = Self {
+            version: 1,
+            activation,
+            ended,
+        };
+        fs::replace(&paths.activation(), &serde_json::to_vec(&record)?)
+    }
+}
+
+impl Activation {
+    /// Starts it and waits for its end.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn run(&self, paths: &Paths) -> Result<SwitchExit> {
+        let alone = Lock::wait(&paths.activation_lock())?;
+        Record::write(self.clone(), None, paths)?;
+        drop(alone);
+        let runner = std::env::current_exe().context("Failed to find the comin program")?;
+        let in_unit = systemd::is_here(paths);
+        // One that has failed stays loaded, and keeps another of its name from being started.
+        if in_unit && Path::new(&format!("/run/systemd/transient/{UNIT}.service")).exists() {
+            systemctl(paths, &["reset-failed", &format!("{UNIT}.service")]);
+        }
+        let mut command = if in_unit {
+            let mut systemd = Command::new("systemd-run");
+            systemd
+                .arg(format!("--unit={UNIT}"))
+                .args(["--collect", "--wait", "--quiet", "--no-ask-password"])
+                .arg("--service-type=exec")
+                .arg("--description=Activation of a NixOS system by comin");
+            for name in ENVIRONMENT
+                .iter()
+                .filter(|name| std::env::var_os(name).is_some())
+            {
+                systemd.args(["-E", name]);
+            }
+            // For the lines of the switch itself, which are the unit's and not ours.
+            for field in journal_fields::now()
+                .iter()
+                .filter(|field| field.is_plain())
+            {
+                systemd.arg(format!("--property=LogExtraFields={field}"));
+            }
+            systemd.arg("--").arg(runner);
+            systemd
+        } else {
+            Command::new(runner)
+        };
+        command
+            .arg("--root")
+            .arg(paths.root())
+            .arg("activate")
+            .arg(self.attempt.to_string())
+            .arg(&self.toplevel)
+            .arg(self.operation.action());
+        let what = "the activation";
+        let started = if in_unit {
+            command::run(&mut command, what, None).map(|_| ())
+        } else {
+            command::run_to_outlive(&mut command, what)
+        };
+        match self.outcome(paths)? {
+            Some(ended) => Ok(ended),
+            None => match started {
+                Ok(()) => bail!("the activation left no result"),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// How it ended: waits while it runs. `None` if it never came to an end; then it never will.
+    ///
+    /// # Errors
+    /// The lock or the result cannot be read.
+    pub fn outcome(&self, paths: &Paths) -> Result<Option<SwitchExit>> {
+        let _ended = Lock::wait(&paths.activation_lock())?;
+        let record = Record::read(paths)?.filter(|record| record.activation == *self);
+        let ended = record.and_then(|record| record.ended);
+        if ended.is_none() {
+            fs::remove_optional(&paths.activation())?;
+        }
+        Ok(ended)
+    }
+
+    /// The runner: runs `switch-to-configuration` and leaves its result.
+    ///
+    /// # Errors
+    /// Nobody wants it any more, it cannot be started, or the result cannot be written.
+    pub fn carry_out(self, paths: &Paths) -> Result<()> {
+        use std::os::unix::process::ExitStatusExt;
+        let _running = Lock::wait(&paths.activation_lock())?;
+        let order = Record::read(paths)?;
+        let is_ours = |order: &Record| order.activation == self && order.ended.is_none();
+        ensure!(
+            order.as_ref().is_some_and(is_ours),
+            "There is no order for this activation any more"
+        );
+        let program = self.toplevel.join("bin/switch-to-configuration");
+        let status = Command::new(&program)
+            .arg(self.operation.action())
+            .status()
+            .with_context(|| format!("Failed to run {}", program.display()))?;
+        let exit = match (status.code(), status.signal()) {
+            (Some(code), _) => SwitchExit::Status(code),
+            (None, signal) => SwitchExit::Signal(signal.unwrap_or_default()),
+        };
+        Record::write(self, Some(exit), paths)
+    }
+}
+
+/// Waits for the end of another `switch-to-configuration`, such as that of a rebuild by hand: ours would not. Any user
+/// of the machine can hold its lock, so nobody waits long for it.
+///
+/// # Errors
+/// The lock is still taken.
+pub fn await_other_switch(paths: &Paths) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while is_busy(paths)? {
+        ensure!(
+            Instant::now() < deadline,
+            "another switch-to-configuration is still running"
+        );
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Whether some `switch-to-configuration` runs.
+///
+/// # Errors
+/// The lock cannot be looked at.
+pub fn is_busy(paths: &Paths) -> Result<bool> {
+    Ok(Lock::take_if_free(&paths.switch_lists().join(SWITCH_LOCK))?.is_none())
+}
+
+/// Kills our activation that runs, if one does. The same unit may be somebody's rebuild by hand.
+///
+/// # Errors
+/// The lock cannot be read.
+pub fn kill(paths: &Paths) -> Result<()> {
+    if Lock::take_if_free(&paths.activation_lock())?.is_none() {
+        systemctl(paths, &["kill", "--signal=KILL", UNIT]);
+        systemctl(paths, &["stop", UNIT]);
+    }
+    Ok(())
+}

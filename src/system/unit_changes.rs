@@ -1,0 +1,187 @@
+//! What an activation did to the units of systemd.
+//!
+//! It is not taken from what `switch-to-configuration` prints: that goes to the journal by itself, so
+//! that nothing stands between the two, and is worded for people. systemd knows: each start of a unit has
+//! an invocation of its own. So the units that are up are remembered before, in `/run`, where a comin
+//! that takes over from one that died finds them, and compared with those that are up after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::config::paths::Paths;
+use crate::sys::fs;
+use crate::system::systemd::{self, State, Unit};
+
+/// How many units of a kind are remembered.
+const NAMES: usize = 30;
+
+/// What an activation did to units. At most the first few of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Touched {
+    /// Those that ran and run anew.
+    pub restarted: Vec<String>,
+    /// Those that run and did not.
+    pub started: Vec<String>,
+    /// Those that ran and do not.
+    pub stopped: Vec<String>,
+    /// Those that have failed and had not before.
+    pub failed: Vec<String>,
+    /// How many more there are.
+    pub left_out: usize,
+}
+
+/// The units that were up before an activation.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    attempt: u64,
+    units: BTreeMap<String, Unit>,
+}
+
+/// Remembers the units before the activation of an attempt. It is no reason not to activate if that
+/// cannot be done.
+pub fn remember(paths: &Paths, attempt: u64) {
+    if !systemd::is_here(paths) {
+        return;
+    }
+    let remember = || -> Result<()> {
+        let record = Record {
+            version: 1,
+            attempt,
+            units: systemd::units()?,
+        };
+        fs::replace(&paths.units(), &serde_json::to_vec(&record)?)
+    };
+    if let Err(error) = remember() {
+        log::debug!("The units before the activation are not known: {error:#}");
+    }
+}
+
+/// What became of the units since; `failed` are those that have failed and had not before. `None` where
+/// nobody knows: there is no systemd, or the machine has booted since.
+#[must_use]
+pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<Touched> {
+    let compare = || -> Result<Option<Touched>> {
+        let Some(content) = fs::read_optional(&paths.units())? else {
+            return Ok(None);
+        };
+        let before: Record = serde_json::from_slice(&content)?;
+        if before.attempt != attempt {
+            return Ok(None);
+        }
+        let after = systemd::units()?;
+        Ok(Some(Touched::between(&before.units, &after, failed)))
+    };
+    if !systemd::is_here(paths) {
+        return None;
+    }
+    compare().unwrap_or_else(|error| {
+        log::debug!("What became of the units is not known: {error:#}");
+        None
+    })
+}
+
+impl Touched {
+    fn between(
+        before: &BTreeMap<String, Unit>,
+        after: &BTreeMap<String, Unit>,
+        failed: &[String],
+    ) -> Self {
+        let mut touched = Self::default();
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        for name in names {
+            let (was, is) = (before.get(name), after.get(name));
+            let state = |unit: Option<&Unit>| unit.map_or(State::Down, |unit| unit.state);
+            let is_same = was.map(|unit| &unit.invocation) == is.map(|unit| &unit.invocation);
+            let list = match (state(was), state(is)) {
+                (State::Up | State::Coming, State::Up | State::Coming) if is_same => continue,
+                (State::Up | State::Coming, State::Up | State::Coming) => &mut touched.restarted,
+                (State::Down | State::Failed, State::Up | State::Coming) => &mut touched.started,
+                (State::Up, State::Down) => &mut touched.stopped,
+                // A short job that was at work came to its end.
+                (State::Coming | State::Down | State::Failed, State::Down)
+                // Whoever failed is known already.
+                | (State::Up | State::Coming | State::Down | State::Failed, State::Failed) => continue,
+            };
+            list.push(name.clone());
+        }
+        touched.failed = failed.to_vec();
+        touched.bounded()
+    }
+
+    /// The state is not to grow without an end, whatever a system has for units.
+    fn bounded(mut self) -> Self {
+        for list in [
+            &mut self.restarted,
+            &mut self.started,
+            &mut self.stopped,
+            &mut self.failed,
+        ] {
+            self.left_out += list.len().saturating_sub(NAMES);
+            list.truncate(NAMES);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn units(units: &[(&str, State, &str)]) -> BTreeMap<String, Unit> {
+        let unit = |(name, state, invocation): &(&str, State, &str)| {
+            let unit = Unit {
+                state: *state,
+                invocation: invocation.to_string(),
+            };
+            (name.to_string(), unit)
+        };
+        units.iter().map(unit).collect()
+    }
+
+    #[test]
+    fn an_invocation_tells_a_restart_from_going_on() {
+        let before = units(&[
+            ("broken.service", State::Up, "1"),
+            ("gone.service", State::Up, "1"),
+            ("job.service", State::Coming, "1"),
+            ("mended.service", State::Failed, "1"),
+            ("new-version.service", State::Up, "1"),
+            ("same.service", State::Up, "1"),
+            ("slow.service", State::Coming, "1"),
+            ("stuck.service", State::Up, "1"),
+        ]);
+        let after = units(&[
+            ("broken.service", State::Failed, "2"),
+            ("mended.service", State::Up, "2"),
+            ("new-version.service", State::Up, "2"),
+            ("new.service", State::Up, "2"),
+            ("same.service", State::Up, "1"),
+            ("slow.service", State::Up, "1"),
+            ("stuck.service", State::Coming, "2"),
+        ]);
+        let failed = ["broken.service".to_string()];
+        let touched = Touched::between(&before, &after, &failed);
+        assert_eq!(touched.restarted, ["new-version.service", "stuck.service"]);
+        assert_eq!(touched.started, ["mended.service", "new.service"]);
+        assert_eq!(touched.stopped, ["gone.service"]);
+        assert_eq!(touched.failed, failed);
+        assert_eq!(touched.left_out, 0);
+    }
+
+    #[test]
+    fn ten_thousand_units_do_not_fill_the_state() {
+        let names: Vec<String> = (0..10_000).map(|n| format!("{n:05}.service")).collect();
+        let many: Vec<_> = names.iter().map(|n| (&**n, State::Up, "1")).collect();
+        let touched = Touched::between(&BTreeMap::new(), &units(&many), &names);
+        assert_eq!(
+            (touched.started.len(), touched.failed.len()),
+            (NAMES, NAMES)
+        );
+        assert_eq!(touched.left_out, 20_000 - 2 * NAMES);
+        assert_eq!(touched.started[0], "00000.service");
+    }
+}
