@@ -49,7 +49,6 @@ pub struct Cli {
 
 impl Cli {
     /// Whether it may work at an attempt to deploy something.
-    #[must_use]
     pub fn may_deploy(&self) -> bool {
         match &self.command {
             Some(Command::Machine(command)) => command.may_deploy(),
@@ -188,7 +187,6 @@ pub enum MachineCommand {
 
 impl MachineCommand {
     /// Whether it only looks, which everybody may.
-    #[must_use]
     pub fn only_looks(&self) -> bool {
         match self {
             Self::Status { .. }
@@ -364,7 +362,6 @@ pub enum Style {
 
 impl Look {
     /// What was asked for.
-    #[must_use]
     pub fn style(&self) -> Style {
         match (self.json, self.oneline) {
             (true, _) => Style::Json,

@@ -11,9 +11,6 @@ use clap_mangen::Man;
 use crate::cli::args::Cli;
 
 /// Writes the completions of three shells, and a man page for each command, into a folder.
-///
-/// # Errors
-/// Names the folder.
 pub fn write(folder: &Path) -> Result<()> {
     let mut comin = shown(&Cli::command());
     let write = || {

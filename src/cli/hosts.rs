@@ -37,9 +37,6 @@ struct System {
 }
 
 /// Lists the hosts of a flake.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn list(flake: &str) -> Result<Hosts> {
     let hosts = progress::during("Listing the hosts", || nix::hosts(flake));
     let hosts = hosts.with_context(|| format!("Failed to list the hosts of {flake}"))?;
@@ -48,9 +45,6 @@ pub fn list(flake: &str) -> Result<Hosts> {
 
 /// Evaluates the host of that name, or each host of the flake. One that fails is reported, and the
 /// others are evaluated all the same.
-///
-/// # Errors
-/// The hosts cannot be listed, or there is none.
 pub fn evaluate(flake: &str, hostname: Option<&str>) -> Result<Systems> {
     each(flake, hostname, |host| Ok((host.evaluate()?, None)))
 }
@@ -58,9 +52,6 @@ pub fn evaluate(flake: &str, hostname: Option<&str>) -> Result<Systems> {
 /// Evaluates and builds the host of that name, or each host of the flake. `link` becomes a link to
 /// the system that keeps it from being collected, or `link-<host>` where no host is named. One
 /// that fails is reported, and the others are built all the same.
-///
-/// # Errors
-/// The hosts cannot be listed, or there is none.
 pub fn build(flake: &str, hostname: Option<&str>, link: &Path) -> Result<Systems> {
     let link = absolute(link).context("--out-link is no path")?;
     each(flake, hostname, |host| {
@@ -187,7 +178,6 @@ impl System {
 
 impl Systems {
     /// Whether all of it was done. Says which hosts failed, where there were others.
-    #[must_use]
     pub fn ending(&self) -> Ending {
         let failed = self.0.iter().filter(|system| system.error.is_some());
         let failed: Vec<_> = failed.map(|system| printable(&system.host)).collect();

@@ -45,9 +45,6 @@ pub struct Changes {
 
 impl Changes {
     /// Looks out from now on.
-    ///
-    /// # Errors
-    /// There are no watches or signals to be had.
     pub fn of(paths: &Paths) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let signals = [SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH];
@@ -68,9 +65,6 @@ impl Changes {
     }
 
     /// Waits for what happens next, but no longer than this.
-    ///
-    /// # Errors
-    /// It cannot be waited for.
     pub fn next(&mut self, patience: Duration) -> Result<Event> {
         let stdout = io::stdout();
         let patience = Timespec::try_from(patience)?;

@@ -152,9 +152,6 @@ struct PollerFile {
 
 impl File {
     /// Checks every value of a file with this fingerprint.
-    ///
-    /// # Errors
-    /// A sentence that begins with the key.
     pub fn check(self, fingerprint: u64) -> Result<Config> {
         ensure!(
             is_hostname(&self.hostname),
@@ -473,9 +470,6 @@ fn escapes(path: &Path) -> bool {
 }
 
 /// The rules of git-check-ref-format(1): a branch name is also a path below `refs/heads`.
-///
-/// # Errors
-/// It is against them.
 pub fn check_branch(name: &str) -> Result<()> {
     let part_is_bad = |part: &str| {
         let lock = Path::new(part).extension().is_some_and(|e| e == "lock");

@@ -87,7 +87,6 @@ pub struct Backoff {
 
 impl Backoff {
     /// How long after the how-manieth try.
-    #[must_use]
     pub fn after(self, tries: u32) -> SignedDuration {
         let factor = 1 << tries.saturating_sub(1).min(20);
         self.first.saturating_mul(factor).min(self.most)
@@ -211,7 +210,6 @@ pub enum Operation {
 
 impl Operation {
     /// The word on the command line of `switch-to-configuration`.
-    #[must_use]
     pub fn action(self) -> &'static str {
         match self {
             Self::Switch => "switch",
@@ -221,7 +219,6 @@ impl Operation {
     }
 
     /// From when on a system runs by it, and how long.
-    #[must_use]
     pub fn when(self) -> &'static str {
         match self {
             Self::Switch => "now and at every boot",
@@ -231,7 +228,6 @@ impl Operation {
     }
 
     /// Whether the system profile, and with it the boot loader, gets the system.
-    #[must_use]
     pub fn moves_profile(self) -> bool {
         match self {
             Self::Switch | Self::Boot => true,
@@ -240,7 +236,6 @@ impl Operation {
     }
 
     /// Whether the running system becomes the new one.
-    #[must_use]
     pub fn activates(self) -> bool {
         match self {
             Self::Switch | Self::Test => true,
@@ -284,7 +279,6 @@ impl RemoteName {
     }
 
     /// The name as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -304,9 +298,6 @@ impl<'de> Deserialize<'de> for RemoteName {
 
 impl Config {
     /// [`Config::load`] on a machine that may have no configuration yet.
-    ///
-    /// # Errors
-    /// As there; where there is no file, what to do next.
     pub fn of_machine(path: &Path) -> Result<Self> {
         Self::load(path).map_err(|error| match path.try_exists() {
             Ok(false) => anyhow::anyhow!(
@@ -318,9 +309,6 @@ impl Config {
     }
 
     /// Reads and checks a configuration file.
-    ///
-    /// # Errors
-    /// A sentence that names the file, the key and the cure.
     pub fn load(path: &Path) -> Result<Self> {
         let failed = || format!("Failed to read the configuration {}", path.display());
         let text = std::fs::read(path).with_context(failed)?;
@@ -347,7 +335,6 @@ impl Config {
     }
 
     /// Who confirms this step.
-    #[must_use]
     pub fn confirmer(&self, step: Step) -> Confirmer {
         match step {
             Step::Build => self.build_confirmer,
@@ -356,9 +343,6 @@ impl Config {
     }
 
     /// The remote of that name.
-    ///
-    /// # Errors
-    /// Names the remotes that there are.
     pub fn remote(&self, name: &str) -> Result<&Remote> {
         let found = self.remotes.iter().find(|r| r.name.as_str() == name);
         found.with_context(|| {

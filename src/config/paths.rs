@@ -13,7 +13,6 @@ pub struct Paths {
 
 impl Paths {
     /// The paths below `root`; `state_dir` is absolute, seen from inside of the root.
-    #[must_use]
     pub fn new(root: &Path, state_dir: &Path) -> Self {
         let mut paths = Self {
             root: root.to_path_buf(),
@@ -24,7 +23,6 @@ impl Paths {
     }
 
     /// The paths where no configuration is at hand: those outside of the state folder.
-    #[must_use]
     pub fn outside_state(root: &Path) -> Self {
         Self::new(root, Path::new(STATE_DIR))
     }
@@ -35,183 +33,153 @@ impl Paths {
     }
 
     /// The root itself.
-    #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// Whether this is the running machine and not a scratch root.
-    #[must_use]
     pub fn is_machine(&self) -> bool {
         self.root == Path::new("/")
     }
 
     /// The bare mirror of the remotes. Writer: fetch.
-    #[must_use]
     pub fn repository(&self) -> PathBuf {
         self.state_dir.join("repository")
     }
 
     /// What a boot may forget.
-    #[must_use]
     pub fn run(&self) -> PathBuf {
         self.below("run/comin")
     }
 
     /// Held by the one process that makes the mirror. In the state folder a fetch may write nothing else.
-    #[must_use]
     pub fn repository_lock(&self) -> PathBuf {
         self.below("run/comin/repository.lock")
     }
 
     /// Accepted main and attempts. Writer: deploy.
-    #[must_use]
     pub fn state(&self) -> PathBuf {
         self.state_dir.join("state.json")
     }
 
     /// What the Go comin deployed. Writer: none any more.
-    #[must_use]
     pub fn go_store(&self) -> PathBuf {
         self.state_dir.join("store.json")
     }
 
     /// A rewrite of main that the operator accepts. Writer: accept; deploy removes it.
-    #[must_use]
     pub fn rewrite(&self) -> PathBuf {
         self.state_dir.join("accept.json")
     }
 
     /// The order to deploy nothing. Writer: suspend and resume.
-    #[must_use]
     pub fn suspension(&self) -> PathBuf {
         self.state_dir.join("suspended.json")
     }
 
     /// The order to try again what failed. Writer: retry; deploy removes it.
-    #[must_use]
     pub fn retry(&self) -> PathBuf {
         self.state_dir.join("retry")
     }
 
     /// The order to go on with what waits for a confirmation. Writer: confirm; deploy removes it.
-    #[must_use]
     pub fn confirmation(&self) -> PathBuf {
         self.state_dir.join("confirm.json")
     }
 
     /// The folder of the state.
-    #[must_use]
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
     }
 
     /// Held by the one process that deploys.
-    #[must_use]
     pub fn deploy_lock(&self) -> PathBuf {
         self.state_dir.join("lock")
     }
 
     /// Nix GC roots. Writer: deploy.
-    #[must_use]
     pub fn gcroots(&self) -> PathBuf {
         self.state_dir.join("gcroots")
     }
 
     /// How the latest fetch of a remote ended. Writer: fetch.
-    #[must_use]
     pub fn remote(&self, name: &RemoteName) -> PathBuf {
         self.below(format!("run/comin/remotes/{name}.json"))
     }
 
     /// Held by the one process that fetches this remote.
-    #[must_use]
     pub fn remote_lock(&self, name: &RemoteName) -> PathBuf {
         self.below(format!("run/comin/remotes/{name}.lock"))
     }
 
     /// The request to deploy. Writer: fetch; deploy removes it.
-    #[must_use]
     pub fn wanted(&self) -> PathBuf {
         self.below("run/comin/wanted")
     }
 
     /// The heads on which the latest deploy decided. Writer: deploy.
-    #[must_use]
     pub fn decided(&self) -> PathBuf {
         self.below("run/comin/decided.json")
     }
 
     /// What the latest deploy found about every head. Writer: deploy.
-    #[must_use]
     pub fn judgement(&self) -> PathBuf {
         self.below("run/comin/judgement.json")
     }
 
     /// The cache of Nix during the evaluations of a deploy. Writer: Nix; deploy empties it when it is damaged.
-    #[must_use]
     pub fn nix_cache(&self) -> PathBuf {
         self.below("var/cache/comin")
     }
 
     /// How git reaches SSH servers when Nix runs it. Writer: deploy. Where no fetch can write: ssh runs what it
     /// says, as root.
-    #[must_use]
     pub fn ssh_config(&self) -> PathBuf {
         self.state_dir.join("ssh_config")
     }
 
     /// Where git finds relative submodules when Nix runs it. Writer: deploy. Where no fetch can write, too: git
     /// runs what its settings say.
-    #[must_use]
     pub fn submodules(&self) -> PathBuf {
         self.state_dir.join("submodules")
     }
 
     /// The order for an activation, and how it ended. Writer: deploy, then the activation runner.
-    #[must_use]
     pub fn activation(&self) -> PathBuf {
         self.below("run/comin/activation.json")
     }
 
     /// Held by the activation runner as long as it runs.
-    #[must_use]
     pub fn activation_lock(&self) -> PathBuf {
         self.below("run/comin/activation.lock")
     }
 
     /// The units that were up before the latest activation. Writer: deploy.
-    #[must_use]
     pub fn units(&self) -> PathBuf {
         self.below("run/comin/units.json")
     }
 
     /// The system that runs.
-    #[must_use]
     pub fn current_system(&self) -> PathBuf {
         self.below("run/current-system")
     }
 
     /// The system that booted.
-    #[must_use]
     pub fn booted_system(&self) -> PathBuf {
         self.below("run/booted-system")
     }
 
     /// The kernel's name for this boot.
-    #[must_use]
     pub fn boot_id(&self) -> PathBuf {
         self.below("proc/sys/kernel/random/boot_id")
     }
 
     /// The folder in which a switch that has not ended keeps its lists.
-    #[must_use]
     pub fn switch_lists(&self) -> PathBuf {
         self.below("run/nixos")
     }
 
     /// The folders in which files change when the status does.
-    #[must_use]
     pub fn shown(&self) -> Vec<PathBuf> {
         vec![
             self.below("run"),
@@ -222,13 +190,11 @@ impl Paths {
     }
 
     /// `machine-id(5)`.
-    #[must_use]
     pub fn machine_id(&self) -> PathBuf {
         self.below("etc/machine-id")
     }
 
     /// A system profile: `system`, or another one below `system-profiles`, as nixos-rebuild has it.
-    #[must_use]
     pub fn profile(&self, name: &str) -> PathBuf {
         let profiles = self.below("nix/var/nix/profiles");
         if name == "system" {

@@ -71,9 +71,6 @@ pub struct Auth {
 
 impl Url {
     /// Checks a URL and the credentials that go with it.
-    ///
-    /// # Errors
-    /// A sentence that begins with the key, and ends with the cure.
     pub fn new(url: &str, auth: Auth) -> Result<Self> {
         let place = Place::parse(url).context("url")?;
         let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
@@ -147,20 +144,17 @@ impl fmt::Display for Url {
 
 impl Http {
     /// `https://host:port`, the only place that may see the token.
-    #[must_use]
     pub fn origin(&self) -> &str {
         origin(&self.url)
     }
 
     /// Whether what is sent there stays on this machine.
-    #[must_use]
     pub fn is_on_this_machine(&self) -> bool {
         is_loopback(&self.url)
     }
 }
 
 /// `https://host:port` of a URL.
-#[must_use]
 pub fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |scheme| scheme + 3);
     let end = url[host..]

@@ -29,9 +29,6 @@ pub struct Rewrite {
 
 impl Rewrite {
     /// Reads the order, if there is one.
-    ///
-    /// # Errors
-    /// The file cannot be read or understood; the sentence has the cure.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
         let path = paths.rewrite();
         let Some(content) = fs::read_optional(&path)? else {
@@ -46,9 +43,6 @@ impl Rewrite {
     }
 
     /// Takes the order back, or forgets one that was carried out.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
     pub fn forget(paths: &Paths) -> Result<()> {
         fs::remove_optional(&paths.rewrite()).map(|_| ())
     }

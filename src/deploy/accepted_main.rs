@@ -10,9 +10,6 @@ use crate::state::go_comin;
 use crate::state::{State, Store};
 
 /// The state with the accepted main that a deploy would go by, without changing anything.
-///
-/// # Errors
-/// The state cannot be read.
 pub fn presumed(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
     let mut state = State::read(paths)?;
     if state.accepted_main.is_none() {
@@ -29,9 +26,6 @@ pub fn presumed(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
 }
 
 /// Lets the state and the mirror have the same accepted main. Returns what a person is to hear, once.
-///
-/// # Errors
-/// The state cannot be written, or the mirror cannot be read.
 pub fn reconcile(store: &mut Store, mirror: &Mirror, paths: &Paths) -> Result<Option<String>> {
     if store.state().accepted_main.is_none() {
         match Found::find(store.state(), Some(mirror), paths)? {
@@ -79,8 +73,6 @@ enum Found {
 }
 
 impl Found {
-    /// # Errors
-    /// The mirror cannot be read.
     fn find(state: &State, mirror: Option<&Mirror>, paths: &Paths) -> Result<Self> {
         if let Some(kept) = mirror.map(Mirror::accepted).transpose()?.flatten() {
             return Ok(Self::InMirror(kept));

@@ -11,9 +11,6 @@ use crate::sys::fs;
 use crate::system;
 
 /// The kernel's name for this boot, `None` where it has none.
-///
-/// # Errors
-/// The file cannot be read.
 pub fn id(paths: &Paths) -> Result<Option<String>> {
     let id = fs::read_optional(&paths.boot_id())?;
     Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_string()))
@@ -44,9 +41,6 @@ fn is_another(facts: &Facts) -> bool {
 
 impl Machine {
     /// The system that the machine booted instead of the one that was deployed last to stay.
-    ///
-    /// # Errors
-    /// A link cannot be read.
     pub fn booted_instead(&self, state: &State) -> Result<Option<PathBuf>> {
         let booted = fs::read_link_optional(&self.paths.booted_system())?;
         let boots = system::of_profile(&self.paths.profile(&self.config.profile));

@@ -146,9 +146,6 @@ impl Machine {
     }
 
     /// Whether the machine has got the system of an attempt already, whole.
-    ///
-    /// # Errors
-    /// A link cannot be read.
     pub fn has(&self, attempt: &Attempt, left: &Left) -> Result<bool> {
         let profile = self.paths.profile(&self.config.profile);
         let operation = attempt.target.operation;
@@ -199,9 +196,6 @@ impl Machine {
     }
 
     /// The reason, if an evaluation is meant for another machine.
-    ///
-    /// # Errors
-    /// The machine's id cannot be read.
     pub fn of_another_machine(&self, wanted: Option<&str>) -> Result<Option<String>> {
         let Some(wanted) = wanted else {
             return Ok(None);

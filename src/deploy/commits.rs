@@ -19,7 +19,6 @@ impl<'a> Commits<'a> {
     const ANCESTORS: usize = 100;
 
     /// The commits of a mirror that can be read; where there are signers, theirs alone may be deployed.
-    #[must_use]
     pub fn of(mirror: &'a Mirror, signers: Option<&'a Signers>) -> Self {
         Self {
             mirror: Ok(mirror),
@@ -29,7 +28,6 @@ impl<'a> Commits<'a> {
 
     /// The same where the mirror may not be there, and the signers' keys may be unreadable: then no
     /// commit can be verified.
-    #[must_use]
     pub fn of_any(
         mirror: &'a anyhow::Result<Mirror>,
         signers: &'a anyhow::Result<Option<Signers>>,

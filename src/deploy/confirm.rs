@@ -33,7 +33,6 @@ pub enum Step {
 
 impl Step {
     /// As in "it waits to be built".
-    #[must_use]
     pub fn participle(self) -> &'static str {
         match self {
             Self::Build => "built",
@@ -165,9 +164,6 @@ impl Machine {
     }
 
     /// Takes up a confirmation. That it was given is in the state before the order is gone.
-    ///
-    /// # Errors
-    /// The state cannot be written, or the order cannot be removed.
     pub fn take_confirmation(&self, store: &mut Store) -> Result<()> {
         Confirmation::take(&self.paths, |order| match store.state().awaiting() {
             Some((waiting, step)) if order.is_of(waiting, step) => {
@@ -192,9 +188,6 @@ impl Machine {
     }
 
     /// Ends an attempt that waits for a confirmation where something else is to be deployed by now.
-    ///
-    /// # Errors
-    /// The state cannot be written.
     pub fn withdraw(&self, store: &mut Store, facts: &Facts, decision: &Decision) -> Result<()> {
         match store.state().awaiting() {
             Some((waiting, _)) if decision.supersedes(&waiting.target, facts) => {
@@ -207,9 +200,6 @@ impl Machine {
 
     /// Ends an attempt that waits for a confirmation. What was given to it is void: whoever has taken its commit
     /// back does not expect it to be deployed without a question when it comes again.
-    ///
-    /// # Errors
-    /// The state cannot be written.
     pub fn stop_waiting(&self, store: &mut Store, mut waiting: Attempt) -> Result<()> {
         waiting.confirmed.clear();
         let stage = waiting.stage();
@@ -220,7 +210,6 @@ impl Machine {
 
 impl Config {
     /// Whether a step of an attempt has to be confirmed, and has not been.
-    #[must_use]
     pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
         match self.confirmer(step) {
             Confirmer::Without => false,
@@ -229,7 +218,6 @@ impl Config {
     }
 
     /// What waits for a confirmation, as the configuration has it now.
-    #[must_use]
     pub fn awaited(&self, state: &State) -> Option<Awaited> {
         let (waiting, step) = state.awaiting()?;
         Some(Awaited {

@@ -51,9 +51,6 @@ pub enum Ending {
 
 impl Machine {
     /// Fetches, then deploys: both halves in one process.
-    ///
-    /// # Errors
-    /// As [`Machine::deploy`].
     pub fn run(&self, remotes: &[&Remote], signers: Option<&Signers>) -> Result<Ending> {
         let fetched = self.fetch_all(remotes)?;
         let deployed = self.deploy(signers)?;
@@ -64,9 +61,6 @@ impl Machine {
     }
 
     /// Fetches, and asks for a deploy if there is something to decide.
-    ///
-    /// # Errors
-    /// The files in `/run` or the mirror cannot be written.
     pub fn fetch(&self, remotes: &[&Remote]) -> Result<Ending> {
         let ending = self.fetch_all(remotes)?;
         let decided = Decided::read(&self.paths)?;
@@ -167,9 +161,6 @@ impl Machine {
     }
 
     /// What is known of the remotes now.
-    ///
-    /// # Errors
-    /// The records in `/run` cannot be read.
     pub fn observe(&self) -> Result<Vec<RemoteFacts>> {
         let observe = |remote: &Remote| {
             let record = Fetched::read(&self.paths, remote)?;
@@ -192,9 +183,6 @@ impl Machine {
     }
 
     /// Plain facts for a decision.
-    ///
-    /// # Errors
-    /// It cannot be found out whether the operator wants something deployed.
     pub fn facts(&self, remotes: Vec<RemoteFacts>, state: &State) -> Result<Facts> {
         let now = Timestamp::now();
         Ok(Facts {
@@ -211,9 +199,6 @@ impl Machine {
     }
 
     /// Decides on what is known now, without doing anything.
-    ///
-    /// # Errors
-    /// As [`Machine::observe`] and [`Machine::facts`].
     pub fn consider(&self, state: &State, commits: &Commits) -> Result<(Facts, Decision)> {
         let facts = self.facts(self.observe()?, state)?;
         let decision = decide(&facts, commits);
@@ -277,9 +262,6 @@ impl Machine {
     }
 
     /// Says what was refused, once for each head, and records what is being decided on.
-    ///
-    /// # Errors
-    /// The record cannot be written.
     pub fn announce(&self, facts: &Facts, decision: &Decision) -> Result<Decided> {
         Judgement::of(facts, decision, &self.config).write(&self.paths)?;
         let (before, notices) = self.said_before()?;

@@ -31,9 +31,6 @@ use crate::system::unit_changes;
 impl Machine {
     /// Tries to deploy a target, or goes on with the attempt that waited for that, and records and reports how
     /// that ends, or that it waits.
-    ///
-    /// # Errors
-    /// The state cannot be written.
     pub fn attempt(
         &self,
         store: &mut Store,
@@ -188,9 +185,6 @@ impl Machine {
 
     /// What there is before an activation. What the very system that is activated broke when it was activated before
     /// has not failed before it.
-    ///
-    /// # Errors
-    /// A link or a record cannot be read.
     pub fn look_around(&self, state: &State, out: &Path) -> Result<Before> {
         let profile = self.paths.profile(&self.config.profile);
         let mut failed_units = systemd::failed_units(&self.paths)?;
@@ -218,9 +212,6 @@ impl Machine {
     }
 
     /// Lets an activation be undone after a while, unless its checks have been passed by then.
-    ///
-    /// # Errors
-    /// systemd cannot be asked for it.
     pub fn arm(&self, attempt: &Attempt) -> Result<()> {
         match self.config.rollback.timeout {
             Some(time) if self.config.rollback.enable && attempt.operation().activates() => {
@@ -231,9 +222,6 @@ impl Machine {
     }
 
     /// The outcome of a switch that came to an end: the machine has to be well.
-    ///
-    /// # Errors
-    /// The state cannot be written, or what runs cannot be read.
     pub fn conclude(
         &self,
         store: &mut Store,

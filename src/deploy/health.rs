@@ -74,9 +74,6 @@ impl Machine {
     /// The remotes that are within reach now: the servers whose latest fetch worked. Where there is none, the
     /// repositories on this machine, which even a machine that is cut off can reach, as far as they are still there: a
     /// disk may have been removed since.
-    ///
-    /// # Errors
-    /// The records of the fetches cannot be read.
     pub fn within_reach(&self) -> Result<Vec<RemoteName>> {
         let mut fetched = Vec::new();
         for remote in &self.config.remotes {
@@ -98,7 +95,6 @@ impl Machine {
 
     /// Whether one of these remotes can be reached within the time that the owner gives; true where
     /// there is none of them.
-    #[must_use]
     pub fn can_reach_one_of(&self, remotes: &[RemoteName]) -> bool {
         let remotes = self.remotes_named(remotes);
         if remotes.is_empty() {
@@ -136,9 +132,6 @@ impl Machine {
 }
 
 /// The units that have failed and had not before an activation; `None` without systemd.
-///
-/// # Errors
-/// systemd does not answer.
 pub fn new_failures(paths: &Paths, before: &[String]) -> Result<Option<Vec<String>>> {
     if !systemd::is_here(paths) {
         return Ok(None);

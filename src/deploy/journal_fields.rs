@@ -17,7 +17,6 @@ pub struct Field {
 
 impl Field {
     /// Whether systemd reads it as it is written, without quotes, escapes and specifiers.
-    #[must_use]
     pub fn is_plain(&self) -> bool {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         self.value.chars().all(plain)
@@ -44,7 +43,6 @@ pub fn are_none() {
 }
 
 /// What a line is about now.
-#[must_use]
 pub fn now() -> Vec<Field> {
     NOW.lock().clone()
 }

@@ -10,9 +10,6 @@ use crate::sys::fs::{self, Lock};
 impl Machine {
     /// Removes what killed fetches have left, as long as no other remote than this one is being fetched: whose
     /// they are cannot be seen, and a machine that kills each fetch for its size would soon be full of them.
-    ///
-    /// # Errors
-    /// The mirror or the locks cannot be written.
     pub fn remove_leftovers(&self, mirror: &Mirror, remote: &Remote) -> Result<()> {
         if mirror.leftovers()?.is_empty() {
             return Ok(());

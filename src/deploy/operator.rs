@@ -16,9 +16,6 @@ use crate::sys::fs;
 
 /// The state by which the next deploy decides: with the accepted main that it is going to find, and what has been
 /// ordered meanwhile. Nothing is changed, and an order that cannot be understood is that deploy's to tell.
-///
-/// # Errors
-/// The state cannot be read.
 pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
     let mut state = accepted_main::presumed(paths, mirror)?;
     if paths.retry().exists() {
@@ -33,9 +30,6 @@ pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
 
 impl Machine {
     /// Suspends deployments.
-    ///
-    /// # Errors
-    /// The order cannot be written.
     pub fn suspend(&self, reason: Option<String>, time: Option<SignedDuration>) -> Result<Ending> {
         let until = time.and_then(|time| Timestamp::now().checked_add(time).ok());
         let reason = reason.filter(|reason| !reason.trim().is_empty());
@@ -48,9 +42,6 @@ impl Machine {
     }
 
     /// Ends a suspension, and asks for a deploy.
-    ///
-    /// # Errors
-    /// The order cannot be taken back.
     pub fn resume(&self) -> Result<Ending> {
         if Suspension::end(&self.paths)? {
             log::info!("comin deploys again");
@@ -63,9 +54,6 @@ impl Machine {
 
     /// Orders that what failed or is in quarantine be tried again, and what is deployed but was not
     /// booted, and asks for a deploy.
-    ///
-    /// # Errors
-    /// The order cannot be written.
     pub fn retry(&self) -> Result<Ending> {
         fs::replace_durably(&self.paths.retry(), b"")?;
         log::info!("The next deploy tries again what failed or is in quarantine");

@@ -70,9 +70,6 @@ impl Aside {
 
 impl Machine {
     /// Finds out what the deployment of a target would bring.
-    ///
-    /// # Errors
-    /// It cannot be evaluated or built, or is no NixOS system.
     pub fn preview(&self, target: &Target) -> Result<Preview> {
         let aside = Aside::new()?;
         Mirror::open(&self.paths)?.lend(&target.commit, &aside.paths)?;

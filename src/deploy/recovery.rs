@@ -14,9 +14,6 @@ use crate::system;
 impl Machine {
     /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
     /// may have booted since.
-    ///
-    /// # Errors
-    /// The state cannot be written, or the result of the switch cannot be read.
     pub fn settle_interrupted(&self, store: &mut Store) -> Result<Ending> {
         let Some(mut attempt) = store.state().latest().cloned() else {
             return Ok(Ending::Done);
@@ -83,7 +80,6 @@ pub enum Left {
 
 impl Left {
     /// What this attempt has left.
-    #[must_use]
     pub fn by(attempt: &Attempt) -> Self {
         let unfinished = || Self::Unfinished(Box::new(attempt.before.clone()));
         match attempt.ended() {

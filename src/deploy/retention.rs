@@ -104,9 +104,6 @@ fn surplus_generations(facts: &Facts, capacity: usize) -> Vec<u64> {
 
 impl Machine {
     /// Removes what is no longer to be kept.
-    ///
-    /// # Errors
-    /// Something cannot be looked at or removed.
     pub fn tidy(&self, state: &State) -> Result<()> {
         let profile = self.paths.profile(&self.config.profile);
         let gcroots = self.paths.gcroots();

@@ -22,9 +22,6 @@ use crate::system::switch::{self, Activation};
 
 impl Machine {
     /// Rolls an activation back where the owner wants that, and finds out whose fault it was.
-    ///
-    /// # Errors
-    /// The state cannot be written.
     pub fn roll_back(
         &self,
         store: &mut Store,
@@ -51,9 +48,6 @@ impl Machine {
     /// Goes back to a generation of the profile, and keeps what was deployed last, and what would be
     /// deployed now, from coming back by itself. By default it is the generation before the current one;
     /// where something else runs, such as a test, the current one.
-    ///
-    /// # Errors
-    /// There is no such generation, or it does not run afterwards.
     pub fn roll_back_by_hand(
         &self,
         to: Option<u64>,
@@ -219,9 +213,6 @@ impl Machine {
 }
 
 /// Rolls an activation back. Needs no configuration: the system that it made may have none.
-///
-/// # Errors
-/// The state cannot be written, or it cannot be found out whom to blame.
 pub fn go_back(
     paths: &Paths,
     store: &mut Store,
@@ -297,9 +288,6 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
 
 /// Lets the profile and the boot menu agree with what runs, after a switch that activated nothing: a switch runs the
 /// boot loader first.
-///
-/// # Errors
-/// The profile cannot be taken back, or the boot loader cannot be started.
 pub fn restore_boot(paths: &Paths, attempt: u64, before: &Before) -> Result<()> {
     system::take_profile_back(before)?;
     let boots = system::of_profile(&before.profile);

@@ -27,9 +27,6 @@ const ENVIRONMENT: [&str; 2] = ["PATH", "HOME"];
 
 /// Arms it for an attempt. It takes along the comin that runs now, and its configuration: the system that is about to
 /// be activated may have none, or a broken one.
-///
-/// # Errors
-/// systemd cannot be asked; then nothing should be activated.
 pub fn arm(machine: &Machine, attempt: u64, time: Duration) -> Result<()> {
     let paths = &machine.paths;
     if !systemd::is_here(paths) {
@@ -74,9 +71,6 @@ pub fn disarm(paths: &Paths) {
 }
 
 /// The time is up: stops whoever is at work, rolls back, and runs the owner's command. Only that needs `machine`.
-///
-/// # Errors
-/// The state cannot be read or written.
 pub fn strike(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Machine>) -> Result<()> {
     let state = State::read(paths)?;
     let Some(attempt) = state.latest().filter(|latest| is_at(latest, id)) else {

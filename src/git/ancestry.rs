@@ -76,9 +76,6 @@ struct Walk<'a> {
 /// Where `head` stands to `base`. As git finds merge bases: the newest commits come first, from both sides.
 /// It is over when one of the two is met from the other, or all that is next is in both histories, and
 /// so leads to neither. Clocks that were wrong make it longer, and no less right.
-///
-/// # Errors
-/// A commit cannot be read.
 pub fn relation(odb: &Odb, base: Oid, head: Oid) -> Result<Relation> {
     if head == base {
         return Ok(Relation::Equal);

@@ -22,9 +22,6 @@ impl Mirror {
     }
 
     /// The first line of a commit's message, as far as a person reads it.
-    ///
-    /// # Errors
-    /// The commit cannot be read.
     pub fn subject(&self, commit: &Commit) -> Result<String> {
         let commit = self.commit(commit)?;
         let subject = commit.summary_bytes().unwrap_or_default();
@@ -33,9 +30,6 @@ impl Mirror {
     }
 
     /// A commit's message, as the author wrote it.
-    ///
-    /// # Errors
-    /// The commit cannot be read.
     pub fn message(&self, commit: &Commit) -> Result<String> {
         let commit = self.commit(commit)?;
         Ok(String::from_utf8_lossy(commit.message_bytes()).into_owned())
@@ -44,9 +38,6 @@ impl Mirror {
     /// The bytes of a commit object. They are those that the id stands for: libgit2 hashes what it
     /// reads and compares (`GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION`, on by default, and a test of
     /// ours), by the SHA-1 that detects collisions. It is built without SHA-256 repositories.
-    ///
-    /// # Errors
-    /// The mirror has no such commit, or it is damaged.
     pub fn raw_commit(&self, commit: &Commit) -> Result<Vec<u8>> {
         let read = || -> Result<Vec<u8>> {
             let id = Oid::from_str(commit.as_str())?;
@@ -60,7 +51,6 @@ impl Mirror {
     }
 
     /// Where `head` stands relative to another commit, `base`.
-    #[must_use]
     pub fn relation(&self, base: &Commit, head: &Commit) -> Relation {
         let compare = || -> Result<Relation> {
             let base = Oid::from_str(base.as_str())?;
@@ -84,9 +74,6 @@ impl Mirror {
     }
 
     /// The newest ancestors of `head` that are not in the history of `base`; at most `most`.
-    ///
-    /// # Errors
-    /// The history cannot be read.
     pub fn ancestors(
         &self,
         base: Option<&Commit>,

@@ -20,13 +20,11 @@ pub struct Secret(String);
 
 impl Secret {
     /// Makes a value secret.
-    #[must_use]
     pub fn new(value: String) -> Self {
         Self(value)
     }
 
     /// The value, for the server that it is meant for.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -40,9 +38,6 @@ impl fmt::Debug for Secret {
 
 impl Token {
     /// Reads the token.
-    ///
-    /// # Errors
-    /// The file cannot be read, or does not hold a token.
     pub fn read(&self) -> Result<Secret> {
         let path = self.path.display();
         let token = std::fs::read_to_string(place(&self.path)).with_context(|| {
@@ -59,7 +54,6 @@ impl Token {
 
 /// Where a file that the configuration names is to be read: where systemd has put a copy of it for this
 /// unit alone (`LoadCredential=`), or else where it is. An empty copy stands for a file that is missing.
-#[must_use]
 pub fn place(file: &Path) -> PathBuf {
     let copy = std::env::var_os("CREDENTIALS_DIRECTORY")
         .map(|folder| Path::new(&folder).join(credential(file)));
@@ -78,9 +72,6 @@ fn credential(file: &Path) -> String {
 /// Lets a command, and the git and ssh that it starts, reach the servers of all remotes as comin
 /// does; `first` is the remote whose credentials come first where two are for one host. What git is
 /// told besides, as name and value, is in `settings`.
-///
-/// # Errors
-/// The settings for ssh cannot be written.
 pub fn hand_on(
     command: &mut Command,
     paths: &Paths,
@@ -155,9 +146,6 @@ fn quoted(word: &Path) -> String {
 
 /// Answers a question of git's by the protocol of git-credential(1): the token, if the question is
 /// about the origin that it is for, and else nothing.
-///
-/// # Errors
-/// The token cannot be read.
 pub fn answer(origin: &str, token: &Token, question: impl BufRead) -> Result<Option<String>> {
     let (mut protocol, mut host, mut username) = (String::new(), String::new(), None);
     for line in question.lines() {

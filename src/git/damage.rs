@@ -53,9 +53,6 @@ impl Mirror {
 
     /// Removes the branches whose history cannot be read, if it may be their fault that a fetch failed: libgit2 tells
     /// each server of all of them. Says whether there were any.
-    ///
-    /// # Errors
-    /// They cannot be removed.
     pub fn forget_unreadable(&self, error: &anyhow::Error) -> Result<bool> {
         if !is_about_objects(error) {
             return Ok(false);
@@ -76,9 +73,6 @@ impl Mirror {
 
     /// What fetches that were killed have left: packs that came in part, as large as they may be, and locks
     /// that no reference has. Those of fetches under way are among them.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
     pub fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let folder = self.path.join("objects/pack");
         let list = || -> io::Result<Vec<PathBuf>> {
@@ -103,7 +97,6 @@ impl Mirror {
 
     /// What is missing of a commit's files, if anything is. A folder is looked at once, however often the commit
     /// has it: a few that hold each other many times are more files than anybody can count.
-    #[must_use]
     pub fn damage(&self, commit: &Commit) -> Option<String> {
         let check = || -> Result<()> {
             let odb = self.repository.odb()?;
@@ -135,7 +128,6 @@ impl Mirror {
 
     /// What is wrong with the mirror, if it may be its fault that a fetch failed: the whole of it is read.
     /// A remote that sends too little fails alike, and must not cost the mirror.
-    #[must_use]
     pub fn rot(&self, error: &anyhow::Error) -> Option<anyhow::Error> {
         if !is_about_objects(error) {
             return None;
@@ -159,9 +151,6 @@ impl Mirror {
     }
 
     /// Gives up the mirror: the fetches that follow fill a new one.
-    ///
-    /// # Errors
-    /// Its folder cannot be written.
     pub fn discard(self) -> Result<()> {
         let _lock = Lock::wait(&self.lock)?;
         empty(&self.path).with_context(|| format!("Failed to empty {}", self.path.display()))

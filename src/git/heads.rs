@@ -20,9 +20,6 @@ pub struct Heads {
 
 impl Heads {
     /// Finds the heads of a remote's branches with `find`, which is given branch names.
-    ///
-    /// # Errors
-    /// Those of `find`.
     pub fn find<E>(
         remote: &Remote,
         find: impl Fn(&str) -> Result<Option<Commit>, E>,
@@ -39,7 +36,6 @@ impl Heads {
 }
 
 /// The ref of the mirror that follows a branch.
-#[must_use]
 pub(super) fn tracking(remote: &RemoteName, branch: &str) -> String {
     format!("refs/remotes/{remote}/{branch}")
 }
@@ -59,9 +55,6 @@ pub(super) fn followed<'a>(
 }
 
 /// The heads of a remote's branches in the mirror, read without libgit2.
-///
-/// # Errors
-/// They are not plain files, or cannot be read.
 pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
     let refs = Refs::of_bare(&paths.repository());
     Heads::find(remote, |branch| {
@@ -75,9 +68,6 @@ pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
 }
 
 /// The heads of a repository on this machine, read without libgit2; `None` where only libgit2 can tell.
-///
-/// # Errors
-/// There is no repository.
 pub fn local_heads(path: &Path, remote: &Remote) -> Result<Option<Heads>> {
     let refs = Refs::of_repository(path)?;
     let heads = Heads::find(remote, |branch| {

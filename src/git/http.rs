@@ -41,9 +41,6 @@ pub struct Server {
 
 impl Server {
     /// A server that is going to be asked; the token is read, and the time begins.
-    ///
-    /// # Errors
-    /// The token's file cannot be read, or does not hold a token.
     pub fn new(http: &Http, timeout: Option<Duration>) -> Result<Self> {
         let mut config = Config::builder()
             // It would send the credentials to another port of the same host: done here instead.

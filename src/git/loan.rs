@@ -13,9 +13,6 @@ use crate::model::commit::Commit;
 impl Mirror {
     /// Makes a mirror below other paths that has one commit, as the target, and copies nothing for that.
     /// It is good for as long as this mirror is.
-    ///
-    /// # Errors
-    /// It cannot be written, or the mirror has no such commit.
     pub fn lend(&self, commit: &Commit, to: &Paths) -> Result<()> {
         let path = to.repository();
         let lend = || -> Result<()> {

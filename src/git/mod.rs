@@ -50,9 +50,6 @@ pub struct Mirror {
 
 impl Mirror {
     /// Opens the mirror to read it.
-    ///
-    /// # Errors
-    /// There is none, or it is damaged.
     pub fn open(paths: &Paths) -> Result<Self> {
         start_libgit2();
         let path = paths.repository();
@@ -68,9 +65,6 @@ impl Mirror {
     /// Opens the mirror to write to it. Where there is none a new one is made; a damaged one is
     /// emptied first: everything in it comes from the remotes, and the accepted main is also in
     /// the state.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
     pub fn ready(paths: &Paths, remotes: &[Remote]) -> Result<Self> {
         let open = || Self::open(paths).and_then(|mirror| mirror.sound(remotes));
         if let Ok(mirror) = open() {
@@ -195,9 +189,6 @@ impl Mirror {
     }
 
     /// The heads of a remote as the mirror has them.
-    ///
-    /// # Errors
-    /// They cannot be read.
     pub fn heads(&self, remote: &Remote) -> Result<Heads> {
         Heads::find(remote, |branch| self.head(&tracking(&remote.name, branch)))
     }
@@ -211,25 +202,16 @@ impl Mirror {
     }
 
     /// The accepted main, as the mirror keeps it.
-    ///
-    /// # Errors
-    /// The ref cannot be read.
     pub fn accepted(&self) -> Result<Option<Commit>> {
         self.head(ACCEPTED)
     }
 
     /// Keeps the accepted main.
-    ///
-    /// # Errors
-    /// The ref cannot be written, or the mirror has no such commit.
     pub fn keep_accepted(&self, commit: &Commit) -> Result<()> {
         self.point(ACCEPTED, commit)
     }
 
     /// Keeps the commit that is going to be evaluated, as [`TARGET`].
-    ///
-    /// # Errors
-    /// The ref cannot be written, or the mirror has no such commit.
     pub fn keep_target(&self, commit: &Commit) -> Result<()> {
         self.point(TARGET, commit)
     }

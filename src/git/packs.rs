@@ -15,9 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Mirror {
     /// Whether there are more packs than anybody should look through.
-    ///
-    /// # Errors
-    /// Their folder cannot be read.
     pub fn is_scattered(&self) -> Result<bool> {
         let folder = self.path.join("objects/pack");
         let packs = fs::read_dir(&folder)
@@ -29,9 +26,6 @@ impl Mirror {
 
     /// Puts them together, but for those that are large beside the others: they stay as they are. Whoever reads
     /// meanwhile finds what it needs; nothing may be fetched.
-    ///
-    /// # Errors
-    /// Git fails, or takes too long; then all are there that were.
     pub fn gather(&self) -> Result<()> {
         let mut git = local::git();
         git.env("GIT_CONFIG_NOSYSTEM", "1")

@@ -36,9 +36,6 @@ pub enum Ref {
 
 impl Refs {
     /// The references of the work tree, linked work tree or bare repository at `path`.
-    ///
-    /// # Errors
-    /// There is no repository at `path`, or it cannot be read.
     pub fn of_repository(path: &Path) -> Result<Self> {
         let dot_git = path.join(".git");
         let git_dir = if dot_git.is_dir() {
@@ -64,7 +61,6 @@ impl Refs {
     }
 
     /// The references of a bare repository that need not be there yet.
-    #[must_use]
     pub fn of_bare(path: &Path) -> Self {
         Self {
             common: path.to_path_buf(),
@@ -76,9 +72,6 @@ impl Refs {
     }
 
     /// What the reference `name`, such as `refs/heads/main`, holds.
-    ///
-    /// # Errors
-    /// Its file cannot be read.
     pub fn read(&self, name: &str) -> Result<Ref> {
         if self.common.join("reftable").exists() {
             return Ok(Ref::Unclear);

@@ -17,9 +17,6 @@ const TEMPORARY: &str = "includeIf.gitdir:**/nix-*-*.path";
 
 /// What git is told, as name and value, to find the submodules of what is deployed from `remote`. A
 /// Nix since 2.20 finds them by itself, and is told in the mirror.
-///
-/// # Errors
-/// The settings cannot be written.
 pub fn settings(paths: &Paths, remote: &Remote) -> Result<Vec<(String, String)>> {
     let url = remote.url.to_string();
     git::set(&paths.repository().join("config"), ORIGIN, &url)?;

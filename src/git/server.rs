@@ -74,9 +74,6 @@ fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
 }
 
 /// Asks a remote for its branches within a time, and leaves the mirror alone.
-///
-/// # Errors
-/// It does not answer.
 pub fn reach(remote: &Remote, time: Duration) -> Result<()> {
     if let Url::Local(path) = &remote.url {
         return local_heads(path, remote).map(drop);

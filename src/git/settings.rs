@@ -9,9 +9,6 @@ use crate::sys::fs;
 
 /// Makes a setting in a file of git's format, if it is not there yet. It is for whoever deploys: there is one at a
 /// time, and so a lock on the file is of one that was killed.
-///
-/// # Errors
-/// The file cannot be read or written.
 pub fn set(file: &Path, name: &str, value: &str) -> Result<()> {
     start_libgit2();
     let set = || -> Result<()> {

@@ -63,7 +63,6 @@ pub fn upload_pack(ssh: &Ssh) -> Command {
 
 /// An `ssh_config` that has the settings of each remote for the remote's host, and for all others
 /// what root would have without it. `remotes` are in the order in which their keys are tried.
-#[must_use]
 pub fn config<'a>(remotes: impl Iterator<Item = &'a Remote>) -> Option<String> {
     let mut text = String::new();
     let mut others = "Host *".to_string();
@@ -89,9 +88,6 @@ pub fn config<'a>(remotes: impl Iterator<Item = &'a Remote>) -> Option<String> {
 }
 
 /// Whether the key can be read, which ssh itself would mention only as one of many things.
-///
-/// # Errors
-/// It cannot.
 pub fn check_key(ssh: &Ssh) -> Result<()> {
     File::open(credentials::place(&ssh.key))
         .map(drop)
@@ -104,7 +100,6 @@ pub fn check_key(ssh: &Ssh) -> Result<()> {
 }
 
 /// What went wrong and what helps, from the last words of ssh.
-#[must_use]
 pub fn sentence(ssh: &Ssh, status: ExitStatus, words: &str) -> String {
     let Ssh {
         host,

@@ -17,13 +17,11 @@ impl Commit {
     pub const LEAST: usize = 7;
 
     /// The full id.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// What a person reads: the first eight digits.
-    #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..Self::SHORT]
     }

@@ -24,7 +24,6 @@ pub struct Quarantine {
 
 impl Quarantine {
     /// Puts a target into quarantine.
-    #[must_use]
     pub fn of(target: &Target, remotes: &[RemoteFacts], reason: String) -> Self {
         Self {
             commit: target.commit.clone(),
@@ -37,13 +36,11 @@ impl Quarantine {
 
     /// Whether it is this target that may not be deployed. Whether remotes can be reached does not
     /// matter: else an outage would bring a bad commit back.
-    #[must_use]
     pub fn holds(&self, target: &Target, candidates: &[Candidate]) -> bool {
         target.is(&self.commit, self.operation) && self.is_current(candidates)
     }
 
     /// Whether no head has moved since. One that does not verify, or cannot be read, moves nothing.
-    #[must_use]
     pub fn is_current(&self, candidates: &[Candidate]) -> bool {
         let is_unmoved = |(before, now): (&String, &Candidate)| match now.refusal() {
             Some(Refusal::Unverified(_) | Refusal::Unreadable(_)) => {
@@ -57,7 +54,6 @@ impl Quarantine {
     }
 
     /// Whether it is about the same commit, activated in the same way.
-    #[must_use]
     pub fn is_about_same(&self, other: &Self) -> bool {
         (&self.commit, self.operation) == (&other.commit, other.operation)
     }

@@ -21,7 +21,6 @@ pub enum Again {
 
 impl Again {
     /// As in "tried again at …".
-    #[must_use]
     pub fn sentence(&self) -> String {
         match self {
             Self::Done => "nothing is left to do".to_string(),
@@ -33,7 +32,6 @@ impl Again {
 }
 
 /// As in "a or b".
-#[must_use]
 pub fn either(remotes: &[RemoteName]) -> String {
     let names: Vec<&str> = remotes.iter().map(RemoteName::as_str).collect();
     names.join(" or ")
@@ -50,20 +48,17 @@ pub struct Wait {
 
 impl Wait {
     /// A wait of a certain length.
-    #[must_use]
     pub fn new(from: Timestamp, length: SignedDuration) -> Self {
         let until = from.checked_add(length).unwrap_or(Timestamp::MAX);
         Self { from, until }
     }
 
     /// A wait from now on.
-    #[must_use]
     pub fn until(now: Timestamp, until: Timestamp) -> Self {
         Self { from: now, until }
     }
 
     /// The one that ends first.
-    #[must_use]
     pub fn sooner(waits: impl IntoIterator<Item = Self>) -> Option<Self> {
         waits.into_iter().min_by_key(|wait| wait.until)
     }
@@ -71,7 +66,6 @@ impl Wait {
     /// Whether it is over. One whose beginning is farther ahead than it is long was written by a clock
     /// that has been set back since, and does not count; one that is nearer holds, for a clock may be
     /// set back by a second at any time.
-    #[must_use]
     pub fn is_over(self, now: Timestamp) -> bool {
         let length = self.until.duration_since(self.from);
         let earliest = self.from.checked_sub(length).unwrap_or(Timestamp::MIN);

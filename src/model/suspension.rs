@@ -39,7 +39,6 @@ impl fmt::Display for Suspension {
 
 impl Suspension {
     /// A suspension from now on.
-    #[must_use]
     pub fn now(until: Option<Timestamp>, reason: Option<String>) -> Self {
         Self {
             version: 1,
@@ -69,23 +68,16 @@ impl Suspension {
     }
 
     /// The wait from now on for its end, if it has one.
-    #[must_use]
     pub fn wait(&self, now: Timestamp) -> Option<Wait> {
         self.until.map(|until| Wait::until(now, until))
     }
 
     /// Puts it into force.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn write(&self, paths: &Paths) -> Result<()> {
         fs::replace_durably(&paths.suspension(), &serde_json::to_vec(self)?)
     }
 
     /// Ends any suspension; says whether there was one.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
     pub fn end(paths: &Paths) -> Result<bool> {
         fs::remove_optional(&paths.suspension())
     }

@@ -32,9 +32,6 @@ pub enum Unavailable {
 }
 
 /// What differs between two systems, by the name of the package.
-///
-/// # Errors
-/// There is no telling.
 pub fn compare(before: &Path, after: &Path) -> Result<Vec<Change>, Unavailable> {
     if before == after {
         return Ok(Vec::new());

@@ -98,9 +98,6 @@ in
 
 /// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system;
 /// `None` where it was interrupted. Without a `cache`, Nix uses that of its user.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn evaluate(
     config: &Config,
     paths: &Paths,
@@ -167,18 +164,12 @@ fn with_cache<T>(
 }
 
 /// Evaluates a host of any flake, as whoever runs this, and instantiates its system.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn evaluate_host(flake: &str, host: &str) -> Result<Evaluation> {
     let answer = command::run(&mut asking(flake, &of_host(host)), "nix eval", None)?;
     understand::<Evaluation>(&answer)?.checked()
 }
 
 /// The names of a flake's hosts, which may be any text.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn hosts(flake: &str) -> Result<Vec<String>> {
     understand(&command::run(
         &mut asking(flake, "builtins.attrNames"),
@@ -239,7 +230,6 @@ fn file_url(path: &Path) -> String {
 }
 
 /// Where the files of a commit are for Nix.
-#[must_use]
 pub fn source_url(config: &Config, paths: &Paths, commit: &Commit) -> String {
     flake_url(config, &paths.repository(), git::TARGET, commit)
 }
@@ -291,9 +281,6 @@ if builtins.isFunction contained then contained {{ }} else contained",
 ///
 /// The old command is the one that takes a derivation alike in every Nix since 2.3, streams the
 /// build log by itself and registers the root in the same step.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn build(
     derivation: &str,
     root: &Path,
@@ -306,17 +293,11 @@ pub fn build(
 }
 
 /// Makes `root` a GC root of a system that is there.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn keep(system: &Path, root: &Path) -> Result<()> {
     command::run(&mut realise(system, root), "nix-store --realise", None).map(|_| ())
 }
 
 /// Makes `root` a GC root of a derivation, without building it.
-///
-/// # Errors
-/// Nix's own sentence, also where it has been collected.
 pub fn keep_derivation(derivation: &str, root: &Path) -> Result<()> {
     // nix-store would build it; an import of a derivation's file evaluates to that derivation. Such a file has been
     // told by its name: see `Evaluation::checked`.
@@ -334,9 +315,6 @@ fn realise(path: &Path, root: &Path) -> Command {
 }
 
 /// What differs between the closures of two systems that are there, in Nix' own words.
-///
-/// # Errors
-/// They are no paths of the store, or Nix does not tell.
 pub fn diff_closures(before: &Path, after: &Path) -> Result<String> {
     for path in [before, after] {
         ensure!(is_store_path(path), "{} is no store path", path.display());
@@ -360,25 +338,16 @@ pub fn diff_closures(before: &Path, after: &Path) -> Result<String> {
 
 /// Makes `system` the newest generation of a profile, or leaves the profile alone if it is already
 /// the current one.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn set_profile(profile: &Path, system: &Path) -> Result<()> {
     on_profile(profile, "--set", [system])
 }
 
 /// Takes a profile back to one of its generations.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn switch_generation(profile: &Path, generation: u64) -> Result<()> {
     on_profile(profile, "--switch-generation", [generation.to_string()])
 }
 
 /// Deletes generations of a profile; never its current one.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn delete_generations(profile: &Path, generations: &[u64]) -> Result<()> {
     let generations = generations.iter().map(u64::to_string);
     on_profile(profile, "--delete-generations", generations)

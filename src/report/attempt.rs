@@ -32,7 +32,6 @@ pub enum AttemptStatus {
 
 impl AttemptStatus {
     /// As in the JSON.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -96,7 +95,6 @@ pub(super) struct Entered {
 
 impl Attempt {
     /// Tells of one.
-    #[must_use]
     pub fn of(attempt: &state::Attempt, backoff: Backoff) -> Self {
         let ended = attempt.ended();
         let (status, error, generation) = match &attempt.progress {
@@ -198,20 +196,17 @@ impl Attempt {
     }
 
     /// When it ended, and how long it took.
-    #[must_use]
     pub fn times(&self) -> Option<(Timestamp, Timestamp)> {
         Some((self.started_at, self.ended_at?))
     }
 
     /// Its commit and its status.
-    #[must_use]
     pub fn result(&self) -> (&crate::model::commit::Commit, AttemptStatus) {
         (&self.target.commit, self.status)
     }
 }
 
 /// An outcome as the reports have it: status, error, generation.
-#[must_use]
 pub fn words(outcome: &Outcome) -> (AttemptStatus, Option<String>, Option<u64>) {
     match outcome {
         Outcome::Done { generation } => (AttemptStatus::Done, None, *generation),

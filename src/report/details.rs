@@ -36,9 +36,6 @@ pub struct Details {
 
 impl Details {
     /// Looks up the attempt with this number, and compares its system with the one before.
-    ///
-    /// # Errors
-    /// There is no such attempt, or the state cannot be read.
     pub fn of(machine: &Machine, number: u64) -> Result<Self> {
         let state = State::read(&machine.paths)?;
         let mut attempts = state.attempts.iter();

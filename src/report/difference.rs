@@ -18,7 +18,6 @@ pub struct Difference {
 
 impl Difference {
     /// Compares two systems.
-    #[must_use]
     pub fn between(before: &Path, after: &Path) -> Self {
         let compare = || closure_diff::compare(before, after);
         Self::of(progress::during("Comparing the systems", compare))

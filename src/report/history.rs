@@ -18,9 +18,6 @@ pub struct History(pub(super) Vec<Attempt>);
 
 impl History {
     /// Reads what the state remembers.
-    ///
-    /// # Errors
-    /// The state cannot be read.
     pub fn of(machine: &Machine) -> Result<Self> {
         let state = State::read(&machine.paths)?;
         let attempts = state.attempts.iter().rev();

@@ -32,9 +32,6 @@ pub struct Metrics {
 
 impl Metrics {
     /// Looks at the machine.
-    ///
-    /// # Errors
-    /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine) -> Result<Self> {
         let state = State::read(&machine.paths)?;
         let decided = Decided::read(&machine.paths)?;

@@ -13,7 +13,6 @@ use crate::model::select::Action;
 impl Status {
     /// As in `up to date 3f2a9c1e: a reboot is needed`: what is up, the commit that it is about, and a
     /// problem if there is one.
-    #[must_use]
     pub fn oneline(&self, page: &Page) -> String {
         let headline = Headline::of(self);
         let (state, problem) = words(headline, page);

@@ -81,9 +81,6 @@ pub(super) enum Outlook<'a> {
 
 impl Plan {
     /// Considers what a deploy would do.
-    ///
-    /// # Errors
-    /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
         let mirror = Mirror::open(&machine.paths);
         let commits = Commits::of_any(&mirror, signers);
@@ -125,7 +122,6 @@ impl Plan {
     }
 
     /// What is selected, whether or not it would be deployed now.
-    #[must_use]
     pub fn selected(&self) -> Option<&Target> {
         self.selected.as_ref()
     }

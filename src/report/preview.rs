@@ -45,9 +45,6 @@ pub(super) struct DryActivation {
 
 impl Previewed {
     /// Builds what a plan selects.
-    ///
-    /// # Errors
-    /// It cannot be built.
     pub fn of(machine: &Machine, plan: Plan) -> Result<Self> {
         let preview = plan.selected().map(|target| machine.preview(target));
         let build = preview.transpose()?.map(Build::of);
@@ -55,7 +52,6 @@ impl Previewed {
     }
 
     /// Whether all of it was done.
-    #[must_use]
     pub fn ending(&self) -> Ending {
         let rehearsal = self
             .build

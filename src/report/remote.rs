@@ -52,9 +52,6 @@ enum Remark {
 }
 
 /// Those of the configuration, in its order.
-///
-/// # Errors
-/// The records in `/run` cannot be read.
 pub(super) fn all(
     machine: &Machine,
     candidates: &[Candidate],

@@ -28,9 +28,6 @@ pub(super) struct Running {
 
 impl Running {
     /// Looks at it; `None` where there is none, as below a new root.
-    ///
-    /// # Errors
-    /// The link cannot be read.
     pub(super) fn of(machine: &Machine, state: &State) -> Result<Option<Self>> {
         let Some(out) = fs::read_link_optional(&machine.paths.current_system())? else {
             return Ok(None);

@@ -69,9 +69,6 @@ impl UnderWay {
 
 impl Standing {
     /// How a machine stands with this state and this record of the latest deploy.
-    ///
-    /// # Errors
-    /// The order to suspend cannot be read.
     pub fn of(machine: &Machine, remembered: &State, decided: Option<&Decided>) -> Result<Self> {
         let at_work = decided.is_some_and(Decided::at_work);
         let latest = remembered.latest().filter(|_| at_work);

@@ -47,9 +47,6 @@ pub struct Status {
 
 impl Status {
     /// Looks at the machine.
-    ///
-    /// # Errors
-    /// The state or the records in `/run` cannot be read.
     pub fn of(machine: &Machine) -> Result<Self> {
         let polls = timers::ask(machine);
         let mirror = Mirror::open(&machine.paths);
@@ -96,9 +93,6 @@ impl Status {
 
     /// What there is to know of it but the times of the fetches: as long as this is the same, nothing has
     /// changed.
-    ///
-    /// # Errors
-    /// None that is known: it is what the JSON has.
     pub fn news(&self) -> serde_json::Result<Value> {
         let mut news = serde_json::to_value(self)?;
         let remotes = news["remotes"].as_array_mut();

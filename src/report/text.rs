@@ -60,7 +60,6 @@ impl Tone {
 
 impl Page {
     /// Standard output, now.
-    #[must_use]
     pub fn here() -> Self {
         Self {
             now: Timestamp::now(),
@@ -74,7 +73,6 @@ impl Page {
 
     /// The text in its tone, where the reader sees colours; each line for itself, for lines are indented
     /// and wrapped.
-    #[must_use]
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         if !self.colour {
             return text.to_string();
@@ -88,7 +86,6 @@ impl Page {
     }
 
     /// As in "4 min ago", or the time of day, or the date, the farther away it is.
-    #[must_use]
     pub fn ago(&self, time: Timestamp) -> String {
         let seconds = self.now.duration_since(time).as_secs();
         match seconds {
@@ -99,7 +96,6 @@ impl Page {
     }
 
     /// As in "in 4 min", or the time of day, or the date, the farther away it is.
-    #[must_use]
     pub fn until(&self, time: Timestamp) -> String {
         let seconds = time.duration_since(self.now).as_secs();
         match seconds {
@@ -111,13 +107,11 @@ impl Page {
     }
 
     /// How long it has been.
-    #[must_use]
     pub fn since(&self, time: Timestamp) -> String {
         took(time, self.now)
     }
 
     /// The local time of day, with the date where that is not today.
-    #[must_use]
     pub fn at(&self, time: Timestamp) -> String {
         let [time, now] = [time, self.now].map(|time| time.to_zoned(self.zone.clone()));
         let format = if time.date() == now.date() {
@@ -129,7 +123,6 @@ impl Page {
     }
 
     /// A line `  label  text`, wrapped where a terminal is too narrow for it; nothing where there is no text.
-    #[must_use]
     pub fn entry(&self, label: &str, text: &str) -> String {
         let column = INDENT - 2;
         let first = format!("  {label:<width$}  ", width = column - 2);
@@ -141,13 +134,11 @@ impl Page {
     }
 
     /// A line that belongs to the entry above, of a name in a column; where it goes on is seen.
-    #[must_use]
     pub fn below(&self, name: &str, column: usize, text: &str) -> String {
         self.row(INDENT, name, column, INDENT + 2, text)
     }
 
     /// A name in a column, and a text beside it that goes on at `hang`. A name that is wider has lines of its own.
-    #[must_use]
     pub fn row(&self, indent: usize, name: &str, column: usize, hang: usize, text: &str) -> String {
         let before = " ".repeat(indent);
         let width = display_width(name);
@@ -160,7 +151,6 @@ impl Page {
     }
 
     /// A text with what comes before it, wrapped and indented where a terminal is too narrow for it.
-    #[must_use]
     pub fn wrapped(&self, first: &str, indent: usize, text: &str) -> String {
         let indent = " ".repeat(indent);
         let mut wrapped = String::new();

@@ -110,9 +110,6 @@ impl Signers {
 
     /// Verifies the bytes of a commit object. Time is the machine's own: the dates in the commit are
     /// its author's to choose.
-    ///
-    /// # Errors
-    /// The reason for which the commit must not be deployed.
     pub fn verify(&self, commit: &[u8]) -> Result<Signer, Unverified> {
         let signed = Signed::split(commit)?;
         match signed.format()? {
@@ -210,7 +207,6 @@ pub enum Unverified {
 
 impl Unverified {
     /// Whether it may count later without a new commit: the tool was not there, or had no room.
-    #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Unchecked(_))
     }

@@ -33,9 +33,6 @@ const FIXED: [&[u8]; 4] = [b"tree", b"parent", b"author", b"committer"];
 impl Signed {
     /// Takes a commit object apart as git does, and refuses what git would not write: of headers in
     /// another order, or of two signatures, each reader makes something else.
-    ///
-    /// # Errors
-    /// It is unsigned or malformed.
     pub fn split(commit: &[u8]) -> Result<Self, Unverified> {
         let end = commit
             .windows(2)
@@ -75,9 +72,6 @@ impl Signed {
     }
 
     /// The kind of signature, by the first line of its armor.
-    ///
-    /// # Errors
-    /// It is none that comin verifies, or not exactly one.
     pub fn format(&self) -> Result<Format, Unverified> {
         let unreadable = |why: &str| Err(Unverified::Unreadable(why.to_string()));
         let (format, end) = match self.signature.lines().next() {
@@ -102,9 +96,6 @@ impl Signed {
     }
 
     /// Both halves as files.
-    ///
-    /// # Errors
-    /// They cannot be written.
     pub fn files(&self) -> Result<Files> {
         let files = Files {
             folder: private_folder()?,
@@ -124,15 +115,11 @@ pub struct Files {
 
 impl Files {
     /// The file with the signature.
-    #[must_use]
     pub fn signature(&self) -> PathBuf {
         self.folder.path().join("signature")
     }
 
     /// What was signed, from its beginning.
-    ///
-    /// # Errors
-    /// The file cannot be opened.
     pub fn payload(&self) -> Result<File> {
         File::open(self.folder.path().join("payload")).context("Failed to open the commit")
     }

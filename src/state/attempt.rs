@@ -123,7 +123,6 @@ pub enum Stage {
 
 impl Stage {
     /// As in `evaluating`.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Evaluating => "evaluating",
@@ -136,7 +135,6 @@ impl Stage {
     }
 
     /// As in "interrupted while rolling back".
-    #[must_use]
     pub fn words(self) -> &'static str {
         match self {
             Self::Evaluating | Self::Building | Self::Activating | Self::Checking => self.name(),
@@ -146,7 +144,6 @@ impl Stage {
     }
 
     /// As in "built in 12 s".
-    #[must_use]
     pub fn past(self) -> &'static str {
         match self {
             Self::Evaluating => "evaluated",
@@ -159,7 +156,6 @@ impl Stage {
     }
 
     /// Whether the machine may have changed.
-    #[must_use]
     pub fn changes_the_machine(self) -> bool {
         match self {
             Self::Evaluating | Self::Building | Self::Waiting => false,
@@ -246,7 +242,6 @@ impl Attempt {
     }
 
     /// Where it is; where it changed the machine, once it has ended.
-    #[must_use]
     pub fn stage(&self) -> Stage {
         match &self.progress {
             Progress::Running(stage) => *stage,
@@ -256,14 +251,12 @@ impl Attempt {
     }
 
     /// Since when it is in its latest stage.
-    #[must_use]
     pub fn since(&self) -> Timestamp {
         let entered = self.stages.last();
         entered.map_or(self.started_at, |entered| entered.at)
     }
 
     /// Whether it waits for a confirmation of this step.
-    #[must_use]
     pub fn waits_for(&self, step: Step) -> bool {
         match self.progress {
             Progress::Awaiting(awaited) => awaited == step,
@@ -286,19 +279,16 @@ impl Attempt {
     }
 
     /// The name of its GC root.
-    #[must_use]
     pub fn root(&self) -> String {
         Self::root_of(self.id)
     }
 
     /// The name of the GC root of an attempt.
-    #[must_use]
     pub fn root_of(id: u64) -> String {
         format!("attempt-{id}")
     }
 
     /// The attempt whose GC root has that name, and no other: `attempt-01` only looks like one.
-    #[must_use]
     pub fn id_of_root(name: &str) -> Option<u64> {
         let id = name.strip_prefix("attempt-")?.parse().ok()?;
         (Self::root_of(id) == name).then_some(id)
@@ -306,7 +296,6 @@ impl Attempt {
 
     /// The generation of the profile that it made, and its system. One that was there before is not its
     /// own: Nix goes to the newest one instead of making another of the same system.
-    #[must_use]
     pub fn made_generation(&self) -> Option<(u64, &Path)> {
         let generation = self.generation()?;
         let is_new = self.before.newest.is_some_and(|newest| generation > newest);
@@ -346,7 +335,6 @@ impl Attempt {
 
     /// What is done with its system: what the branch asks for, but a switch that is inhibited is put off
     /// until the next boot.
-    #[must_use]
     pub fn operation(&self) -> Operation {
         match self.target.operation {
             Operation::Switch if !self.inhibitors.is_empty() => Operation::Boot,
@@ -355,14 +343,12 @@ impl Attempt {
     }
 
     /// Its system, if it is done and that is to boot.
-    #[must_use]
     pub fn boots_next(&self) -> Option<&Path> {
         let boots = self.is_done() && self.operation().moves_profile();
         self.out.as_deref().filter(|_| boots)
     }
 
     /// Its activation of a system.
-    #[must_use]
     pub fn activation(&self, toplevel: PathBuf, operation: Operation) -> Activation {
         Activation {
             attempt: self.id,
@@ -372,7 +358,6 @@ impl Attempt {
     }
 
     /// How it ended and when, if it did.
-    #[must_use]
     pub fn ended(&self) -> Option<(Timestamp, &Outcome)> {
         match &self.progress {
             Progress::Running(_) | Progress::Awaiting(_) => None,
@@ -381,13 +366,11 @@ impl Attempt {
     }
 
     /// Whether the machine got its system.
-    #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self.ended(), Some((_, Outcome::Done { .. })))
     }
 
     /// Why it was not to be, if it was not.
-    #[must_use]
     pub fn skipped(&self) -> Option<&str> {
         match self.ended()?.1 {
             Outcome::Skipped { reason } => Some(reason),
@@ -401,7 +384,6 @@ impl Attempt {
     }
 
     /// The generation of the profile that it is done with.
-    #[must_use]
     pub fn generation(&self) -> Option<u64> {
         match self.ended() {
             Some((_, Outcome::Done { generation })) => *generation,
@@ -410,13 +392,11 @@ impl Attempt {
     }
 
     /// Whether an interruption now would be one too many.
-    #[must_use]
     pub fn is_last_try(&self) -> bool {
         self.tries >= INTERRUPTIONS
     }
 
     /// Whether, and when, the same target may be tried again.
-    #[must_use]
     pub fn again(&self, backoff: Backoff) -> Again {
         let Some((at, outcome)) = self.ended() else {
             return Again::Never;
@@ -443,7 +423,6 @@ impl Attempt {
     }
 
     /// Whether it was a stage of it to change the machine.
-    #[must_use]
     pub fn changed_the_machine(&self) -> bool {
         let mut stages = self.stages.iter();
         stages.any(|entered| entered.stage.changes_the_machine())
@@ -451,7 +430,6 @@ impl Attempt {
 
     /// Whether its activation began: its main is the accepted one from then on. As long as the switch is under way,
     /// nobody knows: another switch may be in its way.
-    #[must_use]
     pub fn reached_activation(&self) -> bool {
         match &self.progress {
             Progress::Running(stage) => stage.changes_the_machine() && *stage != Stage::Activating,

@@ -47,9 +47,6 @@ pub struct Decided {
 
 impl Decided {
     /// The record of a deploy that begins.
-    ///
-    /// # Errors
-    /// This process cannot be identified.
     pub fn deciding(
         config: &Config,
         remotes: Vec<RemoteFacts>,
@@ -70,7 +67,6 @@ impl Decided {
     }
 
     /// The record of one that ends.
-    #[must_use]
     pub fn settled(self, retry: Option<Wait>, paths: &Paths) -> Self {
         Self {
             settled: true,
@@ -92,18 +88,12 @@ impl Decided {
     }
 
     /// Reads the record; one that cannot be understood counts as absent, and a deploy follows.
-    ///
-    /// # Errors
-    /// The file cannot be read.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
         let content = fs::read_optional(&paths.decided())?;
         Ok(content.and_then(|content| serde_json::from_slice(&content).ok()))
     }
 
     /// Writes the record.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn write(&self, paths: &Paths) -> Result<()> {
         let text = serde_json::to_vec(self).context("Failed to write a record")?;
         fs::replace(&paths.decided(), &text)
@@ -117,21 +107,16 @@ impl Decided {
     }
 
     /// Whether the deploy that decided is still at work.
-    #[must_use]
     pub fn at_work(&self) -> bool {
         !self.settled && self.by.lives()
     }
 
     /// Whether a deploy is at work.
-    ///
-    /// # Errors
-    /// The record cannot be read.
     pub fn is_one_at_work(paths: &Paths) -> Result<bool> {
         Ok(Self::read(paths)?.is_some_and(|decided| decided.at_work()))
     }
 
     /// Whether a deploy would have something to look at.
-    #[must_use]
     pub fn is_stale(&self, machine: &Machine, remotes: &[RemoteFacts], now: Timestamp) -> bool {
         let Machine { config, paths, .. } = machine;
         let interrupted = !self.settled && !self.by.lives();
@@ -155,9 +140,6 @@ impl Decided {
 }
 
 /// Asks for a deploy: the path unit of systemd sees the file.
-///
-/// # Errors
-/// The file cannot be written.
 pub fn request(paths: &Paths) -> Result<()> {
     fs::replace(&paths.wanted(), b"")
 }
@@ -171,9 +153,6 @@ pub fn request_for_order(paths: &Paths) {
 
 /// Takes the request back before it is served: one made meanwhile starts another deploy. Says whether
 /// there was one.
-///
-/// # Errors
-/// The file cannot be removed.
 pub fn take_request(paths: &Paths) -> Result<bool> {
     fs::remove_optional(&paths.wanted())
 }
@@ -184,18 +163,12 @@ pub struct Requests(Folders);
 
 impl Requests {
     /// Looks out for them from now on.
-    ///
-    /// # Errors
-    /// The folder cannot be watched.
     pub fn watch(paths: &Paths) -> Result<Self> {
         let wanted = paths.wanted();
         Folders::watch(&[wanted.parent().unwrap_or(Path::new("/"))]).map(Self)
     }
 
     /// Takes back a request that came meanwhile, and says whether there was one.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
     pub fn take(&self, paths: &Paths) -> Result<bool> {
         self.0.drain();
         take_request(paths)

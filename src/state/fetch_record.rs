@@ -46,7 +46,6 @@ impl Fetched {
     }
 
     /// The record of a fetch that ended now.
-    #[must_use]
     pub fn now(remote: &Remote, before: Option<&Self>, error: Option<String>) -> Self {
         let now = Timestamp::now();
         let (successes, failures) = before.map_or((0, 0), |b| (b.successes, b.failures));
@@ -66,16 +65,12 @@ impl Fetched {
     }
 
     /// Writes the record.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn write(&self, paths: &Paths, remote: &Remote) -> Result<()> {
         let text = serde_json::to_vec(self).context("Failed to write a record")?;
         fs::replace(&paths.remote(&remote.name), &text)
     }
 
     /// Whether the remote's heads count.
-    #[must_use]
     pub fn reach(record: Option<&Self>) -> Reach {
         match record {
             None => Reach::Never,

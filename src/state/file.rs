@@ -53,9 +53,6 @@ fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T> {
 }
 
 /// Writes a file.
-///
-/// # Errors
-/// It cannot be put into words: a path is not text.
 pub fn encode(state: &State) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec_pretty(&V1::from(state))?)
 }

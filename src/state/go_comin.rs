@@ -14,9 +14,6 @@ const SIZE: u64 = 16 * 1024 * 1024;
 const ERROR: usize = 200;
 
 /// The main of the latest deployment of the Go comin that succeeded; `None` where there is no file.
-///
-/// # Errors
-/// There is a file, but it says no such thing.
 pub fn accepted_main(paths: &Paths) -> Result<Option<Commit>> {
     let path = paths.go_store();
     fs::read_small_optional(&path, SIZE)

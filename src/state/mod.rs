@@ -67,7 +67,6 @@ impl State {
     }
 
     /// The accepted main, and where it came from.
-    #[must_use]
     pub fn accepted(&self) -> Option<Accepted> {
         let commit = self.accepted_main.clone()?;
         let mut targets = self.attempts.iter().map(|attempt| &attempt.target);
@@ -77,13 +76,11 @@ impl State {
     }
 
     /// The latest attempt.
-    #[must_use]
     pub fn latest(&self) -> Option<&Attempt> {
         self.attempts.last()
     }
 
     /// The attempt that waits for a confirmation, and the step that it is for.
-    #[must_use]
     pub fn awaiting(&self) -> Option<(&Attempt, Step)> {
         let latest = self.latest()?;
         match latest.progress {
@@ -93,7 +90,6 @@ impl State {
     }
 
     /// The latest attempt that came to an end of its own.
-    #[must_use]
     pub fn latest_ended(&self) -> Option<&Attempt> {
         self.attempts.iter().rfind(|attempt| match attempt.ended() {
             None | Some((_, Outcome::Preempted { .. })) => false,
@@ -102,7 +98,6 @@ impl State {
     }
 
     /// The latest attempt that changed the machine.
-    #[must_use]
     pub fn changed_by(&self) -> Option<&Attempt> {
         self.attempts.iter().rfind(|a| a.reached_activation())
     }
@@ -114,7 +109,6 @@ impl State {
     }
 
     /// The latest attempt that brought what is to boot.
-    #[must_use]
     pub fn deployed_to_stay(&self) -> Option<&Attempt> {
         let boots = |attempt: &&Attempt| attempt.boots_next().is_some();
         self.attempts.iter().rfind(boots)
@@ -122,7 +116,6 @@ impl State {
 
     /// Whether the latest attempt goes on in spite of newer commits: they have stopped as many in a row before it as
     /// they may. Without a bound, commits that come faster than a build would keep the machine from ever getting one.
-    #[must_use]
     pub fn outlasts_newer_commits(&self) -> bool {
         let latest = self.attempts.iter().rev().take(PREEMPTIONS + 1);
         let latest: Vec<&Attempt> = latest.collect();
@@ -137,7 +130,6 @@ impl State {
     }
 
     /// What was last tried of each branch.
-    #[must_use]
     pub fn tried(&self) -> Vec<Target> {
         let mut tried: Vec<Target> = Vec::new();
         for target in self.attempts.iter().rev().map(|attempt| &attempt.target) {
@@ -151,7 +143,6 @@ impl State {
 
     /// What was tried since the machine last changed, the latest first, as far as a decision needs
     /// it. What the operator has forgiven counts no more.
-    #[must_use]
     pub fn recent(&self, backoff: Backoff) -> Vec<Recent> {
         let mut recent = Vec::new();
         for attempt in self.attempts.iter().rev() {
@@ -206,9 +197,6 @@ pub struct Store {
 
 impl Store {
     /// Waits until no other process deploys, and reads the state.
-    ///
-    /// # Errors
-    /// As [`State::read`].
     pub fn open(paths: &Paths) -> Result<Self> {
         let lock = Lock::take_if_free(&paths.deploy_lock())?;
         let lock = if let Some(lock) = lock {
@@ -225,15 +213,11 @@ impl Store {
     }
 
     /// The state as it is on the disk.
-    #[must_use]
     pub fn state(&self) -> &State {
         &self.state
     }
 
     /// Records the accepted main.
-    ///
-    /// # Errors
-    /// The file cannot be written; nothing has changed then.
     pub fn accept(&mut self, main: Commit) -> Result<()> {
         if self.state.accepted_main.as_ref() == Some(&main) {
             return Ok(());
@@ -242,9 +226,6 @@ impl Store {
     }
 
     /// Records the beginning of an attempt, in this boot, and the journal's fields tell it.
-    ///
-    /// # Errors
-    /// The file cannot be written; nothing has changed then.
     pub fn begin(
         &mut self,
         target: Target,
@@ -292,9 +273,6 @@ impl Store {
 
     /// Records how far the latest attempt is, and the journal's fields tell it; one that reaches activation
     /// brings its main along.
-    ///
-    /// # Errors
-    /// The file cannot be written; nothing has changed then.
     pub fn record(&mut self, attempt: &Attempt) -> Result<()> {
         journal_fields::are_of(attempt);
         let recorded = attempt.clone();
@@ -309,9 +287,6 @@ impl Store {
     }
 
     /// Puts a commit into quarantine; what was said of it before is replaced.
-    ///
-    /// # Errors
-    /// The file cannot be written; nothing has changed then.
     pub fn quarantine(&mut self, quarantine: Quarantine) -> Result<()> {
         self.change(|state| {
             state
@@ -325,9 +300,6 @@ impl Store {
 
     /// Forgets the quarantine of what heads have moved away from: it does not hold again when they come
     /// back.
-    ///
-    /// # Errors
-    /// The file cannot be written; nothing has changed then.
     pub fn forget_quarantine(&mut self, candidates: &[Candidate]) -> Result<()> {
         let is_current = |quarantine: &Quarantine| quarantine.is_current(candidates);
         if self.state.quarantine.iter().all(is_current) {
@@ -337,18 +309,12 @@ impl Store {
     }
 
     /// As [`State::forgive`].
-    ///
-    /// # Errors
-    /// The file cannot be written; nothing has changed then.
     pub fn forgive(&mut self) -> Result<()> {
         self.change(State::forgive)
     }
 
     /// Remembers that the operator went back: what was deployed counts no more, and neither it nor what
     /// was going to be deployed comes back by itself.
-    ///
-    /// # Errors
-    /// The file cannot be written; nothing has changed then.
     pub fn go_back(&mut self, held: Vec<Quarantine>) -> Result<()> {
         self.change(|state| {
             state.quarantine = held;
@@ -362,9 +328,6 @@ impl Store {
     }
 
     /// Remembers a reboot, or that none is under way or in doubt.
-    ///
-    /// # Errors
-    /// The file cannot be written; nothing has changed then.
     pub fn remember_reboot(&mut self, reboot: Option<Reboot>) -> Result<()> {
         self.change(|state| state.reboot = reboot)
     }

@@ -26,7 +26,6 @@ pub struct Judgement {
 
 impl Judgement {
     /// What a decision found.
-    #[must_use]
     pub fn of(facts: &Facts, decision: &Decision, config: &Config) -> Self {
         Self {
             version: 1,
@@ -39,18 +38,12 @@ impl Judgement {
     }
 
     /// Writes it.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn write(&self, paths: &Paths) -> Result<()> {
         let text = serde_json::to_vec(self).context("Failed to write a record")?;
         fs::replace(&paths.judgement(), &text)
     }
 
     /// The latest one. A record that cannot be understood is none: nothing depends on it.
-    ///
-    /// # Errors
-    /// The file cannot be read.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
         let content = fs::read_optional(&paths.judgement())?;
         let judgement: Option<Self> = content.and_then(|it| serde_json::from_slice(&it).ok());
@@ -58,9 +51,6 @@ impl Judgement {
     }
 
     /// The decision on these facts, if what it rests on is what it was.
-    ///
-    /// # Errors
-    /// As [`Judgement::read`].
     pub fn recall(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
         let judgement = Self::read(paths)?.filter(|judgement| judgement.holds(facts, config));
         Ok(judgement.map(|it| Decision::recalled(it.selected, it.candidates, facts)))

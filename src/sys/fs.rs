@@ -10,18 +10,12 @@ use rustix::fs::OFlags;
 
 /// Replaces a file atomically: a reader sees the old content or the new one. For a tmpfs such as
 /// `/run`, where nothing outlives a power loss anyway.
-///
-/// # Errors
-/// Names the file.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     replace_with(path, content, |_| Ok(()))
 }
 
 /// [`replace`], and the new content is on the disk when this returns. Only if the folder cannot be synced
 /// may a power cut bring the old content back: the file has the new one already, so that is a warning.
-///
-/// # Errors
-/// Names the file; it still has its old content then.
 pub fn replace_durably(path: &Path, content: &[u8]) -> Result<()> {
     replace_with(path, content, File::sync_all)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -58,9 +52,6 @@ fn replace_with(path: &Path, content: &[u8], sync: fn(&File) -> io::Result<()>) 
 }
 
 /// Makes a folder that only its owner can enter, and the folders above it, if they are not there.
-///
-/// # Errors
-/// It cannot be made.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
@@ -90,9 +81,6 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// The content of a file, `None` where there is no such file.
-///
-/// # Errors
-/// Names the file.
 pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     optional(fs::read(path)).with_context(|| format!("Failed to read {}", path.display()))
 }
@@ -128,9 +116,6 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 }
 
 /// The target of a symbolic link, `None` where there is no such link.
-///
-/// # Errors
-/// Names the link.
 pub fn read_link_optional(path: &Path) -> Result<Option<PathBuf>> {
     optional(fs::read_link(path)).with_context(|| format!("Failed to read {}", path.display()))
 }
@@ -142,9 +127,6 @@ pub fn modified_optional(path: &Path) -> Result<Option<SystemTime>> {
 }
 
 /// Removes a file; says whether there was one.
-///
-/// # Errors
-/// Names the file.
 pub fn remove_optional(path: &Path) -> Result<bool> {
     optional(fs::remove_file(path))
         .map(|removed| removed.is_some())
@@ -173,9 +155,6 @@ pub struct Lock {
 impl Lock {
     /// Waits until the lock is ours. The file stays empty and is only root's to open: whoever
     /// can open it can hold it.
-    ///
-    /// # Errors
-    /// Names the file.
     pub fn wait(path: &Path) -> Result<Self> {
         let file = Self::open(path)?;
         file.lock()
@@ -184,9 +163,6 @@ impl Lock {
     }
 
     /// Takes the lock if it is free; `None` if somebody has it.
-    ///
-    /// # Errors
-    /// Names the file.
     pub fn take_if_free(path: &Path) -> Result<Option<Self>> {
         let file = Self::open(path)?;
         match file.try_lock() {

@@ -15,9 +15,6 @@ pub struct Folders(OwnedFd);
 
 impl Folders {
     /// Watches folders from now on.
-    ///
-    /// # Errors
-    /// One of them is not there, or cannot be watched.
     pub fn watch(folders: &[&Path]) -> Result<Self> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
             .context("Failed to watch anything")?;
@@ -30,9 +27,6 @@ impl Folders {
 
     /// Watches a folder as well, also for what is deleted in it; in place of one that is not there, the nearest
     /// one above it.
-    ///
-    /// # Errors
-    /// It cannot be watched.
     pub fn watch_nearest(&self, folder: &Path) -> Result<()> {
         let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
         for place in folder.ancestors() {
@@ -55,9 +49,6 @@ impl Folders {
     }
 
     /// Waits for a change, but no longer than this.
-    ///
-    /// # Errors
-    /// The kernel refuses.
     pub fn wait(&self, time: Duration) -> Result<()> {
         let time = Timespec::try_from(time)?;
         match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time)) {

@@ -60,7 +60,6 @@ pub fn start(debug: bool, may_deploy: bool) {
 
 /// Whether the journal reads our standard error, and not a person. systemd tells in
 /// `JOURNAL_STREAM` which file that is; somebody may have redirected it since.
-#[must_use]
 pub fn reads_us() -> bool {
     let Some(stream) = std::env::var_os("JOURNAL_STREAM") else {
         return false;
@@ -72,7 +71,6 @@ pub fn reads_us() -> bool {
 }
 
 /// Whether a person reads our standard error on a terminal.
-#[must_use]
 pub fn is_on_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
@@ -99,7 +97,6 @@ fn fitted(text: &str, width: Option<usize>) -> Cow<'_, str> {
 }
 
 /// A local time, to be read whenever, as in `2026-01-02 14:08:00 CET`: the journal's own times are local, too.
-#[must_use]
 pub fn at(time: Timestamp) -> String {
     let time = time.to_zoned(TimeZone::system());
     time.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
@@ -107,7 +104,6 @@ pub fn at(time: Timestamp) -> String {
 
 /// The text in one line, without anything that moves a cursor, changes a terminal or reorders
 /// letters: what comes from a repository or a server may hold all of these.
-#[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     let text = text.trim_end();
     if !text.contains(is_unprintable) {
@@ -122,7 +118,6 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// The beginning of a text that may be longer than anybody reads, or than the state is to grow.
-#[must_use]
 pub fn shortened(text: &str, chars: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
@@ -132,7 +127,6 @@ pub fn shortened(text: &str, chars: usize) -> Cow<'_, str> {
 
 /// JSON that means the same and is as [`printable`], but for its line ends: what is not can only be
 /// a part of a string, where it has an escape.
-#[must_use]
 pub fn printable_json(json: &str) -> String {
     let printable = |c| match c {
         '\n' => c.to_string(),

@@ -20,9 +20,6 @@ pub struct Entries {
 
 impl Entries {
     /// Opens it, as a service of systemd's.
-    ///
-    /// # Errors
-    /// The process may have no socket.
     pub fn open() -> io::Result<Self> {
         let cgroups = std::fs::read_to_string("/proc/self/cgroup")?;
         Ok(Self {
@@ -32,9 +29,6 @@ impl Entries {
     }
 
     /// Tells one line, and what it is about.
-    ///
-    /// # Errors
-    /// journald does not take it: it is not there, or that is too much at once.
     pub fn tell(&self, severity: u8, text: &str) -> io::Result<()> {
         let unit = self.unit.as_deref();
         let entry = encode(severity, text, unit, &journal_fields::now());

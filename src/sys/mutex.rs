@@ -9,7 +9,6 @@ pub struct Shared<T>(Mutex<T>);
 
 impl<T> Shared<T> {
     /// The value at first.
-    #[must_use]
     pub const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }

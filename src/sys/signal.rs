@@ -82,9 +82,6 @@ pub struct Coming {
 
 impl Coming {
     /// Looks out for one.
-    ///
-    /// # Errors
-    /// There is no handler to be had.
     pub fn from_now() -> std::io::Result<Self> {
         let (came, comes) = UnixStream::pair()?;
         let tell = |signal| pipe::register(signal, comes.try_clone()?);
@@ -115,9 +112,6 @@ pub struct Listening(&'static Handlers);
 
 impl Listening {
     /// Listens from now on.
-    ///
-    /// # Errors
-    /// The handlers cannot be installed.
     pub fn begin() -> Result<Self> {
         if HANDLERS.get().is_none() {
             let handlers = Handlers::install().context("Failed to listen for signals")?;
@@ -159,9 +153,6 @@ pub struct Deferral(Listening);
 
 impl Deferral {
     /// Defers it from now on.
-    ///
-    /// # Errors
-    /// The handlers cannot be installed.
     pub fn begin() -> Result<Self> {
         let listening = Listening::begin()?;
         listening.0.is_deferred.store(true, Ordering::SeqCst);

@@ -25,9 +25,6 @@ pub struct Passing {
 impl Passing {
     /// A new one whose name begins like this, and like no folder that is to stay. It is nobody else's: the
     /// settings of what we run lie in it.
-    ///
-    /// # Errors
-    /// It cannot be made.
     pub fn new(prefix: &str) -> io::Result<Self> {
         remove_left(prefix);
         loop {
@@ -46,7 +43,6 @@ impl Passing {
     }
 
     /// Where it is.
-    #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

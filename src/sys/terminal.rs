@@ -9,9 +9,6 @@ pub struct Screen(Stdout);
 
 impl Screen {
     /// Switches to it.
-    ///
-    /// # Errors
-    /// The terminal is gone.
     pub fn enter() -> io::Result<Self> {
         let screen = Self(io::stdout());
         screen.write("\x1b[?1049h\x1b[?25l\x1b[?7l")?;
@@ -19,9 +16,6 @@ impl Screen {
     }
 
     /// Shows a text from the top, as much as there is room for, in place of what was shown.
-    ///
-    /// # Errors
-    /// The terminal is gone.
     pub fn show(&self, text: &str) -> io::Result<()> {
         let size = terminal_size::terminal_size();
         self.write(&frame(text, size.map(|(_, height)| height.0)))

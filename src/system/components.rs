@@ -10,14 +10,12 @@ pub type Components = BTreeMap<String, String>;
 
 /// Reads a file of a system; one that is missing or cannot be understood has none, as
 /// `switch-to-configuration` has it.
-#[must_use]
 pub fn read(file: &Path) -> Components {
     let content = fs::read(file).unwrap_or_default();
     serde_json::from_slice(&content).unwrap_or_default()
 }
 
 /// The names that both have, with different values.
-#[must_use]
 pub fn changed(old: &Components, new: &Components) -> Vec<String> {
     let differs = |(name, value): &(&String, &String)| {
         let new = new.get(*name);

@@ -35,9 +35,6 @@ pub enum Rehearsal {
 
 impl Rehearsal {
     /// Asks the switch to a system. `inhibitors` is what keeps it from being one.
-    ///
-    /// # Errors
-    /// It cannot be asked.
     pub fn of(
         paths: &Paths,
         out: &Path,

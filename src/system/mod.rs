@@ -23,9 +23,6 @@ use crate::sys::fs::{modified_optional, read_link_optional};
 
 /// Refuses a path that is not a NixOS system, before anything is touched. nixos-rebuild looks for
 /// the same file.
-///
-/// # Errors
-/// Names what is missing.
 pub fn check(out: &Path) -> Result<()> {
     for file in ["nixos-version", "bin/switch-to-configuration"] {
         ensure!(
@@ -38,9 +35,6 @@ pub fn check(out: &Path) -> Result<()> {
 }
 
 /// Whether the machine already has `out` in the way that the operation asks for.
-///
-/// # Errors
-/// A link cannot be read.
 pub fn has(profile: &Path, paths: &Paths, out: &Path, operation: Operation) -> Result<bool> {
     let runs = read_link_optional(&paths.current_system())?.as_deref() == Some(out);
     let boots = of_profile(profile).as_deref() == Some(out);
@@ -90,31 +84,23 @@ pub fn after_switch(
 }
 
 /// The system that a profile is at: the one that boots next. `None` where there is no profile yet.
-#[must_use]
 pub fn of_profile(profile: &Path) -> Option<PathBuf> {
     fs::canonicalize(profile).ok()
 }
 
 /// The generation that a profile is at; `None` where there is no profile yet.
-///
-/// # Errors
-/// The link cannot be read.
 pub fn generation(profile: &Path) -> Result<Option<u64>> {
     let link = read_link_optional(profile)?;
     Ok(link.and_then(|link| number_of(profile, link.file_name()?)))
 }
 
 /// The link of a generation.
-#[must_use]
 pub fn generation_link(profile: &Path, generation: u64) -> PathBuf {
     let name = profile.file_name().unwrap_or_default().to_string_lossy();
     profile.with_file_name(format!("{name}-{generation}-link"))
 }
 
 /// The generations that a profile has, the oldest first.
-///
-/// # Errors
-/// The profile's folder cannot be read.
 pub fn generations(profile: &Path) -> Result<Vec<u64>> {
     let folder = profile.parent().unwrap_or(Path::new("/"));
     let mut generations = Vec::new();
@@ -136,16 +122,12 @@ fn number_of(profile: &Path, link: &OsStr) -> Option<u64> {
 }
 
 /// The newest generation that a profile has, 0 where it has none.
-///
-/// # Errors
-/// The profile's folder cannot be read.
 pub fn newest_generation(profile: &Path) -> Result<u64> {
     Ok(generations(profile)?.pop().unwrap_or(0))
 }
 
 /// What keeps a system from being switched to or tested while the current one runs: what is critical in
 /// both, and differs. As with `switch-to-configuration`, nothing does where `NIXOS_NO_CHECK` is 1.
-#[must_use]
 pub fn switch_inhibitors(paths: &Paths, system: &Path) -> Vec<String> {
     if std::env::var_os("NIXOS_NO_CHECK").is_some_and(|value| value == "1") {
         return Vec::new();
@@ -155,22 +137,17 @@ pub fn switch_inhibitors(paths: &Paths, system: &Path) -> Vec<String> {
 }
 
 /// As in "only a reboot changes dbus".
-#[must_use]
 pub fn inhibited_by(inhibitors: &[String]) -> String {
     format!("only a reboot changes {}", inhibitors.join(", "))
 }
 
 /// As in "only a reboot changes dbus, so it cannot be tested while this system runs".
-#[must_use]
 pub fn untestable_by(inhibitors: &[String]) -> String {
     let why = inhibited_by(inhibitors);
     format!("{why}, so it cannot be tested while this system runs")
 }
 
 /// Makes `out` the newest generation of a profile.
-///
-/// # Errors
-/// The profile cannot be changed.
 pub fn set_profile(profile: &Path, out: &Path) -> Result<()> {
     if let Some(folder) = profile.parent() {
         fs::create_dir_all(folder)?;
@@ -180,9 +157,6 @@ pub fn set_profile(profile: &Path, out: &Path) -> Result<()> {
 
 /// Takes the profile back to where an activation found it. A profile that was not there before stays:
 /// it cannot be at no generation.
-///
-/// # Errors
-/// Nix's own sentence.
 pub fn take_profile_back(before: &Before) -> Result<()> {
     match before.generation {
         Some(found) if generation(&before.profile)? != Some(found) => {

@@ -81,9 +81,6 @@ impl Record {
 
 impl Activation {
     /// Starts it and waits for its end.
-    ///
-    /// # Errors
-    /// It could not be started.
     pub fn run(&self, paths: &Paths) -> Result<SwitchExit> {
         let alone = Lock::wait(&paths.activation_lock())?;
         Record::write(self.clone(), None, paths)?;
@@ -142,9 +139,6 @@ impl Activation {
     }
 
     /// How it ended: waits while it runs. `None` if it never came to an end; then it never will.
-    ///
-    /// # Errors
-    /// The lock or the result cannot be read.
     pub fn outcome(&self, paths: &Paths) -> Result<Option<SwitchExit>> {
         let _ended = Lock::wait(&paths.activation_lock())?;
         let record = Record::read(paths)?.filter(|record| record.activation == *self);
@@ -183,9 +177,6 @@ impl Activation {
 
 /// Waits for the end of another `switch-to-configuration`, such as that of a rebuild by hand: ours would not. Any user
 /// of the machine can hold its lock, so nobody waits long for it.
-///
-/// # Errors
-/// The lock is still taken.
 pub fn await_other_switch(paths: &Paths) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while is_busy(paths)? {
@@ -199,17 +190,11 @@ pub fn await_other_switch(paths: &Paths) -> Result<()> {
 }
 
 /// Whether some `switch-to-configuration` runs.
-///
-/// # Errors
-/// The lock cannot be looked at.
 pub fn is_busy(paths: &Paths) -> Result<bool> {
     Ok(Lock::take_if_free(&paths.switch_lists().join(SWITCH_LOCK))?.is_none())
 }
 
 /// Kills our activation that runs, if one does. The same unit may be somebody's rebuild by hand.
-///
-/// # Errors
-/// The lock cannot be read.
 pub fn kill(paths: &Paths) -> Result<()> {
     if Lock::take_if_free(&paths.activation_lock())?.is_none() {
         systemctl(paths, &["kill", "--signal=KILL", UNIT]);

@@ -15,7 +15,6 @@ use crate::sys::command;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether it rules the machine below the root.
-#[must_use]
 pub fn is_here(paths: &Paths) -> bool {
     paths.is_machine() && Path::new("/run/systemd/system").exists()
 }
@@ -34,9 +33,6 @@ pub fn systemctl(paths: &Paths, arguments: &[&str]) {
 }
 
 /// The units that have failed; none where there is no systemd.
-///
-/// # Errors
-/// It does not answer.
 pub fn failed_units(paths: &Paths) -> Result<Vec<String>> {
     if !is_here(paths) {
         return Ok(Vec::new());
@@ -98,9 +94,6 @@ impl State {
 
 /// The units of the system's configuration that are not down, by their names: those that a switch may
 /// start or stop, less those that come and go by themselves.
-///
-/// # Errors
-/// It does not answer.
 pub fn units() -> Result<BTreeMap<String, Unit>> {
     let mut systemctl = Command::new("systemctl");
     systemctl

@@ -45,7 +45,6 @@ struct Timer {
 
 /// Asks systemd, where it rules the machine: once for all remotes, for most of what that costs is the start
 /// of systemctl.
-#[must_use]
 pub fn ask(machine: &Machine) -> Question {
     if !systemd::is_here(&machine.paths) {
         return Question(None);
@@ -67,7 +66,6 @@ fn unit(remote: &RemoteName, kind: &str) -> String {
 
 impl Question {
     /// What it said; nothing where it said nothing: a status does not depend on it.
-    #[must_use]
     pub fn answer(self) -> Polls {
         match self.0.map(JoinHandle::join) {
             Some(Ok(Ok(polls))) => polls,
@@ -87,7 +85,6 @@ impl Polls {
     }
 
     /// When a remote is fetched.
-    #[must_use]
     pub fn of(&self, remote: &RemoteName) -> Poll {
         let Some(timers) = &self.0 else {
             return Poll::default();

@@ -62,7 +62,6 @@ pub fn remember(paths: &Paths, attempt: u64) {
 
 /// What became of the units since; `failed` are those that have failed and had not before. `None` where
 /// nobody knows: there is no systemd, or the machine has booted since.
-#[must_use]
 pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<Touched> {
     let compare = || -> Result<Option<Touched>> {
         let Some(content) = fs::read_optional(&paths.units())? else {

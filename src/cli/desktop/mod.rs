@@ -57,9 +57,6 @@ pub struct Desktop<'a> {
 
 impl<'a> Desktop<'a> {
     /// The desktop of the session in which this process runs.
-    ///
-    /// # Errors
-    /// There is no session.
     pub fn of(machine: &'a Machine, title: &'a str) -> Result<Self> {
         let folder = std::env::var_os("XDG_RUNTIME_DIR")
             .context("There is no XDG_RUNTIME_DIR: comin desktop is for a session on a desktop")?;
@@ -71,9 +68,6 @@ impl<'a> Desktop<'a> {
     }
 
     /// Tells what there is to tell, until there is nothing more to come.
-    ///
-    /// # Errors
-    /// The state cannot be read, or nothing can be shown.
     pub fn tell(&self) -> Result<Ending> {
         let paths = &self.machine.paths;
         let decided = paths.decided();

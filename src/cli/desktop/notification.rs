@@ -42,9 +42,6 @@ pub enum Answer {
 
 impl Notification<'_> {
     /// Shows it, in place of an older one.
-    ///
-    /// # Errors
-    /// There is no `notify-send`, or no server that it could ask.
     pub fn show(&self, instead_of: Option<Id>) -> Result<Id> {
         let mut notify = self.command(instead_of);
         notify.arg("--print-id");
@@ -56,9 +53,6 @@ impl Notification<'_> {
     }
 
     /// Shows it in place of one that is shown, with a button, and waits for its end.
-    ///
-    /// # Errors
-    /// As [`Notification::show`], and those of the interrupt.
     pub fn ask(&self, id: Id, button: &str, interrupt: &Interrupt) -> Result<Answer> {
         let mut notify = self.command(Some(id));
         // It stays as long as it is a question.

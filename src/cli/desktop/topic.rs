@@ -43,7 +43,6 @@ pub enum Event {
 impl Topic {
     /// What there is to tell, if there is something. `at_work` is whether a comin deploys, and `consent` whether what
     /// waits may go on.
-    #[must_use]
     pub fn of(state: &State, at_work: bool, consent: Option<Consent>) -> Option<Self> {
         let latest = state.latest()?;
         Some(Self {
@@ -54,7 +53,6 @@ impl Topic {
     }
 
     /// Whether it is worth telling who has been told `before`, or nothing yet since the session began.
-    #[must_use]
     pub fn is_news(&self, before: Option<&Self>) -> bool {
         match before {
             Some(before) => before != self && (self.event != Event::Stopped || before.asks()),
@@ -71,7 +69,6 @@ impl Topic {
     }
 
     /// Whether it is a question.
-    #[must_use]
     pub fn asks(&self) -> bool {
         matches!(self.event, Event::Waits(_))
     }

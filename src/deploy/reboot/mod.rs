@@ -148,9 +148,6 @@ fn decide(facts: &Facts) -> Decision {
 
 impl Machine {
     /// Decides on a reboot, announces one, and says what it waits for.
-    ///
-    /// # Errors
-    /// The state cannot be written, or a link cannot be read.
     pub fn consider_reboot(
         &self,
         store: &mut Store,
@@ -245,9 +242,6 @@ impl Machine {
 
     /// Orders a reboot. That is remembered before: should the machine need another one afterwards, it
     /// does not get it by itself.
-    ///
-    /// # Errors
-    /// The state cannot be written, or systemd refuses.
     pub fn reboot(&self, store: &mut Store, reboot: Reboot) -> Result<()> {
         log::info!("Rebooting");
         store.remember_reboot(Some(Reboot {

@@ -47,7 +47,6 @@ struct Facts {
 
 /// Why this machine needs a reboot, in words; empty where it needs none. `latest` is the attempt that
 /// changed it last.
-#[must_use]
 pub fn reasons(config: &Config, paths: &Paths, latest: Option<&Attempt>) -> Vec<String> {
     let booted = paths.booted_system();
     let is_test = |attempt: &&Attempt| attempt.operation() == Operation::Test;

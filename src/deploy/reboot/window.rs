@@ -13,9 +13,6 @@ pub struct Window {
 
 impl Window {
     /// A window between two times such as `23:30`.
-    ///
-    /// # Errors
-    /// They are no such times, or are the same; names the key.
     pub fn new(lower: &str, upper: &str) -> Result<Self> {
         let time = |key: &str, text: &str| {
             Time::strptime("%H:%M", text)
@@ -34,7 +31,6 @@ impl Window {
     }
 
     /// When it opens; `None` where it is open.
-    #[must_use]
     pub fn opens(self, now: &Zoned) -> Option<Timestamp> {
         let (Self { lower, upper }, time) = (self, now.time());
         let is_open = if lower < upper {

@@ -192,7 +192,6 @@ pub struct Candidate {
 
 impl Candidate {
     /// Why the head cannot be deployed, if it cannot.
-    #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         match &self.verdict {
             Verdict::Selected(qualified) | Verdict::Qualifies(qualified) => {
@@ -225,13 +224,11 @@ pub struct Target {
 impl Target {
     /// Whether it is this commit, activated in this way: what has become of one has become of the other,
     /// whichever remote has it.
-    #[must_use]
     pub fn is(&self, commit: &Commit, operation: Operation) -> bool {
         (&self.commit, self.operation) == (commit, operation)
     }
 
     /// Whether it is of this branch of this remote.
-    #[must_use]
     pub fn is_of(&self, remote: &RemoteName, branch: &str, testing: bool) -> bool {
         (&self.remote, &*self.branch, self.testing) == (remote, branch, testing)
     }
@@ -389,7 +386,6 @@ fn action(selected: Option<&Target>, candidates: &[Candidate], facts: &Facts) ->
 }
 
 /// What is to be done about a target where the operator has suspended nothing.
-#[must_use]
 pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
     let mut quarantine = facts.quarantine.iter();
     if let Some(quarantine) = quarantine.find(|q| q.holds(target, candidates)) {
@@ -430,7 +426,6 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
 
 impl Action {
     /// The word for it in the plan.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
@@ -445,7 +440,6 @@ impl Action {
     }
 
     /// Why a target that was selected is not deployed now, where a person could expect it.
-    #[must_use]
     pub fn hindrance(&self) -> Option<String> {
         match self {
             Self::Deploy | Self::Nothing => None,
@@ -479,7 +473,6 @@ impl Action {
     }
 
     /// When there may be something else to do without any news.
-    #[must_use]
     pub fn again(&self) -> Option<Timestamp> {
         match self {
             Self::Retry(wait) => Some(wait.until),
@@ -496,21 +489,18 @@ impl Action {
 
 impl Decision {
     /// What is to be deployed now.
-    #[must_use]
     pub fn to_deploy(&self) -> Option<&Target> {
         let is_due = self.action == Action::Deploy;
         self.selected.as_ref().filter(|_| is_due)
     }
 
     /// What was selected and is not deployed now, where a person could expect it, and why.
-    #[must_use]
     pub fn hindered(&self) -> Option<(&Target, String)> {
         self.selected.as_ref().zip(self.action.hindrance())
     }
 
     /// That there is no main, as a clause with the cure, if none of the followed ones exists and nothing qualifies
     /// instead.
-    #[must_use]
     pub fn missing(&self) -> Option<String> {
         let mains = || self.candidates.iter().filter(|it| !it.testing);
         let is_missing = |main: &Candidate| main.verdict == Verdict::Refused(Refusal::Missing);
@@ -532,7 +522,6 @@ impl Decision {
     }
 
     /// The decision where it is known already what of the heads qualifies.
-    #[must_use]
     pub fn recalled(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
         Self {
             action: action(selected.as_ref(), &candidates, facts),
@@ -544,7 +533,6 @@ impl Decision {
     /// Whether a deployment of `target` that is still evaluated or built has lost its point: there
     /// is another one to deploy, or its remote has taken it back. That its remote cannot be reached
     /// for a while is no reason.
-    #[must_use]
     pub fn supersedes(&self, target: &Target, facts: &Facts) -> bool {
         let same = |selected: &Target| target.is(&selected.commit, selected.operation);
         let own = facts.remotes.iter().find(|r| r.name == target.remote);

@@ -84,13 +84,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether it may be gone by itself after a while.
-    #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Unverified(unverified) if unverified.may_pass())
     }
 
     /// Whether a person did something that is not going to have the effect they expect.
-    #[must_use]
     pub fn is_news(&self) -> bool {
         match self {
             Self::Rewound { cure, .. } => *cure != Cure::AcceptAnother,
@@ -108,7 +106,6 @@ impl Refusal {
     }
 
     /// The command that helps, if one does.
-    #[must_use]
     pub fn command(&self) -> Option<String> {
         let (Self::Rewound { head, cure, .. } | Self::Rewritten { head, cure, .. }) = self else {
             return None;

@@ -42,9 +42,6 @@ pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Resu
 
 /// Runs a command that is to go on if this process dies: it says what it says where this process does,
 /// and not into a pipe that would break. `what` names it in errors.
-///
-/// # Errors
-/// It cannot be started, or fails.
 pub fn run_to_outlive(command: &mut Command, what: &str) -> Result<()> {
     log::debug!("Running {command:?}");
     let stderr = std::io::stderr().as_fd().try_clone_to_owned()?;
@@ -67,9 +64,6 @@ pub struct Interrupt<'a> {
 }
 
 /// [`run`]; `None` where it was interrupted.
-///
-/// # Errors
-/// Those of [`run`], and those of the interrupt.
 pub fn run_unless(
     command: &mut Command,
     what: &str,
@@ -289,9 +283,6 @@ fn ends_early(child: Pid, limits: &Limits, signals: &Listening) -> Result<Option
 }
 
 /// Awaits the end of a child that has been told to end, and kills it if that takes too long.
-///
-/// # Errors
-/// The child cannot be awaited.
 pub fn end(child: &mut Child, grace: Duration) -> Result<()> {
     // One that has been awaited has no number any more.
     if child.try_wait()?.is_some() {
@@ -332,9 +323,6 @@ pub struct TimeLimit(thread::JoinHandle<Result<bool>>);
 
 impl TimeLimit {
     /// Watches over a child from now on.
-    ///
-    /// # Errors
-    /// The child cannot be watched.
     pub fn on(child: &Child, time: Duration) -> Result<Self> {
         // Opened here: once its parent has awaited the child, the number may be another's.
         let pidfd = pidfd_of(Pid::from_child(child))?;
@@ -348,14 +336,12 @@ impl TimeLimit {
     }
 
     /// Whether a child that has ended was killed.
-    #[must_use]
     pub fn struck(self) -> bool {
         matches!(self.0.join(), Ok(Ok(true)))
     }
 }
 
 /// How a process ended: "exited with status 1", "was killed by signal 9".
-#[must_use]
 pub fn sentence(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {

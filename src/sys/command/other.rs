@@ -14,9 +14,6 @@ pub struct Process {
 
 impl Process {
     /// This process.
-    ///
-    /// # Errors
-    /// `/proc` is not there.
     pub fn own() -> Result<Self> {
         let pid = std::process::id();
         let started = start_of(pid).context("Failed to read /proc/self/stat")?;
@@ -41,7 +38,6 @@ impl Process {
     }
 
     /// Whether it still runs.
-    #[must_use]
     pub fn lives(&self) -> bool {
         start_of(self.pid) == Some(self.started)
     }
