@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-use crate::config::Operation;
 use crate::deploy::confirm::Step;
+use crate::model::names::Operation;
 
 /// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it
 #[derive(Debug, Parser)]

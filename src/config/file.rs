@@ -9,12 +9,17 @@ use anyhow::{bail, ensure, Context, Result};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::{
-    Backoff, Branch, Config, Confirmer, HealthCheck, Operation, Reboots, Remote, RemoteName,
-    RepositoryType, Retention, Rollback, SshSigners, STATE_DIR,
-};
+use super::{Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR};
 use crate::config::url::{Auth, Url};
-use crate::deploy::reboot::Window;
+use crate::model::names::check_branch;
+use crate::model::names::Branch;
+use crate::model::names::Operation;
+use crate::model::names::RemoteName;
+use crate::model::policy::Backoff;
+use crate::model::policy::Confirmer;
+use crate::model::policy::Reboots;
+use crate::model::policy::Retention;
+use crate::model::reboot_window::Window;
 
 /// The file as it is written. Defaults that depend on other keys are in [`File::check`].
 #[derive(Deserialize)]
@@ -467,19 +472,4 @@ fn is_attribute_path(path: &str) -> bool {
 fn escapes(path: &Path) -> bool {
     path.components()
         .any(|part| part == std::path::Component::ParentDir)
-}
-
-/// The rules of git-check-ref-format(1): a branch name is also a path below `refs/heads`.
-pub fn check_branch(name: &str) -> Result<()> {
-    let part_is_bad = |part: &str| {
-        let lock = Path::new(part).extension().is_some_and(|e| e == "lock");
-        part.is_empty() || part.starts_with('.') || part.ends_with('.') || lock
-    };
-    let bad = name.split('/').any(part_is_bad)
-        || name.contains("..")
-        || name.contains("@{")
-        || name.starts_with('-')
-        || name.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c));
-    ensure!(!bad, "{name:?} is not a valid branch name");
-    Ok(())
 }

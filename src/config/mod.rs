@@ -6,20 +6,21 @@ pub mod paths;
 mod tests;
 pub mod url;
 
-use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
-use clap::ValueEnum;
-use jiff::SignedDuration;
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result};
 
 use crate::config::url::Url;
 use crate::deploy::confirm::Step;
-use crate::deploy::reboot::Window;
-use file::{check_branch, File};
+use crate::model::names::Branch;
+use crate::model::names::RemoteName;
+use crate::model::policy::Backoff;
+use crate::model::policy::Confirmer;
+use crate::model::policy::Reboots;
+use crate::model::policy::Retention;
+use file::File;
 
 /// Where the state is kept, unless the owner wants it elsewhere.
 pub const STATE_DIR: &str = "/var/lib/comin";
@@ -78,32 +79,6 @@ fn fingerprint(text: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// How long a failed deployment waits: first this, then twice as long each time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    first: SignedDuration,
-    most: SignedDuration,
-}
-
-impl Backoff {
-    /// How long after the how-manieth try.
-    pub fn after(self, tries: u32) -> SignedDuration {
-        let factor = 1 << tries.saturating_sub(1).min(20);
-        self.first.saturating_mul(factor).min(self.most)
-    }
-}
-
-/// Who confirms that something may be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confirmer {
-    /// Nobody needs to.
-    Without,
-    /// Somebody, or time: after so long it counts as confirmed.
-    Auto(SignedDuration),
-    /// Somebody.
-    Manual,
-}
-
 /// What has to be well after an activation.
 #[derive(Debug, Clone)]
 pub struct HealthCheck {
@@ -127,28 +102,6 @@ pub struct Rollback {
     /// How long an activation and its checks may take together, whatever happens to comin; `None` is
     /// for ever.
     pub timeout: Option<Duration>,
-}
-
-/// Whether and when the machine reboots by itself, where a deployment needs that.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reboots {
-    /// Whether it does.
-    pub allow: bool,
-    /// When it may; `None` is at any time.
-    pub window: Option<Window>,
-    /// How long before it is announced, at least.
-    pub delay: SignedDuration,
-}
-
-/// How many are kept, each at least 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Different systems that comin made generations of the profile of.
-    pub boot_entries: usize,
-    /// Successful deployments whose systems Nix does not collect.
-    pub successful: usize,
-    /// Deployments, however they ended, whose systems Nix does not collect.
-    pub any: usize,
 }
 
 /// How a repository says what its machines are.
@@ -185,115 +138,6 @@ pub struct Remote {
     pub main: Option<Branch>,
     /// The branch that is tried; `None` where the owner wants no testing.
     pub testing: Option<Branch>,
-}
-
-/// A branch and what is done with its commits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Branch {
-    /// Without `refs/heads/`.
-    pub name: String,
-    /// How its commits are activated.
-    pub operation: Operation,
-}
-
-/// The action of `switch-to-configuration` for a branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    /// Activate now and at every boot.
-    Switch,
-    /// Activate at the next boot.
-    Boot,
-    /// Activate now; a reboot undoes it.
-    Test,
-}
-
-impl Operation {
-    /// The word on the command line of `switch-to-configuration`.
-    pub fn action(self) -> &'static str {
-        match self {
-            Self::Switch => "switch",
-            Self::Boot => "boot",
-            Self::Test => "test",
-        }
-    }
-
-    /// From when on a system runs by it, and how long.
-    pub fn when(self) -> &'static str {
-        match self {
-            Self::Switch => "now and at every boot",
-            Self::Boot => "from the next boot on",
-            Self::Test => "until a reboot",
-        }
-    }
-
-    /// Whether the system profile, and with it the boot loader, gets the system.
-    pub fn moves_profile(self) -> bool {
-        match self {
-            Self::Switch | Self::Boot => true,
-            Self::Test => false,
-        }
-    }
-
-    /// Whether the running system becomes the new one.
-    pub fn activates(self) -> bool {
-        match self {
-            Self::Switch | Self::Test => true,
-            Self::Boot => false,
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.action())
-    }
-}
-
-/// A remote's name: safe in a unit name, a ref and a file name. The module asserts the same.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct RemoteName(String);
-
-impl RemoteName {
-    /// The longest name.
-    const MAX: usize = 64;
-    /// Units `comin-<name>` that are not a remote's; the module asserts the same.
-    const RESERVED: [&str; 2] = ["dead-man", "exporter"];
-
-    fn new(name: String) -> Result<Self> {
-        let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        ensure!(
-            name.len() <= Self::MAX
-                && name.chars().all(safe)
-                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-                // As in a ref, a dot has its place.
-                && check_branch(&name).is_ok(),
-            "{name:?} cannot name units, refs and files: use at most {} letters, digits, -, _ and single dots, beginning with a letter or digit, and ending neither in a dot nor in .lock",
-            Self::MAX
-        );
-        ensure!(
-            !Self::RESERVED.contains(&&*name),
-            "{name:?} is kept for comin's own units: use another name"
-        );
-        Ok(Self(name))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RemoteName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for RemoteName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
 }
 
 impl Config {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{RemoteName, STATE_DIR};
+use crate::config::STATE_DIR;
+use crate::model::names::RemoteName;
 
 /// Every path that comin reads or writes, apart from `/nix/store`, which stays the real one.
 #[derive(Debug, Clone)]

@@ -1,4 +1,9 @@
 use super::*;
+use crate::model::names::check_branch;
+use crate::model::names::Operation;
+use crate::model::policy::Confirmer;
+use crate::model::policy::Retention;
+use jiff::SignedDuration;
 
 fn parse(json: &str) -> Result<Config> {
     Config::parse(json.as_bytes())

@@ -6,11 +6,11 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::config::{Branch, RemoteName};
 use crate::deploy::commits::Commits;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::git::Mirror;
 use crate::model::commit::Commit;
+use crate::model::names::{Branch, RemoteName};
 use crate::model::select::{History, Reach, RemoteFacts, Signature};
 use crate::signature::Signers;
 use crate::state::deploy_record;

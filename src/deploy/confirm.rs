@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::args::Expected;
 use crate::config::paths::Paths;
-use crate::config::{Config, Confirmer};
+use crate::config::Config;
 use crate::deploy::commits::Commits;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::git::Mirror;
 use crate::model::commit::Commit;
+use crate::model::policy::Confirmer;
 use crate::model::select::{Awaited, Consent, Decision, Facts};
 use crate::signature::Signers;
 use crate::state::deploy_record;
@@ -247,7 +248,7 @@ impl Confirmer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Operation;
+    use crate::model::names::Operation;
 
     #[test]
     fn a_confirmation_is_of_one_step_of_one_attempt_of_one_commit() {

@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use log::Level;
 
 use crate::config::paths::Paths;
-use crate::config::{Branch, Config, Remote};
+use crate::config::{Config, Remote};
 use crate::deploy::accept::Rewrite;
 use crate::deploy::accepted_main;
 use crate::deploy::commits::Commits;
 use crate::deploy::reboot::Prospect;
 use crate::git::{self, Heads, Mirror};
+use crate::model::names::Branch;
 use crate::model::schedule::Wait;
 use crate::model::select::{decide, Candidate, Decision, Facts, Head, Reach, Refusal, RemoteFacts};
 use crate::model::suspension::Suspension;

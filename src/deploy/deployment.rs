@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::config::Operation;
 use crate::deploy::boot;
 use crate::deploy::build::{Made, Source};
 use crate::deploy::confirm::Step;
@@ -16,6 +15,7 @@ use crate::deploy::recovery::Left;
 use crate::deploy::rollback::restore_boot;
 use crate::deploy::rollback_timeout;
 use crate::git::Mirror;
+use crate::model::names::Operation;
 use crate::model::outcome::{self, Next, SwitchExit};
 use crate::model::select::Target;
 use crate::model::suspension::Suspension;

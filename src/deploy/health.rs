@@ -9,9 +9,10 @@ use anyhow::Result;
 
 use crate::config::paths::Paths;
 use crate::config::url::Url;
-use crate::config::{Config, Remote, RemoteName};
+use crate::config::{Config, Remote};
 use crate::deploy::cycle::Machine;
 use crate::git;
+use crate::model::names::RemoteName;
 use crate::model::outcome::{Checks, Fault};
 use crate::model::schedule::either;
 use crate::model::select::Reach;

@@ -73,7 +73,7 @@ fn of(attempt: &Attempt) -> Vec<Field> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Operation;
+    use crate::model::names::Operation;
     use crate::state::{Outcome, Stage};
 
     #[test]

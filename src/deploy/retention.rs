@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::config::Retention;
 use crate::deploy::build::DERIVATION;
 use crate::deploy::cycle::Machine;
 use crate::deploy::deployment::BEFORE;
+use crate::model::policy::Retention;
 use crate::nix;
 use crate::state::{Attempt, State};
 use crate::sys::fs;
@@ -169,7 +169,7 @@ fn roots(gcroots: &Path) -> Result<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Operation;
+    use crate::model::names::Operation;
     use crate::state::{Before, Outcome, Progress, Stage};
     use jiff::Timestamp;
 

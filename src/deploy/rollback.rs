@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::config::paths::Paths;
-use crate::config::Operation;
 use crate::deploy::commits::Commits;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::deploy::health;
 use crate::git::Mirror;
+use crate::model::names::Operation;
 use crate::model::outcome::{self, Checks, Fault, Next};
 use crate::model::quarantine::Quarantine;
 use crate::model::select::RemoteFacts;

@@ -10,8 +10,9 @@ use anyhow::{ensure, Context, Result};
 
 use crate::config::paths::Paths;
 use crate::config::url::{Token, Url};
-use crate::config::{Remote, RemoteName};
+use crate::config::Remote;
 use crate::git::ssh;
+use crate::model::names::RemoteName;
 use crate::sys::fs;
 
 /// A value that no log and no error shows.

@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{anyhow, Result};
 
 use crate::config::paths::Paths;
-use crate::config::{Branch, Remote, RemoteName};
+use crate::config::Remote;
 use crate::git::refs::{Ref, Refs};
 use crate::model::commit::Commit;
+use crate::model::names::{Branch, RemoteName};
 
 /// The heads of a remote's followed branches; by default, of none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

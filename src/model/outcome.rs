@@ -4,7 +4,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Operation, RemoteName};
+use crate::model::names::{Operation, RemoteName};
 use crate::state::Stage;
 
 /// How `switch-to-configuration` ended.

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Operation, RemoteName};
 use crate::model::commit::Commit;
+use crate::model::names::{Operation, RemoteName};
 use crate::model::select::{Candidate, Head, Refusal, RemoteFacts, Target};
 
 /// A commit in quarantine.

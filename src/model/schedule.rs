@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::config::RemoteName;
+use crate::model::names::RemoteName;
 use crate::sys::journal;
 
 /// Whether, and when, a target may be tried again.

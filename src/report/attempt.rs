@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::text::{took, Page, Tone};
 use super::Chosen;
-use crate::config::Backoff;
+use crate::model::policy::Backoff;
 use crate::model::schedule::Again;
 use crate::state::{self, Outcome, Progress, Stage};
 use crate::sys::journal::printable;

@@ -6,7 +6,7 @@ use super::standing::UnderWay;
 use super::status::Status;
 use super::text::{Page, Tone};
 use super::Chosen;
-use crate::config::Operation;
+use crate::model::names::Operation;
 use crate::model::select::Action;
 use crate::model::suspension::Suspension;
 use crate::sys::journal::printable;

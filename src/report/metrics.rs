@@ -8,8 +8,8 @@ use std::fmt::{self, Display, Write};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::config::RemoteName;
 use crate::deploy::cycle::Machine;
+use crate::model::names::RemoteName;
 use crate::model::select::{due, Action, Target};
 use crate::report::Standing;
 use crate::state::deploy_record::Decided;

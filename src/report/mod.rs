@@ -32,9 +32,9 @@ use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 
-use crate::config::Operation;
 use crate::git::Mirror;
 use crate::model::commit::Commit;
+use crate::model::names::Operation;
 use crate::model::select::{Action, Target};
 use crate::sys::journal::printable;
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Backoff, Operation, RemoteName};
 use crate::deploy::confirm::Step;
+use crate::model::names::{Operation, RemoteName};
+use crate::model::policy::Backoff;
 use crate::model::schedule::{Again, Wait};
 use crate::model::select::Target;
 use crate::system::switch::Activation;

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
 use super::stages::{apart, together, EnteredV1, StageV1, WaitV1};
 use super::State;
-use crate::config::{Operation, RemoteName};
 use crate::deploy::confirm::Step;
-use crate::deploy::reboot::Reboot;
 use crate::model::commit::Commit;
+use crate::model::names::{Operation, RemoteName};
 use crate::model::quarantine::Quarantine;
+use crate::model::reboot::Reboot;
 use crate::model::select::Target;
 use crate::system::unit_changes::Touched;
 
@@ -462,7 +462,7 @@ mod tests {
         json["reboot"] = serde_json::json!({"attempt": 1, "system": "/s", "boot": "b",
             "announced_at": "2026-01-02T03:04:05Z", "stage": "postponed"});
         let reboot = decode(json.to_string().as_bytes()).unwrap().reboot.unwrap();
-        assert_eq!(reboot.stage, crate::deploy::reboot::Stage::Ordered);
+        assert_eq!(reboot.stage, crate::model::reboot::Stage::Ordered);
     }
 
     #[test]

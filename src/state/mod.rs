@@ -19,12 +19,12 @@ pub use attempt::Entered;
 pub use attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
 
 use crate::config::paths::Paths;
-use crate::config::Backoff;
 use crate::deploy::confirm::Step;
 use crate::deploy::journal_fields;
-use crate::deploy::reboot::Reboot;
 use crate::model::commit::Commit;
+use crate::model::policy::Backoff;
 use crate::model::quarantine::Quarantine;
+use crate::model::reboot::Reboot;
 use crate::model::select::{Accepted, Candidate, Recent, Target};
 use crate::sys::fs::{self, Lock};
 
@@ -345,7 +345,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Operation;
+    use crate::model::names::Operation;
 
     #[test]
     fn newer_commits_stop_three_attempts_in_a_row() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::config::paths::Paths;
-use crate::config::Operation;
+use crate::model::names::Operation;
 use crate::sys::command;
 use crate::sys::fs::Lock;
 use crate::sys::journal::{printable, shortened};

@@ -15,7 +15,7 @@ use anyhow::{ensure, Context, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::config::Operation;
+use crate::model::names::Operation;
 use crate::model::outcome::{SwitchExit, Switched};
 use crate::nix;
 use crate::state::Before;

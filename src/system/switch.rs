@@ -18,8 +18,8 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::config::Operation;
 use crate::deploy::journal_fields;
+use crate::model::names::Operation;
 use crate::model::outcome::SwitchExit;
 use crate::sys::command;
 use crate::sys::fs::{self, Lock};

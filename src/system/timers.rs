@@ -9,8 +9,8 @@ use anyhow::{ensure, Context, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::config::RemoteName;
 use crate::deploy::cycle::Machine;
+use crate::model::names::RemoteName;
 use crate::sys::command;
 use crate::system::systemd;
 

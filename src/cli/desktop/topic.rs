@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Operation;
 use crate::deploy::confirm::Step;
 use crate::model::commit::Commit;
+use crate::model::names::Operation;
 use crate::model::select::Consent;
 use crate::state::{Attempt, Outcome, Progress, Stage, State};
 

@@ -5,7 +5,6 @@
 //! activation.
 
 mod need;
-mod window;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,14 +13,16 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use log::Level;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub use need::reasons;
-pub use window::Window;
 
-use crate::config::{Operation, Reboots};
 use crate::deploy::boot;
 use crate::deploy::cycle::Machine;
+use crate::model::names::Operation;
+use crate::model::policy::Reboots;
+use crate::model::reboot::Reboot;
+use crate::model::reboot::Stage;
 use crate::model::schedule::Wait;
 use crate::model::suspension::Suspension;
 use crate::state::deploy_record::Decided;
@@ -37,32 +38,6 @@ use crate::system::systemd;
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 /// How long a tool may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A reboot for a system, as the state remembers it. By it, there is at most one for each deployment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reboot {
-    /// The attempt that asked for it.
-    pub attempt: u64,
-    /// The system that the reboot brings.
-    pub system: PathBuf,
-    /// The boot that it ends.
-    pub boot: Option<String>,
-    /// When it was announced.
-    pub announced_at: Timestamp,
-    /// How far it is.
-    pub stage: Stage,
-}
-
-/// How far a reboot is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Everybody knows.
-    Announced,
-    /// systemd knows, too. One of a later version counts as that: no second reboot is ordered then.
-    #[serde(other)]
-    Ordered,
-}
 
 /// What is left to do about a reboot when nothing else is.
 #[derive(Debug)]
@@ -343,6 +318,7 @@ fn inhibitors() -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::reboot_window::Window;
     use jiff::tz::TimeZone;
 
     #[test]

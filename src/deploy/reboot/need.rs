@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::paths::Paths;
-use crate::config::{Config, Operation};
+use crate::config::Config;
+use crate::model::names::Operation;
 use crate::state::Attempt;
 use crate::system;
 use crate::system::components::{self, Components};

@@ -11,9 +11,9 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Branch, Operation, RemoteName};
 use crate::deploy::confirm::Step;
 use crate::model::commit::Commit;
+use crate::model::names::{Branch, Operation, RemoteName};
 use crate::model::quarantine::Quarantine;
 use crate::model::schedule::{Again, Wait};
 use crate::model::suspension::Suspension;
