@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-use crate::deploy::confirm::Step;
+use crate::model::confirmation::Step;
 use crate::model::names::Operation;
 
 /// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it

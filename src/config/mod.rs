@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::config::url::Url;
-use crate::deploy::confirm::Step;
+use crate::model::confirmation::Step;
 use crate::model::names::Branch;
 use crate::model::names::RemoteName;
 use crate::model::policy::Backoff;

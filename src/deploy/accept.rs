@@ -14,7 +14,7 @@ use crate::model::names::{Branch, RemoteName};
 use crate::model::select::{History, Reach, RemoteFacts, Signature};
 use crate::signature::Signers;
 use crate::state::deploy_record;
-use crate::state::State;
+use crate::state::store;
 use crate::sys::fs;
 
 /// The order to accept a main.
@@ -69,7 +69,7 @@ impl Machine {
         if let Signature::Refused(unverified) = Commits::of(&mirror, signers).signature(commit) {
             bail!("{} cannot be accepted: {unverified}", commit.short());
         }
-        if State::read(&self.paths)?.accepted_main.as_ref() == Some(commit) {
+        if store::read(&self.paths)?.accepted_main.as_ref() == Some(commit) {
             // The latest order counts, and not one before it that no deploy has taken up yet.
             Rewrite::forget(&self.paths)?;
             log::info!("{commit} is the accepted main already");

@@ -6,12 +6,14 @@ use anyhow::{Error, Result};
 use crate::config::paths::Paths;
 use crate::git::Mirror;
 use crate::model::commit::Commit;
+use crate::model::state::State;
 use crate::state::go_comin;
-use crate::state::{State, Store};
+use crate::state::store;
+use crate::state::store::Store;
 
 /// The state with the accepted main that a deploy would go by, without changing anything.
 pub fn presumed(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
-    let mut state = State::read(paths)?;
+    let mut state = store::read(paths)?;
     if state.accepted_main.is_none() {
         state.accepted_main = match Found::find(&state, mirror, paths) {
             Ok(Found::InMirror(main) | Found::InGoStore(main)) => Some(main),

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::config::paths::Paths;
 use crate::deploy::cycle::Machine;
-use crate::state::State;
+use crate::model::state::State;
 use crate::sys::fs;
 use crate::system;
 

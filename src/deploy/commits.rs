@@ -5,7 +5,8 @@ use anyhow::Error;
 use crate::git::Mirror;
 use crate::model::commit::Commit;
 use crate::model::select::{History, Relation, Signature};
-use crate::signature::{Signers, Unverified};
+use crate::model::signature::Unverified;
+use crate::signature::Signers;
 
 /// The commits of a mirror, or why it cannot be read.
 pub struct Commits<'a> {

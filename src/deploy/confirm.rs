@@ -1,10 +1,7 @@
 //! What a person confirms before it is built or deployed: asked for by the configuration, given by `comin confirm`
 //! or by time, taken up by the next deploy.
 
-use std::fmt;
-
 use anyhow::{bail, ensure, Result};
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,43 +11,17 @@ use crate::config::Config;
 use crate::deploy::commits::Commits;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::git::Mirror;
+use crate::model::attempt::{Attempt, Outcome};
 use crate::model::commit::Commit;
+use crate::model::confirmation::Step;
 use crate::model::policy::Confirmer;
 use crate::model::select::{Awaited, Consent, Decision, Facts};
+use crate::model::state::State;
 use crate::signature::Signers;
 use crate::state::deploy_record;
-use crate::state::{Attempt, Outcome, State, Store};
+use crate::state::store;
+use crate::state::store::Store;
 use crate::sys::fs;
-
-/// What is not done before somebody has confirmed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// To build what was evaluated.
-    Build,
-    /// To activate what was built.
-    Deploy,
-}
-
-impl Step {
-    /// As in "it waits to be built".
-    pub fn participle(self) -> &'static str {
-        match self {
-            Self::Build => "built",
-            Self::Deploy => "deployed",
-        }
-    }
-}
-
-/// As in `comin confirm build`.
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Build => "build",
-            Self::Deploy => "deploy",
-        })
-    }
-}
 
 /// The order to go on with an attempt that waits. It names all that was confirmed, so that it is never taken
 /// for something else.
@@ -117,7 +88,7 @@ impl Machine {
     /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
     /// written.
     pub fn confirm(&self, expected: &Expected, signers: Option<&Signers>) -> Result<Ending> {
-        let state = State::read(&self.paths)?;
+        let state = store::read(&self.paths)?;
         let Some((waiting, step)) = state.awaiting() else {
             bail!("Nothing waits for a confirmation: comin status says what comin does");
         };

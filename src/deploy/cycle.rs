@@ -16,12 +16,13 @@ use crate::git::{self, Heads, Mirror};
 use crate::model::names::Branch;
 use crate::model::schedule::Wait;
 use crate::model::select::{decide, Candidate, Decision, Facts, Head, Reach, Refusal, RemoteFacts};
+use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::signature::Signers;
 use crate::state::deploy_record::{self, Decided};
 use crate::state::fetch_record::Fetched;
+use crate::state::store::Store;
 use crate::state::verdicts::Judgement;
-use crate::state::{State, Store};
 use crate::sys::fs;
 use crate::sys::journal;
 

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use crate::deploy::boot;
 use crate::deploy::build::{Made, Source};
-use crate::deploy::confirm::Step;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::deploy::journal_fields;
 use crate::deploy::reboot;
@@ -15,14 +14,18 @@ use crate::deploy::recovery::Left;
 use crate::deploy::rollback::restore_boot;
 use crate::deploy::rollback_timeout;
 use crate::git::Mirror;
+use crate::model::attempt::{Attempt, Before, Outcome, Stage};
+use crate::model::confirmation::Step;
 use crate::model::names::Operation;
 use crate::model::outcome::{self, Next, SwitchExit};
 use crate::model::select::Target;
+use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::nix;
 use crate::signature::Signers;
-use crate::state::{Attempt, Before, Outcome, Stage, State, Store};
+use crate::state::store::Store;
 use crate::sys::fs;
+use crate::sys::journald;
 use crate::system;
 use crate::system::switch;
 use crate::system::systemd;
@@ -80,7 +83,7 @@ impl Machine {
                     boot,
                     ..waiting.clone()
                 };
-                journal_fields::are_of(&attempt);
+                journal_fields::set(&attempt);
                 if attempt.confirmed.insert(step) {
                     let name = &attempt.target;
                     log::info!("{name} is {} without a confirmation now", step.participle());
@@ -281,7 +284,7 @@ impl Machine {
             // That costs space, and the next attempt tries again.
             log::warn!("Failed to remove what is no longer needed: {error:#}");
         }
-        journal_fields::are_none();
+        journald::clear_context();
         Ok(ending)
     }
 

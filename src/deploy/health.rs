@@ -12,12 +12,12 @@ use crate::config::url::Url;
 use crate::config::{Config, Remote};
 use crate::deploy::cycle::Machine;
 use crate::git;
+use crate::model::attempt::Attempt;
 use crate::model::names::RemoteName;
 use crate::model::outcome::{Checks, Fault};
 use crate::model::schedule::either;
 use crate::model::select::Reach;
 use crate::state::fetch_record::Fetched;
-use crate::state::Attempt;
 use crate::sys::command;
 use crate::system::systemd;
 

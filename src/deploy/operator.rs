@@ -9,9 +9,9 @@ use crate::deploy::accepted_main;
 use crate::deploy::confirm;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::git::Mirror;
+use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::state::deploy_record;
-use crate::state::State;
 use crate::sys::fs;
 
 /// The state by which the next deploy decides: with the accepted main that it is going to find, and what has been

@@ -6,8 +6,9 @@ use crate::deploy::boot;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::deploy::journal_fields;
 use crate::deploy::rollback_timeout;
+use crate::model::attempt::{Attempt, Before, Outcome, Progress, Stage};
 use crate::model::outcome::{self, Interrupted, Recovery};
-use crate::state::{Attempt, Before, Outcome, Progress, Stage, Store};
+use crate::state::store::Store;
 use crate::sys::fs;
 use crate::system;
 
@@ -23,7 +24,7 @@ impl Machine {
             rollback_timeout::disarm(&self.paths);
             return Ok(Ending::Done);
         };
-        journal_fields::are_of(&attempt);
+        journal_fields::set(&attempt);
         let outcome = self.settle(store, &mut attempt, stage);
         let outcome = match outcome {
             Ok(outcome) => outcome,

@@ -13,9 +13,10 @@ use anyhow::{Context, Result};
 use crate::deploy::build::DERIVATION;
 use crate::deploy::cycle::Machine;
 use crate::deploy::deployment::BEFORE;
+use crate::model::attempt::Attempt;
 use crate::model::policy::Retention;
+use crate::model::state::State;
 use crate::nix;
-use crate::state::{Attempt, State};
 use crate::sys::fs;
 use crate::system;
 
@@ -169,8 +170,8 @@ fn roots(gcroots: &Path) -> Result<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::attempt::{Before, Outcome, Progress, Stage};
     use crate::model::names::Operation;
-    use crate::state::{Before, Outcome, Progress, Stage};
     use jiff::Timestamp;
 
     const PROFILE: &str = "/profiles/system";

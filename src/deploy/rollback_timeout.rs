@@ -14,9 +14,11 @@ use crate::config::paths::Paths;
 use crate::deploy::cycle::Machine;
 use crate::deploy::journal_fields;
 use crate::deploy::rollback::go_back;
+use crate::model::attempt::{Attempt, Blame, Progress};
 use crate::report::words;
 use crate::state::deploy_record::{self, Decided};
-use crate::state::{Attempt, Blame, Progress, State, Store};
+use crate::state::store;
+use crate::state::store::Store;
 use crate::sys::command;
 use crate::system::switch;
 use crate::system::systemd::{self, systemctl};
@@ -72,11 +74,11 @@ pub fn disarm(paths: &Paths) {
 
 /// The time is up: stops whoever is at work, rolls back, and runs the owner's command. Only that needs `machine`.
 pub fn strike(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Machine>) -> Result<()> {
-    let state = State::read(paths)?;
+    let state = store::read(paths)?;
     let Some(attempt) = state.latest().filter(|latest| is_at(latest, id)) else {
         return Ok(());
     };
-    journal_fields::are_of(attempt);
+    journal_fields::set(attempt);
     log::warn!("The activation of attempt {id} has not passed its checks in time");
     // Else a request that waits would start it over and over meanwhile.
     systemctl(paths, &["stop", "comin.path"]);

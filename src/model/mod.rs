@@ -1,6 +1,8 @@
 //! Plain data and pure functions: no clock, no disk, no log.
 
+pub mod attempt;
 pub mod commit;
+pub mod confirmation;
 pub mod names;
 pub mod outcome;
 pub mod policy;
@@ -9,4 +11,7 @@ pub mod reboot;
 pub mod reboot_window;
 pub mod schedule;
 pub mod select;
+pub mod signature;
+pub mod state;
 pub mod suspension;
+pub mod unit_changes;

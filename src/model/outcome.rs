@@ -4,8 +4,8 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::model::attempt::Stage;
 use crate::model::names::{Operation, RemoteName};
-use crate::state::Stage;
 
 /// How `switch-to-configuration` ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::text::{took, Page, Tone};
 use super::Chosen;
+use crate::model;
+use crate::model::attempt::{Outcome, Progress, Stage};
 use crate::model::policy::Backoff;
 use crate::model::schedule::Again;
-use crate::state::{self, Outcome, Progress, Stage};
 use crate::sys::journal::printable;
 
 /// How an attempt went.
@@ -95,7 +96,7 @@ pub(super) struct Entered {
 
 impl Attempt {
     /// Tells of one.
-    pub fn of(attempt: &state::Attempt, backoff: Backoff) -> Self {
+    pub fn of(attempt: &model::attempt::Attempt, backoff: Backoff) -> Self {
         let ended = attempt.ended();
         let (status, error, generation) = match &attempt.progress {
             Progress::Running(_) => (AttemptStatus::Running, None, None),

@@ -11,12 +11,15 @@ use super::difference::Difference;
 use super::text::{length, Page, Tone};
 use super::Report;
 use crate::deploy::cycle::Machine;
+use crate::model;
+use crate::model::attempt::Outcome;
 use crate::model::policy::Backoff;
+use crate::model::state::State;
+use crate::model::unit_changes::Touched;
 use crate::state::deploy_record::Decided;
-use crate::state::{self, Outcome, State};
+use crate::state::store;
 use crate::sys::journal::printable;
 use crate::system;
-use crate::system::unit_changes::Touched;
 
 /// One attempt, in full.
 #[derive(Debug, Serialize)]
@@ -37,7 +40,7 @@ pub struct Details {
 impl Details {
     /// Looks up the attempt with this number, and compares its system with the one before.
     pub fn of(machine: &Machine, number: u64) -> Result<Self> {
-        let state = State::read(&machine.paths)?;
+        let state = store::read(&machine.paths)?;
         let mut attempts = state.attempts.iter();
         let Some(attempt) = attempts.find(|attempt| attempt.id == number) else {
             bail!("There is no attempt {number}: {}", there_are(&state));
@@ -51,7 +54,7 @@ impl Details {
 
     pub(super) fn told(
         state: &State,
-        attempt: &state::Attempt,
+        attempt: &model::attempt::Attempt,
         backoff: Backoff,
         closure: Option<Difference>,
     ) -> Self {
@@ -81,7 +84,7 @@ impl Details {
 }
 
 /// The cure: what becomes of its target, if that is not done with.
-fn next(attempt: &state::Attempt, backoff: Backoff) -> Option<String> {
+fn next(attempt: &model::attempt::Attempt, backoff: Backoff) -> Option<String> {
     match attempt.ended() {
         Some((_, Outcome::Done { .. } | Outcome::Skipped { .. })) | None => None,
         Some((

@@ -8,7 +8,7 @@ use super::text::{took, Page};
 use super::Report;
 use crate::deploy::cycle::Machine;
 use crate::state::deploy_record::Decided;
-use crate::state::State;
+use crate::state::store;
 use crate::sys::journal::printable;
 
 /// The attempts, the latest first.
@@ -19,7 +19,7 @@ pub struct History(pub(super) Vec<Attempt>);
 impl History {
     /// Reads what the state remembers.
     pub fn of(machine: &Machine) -> Result<Self> {
-        let state = State::read(&machine.paths)?;
+        let state = store::read(&machine.paths)?;
         let attempts = state.attempts.iter().rev();
         let at_work = Decided::is_one_at_work(&machine.paths)?;
         let attempts = attempts.map(|attempt| Attempt::of(attempt, machine.config.retry));

@@ -9,13 +9,15 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::deploy::cycle::Machine;
+use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::names::RemoteName;
 use crate::model::select::{due, Action, Target};
+use crate::model::state::State;
 use crate::report::Standing;
 use crate::state::deploy_record::Decided;
 use crate::state::fetch_record::Fetched;
+use crate::state::store;
 use crate::state::verdicts::Judgement;
-use crate::state::{Attempt, Outcome, Stage, State};
 use crate::sys::journal::printable;
 
 /// What is known of a machine without looking at any commit.
@@ -33,7 +35,7 @@ pub struct Metrics {
 impl Metrics {
     /// Looks at the machine.
     pub fn of(machine: &Machine) -> Result<Self> {
-        let state = State::read(&machine.paths)?;
+        let state = store::read(&machine.paths)?;
         let decided = Decided::read(&machine.paths)?;
         let judgement = Judgement::read(&machine.paths)?;
         let remotes = machine.config.remotes.iter().map(|remote| {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::state::Stage;
+use crate::model::attempt::Stage;
 
 /// What comin is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

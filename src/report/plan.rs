@@ -14,12 +14,13 @@ use crate::deploy::commits::Commits;
 use crate::deploy::cycle::Machine;
 use crate::deploy::operator;
 use crate::git::Mirror;
+use crate::model::attempt::Attempt;
 use crate::model::commit::Commit;
 use crate::model::names::Operation;
 use crate::model::select::{self, Action, Candidate, Decision, Refusal, Target};
+use crate::model::state::State;
 use crate::signature::Signers;
 use crate::state::deploy_record::Decided;
-use crate::state::{Attempt, State};
 use crate::sys::journal::printable;
 use crate::system;
 

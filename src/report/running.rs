@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::text::Page;
 use crate::deploy::cycle::Machine;
+use crate::model;
 use crate::model::commit::Commit;
-use crate::state::{self, State};
+use crate::model::state::State;
 use crate::sys::fs;
 use crate::sys::journal::printable;
 
@@ -36,8 +37,9 @@ impl Running {
     }
 
     pub(super) fn told(out: &Path, state: &State) -> Self {
-        let is_it =
-            |attempt: &&state::Attempt| attempt.is_done() && attempt.out.as_deref() == Some(out);
+        let is_it = |attempt: &&model::attempt::Attempt| {
+            attempt.is_done() && attempt.out.as_deref() == Some(out)
+        };
         let by = state.attempts.iter().rfind(is_it);
         Self {
             out: out.display().to_string(),
@@ -45,8 +47,10 @@ impl Running {
             subject: by.map(|by| by.subject.clone()),
             remote: by.map(|by| by.target.remote.to_string()),
             branch: by.map(|by| by.target.branch.clone()),
-            generation: by.and_then(state::Attempt::generation),
-            since: by.and_then(state::Attempt::ended).map(|(at, _)| at),
+            generation: by.and_then(model::attempt::Attempt::generation),
+            since: by
+                .and_then(model::attempt::Attempt::ended)
+                .map(|(at, _)| at),
         }
     }
 

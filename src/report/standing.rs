@@ -9,10 +9,12 @@ use super::phase::Phase;
 use super::text::Page;
 use crate::deploy::cycle::Machine;
 use crate::deploy::reboot;
+use crate::model;
+use crate::model::attempt::{Progress, Stage};
 use crate::model::policy::Backoff;
+use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::state::deploy_record::Decided;
-use crate::state::{self, Progress, Stage, State};
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
@@ -48,7 +50,7 @@ pub(super) struct UnderWay {
 
 impl UnderWay {
     /// An attempt; `None` where it has ended, or waits.
-    pub(super) fn of(attempt: &state::Attempt, backoff: Backoff) -> Option<Self> {
+    pub(super) fn of(attempt: &model::attempt::Attempt, backoff: Backoff) -> Option<Self> {
         match attempt.progress {
             Progress::Running(stage) => Some(Self {
                 attempt: Attempt::of(attempt, backoff),

@@ -19,16 +19,18 @@ use super::running::Running;
 use super::standing::{Standing, UnderWay};
 use super::{Chosen, Details, History, Page, Plan, Previewed, Report, Status};
 use crate::config::Config;
-use crate::deploy::confirm::Step;
+use crate::model;
+use crate::model::attempt::{Blame, Entered, Outcome, Progress, Stage};
+use crate::model::confirmation::Step;
 use crate::model::names::Operation;
 use crate::model::quarantine::Quarantine;
 use crate::model::select::tests::{commit, facts, Diagram};
 use crate::model::select::{decide, Decision, Facts};
+use crate::model::state::State;
 use crate::model::suspension::Suspension;
+use crate::model::unit_changes::Touched;
 use crate::nix::closure_diff::{Change, Unavailable};
-use crate::state::{self, Blame, Entered, Outcome, Progress, Stage, State};
 use crate::system::timers::Poll;
-use crate::system::unit_changes::Touched;
 
 const NOW: &str = "2026-01-02T12:00:00Z";
 const ORIGIN: &str = "https://git.example.org/machines.git";
@@ -43,7 +45,7 @@ struct Scene {
     urls: &'static [&'static str],
     polls: Vec<Poll>,
     /// The latest last.
-    attempts: Vec<state::Attempt>,
+    attempts: Vec<model::attempt::Attempt>,
     /// What the commit that is selected says of itself.
     subject: &'static str,
     /// Whether the latest one is under way.
@@ -76,9 +78,9 @@ fn page(width: usize) -> Page {
 }
 
 /// An attempt at a commit that began so many seconds ago, and how it ended some seconds later.
-fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> state::Attempt {
+fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> model::attempt::Attempt {
     let mut attempt =
-        state::Attempt::for_tests(u64::from(letter.as_bytes()[0] % 16), Operation::Switch);
+        model::attempt::Attempt::for_tests(u64::from(letter.as_bytes()[0] % 16), Operation::Switch);
     attempt.target.commit = commit(letter);
     attempt.target.main = commit(letter);
     attempt.subject = subject.to_string();
@@ -93,7 +95,7 @@ fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> state::Att
 }
 
 /// One that is in the last of these stages, each of which began so many seconds ago.
-fn under_way(letter: &str, subject: &str, stages: &[(Stage, i64)]) -> state::Attempt {
+fn under_way(letter: &str, subject: &str, stages: &[(Stage, i64)]) -> model::attempt::Attempt {
     let mut attempt = attempt(letter, subject, stages[0].1, done(0));
     let entered = stages.iter().map(|(stage, began)| Entered {
         stage: *stage,
@@ -104,7 +106,7 @@ fn under_way(letter: &str, subject: &str, stages: &[(Stage, i64)]) -> state::Att
     attempt
 }
 
-fn testing(attempt: state::Attempt, main: &str) -> state::Attempt {
+fn testing(attempt: model::attempt::Attempt, main: &str) -> model::attempt::Attempt {
     let mut attempt = attempt;
     attempt.target.testing = true;
     attempt.target.branch = "testing".to_string();
@@ -154,7 +156,7 @@ impl Scene {
         }
     }
 
-    fn then(mut self, attempt: state::Attempt) -> Self {
+    fn then(mut self, attempt: model::attempt::Attempt) -> Self {
         self.attempts.push(attempt);
         self
     }
@@ -1221,7 +1223,7 @@ fn many_remotes_with_long_urls() {
 
 #[test]
 fn a_history() {
-    let history = |attempts: &[state::Attempt]| {
+    let history = |attempts: &[model::attempt::Attempt]| {
         let backoff = crate::config::for_tests().retry;
         let attempts = attempts.iter().rev();
         let history = History(attempts.map(|it| Attempt::of(it, backoff)).collect());
@@ -1313,7 +1315,7 @@ fn update() -> Vec<Change> {
 }
 
 /// Each attempt in full, when it is the latest.
-fn details(attempt: &state::Attempt, closure: Option<Difference>) -> String {
+fn details(attempt: &model::attempt::Attempt, closure: Option<Difference>) -> String {
     let state = State {
         attempts: vec![attempt.clone()],
         ..State::default()

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
 use super::{private_folder, Unverified};
+use crate::model::signature::Format;
 use crate::sys::temp_dir::Passing;
 
 /// The two halves of a signed commit.
@@ -16,15 +16,6 @@ pub struct Signed {
     payload: Vec<u8>,
     /// The signature, in one armor.
     signature: String,
-}
-
-/// What kind of signature it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Format {
-    /// For gpg.
-    OpenPgp,
-    /// For ssh-keygen.
-    Ssh,
 }
 
 /// The headers that a commit begins with; parents apart, each is there once, and in this order.

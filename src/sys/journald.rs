@@ -1,12 +1,53 @@
 //! An entry of the journal with fields beside its text. Standard error has no place for them, so it goes
 //! to journald's own socket: one datagram of lines `FIELD=value`.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io;
 use std::os::unix::net::UnixDatagram;
 
-use crate::deploy::journal_fields;
 use crate::sys::journal::printable;
+use crate::sys::mutex::Shared;
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// As in `COMIN_COMMIT`.
+    pub name: &'static str,
+    /// Any text.
+    pub value: String,
+}
+
+impl Field {
+    /// Whether systemd reads it as it is written, without quotes, escapes and specifiers.
+    pub fn is_plain(&self) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        self.value.chars().all(plain)
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
+/// What is being worked at. It is one thing at a time, whichever thread has to say something about it.
+static CONTEXT: Shared<Vec<Field>> = Shared::new(Vec::new());
+
+/// From now on, lines have these fields.
+pub fn set_context(fields: Vec<Field>) {
+    *CONTEXT.lock() = fields;
+}
+
+/// From now on, lines have no fields.
+pub fn clear_context() {
+    CONTEXT.lock().clear();
+}
+
+/// What a line is about now.
+pub fn context() -> Vec<Field> {
+    CONTEXT.lock().clone()
+}
 
 /// Where journald takes them, of its namespace where the unit has one.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -31,14 +72,14 @@ impl Entries {
     /// Tells one line, and what it is about.
     pub fn tell(&self, severity: u8, text: &str) -> io::Result<()> {
         let unit = self.unit.as_deref();
-        let entry = encode(severity, text, unit, &journal_fields::now());
+        let entry = encode(severity, text, unit, &context());
         self.socket.send_to(entry.as_bytes(), SOCKET)?;
         Ok(())
     }
 }
 
 /// Each value is one printable line, and so is no second field.
-fn encode(severity: u8, text: &str, unit: Option<&str>, about: &[journal_fields::Field]) -> String {
+fn encode(severity: u8, text: &str, unit: Option<&str>, about: &[Field]) -> String {
     let mut entry = format!("PRIORITY={severity}\nSYSLOG_IDENTIFIER=comin\n");
     let mut add = |name, value| {
         // Nothing can go wrong in a string.
@@ -70,7 +111,7 @@ mod tests {
 
     #[test]
     fn no_text_becomes_a_field() {
-        let about = [journal_fields::Field {
+        let about = [Field {
             name: "COMIN_BRANCH",
             value: "main\nPRIORITY=0".to_string(),
         }];
@@ -91,5 +132,18 @@ mod tests {
             assert_eq!(unit(cgroups), Some("comin.service"));
         }
         assert_eq!(unit("0::/user.slice/user-0.slice/session-1.scope\n"), None);
+    }
+
+    #[test]
+    fn systemd_would_read_something_else_where_a_value_is_not_plain() {
+        let is_plain = |value: &str| {
+            let value = value.to_string();
+            let name = "COMIN_BRANCH";
+            Field { name, value }.is_plain()
+        };
+        assert!(is_plain("testing-m/3f2a_9.c"));
+        for value in ["a b", "a\"b", "it's", "100%h", "a\\n", "ü"] {
+            assert!(!is_plain(value), "{value}");
+        }
     }
 }

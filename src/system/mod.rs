@@ -15,10 +15,10 @@ use anyhow::{ensure, Context, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
+use crate::model::attempt::Before;
 use crate::model::names::Operation;
 use crate::model::outcome::{SwitchExit, Switched};
 use crate::nix;
-use crate::state::Before;
 use crate::sys::fs::{modified_optional, read_link_optional};
 
 /// Refuses a path that is not a NixOS system, before anything is touched. nixos-rebuild looks for

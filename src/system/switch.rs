@@ -18,11 +18,11 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::deploy::journal_fields;
 use crate::model::names::Operation;
 use crate::model::outcome::SwitchExit;
 use crate::sys::command;
 use crate::sys::fs::{self, Lock};
+use crate::sys::journald;
 use crate::system::systemd::{self, systemctl};
 
 /// nixos-rebuild's own name, so that a rebuild by hand and ours exclude each other.
@@ -105,10 +105,7 @@ impl Activation {
                 systemd.args(["-E", name]);
             }
             // For the lines of the switch itself, which are the unit's and not ours.
-            for field in journal_fields::now()
-                .iter()
-                .filter(|field| field.is_plain())
-            {
+            for field in journald::context().iter().filter(|field| field.is_plain()) {
                 systemd.arg(format!("--property=LogExtraFields={field}"));
             }
             systemd.arg("--").arg(runner);

@@ -11,27 +11,12 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
+use crate::model::unit_changes::Touched;
 use crate::sys::fs;
 use crate::system::systemd::{self, State, Unit};
 
 /// How many units of a kind are remembered.
 const NAMES: usize = 30;
-
-/// What an activation did to units. At most the first few of each kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Touched {
-    /// Those that ran and run anew.
-    pub restarted: Vec<String>,
-    /// Those that run and did not.
-    pub started: Vec<String>,
-    /// Those that ran and do not.
-    pub stopped: Vec<String>,
-    /// Those that have failed and had not before.
-    pub failed: Vec<String>,
-    /// How many more there are.
-    pub left_out: usize,
-}
 
 /// The units that were up before an activation.
 #[derive(Debug, Serialize, Deserialize)]

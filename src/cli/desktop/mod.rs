@@ -14,13 +14,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::confirm::Step;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::deploy::reboot;
+use crate::model::attempt::Attempt;
+use crate::model::confirmation::Step;
 use crate::model::select::Consent;
+use crate::model::state::State;
 use crate::report::{words, Page};
 use crate::state::deploy_record::Decided;
-use crate::state::{Attempt, State};
+use crate::state::store;
 use crate::sys::command::{self, Interrupt};
 use crate::sys::fs;
 use crate::sys::inotify::Folders;
@@ -100,7 +102,7 @@ impl<'a> Desktop<'a> {
     fn look(&self) -> Result<Situation> {
         let paths = &self.machine.paths;
         let at_work = Decided::is_one_at_work(paths)?;
-        let state = State::read(paths)?;
+        let state = store::read(paths)?;
         let consent = self
             .machine
             .config

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::confirm::Step;
+use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::commit::Commit;
+use crate::model::confirmation::Step;
 use crate::model::names::Operation;
 use crate::model::select::Consent;
-use crate::state::{Attempt, Outcome, Progress, Stage, State};
+use crate::model::state::State;
 
 /// What there is to tell of the latest attempt. Two that are equal are told once: what fails again each time it
 /// is tried is no news.

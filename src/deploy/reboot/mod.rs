@@ -19,14 +19,16 @@ pub use need::reasons;
 
 use crate::deploy::boot;
 use crate::deploy::cycle::Machine;
+use crate::model::attempt::Attempt;
 use crate::model::names::Operation;
 use crate::model::policy::Reboots;
 use crate::model::reboot::Reboot;
 use crate::model::reboot::Stage;
 use crate::model::schedule::Wait;
+use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::state::deploy_record::Decided;
-use crate::state::{Attempt, State, Store};
+use crate::state::store::Store;
 use crate::sys::command;
 use crate::sys::fs;
 use crate::sys::journal::printable;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::paths::Paths;
 use crate::config::Config;
+use crate::model::attempt::Attempt;
 use crate::model::names::Operation;
-use crate::state::Attempt;
 use crate::system;
 use crate::system::components::{self, Components};
 

@@ -11,13 +11,13 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::confirm::Step;
 use crate::model::commit::Commit;
+use crate::model::confirmation::Step;
 use crate::model::names::{Branch, Operation, RemoteName};
 use crate::model::quarantine::Quarantine;
 use crate::model::schedule::{Again, Wait};
+use crate::model::signature::{Signer, Unverified};
 use crate::model::suspension::Suspension;
-use crate::signature::{Signer, Unverified};
 use crate::sys::journal;
 use cached::Cached;
 pub use refusal::{Accepted, Cure, Refusal};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::signature::Key;
+use crate::model::signature::Key;
 
 /// The commit of a letter.
 pub fn commit(letter: &str) -> Commit {

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::confirm::Step;
+use crate::model::confirmation::Step;
 use crate::model::names::{Operation, RemoteName};
 use crate::model::policy::Backoff;
 use crate::model::schedule::{Again, Wait};
 use crate::model::select::Target;
+use crate::model::unit_changes::Touched;
 use crate::system::switch::Activation;
-use crate::system::unit_changes::Touched;
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{Entered, Stage};
+use crate::model::attempt::{Entered, Stage};
 
 /// The beginning of a stage that is no wait.
 #[derive(Serialize, Deserialize)]

@@ -9,16 +9,16 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
-use super::stages::{apart, together, EnteredV1, StageV1, WaitV1};
-use super::State;
-use crate::deploy::confirm::Step;
+use super::format_stages::{apart, together, EnteredV1, StageV1, WaitV1};
+use crate::model::attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
 use crate::model::commit::Commit;
+use crate::model::confirmation::Step;
 use crate::model::names::{Operation, RemoteName};
 use crate::model::quarantine::Quarantine;
 use crate::model::reboot::Reboot;
 use crate::model::select::Target;
-use crate::system::unit_changes::Touched;
+use crate::model::state::State;
+use crate::model::unit_changes::Touched;
 
 /// The version that this comin writes.
 const VERSION: u32 = 1;

@@ -1,0 +1,152 @@
+//! What comin remembers between two runs: the accepted main, the attempts, the quarantine.
+
+use std::path::Path;
+
+use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
+use crate::model::commit::Commit;
+use crate::model::confirmation::Step;
+use crate::model::policy::Backoff;
+use crate::model::quarantine::Quarantine;
+use crate::model::reboot::Reboot;
+use crate::model::select::{Accepted, Recent, Target};
+
+/// How many evaluations and builds in a row newer commits may stop.
+const PREEMPTIONS: usize = 3;
+
+/// The state of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The chosen main of the latest deployment that reached activation.
+    pub accepted_main: Option<Commit>,
+    /// What is not deployed again.
+    pub quarantine: Vec<Quarantine>,
+    /// The attempt up to which nothing counts any more, neither as deployed nor as failed, because the
+    /// operator has gone back, or wants it tried again.
+    pub lapsed: Option<u64>,
+    /// The latest reboot that comin announced.
+    pub reboot: Option<Reboot>,
+    /// The latest last.
+    pub attempts: Vec<Attempt>,
+}
+
+impl State {
+    /// The accepted main, and where it came from.
+    pub fn accepted(&self) -> Option<Accepted> {
+        let commit = self.accepted_main.clone()?;
+        let mut targets = self.attempts.iter().map(|attempt| &attempt.target);
+        let target = targets.rfind(|target| target.commit == commit && !target.testing);
+        let from = target.map(|target| format!("{}/{}", target.remote, target.branch));
+        Some(Accepted { commit, from })
+    }
+
+    /// The latest attempt.
+    pub fn latest(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// The attempt that waits for a confirmation, and the step that it is for.
+    pub fn awaiting(&self) -> Option<(&Attempt, Step)> {
+        let latest = self.latest()?;
+        match latest.progress {
+            Progress::Awaiting(step) => Some((latest, step)),
+            Progress::Running(_) | Progress::Ended(_, _) => None,
+        }
+    }
+
+    /// The latest attempt that came to an end of its own.
+    pub fn latest_ended(&self) -> Option<&Attempt> {
+        self.attempts.iter().rfind(|attempt| match attempt.ended() {
+            None | Some((_, Outcome::Preempted { .. })) => false,
+            Some(_) => true,
+        })
+    }
+
+    /// The latest attempt that changed the machine.
+    pub fn changed_by(&self) -> Option<&Attempt> {
+        self.attempts.iter().rfind(|a| a.reached_activation())
+    }
+
+    /// The latest attempt that activated this system.
+    pub fn latest_activation_of(&self, out: &Path) -> Option<&Attempt> {
+        let activated = |a: &&Attempt| a.reached_activation() && a.out.as_deref() == Some(out);
+        self.attempts.iter().rfind(activated)
+    }
+
+    /// The latest attempt that brought what is to boot.
+    pub fn deployed_to_stay(&self) -> Option<&Attempt> {
+        let boots = |attempt: &&Attempt| attempt.boots_next().is_some();
+        self.attempts.iter().rfind(boots)
+    }
+
+    /// Whether the latest attempt goes on in spite of newer commits: they have stopped as many in a row before it as
+    /// they may. Without a bound, commits that come faster than a build would keep the machine from ever getting one.
+    pub fn outlasts_newer_commits(&self) -> bool {
+        let latest = self.attempts.iter().rev().take(PREEMPTIONS + 1);
+        let latest: Vec<&Attempt> = latest.collect();
+        let is_stopped = |pair: &[&Attempt]| {
+            let at_work = match pair[1].ended() {
+                Some((_, Outcome::Preempted { stage })) => *stage != Stage::Waiting,
+                Some(_) | None => false,
+            };
+            at_work && pair[1].target.commit != pair[0].target.commit
+        };
+        latest.len() > PREEMPTIONS && latest.windows(2).all(is_stopped)
+    }
+
+    /// What was last tried of each branch.
+    pub fn tried(&self) -> Vec<Target> {
+        let mut tried: Vec<Target> = Vec::new();
+        for target in self.attempts.iter().rev().map(|attempt| &attempt.target) {
+            let is_known = |it: &Target| it.is_of(&target.remote, &target.branch, target.testing);
+            if !tried.iter().any(is_known) {
+                tried.push(target.clone());
+            }
+        }
+        tried
+    }
+
+    /// What was tried since the machine last changed, the latest first, as far as a decision needs
+    /// it. What the operator has forgiven counts no more.
+    pub fn recent(&self, backoff: Backoff) -> Vec<Recent> {
+        let mut recent = Vec::new();
+        for attempt in self.attempts.iter().rev() {
+            if attempt.ended().is_none() {
+                continue;
+            }
+            if self.lapsed.is_some_and(|lapsed| attempt.id <= lapsed) {
+                break;
+            }
+            recent.push(Recent {
+                commit: attempt.target.commit.clone(),
+                operation: attempt.target.operation,
+                again: attempt.again(backoff),
+            });
+            if attempt.reached_activation() {
+                break;
+            }
+        }
+        recent
+    }
+
+    /// Lets every attempt until now lapse: what failed is tried at once, nothing is in quarantine, what is
+    /// deployed but does not run is deployed again, and a reboot that did not help may be done again.
+    pub fn forgive(&mut self) {
+        self.quarantine.clear();
+        self.reboot = None;
+        self.lapse();
+    }
+
+    /// Confirms the attempt that waits.
+    pub fn confirm(&mut self, step: Step) {
+        if let Some(waiting) = self.attempts.last_mut() {
+            waiting.confirmed.insert(step);
+        }
+    }
+
+    /// What waits for a confirmation goes on waiting.
+    pub fn lapse(&mut self) {
+        let mut attempts = self.attempts.iter();
+        let latest = attempts.rfind(|attempt| attempt.ended().is_some());
+        self.lapsed = latest.map(|latest| latest.id);
+    }
+}

@@ -1,0 +1,281 @@
+//! The state file, and the lock of its one writer.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::format;
+use crate::config::paths::Paths;
+use crate::deploy::journal_fields;
+use crate::model::attempt::Attempt;
+use crate::model::attempt::Before;
+use crate::model::attempt::Progress;
+use crate::model::attempt::Stage;
+use crate::model::commit::Commit;
+use crate::model::quarantine::Quarantine;
+use crate::model::reboot::Reboot;
+use crate::model::select::{Candidate, Target};
+use crate::model::state::State;
+use crate::sys::fs::{self, Lock};
+
+/// How many attempts are remembered.
+const ATTEMPTS: usize = 100;
+/// How many commits are in quarantine at most; the oldest have long been overtaken.
+const QUARANTINE: usize = 20;
+
+/// Reads the state; the state of a first run where there is no file.
+///
+/// # Errors
+/// The file cannot be understood; the sentence has the cure. It is never taken for a first run,
+/// for then an older commit could be deployed.
+pub fn read(paths: &Paths) -> Result<State> {
+    let path = paths.state();
+    match fs::read_optional(&path)? {
+        Some(content) => format::decode(&content)
+            .with_context(|| format!("The state {} cannot be read", path.display())),
+        None => Ok(State::default()),
+    }
+}
+
+/// The state, to be changed: whoever has it holds the lock, so there is one writer.
+#[derive(Debug)]
+pub struct Store {
+    state: State,
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Waits until no other process deploys, and reads the state.
+    pub fn open(paths: &Paths) -> Result<Self> {
+        let lock = Lock::take_if_free(&paths.deploy_lock())?;
+        let lock = if let Some(lock) = lock {
+            lock
+        } else {
+            log::info!("Another comin deploys; waiting for it");
+            Lock::wait(&paths.deploy_lock())?
+        };
+        Ok(Self {
+            state: read(paths)?,
+            path: paths.state(),
+            _lock: lock,
+        })
+    }
+
+    /// The state as it is on the disk.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Records the accepted main.
+    pub fn accept(&mut self, main: Commit) -> Result<()> {
+        if self.state.accepted_main.as_ref() == Some(&main) {
+            return Ok(());
+        }
+        self.change(|state| state.accepted_main = Some(main))
+    }
+
+    /// Records the beginning of an attempt, in this boot, and the journal's fields tell it.
+    pub fn begin(
+        &mut self,
+        target: Target,
+        subject: String,
+        boot: Option<String>,
+    ) -> Result<Attempt> {
+        let before = self.state.latest();
+        let is_same = |before: &&Attempt| {
+            target.is(&before.target.commit, before.target.operation)
+                && self.state.lapsed.is_none_or(|lapsed| before.id > lapsed)
+        };
+        let again = before.filter(is_same);
+        let mut attempt = Attempt {
+            id: before.map_or(0, |before| before.id).saturating_add(1),
+            tries: again.map_or(0, |again| again.tries).saturating_add(1),
+            target,
+            subject,
+            started_at: Timestamp::now(),
+            boot,
+            derivation: None,
+            out: None,
+            inhibitors: Vec::new(),
+            before: Before::default(),
+            confirmed: again.map_or_else(BTreeSet::new, |again| again.confirmed.clone()),
+            units: None,
+            fault: None,
+            stages: Vec::new(),
+            progress: Progress::Running(Stage::Evaluating),
+        };
+        attempt.enter(Stage::Evaluating);
+        journal_fields::set(&attempt);
+        let recorded = attempt.clone();
+        self.change(|state| {
+            while state.attempts.len() >= ATTEMPTS {
+                // A commit that fails for days must not make comin forget what it deployed, and with it
+                // what is deployed and which generations are its own.
+                let mut old = state.attempts.iter().take(ATTEMPTS / 2);
+                let failure = old.position(|attempt| !attempt.reached_activation());
+                state.attempts.remove(failure.unwrap_or(0));
+            }
+            state.attempts.push(recorded);
+        })?;
+        Ok(attempt)
+    }
+
+    /// Records how far the latest attempt is, and the journal's fields tell it; one that reaches activation
+    /// brings its main along.
+    pub fn record(&mut self, attempt: &Attempt) -> Result<()> {
+        journal_fields::set(attempt);
+        let recorded = attempt.clone();
+        self.change(|state| {
+            if recorded.reached_activation() {
+                state.accepted_main = Some(recorded.target.main.clone());
+            }
+            if let Some(latest) = state.attempts.last_mut() {
+                *latest = recorded;
+            }
+        })
+    }
+
+    /// Puts a commit into quarantine; what was said of it before is replaced.
+    pub fn quarantine(&mut self, quarantine: Quarantine) -> Result<()> {
+        self.change(|state| {
+            state
+                .quarantine
+                .retain(|before| !before.is_about_same(&quarantine));
+            let surplus = (state.quarantine.len() + 1).saturating_sub(QUARANTINE);
+            state.quarantine.drain(..surplus);
+            state.quarantine.push(quarantine);
+        })
+    }
+
+    /// Forgets the quarantine of what heads have moved away from: it does not hold again when they come
+    /// back.
+    pub fn forget_quarantine(&mut self, candidates: &[Candidate]) -> Result<()> {
+        let is_current = |quarantine: &Quarantine| quarantine.is_current(candidates);
+        if self.state.quarantine.iter().all(is_current) {
+            return Ok(());
+        }
+        self.change(|state| state.quarantine.retain(is_current))
+    }
+
+    /// As [`State::forgive`].
+    pub fn forgive(&mut self) -> Result<()> {
+        self.change(State::forgive)
+    }
+
+    /// Remembers that the operator went back: what was deployed counts no more, and neither it nor what
+    /// was going to be deployed comes back by itself.
+    pub fn go_back(&mut self, held: Vec<Quarantine>) -> Result<()> {
+        self.change(|state| {
+            state.quarantine = held;
+            state.lapse();
+        })
+    }
+
+    /// Takes a change back.
+    pub fn restore(&mut self, state: State) -> Result<()> {
+        self.change(|now| *now = state)
+    }
+
+    /// Remembers a reboot, or that none is under way or in doubt.
+    pub fn remember_reboot(&mut self, reboot: Option<Reboot>) -> Result<()> {
+        self.change(|state| state.reboot = reboot)
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut State)) -> Result<()> {
+        let mut state = self.state.clone();
+        change(&mut state);
+        let text = format::encode(&state)?;
+        fs::replace_durably(&self.path, &text)?;
+        self.state = state;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::names::Operation;
+
+    #[test]
+    fn newer_commits_stop_three_attempts_in_a_row() {
+        // Attempts, the latest last: `e` stopped while it was evaluated, `b` built, or `w` waited; `d` done, `f`
+        // failed; the number is the commit.
+        for (attempts, outlasts) in [
+            ("r1", false),
+            ("b1 b2 r3", false),
+            ("b1 b2 b3 r4", true),
+            ("e1 b2 e3 r4", true),
+            ("d1 b2 b3 b4 r5", true),
+            ("b1 b2 b3 b4 r5", true),
+            ("b1 d2 b3 b4 r5", false),
+            ("b1 b2 b3 d4 r5", false),
+            ("b1 b2 f3 r4", false),
+            ("b1 w2 b3 r4", false),
+            ("w1 w2 w3 r4", false),
+            // Suspended and resumed: no other commit has stopped it.
+            ("b1 b2 b3 r3", false),
+            ("b1 b1 b1 r1", false),
+        ] {
+            let row = attempts;
+            let attempts = row.split(' ').zip(1..).map(|(attempt, id)| {
+                let (kind, commit) = attempt.split_at(1);
+                let commit = Attempt::for_tests(commit.parse().unwrap(), Operation::Switch);
+                let mut attempt = Attempt { id, ..commit };
+                let stopped = |stage| Outcome::Preempted { stage };
+                match kind {
+                    "r" => {}
+                    "e" => attempt.end(stopped(Stage::Evaluating)),
+                    "b" => attempt.end(stopped(Stage::Building)),
+                    "w" => attempt.end(stopped(Stage::Waiting)),
+                    "d" => attempt.end(Outcome::Done { generation: None }),
+                    "f" => attempt.end(Outcome::Failed {
+                        stage: Stage::Building,
+                        error: String::new(),
+                    }),
+                    _ => panic!("{kind}"),
+                }
+                attempt
+            });
+            let state = State {
+                attempts: attempts.collect(),
+                ..State::default()
+            };
+            assert_eq!(state.outlasts_newer_commits(), outlasts, "{row}");
+        }
+    }
+
+    #[test]
+    fn failures_are_forgotten_before_what_changed_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::outside_state(folder.path());
+        let mut store = Store::open(&paths).unwrap();
+        let target = Attempt::for_tests(1, Operation::Switch).target;
+        let mut attempt = |ends: Outcome| {
+            let mut attempt = store.begin(target.clone(), String::new(), None).unwrap();
+            attempt.end(ends);
+            store.record(&attempt).unwrap();
+            store.state().clone()
+        };
+        let failed = || Outcome::Failed {
+            stage: Stage::Building,
+            error: String::new(),
+        };
+        attempt(failed());
+        attempt(Outcome::Done { generation: None });
+        let mut state = State::default();
+        for _ in 0..200 {
+            state = attempt(failed());
+        }
+        assert_eq!(state.attempts.len(), ATTEMPTS);
+        assert_eq!(state.changed_by().unwrap().id, 2);
+        let ids: Vec<u64> = state.attempts.iter().map(|attempt| attempt.id).collect();
+        assert_eq!((ids[0], ids[1], ids[99]), (2, 104, 202));
+        for _ in 0..200 {
+            state = attempt(Outcome::Done { generation: None });
+        }
+        assert_eq!(state.attempts[0].id, 303);
+    }
+}
