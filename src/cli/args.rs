@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
+use crate::deploy::confirm::Expectation;
 use crate::model::confirmation::Step;
 use crate::model::names::Operation;
 
@@ -328,6 +329,16 @@ pub struct Expected {
     /// How it is expected to be activated; any way where none is named
     #[arg(long, value_name = "OPERATION")]
     pub operation: Option<Operation>,
+}
+
+impl From<Expected> for Expectation {
+    fn from(expected: Expected) -> Self {
+        Self {
+            commit: expected.commit,
+            step: expected.step,
+            operation: expected.operation,
+        }
+    }
 }
 
 // How to show something.

@@ -29,6 +29,7 @@ use crate::report::metrics::Metrics;
 use crate::report::{Details, History, Page, Plan, Previewed, Status};
 use crate::signature::Signers;
 use crate::state::deploy_record;
+use crate::state::requests;
 use crate::system::switch::Activation;
 
 /// Why a command came to nothing.
@@ -69,7 +70,7 @@ fn execute_on_machine(
     }
     if let MachineCommand::Deploy = command {
         // First of all: a request that stays makes systemd start this again and again.
-        deploy_record::take_request(&Paths::outside_state(root))?;
+        requests::take_request(&Paths::outside_state(root))?;
     }
     let machine = machine_of(config_file, root).map_err(Failure::Misconfigured)?;
     let read_signers = || Signers::load(&machine.config);
@@ -123,7 +124,9 @@ fn execute_on_machine(
         MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
         MachineCommand::Resume => machine.resume()?,
         MachineCommand::Retry => machine.retry()?,
-        MachineCommand::Confirm(expected) => machine.confirm(&expected, signers()?.as_ref())?,
+        MachineCommand::Confirm(expected) => {
+            machine.confirm(&expected.into(), signers()?.as_ref())?
+        }
         MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
         MachineCommand::Rollback { to } => machine.roll_back_by_hand(to, &read_signers())?,
     })

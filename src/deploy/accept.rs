@@ -14,46 +14,10 @@ use crate::model::names::{Branch, RemoteName};
 use crate::model::select::{History, Reach, RemoteFacts, Signature};
 use crate::signature::Signers;
 use crate::state::deploy_record;
+use crate::state::requests;
+use crate::state::requests::Rewrite;
 use crate::state::store;
 use crate::sys::fs;
-
-/// The order to accept a main.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Rewrite {
-    version: u32,
-    /// The head of main that is accepted.
-    pub commit: Commit,
-    remote: RemoteName,
-    branch: String,
-}
-
-impl Rewrite {
-    /// Reads the order, if there is one.
-    pub fn read(paths: &Paths) -> Result<Option<Self>> {
-        let path = paths.rewrite();
-        let Some(content) = fs::read_optional(&path)? else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&content).map(Some).with_context(|| {
-            format!(
-                "Failed to understand {}; remove it, and use comin accept again",
-                path.display()
-            )
-        })
-    }
-
-    /// Takes the order back, or forgets one that was carried out.
-    pub fn forget(paths: &Paths) -> Result<()> {
-        fs::remove_optional(&paths.rewrite()).map(|_| ())
-    }
-}
-
-/// As in `3f2a9c1e… (origin/main)`, in full: it goes into the log for good.
-impl fmt::Display for Rewrite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}/{})", self.commit, self.remote, self.branch)
-    }
-}
 
 impl Machine {
     /// Orders that a main be accepted although it does not contain the accepted one, and asks for a
@@ -83,7 +47,7 @@ impl Machine {
         };
         fs::replace_durably(&self.paths.rewrite(), &serde_json::to_vec(&rewrite)?)?;
         log::info!("{rewrite} is accepted as main, and deployed next");
-        deploy_record::request_for_order(&self.paths);
+        requests::request_for_order(&self.paths);
         Ok(Ending::Done)
     }
 }

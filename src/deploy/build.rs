@@ -16,12 +16,13 @@ use crate::model::select::{allows, Target};
 use crate::model::state::State;
 use crate::nix;
 use crate::signature::Signers;
-use crate::state::deploy_record::Requests;
+use crate::state::requests::Requests;
 use crate::state::store::Store;
 use crate::sys::command::Interrupt;
 use crate::sys::fs;
 use crate::sys::journal::shortened;
 use crate::system;
+use jiff::Timestamp;
 
 /// What evaluation and build came to.
 pub enum Made {
@@ -101,7 +102,7 @@ impl Machine {
                 self.keep_derivation(&derivation);
                 return Ok(Made::Waits(Step::Build));
             }
-            attempt.enter(Stage::Building);
+            attempt.enter(Stage::Building, Timestamp::now());
             store.record(attempt)?;
             log::info!("Building {}", out.display());
             match nix::build(&derivation, &root, config.build_timeout, Some(&interrupt)) {
@@ -127,7 +128,7 @@ impl Machine {
     ) -> Result<ControlFlow<Outcome, (String, PathBuf)>> {
         let Self { config, paths, .. } = self;
         if attempt.stage() != Stage::Evaluating {
-            attempt.enter(Stage::Evaluating);
+            attempt.enter(Stage::Evaluating, Timestamp::now());
             store.record(attempt)?;
         }
         let (target, cache) = (&attempt.target, paths.nix_cache());

@@ -5,7 +5,6 @@ use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::args::Expected;
 use crate::config::paths::Paths;
 use crate::config::Config;
 use crate::deploy::commits::Commits;
@@ -14,63 +13,17 @@ use crate::git::Mirror;
 use crate::model::attempt::{Attempt, Outcome};
 use crate::model::commit::Commit;
 use crate::model::confirmation::Step;
+use crate::model::names::Operation;
 use crate::model::policy::Confirmer;
 use crate::model::select::{Awaited, Consent, Decision, Facts};
 use crate::model::state::State;
 use crate::signature::Signers;
 use crate::state::deploy_record;
+use crate::state::requests;
+use crate::state::requests::Confirmation;
 use crate::state::store;
 use crate::state::store::Store;
 use crate::sys::fs;
-
-/// The order to go on with an attempt that waits. It names all that was confirmed, so that it is never taken
-/// for something else.
-#[derive(Debug, Serialize, Deserialize)]
-struct Confirmation {
-    version: u32,
-    attempt: u64,
-    commit: Commit,
-    step: Step,
-}
-
-impl Confirmation {
-    fn of(attempt: &Attempt, step: Step) -> Self {
-        Self {
-            version: 1,
-            attempt: attempt.id,
-            commit: attempt.target.commit.clone(),
-            step,
-        }
-    }
-
-    fn is_of(&self, attempt: &Attempt, step: Step) -> bool {
-        (self.attempt, &self.commit, self.step) == (attempt.id, &attempt.target.commit, step)
-    }
-
-    /// Reads the order, where there is one that can be understood.
-    fn read(paths: &Paths) -> Option<Self> {
-        let content = fs::read_optional(&paths.confirmation()).ok().flatten()?;
-        serde_json::from_slice(&content).ok()
-    }
-
-    /// Takes the order out of its file by this function; it is removed after that, so a comin that is killed
-    /// meanwhile takes it once more.
-    fn take(paths: &Paths, take: impl FnOnce(Self) -> Result<()>) -> Result<()> {
-        let path = paths.confirmation();
-        let Some(content) = fs::read_optional(&path)? else {
-            return Ok(());
-        };
-        match serde_json::from_slice(&content) {
-            Ok(order) => take(order)?,
-            // Nothing is lost but a word that can be given again.
-            Err(error) => log::warn!(
-                "{} cannot be understood and is removed; use comin confirm again: {error}",
-                path.display()
-            ),
-        }
-        fs::remove_optional(&path).map(|_| ())
-    }
-}
 
 /// Lets a state have the confirmation that the next deploy is going to take up.
 pub fn foresee(state: &mut State, paths: &Paths) {
@@ -81,13 +34,24 @@ pub fn foresee(state: &mut State, paths: &Paths) {
     }
 }
 
+/// What an operator confirms, as far as they say it.
+#[derive(Debug, Default)]
+pub struct Expectation {
+    /// The beginning of the commit's id.
+    pub commit: Option<String>,
+    /// The step.
+    pub step: Option<Step>,
+    /// How the commit is activated.
+    pub operation: Option<Operation>,
+}
+
 impl Machine {
     /// Confirms what waits for it, if that is what is expected, and asks for a deploy.
     ///
     /// # Errors
     /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
     /// written.
-    pub fn confirm(&self, expected: &Expected, signers: Option<&Signers>) -> Result<Ending> {
+    pub fn confirm(&self, expected: &Expectation, signers: Option<&Signers>) -> Result<Ending> {
         let state = store::read(&self.paths)?;
         let Some((waiting, step)) = state.awaiting() else {
             bail!("Nothing waits for a confirmation: comin status says what comin does");
@@ -128,7 +92,7 @@ impl Machine {
         let order = Confirmation::of(waiting, step);
         fs::replace_durably(&self.paths.confirmation(), &serde_json::to_vec(&order)?)?;
         log::info!("{target} is confirmed, and {} next", step.participle());
-        deploy_record::request_for_order(&self.paths);
+        requests::request_for_order(&self.paths);
         if let Some(suspension) = facts.suspended {
             log::warn!("It still has to wait: {suspension}");
         }

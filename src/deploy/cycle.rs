@@ -8,7 +8,6 @@ use log::Level;
 
 use crate::config::paths::Paths;
 use crate::config::{Config, Remote};
-use crate::deploy::accept::Rewrite;
 use crate::deploy::accepted_main;
 use crate::deploy::commits::Commits;
 use crate::deploy::reboot::Prospect;
@@ -21,6 +20,8 @@ use crate::model::suspension::Suspension;
 use crate::signature::Signers;
 use crate::state::deploy_record::{self, Decided};
 use crate::state::fetch_record::Fetched;
+use crate::state::requests;
+use crate::state::requests::Rewrite;
 use crate::state::store::Store;
 use crate::state::verdicts::Judgement;
 use crate::sys::fs;
@@ -67,8 +68,10 @@ impl Machine {
         let ending = self.fetch_all(remotes)?;
         let decided = Decided::read(&self.paths)?;
         let seen = self.observe()?;
-        if decided.is_none_or(|decided| decided.is_stale(self, &seen, Timestamp::now())) {
-            deploy_record::request(&self.paths)?;
+        if decided.is_none_or(|decided| {
+            decided.is_stale(&self.config, &self.paths, &seen, Timestamp::now())
+        }) {
+            requests::request(&self.paths)?;
         }
         Ok(ending)
     }
@@ -100,7 +103,7 @@ impl Machine {
     /// what comes next.
     fn deploy_all(&self, signers: Option<&Signers>) -> Result<Ending> {
         let mut store = Store::open(&self.paths)?;
-        deploy_record::take_request(&self.paths)?;
+        requests::take_request(&self.paths)?;
         self.claim(&store)?;
         let mut ending = self.settle_interrupted(&mut store)?;
         loop {
@@ -195,7 +198,7 @@ impl Machine {
             recent: state.recent(self.config.retry),
             awaited: self.config.awaited(state),
             quarantine: state.quarantine.clone(),
-            suspended: Suspension::read(&self.paths, now)?,
+            suspended: requests::read_suspension(&self.paths, now)?,
             now,
         })
     }

@@ -23,11 +23,13 @@ use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::nix;
 use crate::signature::Signers;
+use crate::state::requests;
 use crate::state::store::Store;
 use crate::sys::fs;
 use crate::sys::journald;
 use crate::system;
 use crate::system::switch;
+use crate::system::switch::Activation;
 use crate::system::systemd;
 use crate::system::unit_changes;
 
@@ -52,7 +54,7 @@ impl Machine {
         let outcome = match course {
             Ok(Course::Ended(outcome)) => outcome,
             Ok(Course::Waits(step)) => {
-                attempt.wait_for(step);
+                attempt.wait_for(step, Timestamp::now());
                 store.record(&attempt)?;
                 return Ok(Ending::Done);
             }
@@ -133,7 +135,7 @@ impl Machine {
             Left::Unfinished(before) => *before,
             Left::Nothing | Left::Faulty => self.look_around(store.state(), &out)?,
         };
-        attempt.enter(Stage::Activating);
+        attempt.enter(Stage::Activating, Timestamp::now());
         store.record(attempt)?;
         let outcome = match self.activate(attempt, &profile, out.clone()) {
             Ok(exit) => self.conclude(store, attempt, &out, exit)?,
@@ -149,7 +151,7 @@ impl Machine {
     /// What keeps a system from being activated now, if something does. What keeps a switch from being
     /// one only puts it off until the next boot.
     fn held_back(&self, attempt: &mut Attempt, out: &Path) -> Result<Option<Outcome>> {
-        if Suspension::read(&self.paths, Timestamp::now())?.is_some() {
+        if requests::read_suspension(&self.paths, Timestamp::now())?.is_some() {
             let stage = Stage::Building;
             return Ok(Some(Outcome::Preempted { stage }));
         }
@@ -183,7 +185,7 @@ impl Machine {
         if operation.activates() {
             unit_changes::remember(&self.paths, attempt.id);
         }
-        attempt.activation(out, operation).run(&self.paths)
+        Activation::of(&attempt, out, operation).run(&self.paths)
     }
 
     /// What there is before an activation. What the very system that is activated broke when it was activated before
@@ -238,7 +240,7 @@ impl Machine {
         let switched =
             system::after_switch(&self.paths, before, out, exit, operation, is_last_try)?;
         let next = outcome::of_activation(&switched, || {
-            attempt.enter(Stage::Checking);
+            attempt.enter(Stage::Checking, Timestamp::now());
             store.record(attempt)?;
             let checks = self.check(attempt);
             let failed = checks.new_failures.as_deref().unwrap_or_default();
@@ -275,7 +277,7 @@ impl Machine {
 
     /// Records and reports the end of an attempt, and lets go of what only older ones needed.
     pub fn end(&self, store: &mut Store, mut attempt: Attempt, outcome: Outcome) -> Result<Ending> {
-        attempt.end(outcome);
+        attempt.end(outcome, Timestamp::now());
         store.record(&attempt)?;
         rollback_timeout::disarm(&self.paths);
         let ending = self.report(&attempt);

@@ -1,9 +1,10 @@
 //! The fields that lines of the journal have beside their text: which attempt is being worked at.
 
+use crate::model::attempt::words;
 use crate::model::attempt::Attempt;
-use crate::report::words;
 use crate::sys::journald;
 use crate::sys::journald::Field;
+use jiff::Timestamp;
 
 /// From now on, lines are about an attempt, as far as it is.
 pub fn set(attempt: &Attempt) {
@@ -45,7 +46,7 @@ mod tests {
             of(attempt).iter().map(ToString::to_string).collect()
         };
         let mut attempt = Attempt::for_tests(7, Operation::Switch);
-        attempt.enter(Stage::Building);
+        attempt.enter(Stage::Building, Timestamp::now());
         let mut expected = vec![
             "COMIN_ATTEMPT=7".to_string(),
             format!("COMIN_COMMIT={:040x}", 7),
@@ -55,9 +56,12 @@ mod tests {
             "COMIN_STAGE=building".to_string(),
         ];
         assert_eq!(told(&attempt), expected);
-        attempt.end(Outcome::Skipped {
-            reason: "another machine".to_string(),
-        });
+        attempt.end(
+            Outcome::Skipped {
+                reason: "another machine".to_string(),
+            },
+            Timestamp::now(),
+        );
         expected.push("COMIN_OUTCOME=skipped".to_string());
         assert_eq!(told(&attempt), expected);
     }

@@ -4,7 +4,6 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::paths::Paths;
-use crate::deploy::accept::Rewrite;
 use crate::deploy::accepted_main;
 use crate::deploy::confirm;
 use crate::deploy::cycle::{Ending, Machine};
@@ -12,6 +11,8 @@ use crate::git::Mirror;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::state::deploy_record;
+use crate::state::requests;
+use crate::state::requests::Rewrite;
 use crate::sys::fs;
 
 /// The state by which the next deploy decides: with the accepted main that it is going to find, and what has been
@@ -33,22 +34,22 @@ impl Machine {
     pub fn suspend(&self, reason: Option<String>, time: Option<SignedDuration>) -> Result<Ending> {
         let until = time.and_then(|time| Timestamp::now().checked_add(time).ok());
         let reason = reason.filter(|reason| !reason.trim().is_empty());
-        let suspension = Suspension::now(until, reason);
-        suspension.write(&self.paths)?;
+        let suspension = Suspension::new(Timestamp::now(), until, reason);
+        requests::write_suspension(&suspension, &self.paths)?;
         log::info!("{suspension}");
         // What is evaluated or built at the moment notices.
-        deploy_record::request_for_order(&self.paths);
+        requests::request_for_order(&self.paths);
         Ok(Ending::Done)
     }
 
     /// Ends a suspension, and asks for a deploy.
     pub fn resume(&self) -> Result<Ending> {
-        if Suspension::end(&self.paths)? {
+        if requests::end_suspension(&self.paths)? {
             log::info!("comin deploys again");
         } else {
             log::info!("comin was not suspended");
         }
-        deploy_record::request_for_order(&self.paths);
+        requests::request_for_order(&self.paths);
         Ok(Ending::Done)
     }
 
@@ -57,7 +58,7 @@ impl Machine {
     pub fn retry(&self) -> Result<Ending> {
         fs::replace_durably(&self.paths.retry(), b"")?;
         log::info!("The next deploy tries again what failed or is in quarantine");
-        deploy_record::request_for_order(&self.paths);
+        requests::request_for_order(&self.paths);
         Ok(Ending::Done)
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::deploy::cycle::Machine;
 use crate::git::Mirror;
+use crate::model::attempt::words;
 use crate::model::attempt::{Attempt, Outcome};
 use crate::nix;
-use crate::report::words;
 use crate::sys::command;
 use crate::sys::journal::printable;
 

@@ -11,6 +11,7 @@ use crate::model::outcome::{self, Interrupted, Recovery};
 use crate::state::store::Store;
 use crate::sys::fs;
 use crate::system;
+use crate::system::switch::Activation;
 
 impl Machine {
     /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
@@ -46,9 +47,7 @@ impl Machine {
         let exit = match attempt.fault {
             // By now the latest switch may be the one that leads back.
             Some(_) => None,
-            None => attempt
-                .activation(out.clone(), operation)
-                .outcome(&self.paths)?,
+            None => Activation::of(&attempt, out.clone(), operation).outcome(&self.paths)?,
         };
         let recovery = outcome::of_interrupted(Interrupted {
             stage,

@@ -20,6 +20,7 @@ use crate::state::store::Store;
 use crate::sys::fs::{self, Lock};
 use crate::system;
 use crate::system::switch::{self, Activation};
+use jiff::Timestamp;
 
 impl Machine {
     /// Rolls an activation back where the owner wants that, and finds out whose fault it was.
@@ -190,7 +191,7 @@ impl Machine {
         let reason = format!("rolled back to generation {to} by hand");
         let targets = decision.selected.into_iter().chain(latest);
         Ok(targets
-            .map(|target| Quarantine::of(&target, &facts.remotes, reason.clone()))
+            .map(|target| Quarantine::of(&target, &facts.remotes, reason.clone(), Timestamp::now()))
             .collect())
     }
 
@@ -223,7 +224,7 @@ pub fn go_back(
     blame: impl FnOnce() -> Result<Blame>,
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
-    attempt.enter(Stage::RollingBack);
+    attempt.enter(Stage::RollingBack, Timestamp::now());
     if let Err(error) = store.record(attempt) {
         // What is to be undone may be what has filled the disk.
         log::warn!("{error:#}");
@@ -235,7 +236,12 @@ pub fn go_back(
         Err(_) => Blame::Commit,
     };
     if blame == Blame::Commit {
-        store.quarantine(Quarantine::of(&attempt.target, remotes, error.to_string()))?;
+        store.quarantine(Quarantine::of(
+            &attempt.target,
+            remotes,
+            error.to_string(),
+            Timestamp::now(),
+        ))?;
     }
     Ok(match undone {
         Ok(()) => Outcome::RolledBack {
@@ -269,7 +275,7 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
     };
     for (system, operation) in steps {
         log::info!("Activating {} again by {operation}", system.display());
-        let activation = attempt.activation(system, operation);
+        let activation = Activation::of(&attempt, system, operation);
         // A comin that died may have got this far already.
         let ended = match activation.outcome(paths)? {
             Some(ended) => ended,

@@ -14,14 +14,16 @@ use crate::config::paths::Paths;
 use crate::deploy::cycle::Machine;
 use crate::deploy::journal_fields;
 use crate::deploy::rollback::go_back;
+use crate::model::attempt::words;
 use crate::model::attempt::{Attempt, Blame, Progress};
-use crate::report::words;
 use crate::state::deploy_record::{self, Decided};
+use crate::state::requests;
 use crate::state::store;
 use crate::state::store::Store;
 use crate::sys::command;
 use crate::system::switch;
 use crate::system::systemd::{self, systemctl};
+use jiff::Timestamp;
 
 const UNIT: &str = "comin-dead-man";
 /// What the rollback and the owner's command need of our environment.
@@ -86,7 +88,7 @@ pub fn strike(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Machine>)
     // What cannot be done now, such as while another switch runs, is left to the next deploy.
     let struck = take_over(paths, id).or_else(|error| {
         log::warn!("{error:#}");
-        deploy_record::request(paths).map(|()| None)
+        requests::request(paths).map(|()| None)
     });
     // In any case, or nothing would be deployed any more.
     systemctl(paths, &["start", "comin.path"]);
@@ -117,7 +119,7 @@ fn take_over(paths: &Paths, id: u64) -> Result<Option<(Store, Attempt)>> {
     let blame = || Ok(Blame::Commit);
     let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
     let (status, how, _) = words(&outcome);
-    attempt.end(outcome);
+    attempt.end(outcome, Timestamp::now());
     let recorded = store.record(&attempt);
     let name = &attempt.target;
     log::error!("{name}: {status}: {}", how.unwrap_or_default());

@@ -1,6 +1,7 @@
 //! One try to deploy a commit: what is deployed, how far it is, how it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +13,6 @@ use crate::model::policy::Backoff;
 use crate::model::schedule::{Again, Wait};
 use crate::model::select::Target;
 use crate::model::unit_changes::Touched;
-use crate::system::switch::Activation;
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;
@@ -219,27 +219,92 @@ pub enum Blame {
     Outage(Vec<RemoteName>),
 }
 
+/// How an attempt went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptStatus {
+    /// It is under way.
+    Running,
+    /// It waits for a confirmation.
+    Waiting,
+    /// The machine got its system.
+    Done,
+    /// It did not.
+    Failed,
+    /// It did, and got the one before again.
+    RolledBack,
+    /// It was not to, or no more.
+    Skipped,
+}
+
+impl AttemptStatus {
+    /// As in the JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// As a person says it.
+impl fmt::Display for AttemptStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running | Self::Waiting | Self::Done | Self::Failed | Self::Skipped => {
+                self.name()
+            }
+            Self::RolledBack => "rolled back",
+        })
+    }
+}
+
+/// An outcome as the reports have it: status, error, generation.
+pub fn words(outcome: &Outcome) -> (AttemptStatus, Option<String>, Option<u64>) {
+    match outcome {
+        Outcome::Done { generation } => (AttemptStatus::Done, None, *generation),
+        Outcome::Failed { error, .. } | Outcome::Postponed { error } => {
+            (AttemptStatus::Failed, Some(error.clone()), None)
+        }
+        Outcome::RolledBack { error, .. } => (AttemptStatus::RolledBack, Some(error.clone()), None),
+        Outcome::Preempted { stage } => (
+            AttemptStatus::Skipped,
+            Some(format!("stopped while {}", stage.words())),
+            None,
+        ),
+        Outcome::Interrupted { stage } => (
+            AttemptStatus::Failed,
+            Some(format!("interrupted while {}", stage.words())),
+            None,
+        ),
+        Outcome::Skipped { reason } => (AttemptStatus::Skipped, Some(reason.clone()), None),
+    }
+}
+
 impl Attempt {
     /// Goes on to a stage.
-    pub fn enter(&mut self, stage: Stage) {
-        self.note(stage);
+    pub fn enter(&mut self, stage: Stage, now: Timestamp) {
+        self.note(stage, now);
         self.progress = Progress::Running(stage);
     }
 
     /// Begins to wait until a step is confirmed.
-    pub fn wait_for(&mut self, step: Step) {
-        self.note(Stage::Waiting);
+    pub fn wait_for(&mut self, step: Step, now: Timestamp) {
+        self.note(Stage::Waiting, now);
         self.progress = Progress::Awaiting(step);
     }
 
-    fn note(&mut self, stage: Stage) {
-        let at = Timestamp::now();
+    fn note(&mut self, stage: Stage, at: Timestamp) {
         self.stages.push(Entered { stage, at });
     }
 
     /// Comes to an end.
-    pub fn end(&mut self, outcome: Outcome) {
-        self.progress = Progress::Ended(Timestamp::now(), outcome);
+    pub fn end(&mut self, outcome: Outcome, now: Timestamp) {
+        self.progress = Progress::Ended(now, outcome);
     }
 
     /// Where it is; where it changed the machine, once it has ended.
@@ -347,15 +412,6 @@ impl Attempt {
     pub fn boots_next(&self) -> Option<&Path> {
         let boots = self.is_done() && self.operation().moves_profile();
         self.out.as_deref().filter(|_| boots)
-    }
-
-    /// Its activation of a system.
-    pub fn activation(&self, toplevel: PathBuf, operation: Operation) -> Activation {
-        Activation {
-            attempt: self.id,
-            toplevel,
-            operation,
-        }
     }
 
     /// How it ended and when, if it did.

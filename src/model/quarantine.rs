@@ -24,12 +24,12 @@ pub struct Quarantine {
 
 impl Quarantine {
     /// Puts a target into quarantine.
-    pub fn of(target: &Target, remotes: &[RemoteFacts], reason: String) -> Self {
+    pub fn of(target: &Target, remotes: &[RemoteFacts], reason: String, since: Timestamp) -> Self {
         Self {
             commit: target.commit.clone(),
             operation: target.operation,
             reason,
-            since: Timestamp::now(),
+            since,
             heads: heads(remotes),
         }
     }

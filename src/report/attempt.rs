@@ -8,42 +8,14 @@ use serde::Serialize;
 use super::text::{took, Page, Tone};
 use super::Chosen;
 use crate::model;
+use crate::model::attempt::words;
+use crate::model::attempt::AttemptStatus;
 use crate::model::attempt::{Outcome, Progress, Stage};
 use crate::model::policy::Backoff;
 use crate::model::schedule::Again;
 use crate::sys::journal::printable;
 
-/// How an attempt went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttemptStatus {
-    /// It is under way.
-    Running,
-    /// It waits for a confirmation.
-    Waiting,
-    /// The machine got its system.
-    Done,
-    /// It did not.
-    Failed,
-    /// It did, and got the one before again.
-    RolledBack,
-    /// It was not to, or no more.
-    Skipped,
-}
-
 impl AttemptStatus {
-    /// As in the JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::RolledBack => "rolled_back",
-            Self::Skipped => "skipped",
-        }
-    }
-
     /// What it means to a person.
     pub(super) fn tone(self) -> Tone {
         match self {
@@ -52,18 +24,6 @@ impl AttemptStatus {
             Self::Failed | Self::RolledBack => Tone::Bad,
             Self::Waiting | Self::Skipped => Tone::Notable,
         }
-    }
-}
-
-/// As a person says it.
-impl fmt::Display for AttemptStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Running | Self::Waiting | Self::Done | Self::Failed | Self::Skipped => {
-                self.name()
-            }
-            Self::RolledBack => "rolled back",
-        })
     }
 }
 
@@ -204,27 +164,5 @@ impl Attempt {
     /// Its commit and its status.
     pub fn result(&self) -> (&crate::model::commit::Commit, AttemptStatus) {
         (&self.target.commit, self.status)
-    }
-}
-
-/// An outcome as the reports have it: status, error, generation.
-pub fn words(outcome: &Outcome) -> (AttemptStatus, Option<String>, Option<u64>) {
-    match outcome {
-        Outcome::Done { generation } => (AttemptStatus::Done, None, *generation),
-        Outcome::Failed { error, .. } | Outcome::Postponed { error } => {
-            (AttemptStatus::Failed, Some(error.clone()), None)
-        }
-        Outcome::RolledBack { error, .. } => (AttemptStatus::RolledBack, Some(error.clone()), None),
-        Outcome::Preempted { stage } => (
-            AttemptStatus::Skipped,
-            Some(format!("stopped while {}", stage.words())),
-            None,
-        ),
-        Outcome::Interrupted { stage } => (
-            AttemptStatus::Failed,
-            Some(format!("interrupted while {}", stage.words())),
-            None,
-        ),
-        Outcome::Skipped { reason } => (AttemptStatus::Skipped, Some(reason.clone()), None),
     }
 }

@@ -6,12 +6,13 @@ use anyhow::{bail, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::attempt::{Attempt, AttemptStatus};
+use super::attempt::Attempt;
 use super::difference::Difference;
 use super::text::{length, Page, Tone};
 use super::Report;
 use crate::deploy::cycle::Machine;
 use crate::model;
+use crate::model::attempt::AttemptStatus;
 use crate::model::attempt::Outcome;
 use crate::model::policy::Backoff;
 use crate::model::state::State;

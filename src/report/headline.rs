@@ -1,11 +1,12 @@
 //! The verdict on a machine, in a line.
 
-use super::attempt::{Attempt, AttemptStatus};
+use super::attempt::Attempt;
 use super::remote::RemoteStatus;
 use super::standing::UnderWay;
 use super::status::Status;
 use super::text::{Page, Tone};
 use super::Chosen;
+use crate::model::attempt::AttemptStatus;
 use crate::model::names::Operation;
 use crate::model::select::Action;
 use crate::model::suspension::Suspension;

@@ -19,7 +19,6 @@ mod status;
 mod tests;
 mod text;
 
-pub use attempt::words;
 pub use details::Details;
 pub use history::History;
 pub use plan::Plan;

@@ -15,6 +15,7 @@ use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::state::deploy_record::Decided;
+use crate::state::requests;
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
@@ -82,7 +83,7 @@ impl Standing {
         let waiting = waiting.map(|attempt| Attempt::of(attempt, machine.config.retry));
         let ended = remembered.latest_ended();
         Ok(Self {
-            suspended: Suspension::read(&machine.paths, Timestamp::now())?.is_some(),
+            suspended: requests::read_suspension(&machine.paths, Timestamp::now())?.is_some(),
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),

@@ -48,7 +48,7 @@ pub struct Status {
 impl Status {
     /// Looks at the machine.
     pub fn of(machine: &Machine) -> Result<Self> {
-        let polls = timers::ask(machine);
+        let polls = timers::ask(&machine.config.remotes, &machine.paths);
         let mirror = Mirror::open(&machine.paths);
         let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
         let facts = machine.facts(machine.observe()?, &state)?;

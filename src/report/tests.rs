@@ -209,7 +209,12 @@ impl Scene {
         if self.quarantined {
             let latest = &self.attempts[self.attempts.len() - 1];
             let reason = "it was rolled back by hand".to_string();
-            facts.quarantine = vec![Quarantine::of(&latest.target, &facts.remotes, reason)];
+            facts.quarantine = vec![Quarantine::of(
+                &latest.target,
+                &facts.remotes,
+                reason,
+                Timestamp::now(),
+            )];
         }
         let decision = decide(&facts, &Diagram::of(self.history));
         (facts, decision)

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
 use crate::config::Config;
-use crate::deploy::cycle::Machine;
 use crate::model::schedule::Wait;
 use crate::model::select::RemoteFacts;
 use crate::sys::command::Process;
@@ -117,8 +116,13 @@ impl Decided {
     }
 
     /// Whether a deploy would have something to look at.
-    pub fn is_stale(&self, machine: &Machine, remotes: &[RemoteFacts], now: Timestamp) -> bool {
-        let Machine { config, paths, .. } = machine;
+    pub fn is_stale(
+        &self,
+        config: &Config,
+        paths: &Paths,
+        remotes: &[RemoteFacts],
+        now: Timestamp,
+    ) -> bool {
         let interrupted = !self.settled && !self.by.lives();
         let is_due = match self.retry {
             Some(wait) => wait.is_over(now),
@@ -136,47 +140,5 @@ impl Decided {
             .iter()
             .any(|order| order.exists())
             || self.suspended != suspended
-    }
-}
-
-/// Asks for a deploy: the path unit of systemd sees the file.
-pub fn request(paths: &Paths) -> Result<()> {
-    fs::replace(&paths.wanted(), b"")
-}
-
-/// Asks for the deploy that takes up an order. The order is in force already, so a failure is only reported.
-pub fn request_for_order(paths: &Paths) {
-    if let Err(error) = request(paths) {
-        log::warn!("The order is recorded, but no deploy could be requested; comin deploy takes it up: {error:#}");
-    }
-}
-
-/// Takes the request back before it is served: one made meanwhile starts another deploy. Says whether
-/// there was one.
-pub fn take_request(paths: &Paths) -> Result<bool> {
-    fs::remove_optional(&paths.wanted())
-}
-
-/// The requests that come while a deploy is at work.
-#[derive(Debug)]
-pub struct Requests(Folders);
-
-impl Requests {
-    /// Looks out for them from now on.
-    pub fn watch(paths: &Paths) -> Result<Self> {
-        let wanted = paths.wanted();
-        Folders::watch(&[wanted.parent().unwrap_or(Path::new("/"))]).map(Self)
-    }
-
-    /// Takes back a request that came meanwhile, and says whether there was one.
-    pub fn take(&self, paths: &Paths) -> Result<bool> {
-        self.0.drain();
-        take_request(paths)
-    }
-}
-
-impl AsFd for Requests {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }

@@ -360,16 +360,19 @@ mod tests {
     #[test]
     fn what_waited_is_kept_and_a_comin_that_knows_no_waits_reads_it_too() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
-        attempt.enter(Stage::Evaluating);
-        attempt.wait_for(Step::Build);
+        attempt.enter(Stage::Evaluating, Timestamp::now());
+        attempt.wait_for(Step::Build, Timestamp::now());
         let mut waits = attempt.clone();
         waits.confirmed.insert(Step::Build);
-        attempt.enter(Stage::Building);
-        attempt.wait_for(Step::Deploy);
+        attempt.enter(Stage::Building, Timestamp::now());
+        attempt.wait_for(Step::Deploy, Timestamp::now());
         let mut stopped = attempt.clone();
-        stopped.end(Outcome::Preempted {
-            stage: Stage::Waiting,
-        });
+        stopped.end(
+            Outcome::Preempted {
+                stage: Stage::Waiting,
+            },
+            Timestamp::now(),
+        );
         (stopped.id, attempt.id) = (2, 3);
         let state = State {
             attempts: vec![waits, stopped, attempt],
@@ -429,9 +432,9 @@ mod tests {
     #[test]
     fn a_stage_of_a_later_version_counts_as_the_one_before_it() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
-        attempt.enter(Stage::Evaluating);
-        attempt.wait_for(Step::Build);
-        attempt.enter(Stage::Building);
+        attempt.enter(Stage::Evaluating, Timestamp::now());
+        attempt.wait_for(Step::Build, Timestamp::now());
+        attempt.enter(Stage::Building, Timestamp::now());
         let state = State {
             attempts: vec![attempt],
             ..State::default()

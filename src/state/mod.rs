@@ -5,5 +5,6 @@ pub mod fetch_record;
 mod format;
 mod format_stages;
 pub mod go_comin;
+pub mod requests;
 pub mod store;
 pub mod verdicts;

@@ -107,7 +107,7 @@ impl Store {
             stages: Vec::new(),
             progress: Progress::Running(Stage::Evaluating),
         };
-        attempt.enter(Stage::Evaluating);
+        attempt.enter(Stage::Evaluating, Timestamp::now());
         journal_fields::set(&attempt);
         let recorded = attempt.clone();
         self.change(|state| {
@@ -197,6 +197,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::attempt::Outcome;
     use crate::model::names::Operation;
 
     #[test]
@@ -227,14 +228,17 @@ mod tests {
                 let stopped = |stage| Outcome::Preempted { stage };
                 match kind {
                     "r" => {}
-                    "e" => attempt.end(stopped(Stage::Evaluating)),
-                    "b" => attempt.end(stopped(Stage::Building)),
-                    "w" => attempt.end(stopped(Stage::Waiting)),
-                    "d" => attempt.end(Outcome::Done { generation: None }),
-                    "f" => attempt.end(Outcome::Failed {
-                        stage: Stage::Building,
-                        error: String::new(),
-                    }),
+                    "e" => attempt.end(stopped(Stage::Evaluating), Timestamp::now()),
+                    "b" => attempt.end(stopped(Stage::Building), Timestamp::now()),
+                    "w" => attempt.end(stopped(Stage::Waiting), Timestamp::now()),
+                    "d" => attempt.end(Outcome::Done { generation: None }, Timestamp::now()),
+                    "f" => attempt.end(
+                        Outcome::Failed {
+                            stage: Stage::Building,
+                            error: String::new(),
+                        },
+                        Timestamp::now(),
+                    ),
                     _ => panic!("{kind}"),
                 }
                 attempt
@@ -255,7 +259,7 @@ mod tests {
         let target = Attempt::for_tests(1, Operation::Switch).target;
         let mut attempt = |ends: Outcome| {
             let mut attempt = store.begin(target.clone(), String::new(), None).unwrap();
-            attempt.end(ends);
+            attempt.end(ends, Timestamp::now());
             store.record(&attempt).unwrap();
             store.state().clone()
         };

@@ -18,6 +18,7 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
+use crate::model::attempt::Attempt;
 use crate::model::names::Operation;
 use crate::model::outcome::SwitchExit;
 use crate::sys::command;
@@ -80,6 +81,15 @@ impl Record {
 }
 
 impl Activation {
+    /// That of a system by an attempt.
+    pub fn of(attempt: &Attempt, toplevel: PathBuf, operation: Operation) -> Self {
+        Self {
+            attempt: attempt.id,
+            toplevel,
+            operation,
+        }
+    }
+
     /// Starts it and waits for its end.
     pub fn run(&self, paths: &Paths) -> Result<SwitchExit> {
         let alone = Lock::wait(&paths.activation_lock())?;

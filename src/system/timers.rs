@@ -9,7 +9,8 @@ use anyhow::{ensure, Context, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::deploy::cycle::Machine;
+use crate::config::paths::Paths;
+use crate::config::Remote;
 use crate::model::names::RemoteName;
 use crate::sys::command;
 use crate::system::systemd;
@@ -45,14 +46,13 @@ struct Timer {
 
 /// Asks systemd, where it rules the machine: once for all remotes, for most of what that costs is the start
 /// of systemctl.
-pub fn ask(machine: &Machine) -> Question {
-    if !systemd::is_here(&machine.paths) {
+pub fn ask(remotes: &[Remote], paths: &Paths) -> Question {
+    if !systemd::is_here(paths) {
         return Question(None);
     }
     let mut systemctl = Command::new("systemctl");
     systemctl.args(["list-timers", "--output=json"]);
-    let remotes = machine.config.remotes.iter();
-    systemctl.args(remotes.map(|remote| unit(&remote.name, "timer")));
+    systemctl.args(remotes.iter().map(|remote| unit(&remote.name, "timer")));
     Question(Some(thread::spawn(move || {
         let answer = command::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)?;
         ensure!(answer.code == 0, "systemctl exited with {}", answer.code);

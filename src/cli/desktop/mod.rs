@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::cycle::{Ending, Machine};
 use crate::deploy::reboot;
+use crate::model::attempt::words;
 use crate::model::attempt::Attempt;
 use crate::model::confirmation::Step;
 use crate::model::select::Consent;
 use crate::model::state::State;
-use crate::report::{words, Page};
+use crate::report::Page;
 use crate::state::deploy_record::Decided;
 use crate::state::store;
 use crate::sys::command::{self, Interrupt};

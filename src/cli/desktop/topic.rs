@@ -122,14 +122,14 @@ mod tests {
     #[test]
     fn a_deployment_is_told_step_by_step() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
-        attempt.enter(Stage::Evaluating);
+        attempt.enter(Stage::Evaluating, Timestamp::now());
         assert_eq!(topic(&attempt, true, None), Some(Event::Begun));
         assert_eq!(topic(&attempt, false, None), None);
         let mut again = attempt.clone();
         again.tries = 2;
         assert_eq!(topic(&again, true, None), None);
 
-        attempt.wait_for(Step::Build);
+        attempt.wait_for(Step::Build, Timestamp::now());
         let asks = Some(Event::Waits(Step::Build));
         for (consent, event) in [
             (Consent::Missing, asks),
@@ -138,13 +138,16 @@ mod tests {
         ] {
             assert_eq!(topic(&attempt, false, Some(consent)), event, "{consent:?}");
         }
-        attempt.enter(Stage::Building);
+        attempt.enter(Stage::Building, Timestamp::now());
         assert_eq!(topic(&attempt, true, None), Some(Event::GoesOn));
-        attempt.end(Outcome::Done { generation: None });
+        attempt.end(Outcome::Done { generation: None }, Timestamp::now());
         assert_eq!(topic(&attempt, false, None), Some(Event::Done));
-        attempt.end(Outcome::Interrupted {
-            stage: Stage::Building,
-        });
+        attempt.end(
+            Outcome::Interrupted {
+                stage: Stage::Building,
+            },
+            Timestamp::now(),
+        );
         assert_eq!(topic(&attempt, false, None), None);
     }
 

@@ -428,7 +428,7 @@ mod tests {
             let wanted = opens.map_or(Decision::Now(told_before.clone()), Decision::Closed);
             assert_eq!(decide(&facts), wanted, "{lower}–{upper}");
         }
-        let suspension = Suspension::now(None, None);
+        let suspension = Suspension::new(Timestamp::now(), None, None);
         let suspended = Facts {
             suspended: Some(&suspension),
             ..facts()

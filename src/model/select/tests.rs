@@ -699,10 +699,15 @@ fn neither_a_confirmation_nor_time_ends_a_suspension_or_a_quarantine() {
     for consent in [Consent::Given, Consent::Missing] {
         let mut facts = held(consent);
         let target = decide(&facts, &Unasked).selected.unwrap();
-        facts.suspended = Some(Suspension::now(None, None));
+        facts.suspended = Some(Suspension::new(Timestamp::now(), None, None));
         assert_eq!(decide(&facts, &Unasked).action.name(), "suspended");
         let reason = "rolled back by hand".to_string();
-        facts.quarantine = vec![Quarantine::of(&target, &facts.remotes, reason)];
+        facts.quarantine = vec![Quarantine::of(
+            &target,
+            &facts.remotes,
+            reason,
+            Timestamp::now(),
+        )];
         assert_eq!(decide(&facts, &Unasked).action.name(), "quarantined");
     }
 }
@@ -713,7 +718,12 @@ fn a_quarantine_holds_until_a_head_moves() {
         let before = facts("A", before);
         let diagram = Diagram::of("A-B-D* A-C");
         let target = decide(&before, &diagram).selected.unwrap();
-        let quarantine = Quarantine::of(&target, &before.remotes, "it hangs".to_string());
+        let quarantine = Quarantine::of(
+            &target,
+            &before.remotes,
+            "it hangs".to_string(),
+            Timestamp::now(),
+        );
         let facts = Facts {
             quarantine: vec![quarantine],
             ..facts("A", now)
@@ -737,7 +747,11 @@ fn a_quarantine_holds_until_a_head_moves() {
 fn a_suspension_holds_whatever_would_be_deployed_and_nothing_else() {
     let facts = |recent| Facts {
         recent,
-        suspended: Some(Suspension::now(None, Some("the move".to_string()))),
+        suspended: Some(Suspension::new(
+            Timestamp::now(),
+            None,
+            Some("the move".to_string()),
+        )),
         ..facts("A", "o:A/-")
     };
     let action = decide(&facts(vec![]), &Unasked).action;

@@ -1,0 +1,179 @@
+//! What operators and fetches request, each in a file of its own: a deploy, a suspension, a confirmation, an accepted
+//! rewrite. A deploy removes the file of a request once the state has it.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::paths::Paths;
+use crate::model::attempt::Attempt;
+use crate::model::commit::Commit;
+use crate::model::confirmation::Step;
+use crate::model::names::RemoteName;
+use crate::model::suspension::Suspension;
+use crate::sys::fs;
+use crate::sys::inotify::Folders;
+
+/// Asks for a deploy: the path unit of systemd sees the file.
+pub fn request(paths: &Paths) -> Result<()> {
+    fs::replace(&paths.wanted(), b"")
+}
+
+/// Asks for the deploy that takes up an order. The order is in force already, so a failure is only reported.
+pub fn request_for_order(paths: &Paths) {
+    if let Err(error) = request(paths) {
+        log::warn!("The order is recorded, but no deploy could be requested; comin deploy takes it up: {error:#}");
+    }
+}
+
+/// Takes the request back before it is served: one made meanwhile starts another deploy. Says whether
+/// there was one.
+pub fn take_request(paths: &Paths) -> Result<bool> {
+    fs::remove_optional(&paths.wanted())
+}
+
+/// The requests that come while a deploy is at work.
+#[derive(Debug)]
+pub struct Requests(Folders);
+
+impl Requests {
+    /// Looks out for them from now on.
+    pub fn watch(paths: &Paths) -> Result<Self> {
+        let wanted = paths.wanted();
+        Folders::watch(&[wanted.parent().unwrap_or(Path::new("/"))]).map(Self)
+    }
+
+    /// Takes back a request that came meanwhile, and says whether there was one.
+    pub fn take(&self, paths: &Paths) -> Result<bool> {
+        self.0.drain();
+        take_request(paths)
+    }
+}
+
+impl AsFd for Requests {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The suspension that is in force, if one is.
+///
+/// # Errors
+/// The file cannot be read or understood; then nobody knows whether something may be deployed.
+pub fn read_suspension(paths: &Paths, now: Timestamp) -> Result<Option<Suspension>> {
+    let path = paths.suspension();
+    let Some(content) = fs::read_optional(&path)? else {
+        return Ok(None);
+    };
+    let suspension: Suspension = serde_json::from_slice(&content).with_context(|| {
+        format!(
+            "Failed to understand {}; use comin suspend or comin resume to write it anew",
+            path.display()
+        )
+    })?;
+    // A clock that is behind, such as that of a board without a battery, ends no suspension.
+    Ok(Some(suspension).filter(|s| s.until.is_none_or(|until| now < until)))
+}
+
+/// Puts a suspension into force.
+pub fn write_suspension(suspension: &Suspension, paths: &Paths) -> Result<()> {
+    fs::replace_durably(&paths.suspension(), &serde_json::to_vec(suspension)?)
+}
+
+/// Ends any suspension; says whether there was one.
+pub fn end_suspension(paths: &Paths) -> Result<bool> {
+    fs::remove_optional(&paths.suspension())
+}
+
+/// The order to accept a main.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rewrite {
+    version: u32,
+    /// The head of main that is accepted.
+    pub commit: Commit,
+    remote: RemoteName,
+    branch: String,
+}
+
+impl Rewrite {
+    /// Reads the order, if there is one.
+    pub fn read(paths: &Paths) -> Result<Option<Self>> {
+        let path = paths.rewrite();
+        let Some(content) = fs::read_optional(&path)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&content).map(Some).with_context(|| {
+            format!(
+                "Failed to understand {}; remove it, and use comin accept again",
+                path.display()
+            )
+        })
+    }
+
+    /// Takes the order back, or forgets one that was carried out.
+    pub fn forget(paths: &Paths) -> Result<()> {
+        fs::remove_optional(&paths.rewrite()).map(|_| ())
+    }
+}
+
+/// As in `3f2a9c1e… (origin/main)`, in full: it goes into the log for good.
+impl fmt::Display for Rewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}/{})", self.commit, self.remote, self.branch)
+    }
+}
+
+/// The order to go on with an attempt that waits. It names all that was confirmed, so that it is never taken
+/// for something else.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Confirmation {
+    version: u32,
+    attempt: u64,
+    /// The commit.
+    pub commit: Commit,
+    /// Its step.
+    pub step: Step,
+}
+
+impl Confirmation {
+    pub fn of(attempt: &Attempt, step: Step) -> Self {
+        Self {
+            version: 1,
+            attempt: attempt.id,
+            commit: attempt.target.commit.clone(),
+            step,
+        }
+    }
+
+    pub fn is_of(&self, attempt: &Attempt, step: Step) -> bool {
+        (self.attempt, &self.commit, self.step) == (attempt.id, &attempt.target.commit, step)
+    }
+
+    /// Reads the order, where there is one that can be understood.
+    pub fn read(paths: &Paths) -> Option<Self> {
+        let content = fs::read_optional(&paths.confirmation()).ok().flatten()?;
+        serde_json::from_slice(&content).ok()
+    }
+
+    /// Takes the order out of its file by this function; it is removed after that, so a comin that is killed
+    /// meanwhile takes it once more.
+    pub fn take(paths: &Paths, take: impl FnOnce(Self) -> Result<()>) -> Result<()> {
+        let path = paths.confirmation();
+        let Some(content) = fs::read_optional(&path)? else {
+            return Ok(());
+        };
+        match serde_json::from_slice(&content) {
+            Ok(order) => take(order)?,
+            // Nothing is lost but a word that can be given again.
+            Err(error) => log::warn!(
+                "{} cannot be understood and is removed; use comin confirm again: {error}",
+                path.display()
+            ),
+        }
+        fs::remove_optional(&path).map(|_| ())
+    }
+}
