@@ -4,8 +4,12 @@ pub mod args;
 mod desktop;
 mod exporter;
 mod generate;
+mod history;
 mod hosts;
+mod metrics;
 mod output;
+mod plan;
+mod status;
 mod watch;
 mod watch_events;
 
@@ -25,8 +29,7 @@ use crate::config::{Config, Remote};
 use crate::deploy::cycle::{Ending, Machine};
 use crate::deploy::rollback_timeout;
 use crate::git::credentials;
-use crate::report::metrics::Metrics;
-use crate::report::{Details, History, Page, Plan, Previewed, Status};
+use crate::report::Page;
 use crate::signature::Signers;
 use crate::state::deploy_record;
 use crate::state::requests;
@@ -89,12 +92,12 @@ fn execute_on_machine(
         MachineCommand::Deploy => machine.deploy(signers()?.as_ref())?,
         MachineCommand::Status { look, watch: true } | MachineCommand::Watch(look) => {
             // A deployment may change the configuration.
-            let status = || Status::of(&machine_of(config_file, root)?);
+            let status = || status::status(&machine_of(config_file, root)?);
             watch::follow(status, look.style(), &machine.paths)?;
             Ending::Done
         }
         MachineCommand::Status { look, watch: false } => {
-            let status = Status::of(&machine)?;
+            let status = status::status(&machine)?;
             print(&match look.style() {
                 Style::Text => text(&status),
                 Style::Oneline => status.oneline(&Page::here()),
@@ -103,21 +106,27 @@ fn execute_on_machine(
             Ending::Done
         }
         MachineCommand::Plan { build, output } => {
-            let plan = Plan::of(&machine, &read_signers())?;
+            let plan = plan::plan(&machine, &read_signers())?;
             if build {
-                let previewed = Previewed::of(&machine, plan)?;
+                let previewed = plan::build(&machine, plan)?;
                 show(&previewed, &output)?;
-                previewed.ending()
+                match previewed.error() {
+                    Some(error) => {
+                        log::error!("{error}");
+                        Ending::Failed
+                    }
+                    None => Ending::Done,
+                }
             } else {
                 show(&plan, &output)?
             }
         }
         MachineCommand::History { number, output } => match number {
-            Some(number) => show(&Details::of(&machine, number)?, &output)?,
-            None => show(&History::of(&machine)?, &output)?,
+            Some(number) => show(&history::details(&machine, number)?, &output)?,
+            None => show(&history::history(&machine)?, &output)?,
         },
         MachineCommand::Exporter => {
-            exporter::answer(std::io::stdin().as_fd(), || Metrics::of(&machine))?;
+            exporter::answer(std::io::stdin().as_fd(), || metrics::metrics(&machine))?;
             Ending::Done
         }
         MachineCommand::Accept { commit } => machine.accept(&commit, signers()?.as_ref())?,

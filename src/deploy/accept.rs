@@ -39,12 +39,7 @@ impl Machine {
             log::info!("{commit} is the accepted main already");
             return Ok(Ending::Done);
         }
-        let rewrite = Rewrite {
-            version: 1,
-            commit: commit.clone(),
-            remote: remote.clone(),
-            branch: branch.name.clone(),
-        };
+        let rewrite = Rewrite::new(commit.clone(), remote.clone(), branch.name.clone());
         fs::replace_durably(&self.paths.rewrite(), &serde_json::to_vec(&rewrite)?)?;
         log::info!("{rewrite} is accepted as main, and deployed next");
         requests::request_for_order(&self.paths);

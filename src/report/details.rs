@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -10,15 +9,12 @@ use super::attempt::Attempt;
 use super::difference::Difference;
 use super::text::{length, Page, Tone};
 use super::Report;
-use crate::deploy::cycle::Machine;
 use crate::model;
 use crate::model::attempt::AttemptStatus;
 use crate::model::attempt::Outcome;
 use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::model::unit_changes::Touched;
-use crate::state::deploy_record::Decided;
-use crate::state::store;
 use crate::sys::journal::printable;
 use crate::system;
 
@@ -39,21 +35,8 @@ pub struct Details {
 }
 
 impl Details {
-    /// Looks up the attempt with this number, and compares its system with the one before.
-    pub fn of(machine: &Machine, number: u64) -> Result<Self> {
-        let state = store::read(&machine.paths)?;
-        let mut attempts = state.attempts.iter();
-        let Some(attempt) = attempts.find(|attempt| attempt.id == number) else {
-            bail!("There is no attempt {number}: {}", there_are(&state));
-        };
-        let systems = attempt.before.system.as_ref().zip(attempt.out.as_ref());
-        let closure = systems.map(|(before, after)| Difference::between(before, after));
-        let at_work = Decided::is_one_at_work(&machine.paths)?;
-        let details = Self::told(&state, attempt, machine.config.retry, closure);
-        Ok(details.knowing(at_work))
-    }
-
-    pub(super) fn told(
+    /// Tells of an attempt, and how its system differs from the one before.
+    pub fn told(
         state: &State,
         attempt: &model::attempt::Attempt,
         backoff: Backoff,
@@ -78,7 +61,7 @@ impl Details {
 
 impl Details {
     /// The same; `at_work` is whether a deploy is at work at what is under way.
-    pub(super) fn knowing(self, at_work: bool) -> Self {
+    pub fn knowing(self, at_work: bool) -> Self {
         let attempt = self.attempt.knowing(at_work);
         Self { attempt, ..self }
     }
@@ -100,7 +83,7 @@ fn next(attempt: &model::attempt::Attempt, backoff: Backoff) -> Option<String> {
 }
 
 /// As in "the history has 2, 104 to 202".
-fn there_are(state: &State) -> String {
+pub fn there_are(state: &State) -> String {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for attempt in &state.attempts {
         match ranges.last_mut() {

@@ -1,13 +1,10 @@
 //! How the closures of two systems differ, as the reports have it.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::text::{Page, Tone};
-use crate::nix::closure_diff::{self, Change, Unavailable};
+use crate::nix::closure_diff::{Change, Unavailable};
 use crate::sys::journal::printable;
-use crate::sys::progress;
 
 /// What differs from the system before, or why there is no telling.
 #[derive(Debug, Serialize)]
@@ -17,13 +14,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Compares two systems.
-    pub fn between(before: &Path, after: &Path) -> Self {
-        let compare = || closure_diff::compare(before, after);
-        Self::of(progress::during("Comparing the systems", compare))
-    }
-
-    pub(super) fn of(compared: Result<Vec<Change>, Unavailable>) -> Self {
+    /// Tells what was compared.
+    pub fn of(compared: Result<Vec<Change>, Unavailable>) -> Self {
         match compared {
             Ok(changes) => Self {
                 changes: Some(changes),

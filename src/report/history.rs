@@ -1,14 +1,12 @@
 //! All attempts that are remembered.
 
-use anyhow::Result;
 use serde::Serialize;
 
 use super::attempt::Attempt;
 use super::text::{took, Page};
 use super::Report;
-use crate::deploy::cycle::Machine;
-use crate::state::deploy_record::Decided;
-use crate::state::store;
+use crate::model::policy::Backoff;
+use crate::model::state::State;
 use crate::sys::journal::printable;
 
 /// The attempts, the latest first.
@@ -17,14 +15,11 @@ use crate::sys::journal::printable;
 pub struct History(pub(super) Vec<Attempt>);
 
 impl History {
-    /// Reads what the state remembers.
-    pub fn of(machine: &Machine) -> Result<Self> {
-        let state = store::read(&machine.paths)?;
+    /// Tells the attempts of a state; `at_work` is whether a deploy is at work.
+    pub fn told(state: &State, backoff: Backoff, at_work: bool) -> Self {
         let attempts = state.attempts.iter().rev();
-        let at_work = Decided::is_one_at_work(&machine.paths)?;
-        let attempts = attempts.map(|attempt| Attempt::of(attempt, machine.config.retry));
-        let attempts = attempts.map(|attempt| attempt.knowing(at_work));
-        Ok(Self(attempts.collect()))
+        let tell = |attempt| Attempt::of(attempt, backoff).knowing(at_work);
+        Self(attempts.map(tell).collect())
     }
 }
 

@@ -5,68 +5,29 @@
 
 use std::fmt::{self, Display, Write};
 
-use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::deploy::cycle::Machine;
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::names::RemoteName;
-use crate::model::select::{due, Action, Target};
+use crate::model::select::Target;
 use crate::model::state::State;
 use crate::report::Standing;
-use crate::state::deploy_record::Decided;
 use crate::state::fetch_record::Fetched;
-use crate::state::store;
-use crate::state::verdicts::Judgement;
 use crate::sys::journal::printable;
 
 /// What is known of a machine without looking at any commit.
 pub struct Metrics {
-    hostname: String,
-    standing: Standing,
-    state: State,
+    pub hostname: String,
+    pub standing: Standing,
+    pub state: State,
     /// By the latest deploy; `None` before the first one since the machine booted, too.
-    selected: Option<Target>,
+    pub selected: Option<Target>,
     /// Whether that is not tried again by itself.
-    given_up: bool,
-    remotes: Vec<(RemoteName, Option<Fetched>)>,
+    pub given_up: bool,
+    pub remotes: Vec<(RemoteName, Option<Fetched>)>,
 }
 
 impl Metrics {
-    /// Looks at the machine.
-    pub fn of(machine: &Machine) -> Result<Self> {
-        let state = store::read(&machine.paths)?;
-        let decided = Decided::read(&machine.paths)?;
-        let judgement = Judgement::read(&machine.paths)?;
-        let remotes = machine.config.remotes.iter().map(|remote| {
-            let record = Fetched::read(&machine.paths, remote)?;
-            Ok((remote.name.clone(), record))
-        });
-        let given_up = match &judgement {
-            Some(Judgement {
-                selected: Some(target),
-                candidates,
-                remotes,
-                ..
-            }) => {
-                let facts = machine.facts(remotes.clone(), &state)?;
-                matches!(
-                    due(target, candidates, &facts),
-                    Action::Quarantined(_) | Action::GivenUp
-                )
-            }
-            Some(_) | None => false,
-        };
-        Ok(Self {
-            hostname: machine.config.hostname.clone(),
-            standing: Standing::of(machine, &state, decided.as_ref())?,
-            given_up,
-            state,
-            selected: judgement.and_then(|judgement| judgement.selected),
-            remotes: remotes.collect::<Result<_>>()?,
-        })
-    }
-
     /// The attempt whose system the machine has got.
     fn deployed(&self) -> Option<&Attempt> {
         self.state

@@ -19,10 +19,13 @@ mod status;
 mod tests;
 mod text;
 
-pub use details::Details;
+pub use details::{there_are, Details};
+pub use difference::Difference;
 pub use history::History;
 pub use plan::Plan;
-pub use preview::Previewed;
+pub use preview::{Build, DryActivation, Previewed};
+pub use remote::RemoteStatus;
+pub use running::Running;
 pub use standing::Standing;
 pub use status::Status;
 pub use text::{Page, Tone};
@@ -31,7 +34,6 @@ use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 
-use crate::git::Mirror;
 use crate::model::commit::Commit;
 use crate::model::names::Operation;
 use crate::model::select::{Action, Target};
@@ -45,7 +47,7 @@ pub trait Report: Serialize {
 
 /// A target, as the reports have it.
 #[derive(Debug, Serialize)]
-struct Chosen {
+pub struct Chosen {
     commit: Commit,
     remote: String,
     branch: String,
@@ -60,13 +62,8 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// Looks its commit up in the mirror, if there is one.
-    fn of(target: &Target, mirror: &anyhow::Result<Mirror>) -> Self {
-        let subject = |mirror: &Mirror| mirror.subject(&target.commit).ok();
-        Self::told(target, mirror.as_ref().ok().and_then(subject))
-    }
-
-    fn told(target: &Target, subject: Option<String>) -> Self {
+    /// Tells a target.
+    pub fn told(target: &Target, subject: Option<String>) -> Self {
         Self {
             commit: target.commit.clone(),
             remote: target.remote.to_string(),

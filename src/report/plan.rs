@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -10,17 +9,11 @@ use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
 use super::standing::{Standing, UnderWay};
 use super::text::{column, Page, Tone};
 use super::{by_name, hindrance, Chosen, Report};
-use crate::deploy::commits::Commits;
-use crate::deploy::cycle::Machine;
-use crate::deploy::operator;
-use crate::git::Mirror;
 use crate::model::attempt::Attempt;
 use crate::model::commit::Commit;
 use crate::model::names::Operation;
 use crate::model::select::{self, Action, Candidate, Decision, Refusal, Target};
 use crate::model::state::State;
-use crate::signature::Signers;
-use crate::state::deploy_record::Decided;
 use crate::sys::journal::printable;
 use crate::system;
 
@@ -81,24 +74,12 @@ pub(super) enum Outlook<'a> {
 }
 
 impl Plan {
-    /// Considers what a deploy would do.
-    pub fn of(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Self> {
-        let mirror = Mirror::open(&machine.paths);
-        let commits = Commits::of_any(&mirror, signers);
-        let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
-        let (_, decision) = machine.consider(&state, &commits)?;
-        let decided = Decided::read(&machine.paths)?;
-        let standing = Standing::of(machine, &state, decided.as_ref())?;
-        let target = decision.selected.as_ref();
-        let target = target.map(|target| Chosen::of(target, &mirror));
-        Ok(Self::told(&state, decision, target, standing.under_way))
-    }
-
-    pub(super) fn told(
+    /// Tells what was decided.
+    pub fn told(
         state: &State,
         decision: Decision,
         target: Option<Chosen>,
-        under_way: Option<UnderWay>,
+        standing: Standing,
     ) -> Self {
         let is_it = |latest: &&Attempt| {
             let selected = decision.selected.as_ref();
@@ -118,7 +99,7 @@ impl Plan {
             target,
             candidates: decision.candidates.iter().map(Planned::of).collect(),
             selected: decision.selected,
-            under_way,
+            under_way: standing.under_way,
         }
     }
 

@@ -2,15 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
 use serde::Serialize;
 
 use super::difference::Difference;
 use super::plan::{Outlook, Plan};
 use super::text::{Page, Tone};
 use super::Report;
-use crate::deploy::cycle::{Ending, Machine};
-use crate::deploy::preview::{Built, Preview};
 use crate::sys::journal::printable;
 use crate::system::dry_activate::Rehearsal;
 
@@ -18,84 +15,42 @@ use crate::system::dry_activate::Rehearsal;
 #[derive(Debug, Serialize)]
 pub struct Previewed {
     #[serde(flatten)]
-    pub(super) plan: Plan,
-    pub(super) build: Option<Build>,
+    pub plan: Plan,
+    pub build: Option<Build>,
 }
 
 /// What it would bring.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Build {
-    pub(super) skipped: Option<String>,
-    pub(super) derivation: Option<String>,
-    pub(super) out: Option<PathBuf>,
-    pub(super) runs_already: bool,
-    pub(super) inhibitors: Vec<String>,
-    pub(super) before: Option<PathBuf>,
-    pub(super) closure: Option<Difference>,
-    pub(super) dry_activation: Option<DryActivation>,
+pub struct Build {
+    pub skipped: Option<String>,
+    pub derivation: Option<String>,
+    pub out: Option<PathBuf>,
+    pub runs_already: bool,
+    pub inhibitors: Vec<String>,
+    pub before: Option<PathBuf>,
+    pub closure: Option<Difference>,
+    pub dry_activation: Option<DryActivation>,
 }
 
 /// What its switch says that it would do.
 #[derive(Debug, Serialize)]
-pub(super) struct DryActivation {
-    pub(super) lines: Option<Vec<String>>,
-    pub(super) left_out: Option<String>,
-    pub(super) error: Option<String>,
+pub struct DryActivation {
+    pub lines: Option<Vec<String>>,
+    pub left_out: Option<String>,
+    pub error: Option<String>,
 }
 
 impl Previewed {
-    /// Builds what a plan selects.
-    pub fn of(machine: &Machine, plan: Plan) -> Result<Self> {
-        let preview = plan.selected().map(|target| machine.preview(target));
-        let build = preview.transpose()?.map(Build::of);
-        Ok(Self { plan, build })
-    }
-
-    /// Whether all of it was done.
-    pub fn ending(&self) -> Ending {
-        let rehearsal = self
-            .build
-            .as_ref()
-            .and_then(|build| build.dry_activation.as_ref());
-        match rehearsal.and_then(|rehearsal| rehearsal.error.as_ref()) {
-            Some(error) => {
-                log::error!("{error}");
-                Ending::Failed
-            }
-            None => Ending::Done,
-        }
-    }
-}
-
-impl Build {
-    fn of(preview: Preview) -> Self {
-        match preview {
-            Preview::Skipped(reason) => Self {
-                skipped: Some(reason),
-                ..Self::default()
-            },
-            Preview::System(built) => Self::of_system(built),
-        }
-    }
-
-    /// Takes the system as a whole: it has to be there while it is compared.
-    fn of_system(built: Built) -> Self {
-        let before = built.runs.as_ref();
-        Self {
-            skipped: None,
-            closure: before.map(|before| Difference::between(before, &built.out)),
-            derivation: Some(built.derivation),
-            out: Some(built.out),
-            runs_already: built.is_there,
-            inhibitors: built.inhibitors,
-            before: built.runs,
-            dry_activation: Some(DryActivation::of(built.rehearsal)),
-        }
+    /// Why the switch could not tell what it would do, if it could not.
+    pub fn error(&self) -> Option<&str> {
+        let dry_activation = self.build.as_ref()?.dry_activation.as_ref()?;
+        dry_activation.error.as_deref()
     }
 }
 
 impl DryActivation {
-    fn of(rehearsal: Rehearsal) -> Self {
+    /// Tells what the switch said.
+    pub fn of(rehearsal: Rehearsal) -> Self {
         let (lines, left_out, error) = match rehearsal {
             Rehearsal::Said(lines) => (Some(lines), None, None),
             Rehearsal::LeftOut(why) => (None, Some(why), None),

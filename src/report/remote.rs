@@ -1,21 +1,19 @@
 //! The remotes: when each was last fetched, where its branches are, and what was refused.
 
-use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::text::{column, Page, Tone};
 use crate::config::Remote;
-use crate::deploy::cycle::Machine;
 use crate::model::commit::Commit;
 use crate::model::select::{Candidate, Refusal};
 use crate::state::fetch_record::Fetched;
 use crate::sys::journal::printable;
-use crate::system::timers::{Poll, Polls};
+use crate::system::timers::Poll;
 
 /// A remote.
 #[derive(Debug, Serialize)]
-pub(super) struct RemoteStatus {
+pub struct RemoteStatus {
     name: String,
     url: String,
     pub(super) fetched_at: Option<Timestamp>,
@@ -51,23 +49,9 @@ enum Remark {
     News,
 }
 
-/// Those of the configuration, in its order.
-pub(super) fn all(
-    machine: &Machine,
-    candidates: &[Candidate],
-    polls: &Polls,
-) -> Result<Vec<RemoteStatus>> {
-    let remotes = machine.config.remotes.iter().map(|remote| {
-        let record = Fetched::read(&machine.paths, remote)?;
-        let poll = polls.of(&remote.name);
-        Ok(RemoteStatus::of(remote, record, poll, candidates))
-    });
-    remotes.collect()
-}
-
 impl RemoteStatus {
     /// What is known of one.
-    pub(super) fn of(
+    pub fn of(
         remote: &Remote,
         record: Option<Fetched>,
         poll: Poll,

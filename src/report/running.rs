@@ -2,21 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::text::Page;
-use crate::deploy::cycle::Machine;
 use crate::model;
 use crate::model::commit::Commit;
 use crate::model::state::State;
-use crate::sys::fs;
 use crate::sys::journal::printable;
 
 /// The system that runs.
 #[derive(Debug, Serialize)]
-pub(super) struct Running {
+pub struct Running {
     pub(super) out: String,
     /// The commit that it was deployed from; `None` where that was not comin.
     pub(super) commit: Option<Commit>,
@@ -28,15 +25,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Looks at it; `None` where there is none, as below a new root.
-    pub(super) fn of(machine: &Machine, state: &State) -> Result<Option<Self>> {
-        let Some(out) = fs::read_link_optional(&machine.paths.current_system())? else {
-            return Ok(None);
-        };
-        Ok(Some(Self::told(&out, state)))
-    }
-
-    pub(super) fn told(out: &Path, state: &State) -> Self {
+    /// Tells which attempt brought a system.
+    pub fn told(out: &Path, state: &State) -> Self {
         let is_it = |attempt: &&model::attempt::Attempt| {
             attempt.is_done() && attempt.out.as_deref() == Some(out)
         };

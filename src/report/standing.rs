@@ -1,21 +1,18 @@
 //! How a machine stands: what of the status needs no decision.
 
-use anyhow::Result;
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::attempt::Attempt;
 use super::phase::Phase;
 use super::text::Page;
-use crate::deploy::cycle::Machine;
-use crate::deploy::reboot;
 use crate::model;
 use crate::model::attempt::{Progress, Stage};
 use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
-use crate::state::deploy_record::Decided;
-use crate::state::requests;
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
@@ -71,19 +68,21 @@ impl UnderWay {
 }
 
 impl Standing {
-    /// How a machine stands with this state and this record of the latest deploy.
-    pub fn of(machine: &Machine, remembered: &State, decided: Option<&Decided>) -> Result<Self> {
-        let at_work = decided.is_some_and(Decided::at_work);
-        let latest = remembered.latest().filter(|_| at_work);
-        let under_way = latest.and_then(|latest| UnderWay::of(latest, machine.config.retry));
-        let reboot_reasons =
-            reboot::reasons(&machine.config, &machine.paths, remembered.changed_by());
-        let booted_instead = machine.booted_instead(remembered)?;
-        let waiting = remembered.awaiting().map(|(attempt, _)| attempt);
-        let waiting = waiting.map(|attempt| Attempt::of(attempt, machine.config.retry));
-        let ended = remembered.latest_ended();
-        Ok(Self {
-            suspended: requests::read_suspension(&machine.paths, Timestamp::now())?.is_some(),
+    /// Tells what was gathered; `at_work` is whether a deploy is at work.
+    pub fn told(
+        state: &State,
+        backoff: Backoff,
+        at_work: bool,
+        suspended: bool,
+        reboot_reasons: Vec<String>,
+        booted_instead: Option<&Path>,
+    ) -> Self {
+        let tell = |attempt| Attempt::of(attempt, backoff);
+        let latest = state.latest().filter(|_| at_work);
+        let under_way = latest.and_then(|latest| UnderWay::of(latest, backoff));
+        let waiting = state.awaiting().map(|(attempt, _)| tell(attempt));
+        Self {
+            suspended,
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),
@@ -92,9 +91,9 @@ impl Standing {
                 (None, Some(_)) => Phase::At(Stage::Waiting),
                 (None, None) => Phase::Idle,
             },
-            deployed: ended.map(|attempt| Attempt::of(attempt, machine.config.retry)),
+            deployed: state.latest_ended().map(tell),
             under_way,
             waiting,
-        })
+        }
     }
 }

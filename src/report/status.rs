@@ -46,29 +46,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Looks at the machine.
-    pub fn of(machine: &Machine) -> Result<Self> {
-        let polls = timers::ask(&machine.config.remotes, &machine.paths);
-        let mirror = Mirror::open(&machine.paths);
-        let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
-        let facts = machine.facts(machine.observe()?, &state)?;
-        let decision = match Judgement::recall(&machine.paths, &facts, &machine.config)? {
-            Some(decision) => decision,
-            None => decide_anew(machine, &mirror, &facts),
-        };
-        let decided = Decided::read(&machine.paths)?;
-        let standing = Standing::of(machine, &state, decided.as_ref())?;
-        let running = Running::of(machine, &state)?;
-        let selected = decision.selected.as_ref();
-        let selected = selected.map(|target| Chosen::of(target, &mirror));
-        let remotes = remote::all(machine, &decision.candidates, &polls.answer())?;
-        let hostname = &machine.config.hostname;
-        Ok(Self::told(
-            hostname, standing, running, facts, decision, selected, remotes,
-        ))
-    }
-
-    pub(super) fn told(
+    /// Tells what was gathered.
+    pub fn told(
         hostname: &str,
         standing: Standing,
         running: Option<Running>,
@@ -214,11 +193,6 @@ impl Report for Status {
         }
         text
     }
-}
-
-fn decide_anew(machine: &Machine, mirror: &Result<Mirror>, facts: &Facts) -> Decision {
-    let signers = Signers::load(&machine.config);
-    decide(facts, &Commits::of_any(mirror, &signers))
 }
 
 fn about_suspension(suspension: &Suspension, page: &Page) -> String {

@@ -250,35 +250,23 @@ impl Scene {
             };
             Running::told(&system, &state)
         });
-        let latest = state.latest().filter(|_| self.is_at_work);
-        let under_way = latest.and_then(|latest| UnderWay::of(latest, config.retry));
-        let waiting = state.awaiting();
-        let waiting = waiting.map(|(it, _)| Attempt::of(it, config.retry));
-        let ended = state.latest_ended();
-        let standing = Standing {
-            suspended: self.suspended.is_some(),
-            need_to_reboot: !self.reboot_reasons.is_empty(),
-            reboot_reasons: self
-                .reboot_reasons
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            booted_instead: self.booted_instead.map(str::to_string),
-            phase: under_way
-                .as_ref()
-                .map_or(Phase::Idle, |it| Phase::At(it.stage)),
-            deployed: ended.map(|attempt| Attempt::of(attempt, config.retry)),
-            under_way,
-            waiting,
-        };
+        let reasons = self.reboot_reasons.iter().map(ToString::to_string);
+        let standing = Standing::told(
+            &state,
+            config.retry,
+            self.is_at_work,
+            self.suspended.is_some(),
+            reasons.collect(),
+            self.booted_instead.map(Path::new),
+        );
         let selected = self.selected();
         Status::told("m", standing, running, facts, decision, selected, remotes)
     }
 
     fn plan(&self) -> Plan {
-        let under_way = self.status().standing.under_way;
+        let standing = self.status().standing;
         let (_, decision) = self.decide();
-        Plan::told(&self.state(), decision, self.selected(), under_way)
+        Plan::told(&self.state(), decision, self.selected(), standing)
     }
 
     /// The status, in a line and in a picture, and the plan.

@@ -100,6 +100,16 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
+    /// The order to accept this head of a main.
+    pub fn new(commit: Commit, remote: RemoteName, branch: String) -> Self {
+        Self {
+            version: 1,
+            commit,
+            remote,
+            branch,
+        }
+    }
+
     /// Reads the order, if there is one.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
         let path = paths.rewrite();

@@ -1,0 +1,44 @@
+//! What a scrape gets: what earlier runs have recorded.
+
+use anyhow::Result;
+
+use super::status::standing;
+use crate::deploy::cycle::Machine;
+use crate::model::select::{due, Action};
+use crate::report::metrics::Metrics;
+use crate::state::fetch_record::Fetched;
+use crate::state::store;
+use crate::state::verdicts::Judgement;
+
+/// Looks at the machine.
+pub fn metrics(machine: &Machine) -> Result<Metrics> {
+    let state = store::read(&machine.paths)?;
+    let judgement = Judgement::read(&machine.paths)?;
+    let remotes = machine.config.remotes.iter().map(|remote| {
+        let record = Fetched::read(&machine.paths, remote)?;
+        Ok((remote.name.clone(), record))
+    });
+    let given_up = match &judgement {
+        Some(Judgement {
+            selected: Some(target),
+            candidates,
+            remotes,
+            ..
+        }) => {
+            let facts = machine.facts(remotes.clone(), &state)?;
+            matches!(
+                due(target, candidates, &facts),
+                Action::Quarantined(_) | Action::GivenUp
+            )
+        }
+        Some(_) | None => false,
+    };
+    Ok(Metrics {
+        hostname: machine.config.hostname.clone(),
+        standing: standing(machine, &state)?,
+        given_up,
+        state,
+        selected: judgement.and_then(|judgement| judgement.selected),
+        remotes: remotes.collect::<Result<_>>()?,
+    })
+}

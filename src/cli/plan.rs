@@ -1,0 +1,62 @@
+//! What `comin plan` shows.
+
+use anyhow::Result;
+
+use super::status::{chosen, standing};
+use crate::deploy::commits::Commits;
+use crate::deploy::cycle::Machine;
+use crate::deploy::operator;
+use crate::deploy::preview::{Built, Preview};
+use crate::git::Mirror;
+use crate::nix::closure_diff;
+use crate::report::{Build, Difference, DryActivation, Plan, Previewed};
+use crate::signature::Signers;
+use crate::sys::progress;
+
+/// Considers what a deploy would do.
+pub fn plan(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Plan> {
+    let mirror = Mirror::open(&machine.paths);
+    let commits = Commits::of_any(&mirror, signers);
+    let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
+    let (_, decision) = machine.consider(&state, &commits)?;
+    let target = decision.selected.as_ref();
+    let target = target.map(|target| chosen(target, &mirror));
+    Ok(Plan::told(
+        &state,
+        decision,
+        target,
+        standing(machine, &state)?,
+    ))
+}
+
+/// Builds what a plan selects.
+pub fn build(machine: &Machine, plan: Plan) -> Result<Previewed> {
+    let preview = plan.selected().map(|target| machine.preview(target));
+    let build = preview.transpose()?.map(|preview| match preview {
+        Preview::Skipped(reason) => Build {
+            skipped: Some(reason),
+            ..Build::default()
+        },
+        Preview::System(built) => of_system(built),
+    });
+    Ok(Previewed { plan, build })
+}
+
+/// Takes the system as a whole: it has to be there while it is compared.
+fn of_system(built: Built) -> Build {
+    let before = built.runs.as_ref();
+    let compare = |before| {
+        let compare = || closure_diff::compare(before, &built.out);
+        Difference::of(progress::during("Comparing the systems", compare))
+    };
+    Build {
+        skipped: None,
+        closure: before.map(|before| compare(before)),
+        derivation: Some(built.derivation),
+        runs_already: built.is_there,
+        inhibitors: built.inhibitors,
+        dry_activation: Some(DryActivation::of(built.rehearsal)),
+        before: built.runs,
+        out: Some(built.out),
+    }
+}

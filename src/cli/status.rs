@@ -1,0 +1,70 @@
+//! What `comin status` shows.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::deploy::commits::Commits;
+use crate::deploy::cycle::Machine;
+use crate::deploy::{operator, reboot};
+use crate::git::Mirror;
+use crate::model::select::{decide, Target};
+use crate::model::state::State;
+use crate::report::{Chosen, RemoteStatus, Running, Standing, Status};
+use crate::signature::Signers;
+use crate::state::deploy_record::Decided;
+use crate::state::fetch_record::Fetched;
+use crate::state::requests;
+use crate::state::verdicts::Judgement;
+use crate::sys::fs;
+use crate::system::timers;
+
+/// Looks at the machine.
+pub fn status(machine: &Machine) -> Result<Status> {
+    let Machine { config, paths, .. } = machine;
+    let polls = timers::ask(&config.remotes, paths);
+    let mirror = Mirror::open(paths);
+    let state = operator::foreseen(paths, mirror.as_ref().ok())?;
+    let facts = machine.facts(machine.observe()?, &state)?;
+    let decision = match Judgement::recall(paths, &facts, config)? {
+        Some(decision) => decision,
+        None => decide(&facts, &Commits::of_any(&mirror, &Signers::load(config))),
+    };
+    let running = fs::read_link_optional(&paths.current_system())?;
+    let polls = polls.answer();
+    let remotes = config.remotes.iter().map(|remote| {
+        let record = Fetched::read(paths, remote)?;
+        let poll = polls.of(&remote.name);
+        Ok(RemoteStatus::of(remote, record, poll, &decision.candidates))
+    });
+    let remotes = remotes.collect::<Result<_>>()?;
+    let selected = decision.selected.as_ref();
+    let selected = selected.map(|target| chosen(target, &mirror));
+    Ok(Status::told(
+        &config.hostname,
+        standing(machine, &state)?,
+        running.map(|out| Running::told(&out, &state)),
+        facts,
+        decision,
+        selected,
+        remotes,
+    ))
+}
+
+/// How the machine stands, apart from any decision.
+pub fn standing(machine: &Machine, state: &State) -> Result<Standing> {
+    let Machine { config, paths, .. } = machine;
+    Ok(Standing::told(
+        state,
+        config.retry,
+        Decided::is_one_at_work(paths)?,
+        requests::read_suspension(paths, Timestamp::now())?.is_some(),
+        reboot::reasons(config, paths, state.changed_by()),
+        machine.booted_instead(state)?.as_deref(),
+    ))
+}
+
+/// A target with its subject, if the mirror has its commit.
+pub fn chosen(target: &Target, mirror: &Result<Mirror>) -> Chosen {
+    let subject = |mirror: &Mirror| mirror.subject(&target.commit).ok();
+    Chosen::told(target, mirror.as_ref().ok().and_then(subject))
+}
