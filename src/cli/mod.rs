@@ -31,7 +31,6 @@ use crate::deploy::rollback_timeout;
 use crate::git::credentials;
 use crate::report::Page;
 use crate::signature::Signers;
-use crate::state::deploy_record;
 use crate::state::requests;
 use crate::system::switch::Activation;
 

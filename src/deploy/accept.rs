@@ -1,11 +1,7 @@
 //! A rewrite of main that the operator accepts: asked for by `comin accept`, taken up by the next deploy.
 
-use std::fmt;
+use anyhow::{bail, ensure, Result};
 
-use anyhow::{bail, ensure, Context, Result};
-use serde::{Deserialize, Serialize};
-
-use crate::config::paths::Paths;
 use crate::deploy::commits::Commits;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::git::Mirror;
@@ -13,7 +9,6 @@ use crate::model::commit::Commit;
 use crate::model::names::{Branch, RemoteName};
 use crate::model::select::{History, Reach, RemoteFacts, Signature};
 use crate::signature::Signers;
-use crate::state::deploy_record;
 use crate::state::requests;
 use crate::state::requests::Rewrite;
 use crate::state::store;

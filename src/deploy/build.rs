@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::deploy::commits::Commits;
 use crate::deploy::cycle::Machine;
+use crate::deploy::journal_fields;
 use crate::deploy::recovery::Left;
 use crate::git::{self, Mirror};
 use crate::model::attempt::{Attempt, Outcome, Stage};
@@ -103,7 +104,7 @@ impl Machine {
                 return Ok(Made::Waits(Step::Build));
             }
             attempt.enter(Stage::Building, Timestamp::now());
-            store.record(attempt)?;
+            journal_fields::record(store, attempt)?;
             log::info!("Building {}", out.display());
             match nix::build(&derivation, &root, config.build_timeout, Some(&interrupt)) {
                 Ok(true) => {
@@ -129,7 +130,7 @@ impl Machine {
         let Self { config, paths, .. } = self;
         if attempt.stage() != Stage::Evaluating {
             attempt.enter(Stage::Evaluating, Timestamp::now());
-            store.record(attempt)?;
+            journal_fields::record(store, attempt)?;
         }
         let (target, cache) = (&attempt.target, paths.nix_cache());
         let interrupt = Some(interrupt);

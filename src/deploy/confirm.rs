@@ -3,12 +3,12 @@
 
 use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
 use crate::config::Config;
 use crate::deploy::commits::Commits;
 use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::journal_fields;
 use crate::git::Mirror;
 use crate::model::attempt::{Attempt, Outcome};
 use crate::model::commit::Commit;
@@ -18,7 +18,6 @@ use crate::model::policy::Confirmer;
 use crate::model::select::{Awaited, Consent, Decision, Facts};
 use crate::model::state::State;
 use crate::signature::Signers;
-use crate::state::deploy_record;
 use crate::state::requests;
 use crate::state::requests::Confirmation;
 use crate::state::store;
@@ -105,7 +104,7 @@ impl Machine {
             Some((waiting, step)) if order.is_of(waiting, step) => {
                 let mut attempt = waiting.clone();
                 let is_new = attempt.confirmed.insert(step);
-                store.record(&attempt)?;
+                journal_fields::record(store, &attempt)?;
                 if is_new {
                     let name = &attempt.target;
                     log::info!("{name} is confirmed, and {} next", step.participle());

@@ -20,7 +20,6 @@ use crate::model::names::Operation;
 use crate::model::outcome::{self, Next, SwitchExit};
 use crate::model::select::Target;
 use crate::model::state::State;
-use crate::model::suspension::Suspension;
 use crate::nix;
 use crate::signature::Signers;
 use crate::state::requests;
@@ -55,7 +54,7 @@ impl Machine {
             Ok(Course::Ended(outcome)) => outcome,
             Ok(Course::Waits(step)) => {
                 attempt.wait_for(step, Timestamp::now());
-                store.record(&attempt)?;
+                journal_fields::record(store, &attempt)?;
                 return Ok(Ending::Done);
             }
             Err(error) => attempt.failed(error)?,
@@ -95,6 +94,7 @@ impl Machine {
             Some(_) | None => {
                 let subject = mirror.subject(&target.commit)?;
                 let attempt = store.begin(target, subject, boot)?;
+                journal_fields::set(&attempt);
                 let (target, subject) = (&attempt.target, &attempt.subject);
                 log::info!("Deploying {target} by {}: {subject}", target.operation);
                 Ok(attempt)
@@ -136,7 +136,7 @@ impl Machine {
             Left::Nothing | Left::Faulty => self.look_around(store.state(), &out)?,
         };
         attempt.enter(Stage::Activating, Timestamp::now());
-        store.record(attempt)?;
+        journal_fields::record(store, attempt)?;
         let outcome = match self.activate(attempt, &profile, out.clone()) {
             Ok(exit) => self.conclude(store, attempt, &out, exit)?,
             Err(error) => {
@@ -241,7 +241,7 @@ impl Machine {
             system::after_switch(&self.paths, before, out, exit, operation, is_last_try)?;
         let next = outcome::of_activation(&switched, || {
             attempt.enter(Stage::Checking, Timestamp::now());
-            store.record(attempt)?;
+            journal_fields::record(store, attempt)?;
             let checks = self.check(attempt);
             let failed = checks.new_failures.as_deref().unwrap_or_default();
             attempt.units = unit_changes::touched(&self.paths, attempt.id, failed);
@@ -278,7 +278,7 @@ impl Machine {
     /// Records and reports the end of an attempt, and lets go of what only older ones needed.
     pub fn end(&self, store: &mut Store, mut attempt: Attempt, outcome: Outcome) -> Result<Ending> {
         attempt.end(outcome, Timestamp::now());
-        store.record(&attempt)?;
+        journal_fields::record(store, &attempt)?;
         rollback_timeout::disarm(&self.paths);
         let ending = self.report(&attempt);
         self.run_post_deployment_command(&attempt);

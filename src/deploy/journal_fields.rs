@@ -2,13 +2,20 @@
 
 use crate::model::attempt::words;
 use crate::model::attempt::Attempt;
+use crate::state::store::Store;
 use crate::sys::journald;
 use crate::sys::journald::Field;
-use jiff::Timestamp;
+use anyhow::Result;
 
 /// From now on, lines are about an attempt, as far as it is.
 pub fn set(attempt: &Attempt) {
     journald::set_context(of(attempt));
+}
+
+/// Records how far an attempt is. From now on, lines are about it.
+pub fn record(store: &mut Store, attempt: &Attempt) -> Result<()> {
+    set(attempt);
+    store.record(attempt)
 }
 
 fn of(attempt: &Attempt) -> Vec<Field> {
@@ -39,6 +46,7 @@ mod tests {
     use super::*;
     use crate::model::attempt::{Outcome, Stage};
     use crate::model::names::Operation;
+    use jiff::Timestamp;
 
     #[test]
     fn they_tell_how_far_an_attempt_is_and_how_it_ended() {

@@ -10,7 +10,6 @@ use crate::deploy::cycle::{Ending, Machine};
 use crate::git::Mirror;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
-use crate::state::deploy_record;
 use crate::state::requests;
 use crate::state::requests::Rewrite;
 use crate::sys::fs;

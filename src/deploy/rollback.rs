@@ -8,6 +8,7 @@ use crate::config::paths::Paths;
 use crate::deploy::commits::Commits;
 use crate::deploy::cycle::{Ending, Machine};
 use crate::deploy::health;
+use crate::deploy::journal_fields;
 use crate::git::Mirror;
 use crate::model::attempt::{Attempt, Before, Blame, Outcome, Stage};
 use crate::model::names::Operation;
@@ -225,7 +226,7 @@ pub fn go_back(
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
     attempt.enter(Stage::RollingBack, Timestamp::now());
-    if let Err(error) = store.record(attempt) {
+    if let Err(error) = journal_fields::record(store, attempt) {
         // What is to be undone may be what has filled the disk.
         log::warn!("{error:#}");
     }

@@ -16,7 +16,7 @@ use crate::deploy::journal_fields;
 use crate::deploy::rollback::go_back;
 use crate::model::attempt::words;
 use crate::model::attempt::{Attempt, Blame, Progress};
-use crate::state::deploy_record::{self, Decided};
+use crate::state::deploy_record::Decided;
 use crate::state::requests;
 use crate::state::store;
 use crate::state::store::Store;
@@ -120,7 +120,7 @@ fn take_over(paths: &Paths, id: u64) -> Result<Option<(Store, Attempt)>> {
     let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
     let (status, how, _) = words(&outcome);
     attempt.end(outcome, Timestamp::now());
-    let recorded = store.record(&attempt);
+    let recorded = journal_fields::record(&mut store, &attempt);
     let name = &attempt.target;
     log::error!("{name}: {status}: {}", how.unwrap_or_default());
     recorded?;

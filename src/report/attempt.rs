@@ -1,7 +1,5 @@
 //! An attempt: what was deployed, and how that went.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -10,7 +8,7 @@ use super::Chosen;
 use crate::model;
 use crate::model::attempt::words;
 use crate::model::attempt::AttemptStatus;
-use crate::model::attempt::{Outcome, Progress, Stage};
+use crate::model::attempt::{Progress, Stage};
 use crate::model::policy::Backoff;
 use crate::model::schedule::Again;
 use crate::sys::journal::printable;

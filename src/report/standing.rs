@@ -12,7 +12,6 @@ use crate::model;
 use crate::model::attempt::{Progress, Stage};
 use crate::model::policy::Backoff;
 use crate::model::state::State;
-use crate::model::suspension::Suspension;
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]

@@ -1,29 +1,20 @@
 //! What the machine runs, what it should run, and what is in between.
 
-use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::attempt::Attempt;
 use super::headline::Headline;
 use super::hindrance;
-use super::remote::{self, RemoteStatus};
+use super::remote::RemoteStatus;
 use super::running::Running;
 use super::standing::Standing;
 use super::text::{Page, Tone};
 use super::{by_name, Chosen, Report};
-use crate::deploy::commits::Commits;
-use crate::deploy::cycle::Machine;
-use crate::deploy::operator;
-use crate::git::Mirror;
 use crate::model::commit::Commit;
-use crate::model::select::{decide, Action, Decision, Facts};
+use crate::model::select::{Action, Decision, Facts};
 use crate::model::suspension::Suspension;
-use crate::signature::Signers;
-use crate::state::deploy_record::Decided;
-use crate::state::verdicts::Judgement;
 use crate::sys::journal::printable;
-use crate::system::timers;
 
 /// What the machine runs, what it should run, and what is in between.
 #[derive(Debug, Serialize)]

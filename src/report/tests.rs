@@ -3,7 +3,7 @@
 // As expect-test writes them.
 #![allow(clippy::needless_raw_string_hashes)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use expect_test::{expect, Expect};
 use jiff::tz::TimeZone;
@@ -12,11 +12,10 @@ use serde_json::json;
 
 use super::attempt::Attempt;
 use super::difference::Difference;
-use super::phase::Phase;
 use super::preview::{Build, DryActivation};
 use super::remote::RemoteStatus;
 use super::running::Running;
-use super::standing::{Standing, UnderWay};
+use super::standing::Standing;
 use super::{Chosen, Details, History, Page, Plan, Previewed, Report, Status};
 use crate::config::Config;
 use crate::model;

@@ -1,9 +1,6 @@
 //! The request to deploy, and what the latest deploy decided on: by these two a poll knows, without
 //! looking at the state or at any history, whether there is something to do.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::Level;
@@ -15,7 +12,6 @@ use crate::model::schedule::Wait;
 use crate::model::select::RemoteFacts;
 use crate::sys::command::Process;
 use crate::sys::fs;
-use crate::sys::inotify::Folders;
 
 /// How much of what has been said is remembered.
 const NOTICES: usize = 20;

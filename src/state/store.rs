@@ -8,7 +8,6 @@ use jiff::Timestamp;
 
 use super::format;
 use crate::config::paths::Paths;
-use crate::deploy::journal_fields;
 use crate::model::attempt::Attempt;
 use crate::model::attempt::Before;
 use crate::model::attempt::Progress;
@@ -77,7 +76,7 @@ impl Store {
         self.change(|state| state.accepted_main = Some(main))
     }
 
-    /// Records the beginning of an attempt, in this boot, and the journal's fields tell it.
+    /// Records the beginning of an attempt, in this boot.
     pub fn begin(
         &mut self,
         target: Target,
@@ -108,7 +107,6 @@ impl Store {
             progress: Progress::Running(Stage::Evaluating),
         };
         attempt.enter(Stage::Evaluating, Timestamp::now());
-        journal_fields::set(&attempt);
         let recorded = attempt.clone();
         self.change(|state| {
             while state.attempts.len() >= ATTEMPTS {
@@ -123,10 +121,8 @@ impl Store {
         Ok(attempt)
     }
 
-    /// Records how far the latest attempt is, and the journal's fields tell it; one that reaches activation
-    /// brings its main along.
+    /// Records how far the latest attempt is. One that reaches activation brings its main along.
     pub fn record(&mut self, attempt: &Attempt) -> Result<()> {
-        journal_fields::set(attempt);
         let recorded = attempt.clone();
         self.change(|state| {
             if recorded.reached_activation() {
