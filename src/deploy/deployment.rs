@@ -185,7 +185,7 @@ impl Machine {
         if operation.activates() {
             unit_changes::remember(&self.paths, attempt.id);
         }
-        Activation::of(&attempt, out, operation).run(&self.paths)
+        Activation::of(attempt, out, operation).run(&self.paths)
     }
 
     /// What there is before an activation. What the very system that is activated broke when it was activated before

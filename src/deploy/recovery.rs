@@ -47,7 +47,7 @@ impl Machine {
         let exit = match attempt.fault {
             // By now the latest switch may be the one that leads back.
             Some(_) => None,
-            None => Activation::of(&attempt, out.clone(), operation).outcome(&self.paths)?,
+            None => Activation::of(attempt, out.clone(), operation).outcome(&self.paths)?,
         };
         let recovery = outcome::of_interrupted(Interrupted {
             stage,

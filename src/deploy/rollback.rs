@@ -276,7 +276,7 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
     };
     for (system, operation) in steps {
         log::info!("Activating {} again by {operation}", system.display());
-        let activation = Activation::of(&attempt, system, operation);
+        let activation = Activation::of(attempt, system, operation);
         // A comin that died may have got this far already.
         let ended = match activation.outcome(paths)? {
             Some(ended) => ended,
