@@ -20,15 +20,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Failure};
-use deploy::cycle::Ending;
+use deploy::context::Completion;
 use sys::journal;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     journal::start(cli.debug, cli.may_deploy());
     match cli::execute(cli) {
-        Ok(Ending::Done) => ExitCode::SUCCESS,
-        Ok(Ending::Failed) => ExitCode::FAILURE,
+        Ok(Completion::Success) => ExitCode::SUCCESS,
+        Ok(Completion::Failure) => ExitCode::FAILURE,
         Err(Failure::Failed(error)) => {
             log::error!("{error:#}");
             ExitCode::FAILURE

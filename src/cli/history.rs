@@ -2,7 +2,7 @@
 
 use anyhow::{bail, Result};
 
-use crate::deploy::cycle::Machine;
+use crate::deploy::context::Context;
 use crate::nix::closure_diff;
 use crate::report::{there_are, Details, Difference, History};
 use crate::state::deploy_record::Decided;
@@ -10,14 +10,14 @@ use crate::state::store;
 use crate::sys::progress;
 
 /// Reads what the state remembers.
-pub fn history(machine: &Machine) -> Result<History> {
+pub fn history(machine: &Context) -> Result<History> {
     let state = store::read(&machine.paths)?;
     let at_work = Decided::is_one_at_work(&machine.paths)?;
     Ok(History::told(&state, machine.config.retry, at_work))
 }
 
 /// Looks up the attempt with this number, and compares its system with the one before.
-pub fn details(machine: &Machine, number: u64) -> Result<Details> {
+pub fn details(machine: &Context, number: u64) -> Result<Details> {
     let state = store::read(&machine.paths)?;
     let mut attempts = state.attempts.iter();
     let Some(attempt) = attempts.find(|attempt| attempt.id == number) else {

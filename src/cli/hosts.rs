@@ -6,7 +6,7 @@ use anyhow::{ensure, Context, Result};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::Serialize;
 
-use crate::deploy::cycle::Ending;
+use crate::deploy::context::Completion;
 use crate::nix::{self, Evaluation};
 use crate::report::{Page, Report};
 use crate::sys::journal::printable;
@@ -178,11 +178,11 @@ impl System {
 
 impl Systems {
     /// Whether all of it was done. Says which hosts failed, where there were others.
-    pub fn ending(&self) -> Ending {
+    pub fn ending(&self) -> Completion {
         let failed = self.0.iter().filter(|system| system.error.is_some());
         let failed: Vec<_> = failed.map(|system| printable(&system.host)).collect();
         if failed.is_empty() {
-            return Ending::Done;
+            return Completion::Success;
         }
         let count = self.0.len();
         if count > 1 {
@@ -192,7 +192,7 @@ impl Systems {
                 failed.join(", ")
             );
         }
-        Ending::Failed
+        Completion::Failure
     }
 }
 

@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use super::status::standing;
-use crate::deploy::cycle::Machine;
+use crate::deploy::context::Context;
+use crate::deploy::observe;
 use crate::model::select::{due, Action};
 use crate::report::metrics::Metrics;
 use crate::state::fetch_record::Fetched;
@@ -11,7 +12,7 @@ use crate::state::store;
 use crate::state::verdicts::Judgement;
 
 /// Looks at the machine.
-pub fn metrics(machine: &Machine) -> Result<Metrics> {
+pub fn metrics(machine: &Context) -> Result<Metrics> {
     let state = store::read(&machine.paths)?;
     let judgement = Judgement::read(&machine.paths)?;
     let remotes = machine.config.remotes.iter().map(|remote| {
@@ -25,7 +26,7 @@ pub fn metrics(machine: &Machine) -> Result<Metrics> {
             remotes,
             ..
         }) => {
-            let facts = machine.facts(remotes.clone(), &state)?;
+            let facts = observe::facts(machine, remotes.clone(), &state)?;
             matches!(
                 due(target, candidates, &facts),
                 Action::Quarantined(_) | Action::GivenUp

@@ -16,7 +16,7 @@ mod watch_events;
 use std::os::fd::AsFd;
 use std::path::{absolute, Path};
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context as _, Error, Result};
 
 pub use args::Cli;
 use args::{Command, Look, MachineCommand, StandaloneCommand, Style};
@@ -26,7 +26,13 @@ use output::{json, print, show, text};
 use crate::config::paths::Paths;
 use crate::config::url::Token;
 use crate::config::{Config, Remote};
-use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy;
+use crate::deploy::accept;
+use crate::deploy::confirm;
+use crate::deploy::context::{Completion, Context};
+use crate::deploy::fetch;
+use crate::deploy::manual_rollback;
+use crate::deploy::operator;
 use crate::deploy::rollback_timeout;
 use crate::git::credentials;
 use crate::report::Page;
@@ -48,7 +54,7 @@ impl From<Error> for Failure {
     }
 }
 
-pub fn execute(cli: Cli) -> Result<Ending, Failure> {
+pub fn execute(cli: Cli) -> Result<Completion, Failure> {
     let root = absolute(&cli.root).context("--root is no path")?;
     let status = MachineCommand::Status {
         look: Look::default(),
@@ -64,7 +70,7 @@ fn execute_on_machine(
     command: MachineCommand,
     config_file: &Path,
     root: &Path,
-) -> Result<Ending, Failure> {
+) -> Result<Completion, Failure> {
     let is_machine = Paths::outside_state(root).is_machine();
     if is_machine && !command.only_looks() && !rustix::process::geteuid().is_root() {
         let error = anyhow::anyhow!("Only root can do that: try again with sudo");
@@ -78,22 +84,24 @@ fn execute_on_machine(
     let read_signers = || Signers::load(&machine.config);
     // Where something depends on them, keys that cannot be read are a mistake in the configuration.
     let signers = || {
-        let postpone = |_: &Error| machine.postpone();
+        let postpone = |_: &Error| deploy::postpone(&machine);
         let signers = read_signers().inspect_err(postpone);
         signers.map_err(Failure::Misconfigured)
     };
     Ok(match command {
         MachineCommand::Run { remotes } => {
             let remotes = choose(&machine.config, &remotes)?;
-            machine.run(&remotes, signers()?.as_ref())?
+            deploy::run(&machine, &remotes, signers()?.as_ref())?
         }
-        MachineCommand::Fetch { remotes } => machine.fetch(&choose(&machine.config, &remotes)?)?,
-        MachineCommand::Deploy => machine.deploy(signers()?.as_ref())?,
+        MachineCommand::Fetch { remotes } => {
+            fetch::fetch(&machine, &choose(&machine.config, &remotes)?)?
+        }
+        MachineCommand::Deploy => deploy::deploy(&machine, signers()?.as_ref())?,
         MachineCommand::Status { look, watch: true } | MachineCommand::Watch(look) => {
             // A deployment may change the configuration.
             let status = || status::status(&machine_of(config_file, root)?);
             watch::follow(status, look.style(), &machine.paths)?;
-            Ending::Done
+            Completion::Success
         }
         MachineCommand::Status { look, watch: false } => {
             let status = status::status(&machine)?;
@@ -102,7 +110,7 @@ fn execute_on_machine(
                 Style::Oneline => status.oneline(&Page::here()),
                 Style::Json => json(&status)?,
             })?;
-            Ending::Done
+            Completion::Success
         }
         MachineCommand::Plan { build, output } => {
             let plan = plan::plan(&machine, &read_signers())?;
@@ -112,9 +120,9 @@ fn execute_on_machine(
                 match previewed.error() {
                     Some(error) => {
                         log::error!("{error}");
-                        Ending::Failed
+                        Completion::Failure
                     }
-                    None => Ending::Done,
+                    None => Completion::Success,
                 }
             } else {
                 show(&plan, &output)?
@@ -126,17 +134,21 @@ fn execute_on_machine(
         },
         MachineCommand::Exporter => {
             exporter::answer(std::io::stdin().as_fd(), || metrics::metrics(&machine))?;
-            Ending::Done
+            Completion::Success
         }
-        MachineCommand::Accept { commit } => machine.accept(&commit, signers()?.as_ref())?,
-        MachineCommand::Suspend { reason, time } => machine.suspend(reason, time)?,
-        MachineCommand::Resume => machine.resume()?,
-        MachineCommand::Retry => machine.retry()?,
+        MachineCommand::Accept { commit } => {
+            accept::accept(&machine, &commit, signers()?.as_ref())?
+        }
+        MachineCommand::Suspend { reason, time } => operator::suspend(&machine, reason, time)?,
+        MachineCommand::Resume => operator::resume(&machine)?,
+        MachineCommand::Retry => operator::retry(&machine)?,
         MachineCommand::Confirm(expected) => {
-            machine.confirm(&expected.into(), signers()?.as_ref())?
+            confirm::confirm(&machine, &expected.into(), signers()?.as_ref())?
         }
         MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
-        MachineCommand::Rollback { to } => machine.roll_back_by_hand(to, &read_signers())?,
+        MachineCommand::Rollback { to } => {
+            manual_rollback::roll_back(&machine, to, &read_signers())?
+        }
     })
 }
 
@@ -144,7 +156,7 @@ fn execute_alone(
     command: StandaloneCommand,
     config_file: &Path,
     root: &Path,
-) -> Result<Ending, Failure> {
+) -> Result<Completion, Failure> {
     Ok(match command {
         StandaloneCommand::List { flake, output } => {
             show(&hosts::list(&flake.flake_url)?, &output)?
@@ -167,11 +179,11 @@ fn execute_alone(
         StandaloneCommand::Undo { state_dir, attempt } => {
             let paths = Paths::new(root, &state_dir);
             rollback_timeout::strike(&paths, attempt, || machine_of(config_file, root))?;
-            Ending::Done
+            Completion::Success
         }
         StandaloneCommand::CheckConfig { file } => {
             Config::load(&file).map_err(Failure::Misconfigured)?;
-            Ending::Done
+            Completion::Success
         }
         StandaloneCommand::Credential {
             origin,
@@ -187,11 +199,11 @@ fn execute_alone(
                     print(answer.trim_end())?;
                 }
             }
-            Ending::Done
+            Completion::Success
         }
         StandaloneCommand::Generate { folder } => {
             generate::write(&folder)?;
-            Ending::Done
+            Completion::Success
         }
         StandaloneCommand::Activate {
             attempt,
@@ -204,7 +216,7 @@ fn execute_alone(
                 operation,
             };
             activation.carry_out(&Paths::outside_state(root))?;
-            Ending::Done
+            Completion::Success
         }
     })
 }
@@ -219,12 +231,12 @@ fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, F
 }
 
 /// The machine that a configuration describes.
-fn machine_of(config_file: &Path, root: &Path) -> Result<Machine> {
+fn machine_of(config_file: &Path, root: &Path) -> Result<Context> {
     // Where it is now: an activation may let /etc lead to another file.
     let resolved = std::fs::canonicalize(config_file);
     let config = Config::of_machine(config_file)?;
     let paths = Paths::new(root, &config.state_dir);
-    Ok(Machine {
+    Ok(Context {
         config,
         config_file: config_file.to_path_buf(),
         own_config_file: resolved.unwrap_or_else(|_| config_file.to_path_buf()),

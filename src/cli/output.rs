@@ -5,17 +5,17 @@ use std::io::{ErrorKind, Write};
 use anyhow::{Context, Result};
 
 use super::args::Output;
-use crate::deploy::cycle::Ending;
+use crate::deploy::context::Completion;
 use crate::report::{Page, Report};
 use crate::sys::journal;
 
-pub fn show(report: &impl Report, output: &Output) -> Result<Ending> {
+pub fn show(report: &impl Report, output: &Output) -> Result<Completion> {
     print(&if output.json {
         json(report)?
     } else {
         text(report)
     })?;
-    Ok(Ending::Done)
+    Ok(Completion::Success)
 }
 
 pub fn text(report: &impl Report) -> String {

@@ -4,8 +4,10 @@ use anyhow::Result;
 
 use super::status::{chosen, standing};
 use crate::deploy::commits::Commits;
-use crate::deploy::cycle::Machine;
+use crate::deploy::context::Context;
+use crate::deploy::observe;
 use crate::deploy::operator;
+use crate::deploy::preview;
 use crate::deploy::preview::{Built, Preview};
 use crate::git::Mirror;
 use crate::nix::closure_diff;
@@ -14,11 +16,11 @@ use crate::signature::Signers;
 use crate::sys::progress;
 
 /// Considers what a deploy would do.
-pub fn plan(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Plan> {
+pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan> {
     let mirror = Mirror::open(&machine.paths);
     let commits = Commits::of_any(&mirror, signers);
     let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
-    let (_, decision) = machine.consider(&state, &commits)?;
+    let (_, decision) = observe::decide_now(machine, &state, &commits)?;
     let target = decision.selected.as_ref();
     let target = target.map(|target| chosen(target, &mirror));
     Ok(Plan::told(
@@ -30,8 +32,10 @@ pub fn plan(machine: &Machine, signers: &Result<Option<Signers>>) -> Result<Plan
 }
 
 /// Builds what a plan selects.
-pub fn build(machine: &Machine, plan: Plan) -> Result<Previewed> {
-    let preview = plan.selected().map(|target| machine.preview(target));
+pub fn build(machine: &Context, plan: Plan) -> Result<Previewed> {
+    let preview = plan
+        .selected()
+        .map(|target| preview::preview(machine, target));
     let build = preview.transpose()?.map(|preview| match preview {
         Preview::Skipped(reason) => Build {
             skipped: Some(reason),

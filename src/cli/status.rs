@@ -3,8 +3,10 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
+use crate::deploy::boot;
 use crate::deploy::commits::Commits;
-use crate::deploy::cycle::Machine;
+use crate::deploy::context::Context;
+use crate::deploy::observe;
 use crate::deploy::{operator, reboot};
 use crate::git::Mirror;
 use crate::model::select::{decide, Target};
@@ -19,12 +21,12 @@ use crate::sys::fs;
 use crate::system::timers;
 
 /// Looks at the machine.
-pub fn status(machine: &Machine) -> Result<Status> {
-    let Machine { config, paths, .. } = machine;
+pub fn status(machine: &Context) -> Result<Status> {
+    let Context { config, paths, .. } = machine;
     let polls = timers::ask(&config.remotes, paths);
     let mirror = Mirror::open(paths);
     let state = operator::foreseen(paths, mirror.as_ref().ok())?;
-    let facts = machine.facts(machine.observe()?, &state)?;
+    let facts = observe::facts(machine, observe::remotes(machine)?, &state)?;
     let decision = match Judgement::recall(paths, &facts, config)? {
         Some(decision) => decision,
         None => decide(&facts, &Commits::of_any(&mirror, &Signers::load(config))),
@@ -51,15 +53,15 @@ pub fn status(machine: &Machine) -> Result<Status> {
 }
 
 /// How the machine stands, apart from any decision.
-pub fn standing(machine: &Machine, state: &State) -> Result<Standing> {
-    let Machine { config, paths, .. } = machine;
+pub fn standing(machine: &Context, state: &State) -> Result<Standing> {
+    let Context { config, paths, .. } = machine;
     Ok(Standing::told(
         state,
         config.retry,
         Decided::is_one_at_work(paths)?,
         requests::read_suspension(paths, Timestamp::now())?.is_some(),
         reboot::reasons(config, paths, state.changed_by()),
-        machine.booted_instead(state)?.as_deref(),
+        boot::booted_instead(machine, state)?.as_deref(),
     ))
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::config::url::Url;
+use crate::model::attempt::Attempt;
 use crate::model::confirmation::Step;
 use crate::model::names::Branch;
 use crate::model::names::RemoteName;
@@ -20,6 +21,9 @@ use crate::model::policy::Backoff;
 use crate::model::policy::Confirmer;
 use crate::model::policy::Reboots;
 use crate::model::policy::Retention;
+use crate::model::select::Awaited;
+use crate::model::select::Consent;
+use crate::model::state::State;
 use file::File;
 
 /// Where the state is kept, unless the owner wants it elsewhere.
@@ -184,6 +188,29 @@ impl Config {
             Step::Build => self.build_confirmer,
             Step::Deploy => self.deploy_confirmer,
         }
+    }
+
+    /// Whether a step of an attempt has to be confirmed, and has not been.
+    pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
+        match self.confirmer(step) {
+            Confirmer::Without => false,
+            Confirmer::Auto(_) | Confirmer::Manual => !attempt.confirmed.contains(&step),
+        }
+    }
+
+    /// What waits for a confirmation, as the configuration has it now.
+    pub fn awaited(&self, state: &State) -> Option<Awaited> {
+        let (waiting, step) = state.awaiting()?;
+        Some(Awaited {
+            commit: waiting.target.commit.clone(),
+            operation: waiting.target.operation,
+            step,
+            consent: if self.asks(waiting, step) {
+                self.confirmer(step).consent(waiting.since())
+            } else {
+                Consent::Given
+            },
+        })
     }
 
     /// The remote of that name.

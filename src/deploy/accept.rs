@@ -3,7 +3,8 @@
 use anyhow::{bail, ensure, Result};
 
 use crate::deploy::commits::Commits;
-use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::context::{Completion, Context};
+use crate::deploy::observe;
 use crate::git::Mirror;
 use crate::model::commit::Commit;
 use crate::model::names::{Branch, RemoteName};
@@ -14,32 +15,30 @@ use crate::state::requests::Rewrite;
 use crate::state::store;
 use crate::sys::fs;
 
-impl Machine {
-    /// Orders that a main be accepted although it does not contain the accepted one, and asks for a
-    /// deploy. `wanted` is the beginning of its id.
-    ///
-    /// # Errors
-    /// No remote has such a main now, it is not signed where that is required, or the order cannot be
-    /// written.
-    pub fn accept(&self, wanted: &str, signers: Option<&Signers>) -> Result<Ending> {
-        let mains = self.observe()?;
-        let (remote, branch, commit) = find(&mains, wanted)?;
-        let mirror = Mirror::open(&self.paths)?;
-        if let Signature::Refused(unverified) = Commits::of(&mirror, signers).signature(commit) {
-            bail!("{} cannot be accepted: {unverified}", commit.short());
-        }
-        if store::read(&self.paths)?.accepted_main.as_ref() == Some(commit) {
-            // The latest order counts, and not one before it that no deploy has taken up yet.
-            Rewrite::forget(&self.paths)?;
-            log::info!("{commit} is the accepted main already");
-            return Ok(Ending::Done);
-        }
-        let rewrite = Rewrite::new(commit.clone(), remote.clone(), branch.name.clone());
-        fs::replace_durably(&self.paths.rewrite(), &serde_json::to_vec(&rewrite)?)?;
-        log::info!("{rewrite} is accepted as main, and deployed next");
-        requests::request_for_order(&self.paths);
-        Ok(Ending::Done)
+/// Orders that a main be accepted although it does not contain the accepted one, and asks for a
+/// deploy. `wanted` is the beginning of its id.
+///
+/// # Errors
+/// No remote has such a main now, it is not signed where that is required, or the order cannot be
+/// written.
+pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<Completion> {
+    let mains = observe::remotes(ctx)?;
+    let (remote, branch, commit) = find(&mains, wanted)?;
+    let mirror = Mirror::open(&ctx.paths)?;
+    if let Signature::Refused(unverified) = Commits::of(&mirror, signers).signature(commit) {
+        bail!("{} cannot be accepted: {unverified}", commit.short());
     }
+    if store::read(&ctx.paths)?.accepted_main.as_ref() == Some(commit) {
+        // The latest order counts, and not one before it that no deploy has taken up yet.
+        Rewrite::forget(&ctx.paths)?;
+        log::info!("{commit} is the accepted main already");
+        return Ok(Completion::Success);
+    }
+    let rewrite = Rewrite::new(commit.clone(), remote.clone(), branch.name.clone());
+    fs::replace_durably(&ctx.paths.rewrite(), &serde_json::to_vec(&rewrite)?)?;
+    log::info!("{rewrite} is accepted as main, and deployed next");
+    requests::request_for_order(&ctx.paths);
+    Ok(Completion::Success)
 }
 
 /// The one main whose id begins so, of a remote that can be fetched.

@@ -5,10 +5,29 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::config::paths::Paths;
-use crate::deploy::cycle::Machine;
+use crate::deploy::context::Context;
 use crate::model::state::State;
 use crate::sys::fs;
 use crate::system;
+
+/// The system that the machine booted instead of the one that was deployed last to stay.
+pub fn booted_instead(ctx: &Context, state: &State) -> Result<Option<PathBuf>> {
+    let booted = fs::read_link_optional(&ctx.paths.booted_system())?;
+    let boots = system::of_profile(&ctx.paths.profile(&ctx.config.profile));
+    let boot = id(&ctx.paths)?;
+    let deployed = state.deployed_to_stay();
+    let facts = Facts {
+        deployed: deployed.and_then(|attempt| {
+            let out = attempt.out.as_deref()?;
+            Some((out, attempt.boot.as_deref()))
+        }),
+        boots: boots.as_deref(),
+        booted: booted.as_deref(),
+        boot: boot.as_deref(),
+    };
+    let is_another = is_another(&facts);
+    Ok(booted.filter(|_| is_another))
+}
 
 /// The kernel's name for this boot, `None` where it has none.
 pub fn id(paths: &Paths) -> Result<Option<String>> {
@@ -37,27 +56,6 @@ fn is_another(facts: &Facts) -> bool {
     let has_booted_since = in_boot.is_some() && facts.boot.is_some() && in_boot != facts.boot;
     let should_have = facts.boots == Some(deployed);
     has_booted_since && should_have && facts.booted.is_some_and(|booted| booted != deployed)
-}
-
-impl Machine {
-    /// The system that the machine booted instead of the one that was deployed last to stay.
-    pub fn booted_instead(&self, state: &State) -> Result<Option<PathBuf>> {
-        let booted = fs::read_link_optional(&self.paths.booted_system())?;
-        let boots = system::of_profile(&self.paths.profile(&self.config.profile));
-        let boot = id(&self.paths)?;
-        let deployed = state.deployed_to_stay();
-        let facts = Facts {
-            deployed: deployed.and_then(|attempt| {
-                let out = attempt.out.as_deref()?;
-                Some((out, attempt.boot.as_deref()))
-            }),
-            boots: boots.as_deref(),
-            booted: booted.as_deref(),
-            boot: boot.as_deref(),
-        };
-        let is_another = is_another(&facts);
-        Ok(booted.filter(|_| is_another))
-    }
 }
 
 #[cfg(test)]

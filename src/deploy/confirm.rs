@@ -2,20 +2,19 @@
 //! or by time, taken up by the next deploy.
 
 use anyhow::{bail, ensure, Result};
-use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::config::Config;
 use crate::deploy::commits::Commits;
-use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::context::{Completion, Context};
+use crate::deploy::finish;
 use crate::deploy::journal_fields;
+use crate::deploy::observe;
 use crate::git::Mirror;
 use crate::model::attempt::{Attempt, Outcome};
 use crate::model::commit::Commit;
 use crate::model::confirmation::Step;
 use crate::model::names::Operation;
-use crate::model::policy::Confirmer;
-use crate::model::select::{Awaited, Consent, Decision, Facts};
+use crate::model::select::{Decision, Facts};
 use crate::model::state::State;
 use crate::signature::Signers;
 use crate::state::requests;
@@ -23,6 +22,111 @@ use crate::state::requests::Confirmation;
 use crate::state::store;
 use crate::state::store::Store;
 use crate::sys::fs;
+
+/// Confirms what waits for it, if that is what is expected, and asks for a deploy.
+///
+/// # Errors
+/// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
+/// written.
+pub fn confirm(
+    ctx: &Context,
+    expected: &Expectation,
+    signers: Option<&Signers>,
+) -> Result<Completion> {
+    let state = store::read(&ctx.paths)?;
+    let Some((waiting, step)) = state.awaiting() else {
+        bail!("Nothing waits for a confirmation: comin status says what comin does");
+    };
+    let target = &waiting.target;
+    if let Some(asked) = expected.step.filter(|asked| *asked != step) {
+        bail!(
+            "{target} does not wait to be {}, but to be {}: comin confirm {step}",
+            asked.participle(),
+            step.participle()
+        );
+    }
+    if let Some(commit) = &expected.commit {
+        ensure!(
+            commit.len() >= Commit::LEAST && target.commit.as_str().starts_with(commit),
+            "{target} waits, and not {commit:?}; comin status has its id"
+        );
+    }
+    if let Some(operation) = expected.operation {
+        ensure!(
+            operation == target.operation,
+            "{target} is to be deployed by {}, and not by {operation}",
+            target.operation
+        );
+    }
+    let mirror = Mirror::open(&ctx.paths)?;
+    let (facts, decision) = observe::decide_now(ctx, &state, &Commits::of(&mirror, signers))?;
+    match &decision.selected {
+        Some(selected) if selected.is(&target.commit, target.operation) => {}
+        Some(selected) => bail!(
+            "{target} is not confirmed: meanwhile, {selected} is to be deployed by {}; comin plan says why",
+            selected.operation
+        ),
+        None => bail!(
+            "{target} is not confirmed: meanwhile, no branch qualifies; comin plan says why"
+        ),
+    }
+    let order = Confirmation::of(waiting, step);
+    fs::replace_durably(&ctx.paths.confirmation(), &serde_json::to_vec(&order)?)?;
+    log::info!("{target} is confirmed, and {} next", step.participle());
+    requests::request_for_order(&ctx.paths);
+    if let Some(suspension) = facts.suspended {
+        log::warn!("It still has to wait: {suspension}");
+    }
+    Ok(Completion::Success)
+}
+
+/// Takes up a confirmation. That it was given is in the state before the order is gone.
+pub fn apply_confirmation(ctx: &Context, store: &mut Store) -> Result<()> {
+    Confirmation::take(&ctx.paths, |order| match store.state().awaiting() {
+        Some((waiting, step)) if order.is_of(waiting, step) => {
+            let mut attempt = waiting.clone();
+            let is_new = attempt.confirmed.insert(step);
+            journal_fields::record(store, &attempt)?;
+            if is_new {
+                let name = &attempt.target;
+                log::info!("{name} is confirmed, and {} next", step.participle());
+            }
+            Ok(())
+        }
+        Some(_) | None => {
+            log::warn!(
+                "The confirmation to {} {} came too late: it does not wait for that any more",
+                order.step,
+                order.commit.short()
+            );
+            Ok(())
+        }
+    })
+}
+
+/// Ends an attempt that waits for a confirmation where something else is to be deployed by now.
+pub fn cancel_superseded(
+    ctx: &Context,
+    store: &mut Store,
+    facts: &Facts,
+    decision: &Decision,
+) -> Result<()> {
+    match store.state().awaiting() {
+        Some((waiting, _)) if decision.supersedes(&waiting.target, facts) => {
+            let waiting = waiting.clone();
+            cancel_waiting(ctx, store, waiting)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Ends an attempt that waits for a confirmation. What was given to it is void: whoever has taken its commit
+/// back does not expect it to be deployed without a question when it comes again.
+pub fn cancel_waiting(ctx: &Context, store: &mut Store, mut waiting: Attempt) -> Result<()> {
+    waiting.confirmed.clear();
+    let stage = waiting.stage();
+    finish::finish(ctx, store, waiting, Outcome::Preempted { stage }).map(|_| ())
+}
 
 /// Lets a state have the confirmation that the next deploy is going to take up.
 pub fn foresee(state: &mut State, paths: &Paths) {
@@ -42,141 +146,6 @@ pub struct Expectation {
     pub step: Option<Step>,
     /// How the commit is activated.
     pub operation: Option<Operation>,
-}
-
-impl Machine {
-    /// Confirms what waits for it, if that is what is expected, and asks for a deploy.
-    ///
-    /// # Errors
-    /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
-    /// written.
-    pub fn confirm(&self, expected: &Expectation, signers: Option<&Signers>) -> Result<Ending> {
-        let state = store::read(&self.paths)?;
-        let Some((waiting, step)) = state.awaiting() else {
-            bail!("Nothing waits for a confirmation: comin status says what comin does");
-        };
-        let target = &waiting.target;
-        if let Some(asked) = expected.step.filter(|asked| *asked != step) {
-            bail!(
-                "{target} does not wait to be {}, but to be {}: comin confirm {step}",
-                asked.participle(),
-                step.participle()
-            );
-        }
-        if let Some(commit) = &expected.commit {
-            ensure!(
-                commit.len() >= Commit::LEAST && target.commit.as_str().starts_with(commit),
-                "{target} waits, and not {commit:?}; comin status has its id"
-            );
-        }
-        if let Some(operation) = expected.operation {
-            ensure!(
-                operation == target.operation,
-                "{target} is to be deployed by {}, and not by {operation}",
-                target.operation
-            );
-        }
-        let mirror = Mirror::open(&self.paths)?;
-        let (facts, decision) = self.consider(&state, &Commits::of(&mirror, signers))?;
-        match &decision.selected {
-            Some(selected) if selected.is(&target.commit, target.operation) => {}
-            Some(selected) => bail!(
-                "{target} is not confirmed: meanwhile, {selected} is to be deployed by {}; comin plan says why",
-                selected.operation
-            ),
-            None => bail!(
-                "{target} is not confirmed: meanwhile, no branch qualifies; comin plan says why"
-            ),
-        }
-        let order = Confirmation::of(waiting, step);
-        fs::replace_durably(&self.paths.confirmation(), &serde_json::to_vec(&order)?)?;
-        log::info!("{target} is confirmed, and {} next", step.participle());
-        requests::request_for_order(&self.paths);
-        if let Some(suspension) = facts.suspended {
-            log::warn!("It still has to wait: {suspension}");
-        }
-        Ok(Ending::Done)
-    }
-
-    /// Takes up a confirmation. That it was given is in the state before the order is gone.
-    pub fn take_confirmation(&self, store: &mut Store) -> Result<()> {
-        Confirmation::take(&self.paths, |order| match store.state().awaiting() {
-            Some((waiting, step)) if order.is_of(waiting, step) => {
-                let mut attempt = waiting.clone();
-                let is_new = attempt.confirmed.insert(step);
-                journal_fields::record(store, &attempt)?;
-                if is_new {
-                    let name = &attempt.target;
-                    log::info!("{name} is confirmed, and {} next", step.participle());
-                }
-                Ok(())
-            }
-            Some(_) | None => {
-                log::warn!(
-                    "The confirmation to {} {} came too late: it does not wait for that any more",
-                    order.step,
-                    order.commit.short()
-                );
-                Ok(())
-            }
-        })
-    }
-
-    /// Ends an attempt that waits for a confirmation where something else is to be deployed by now.
-    pub fn withdraw(&self, store: &mut Store, facts: &Facts, decision: &Decision) -> Result<()> {
-        match store.state().awaiting() {
-            Some((waiting, _)) if decision.supersedes(&waiting.target, facts) => {
-                let waiting = waiting.clone();
-                self.stop_waiting(store, waiting)
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Ends an attempt that waits for a confirmation. What was given to it is void: whoever has taken its commit
-    /// back does not expect it to be deployed without a question when it comes again.
-    pub fn stop_waiting(&self, store: &mut Store, mut waiting: Attempt) -> Result<()> {
-        waiting.confirmed.clear();
-        let stage = waiting.stage();
-        self.end(store, waiting, Outcome::Preempted { stage })
-            .map(|_| ())
-    }
-}
-
-impl Config {
-    /// Whether a step of an attempt has to be confirmed, and has not been.
-    pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
-        match self.confirmer(step) {
-            Confirmer::Without => false,
-            Confirmer::Auto(_) | Confirmer::Manual => !attempt.confirmed.contains(&step),
-        }
-    }
-
-    /// What waits for a confirmation, as the configuration has it now.
-    pub fn awaited(&self, state: &State) -> Option<Awaited> {
-        let (waiting, step) = state.awaiting()?;
-        Some(Awaited {
-            commit: waiting.target.commit.clone(),
-            operation: waiting.target.operation,
-            step,
-            consent: if self.asks(waiting, step) {
-                self.confirmer(step).consent(waiting.since())
-            } else {
-                Consent::Given
-            },
-        })
-    }
-}
-
-impl Confirmer {
-    /// What it takes to go on with what has waited since then.
-    fn consent(self, since: Timestamp) -> Consent {
-        match self {
-            Self::Without => Consent::Given,
-            Self::Auto(length) => Consent::At(since.checked_add(length).unwrap_or(Timestamp::MAX)),
-            Self::Manual => Consent::Missing,
-        }
-    }
 }
 
 #[cfg(test)]

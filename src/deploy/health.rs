@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::config::paths::Paths;
 use crate::config::url::Url;
 use crate::config::{Config, Remote};
-use crate::deploy::cycle::Machine;
+use crate::deploy::context::Context;
 use crate::git;
 use crate::model::attempt::Attempt;
 use crate::model::names::RemoteName;
@@ -24,112 +24,110 @@ use crate::system::systemd;
 /// How long a remote that cannot be reached is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
-impl Machine {
-    /// Looks at the machine after an activation.
-    pub fn check(&self, attempt: &Attempt) -> Checks {
-        let new_failures = match new_failures(&self.paths, &attempt.before.failed_units) {
-            Ok(units) => units,
-            // A machine that cannot be looked at is not well.
-            Err(error) => {
-                return Checks {
-                    new_failures: None,
-                    fault: Some(Fault::local(format!("{error:#}"))),
-                }
+/// Looks at the machine after an activation.
+pub fn check(ctx: &Context, attempt: &Attempt) -> Checks {
+    let new_failures = match new_failures(&ctx.paths, &attempt.before.failed_units) {
+        Ok(units) => units,
+        // A machine that cannot be looked at is not well.
+        Err(error) => {
+            return Checks {
+                new_failures: None,
+                fault: Some(Fault::local(format!("{error:#}"))),
             }
-        };
-        let fault = self.find_fault(attempt, new_failures.as_deref().unwrap_or_default());
-        Checks {
-            new_failures,
-            fault,
         }
+    };
+    let fault = find_fault(ctx, attempt, new_failures.as_deref().unwrap_or_default());
+    Checks {
+        new_failures,
+        fault,
     }
+}
 
-    fn find_fault(&self, attempt: &Attempt, new_failures: &[String]) -> Option<Fault> {
-        let check = &self.config.health_check;
-        let reachable = &attempt.before.reachable;
-        if check.connectivity && !self.can_reach_one_of(reachable) {
-            return Some(Fault {
-                error: format!(
-                    "{} could be fetched from before, and not within {} seconds now",
-                    either(reachable),
-                    check.connectivity_timeout.as_secs()
-                ),
-                unreachable: reachable.clone(),
-            });
-        }
-        if check.failed_units && !new_failures.is_empty() {
-            let error = format!("units failed: {}", new_failures.join(", "));
+fn find_fault(ctx: &Context, attempt: &Attempt, new_failures: &[String]) -> Option<Fault> {
+    let check = &ctx.config.health_check;
+    let reachable = &attempt.before.reachable;
+    if check.connectivity && !await_connectivity(ctx, reachable) {
+        return Some(Fault {
+            error: format!(
+                "{} could be fetched from before, and not within {} seconds now",
+                either(reachable),
+                check.connectivity_timeout.as_secs()
+            ),
+            unreachable: reachable.clone(),
+        });
+    }
+    if check.failed_units && !new_failures.is_empty() {
+        let error = format!("units failed: {}", new_failures.join(", "));
+        return Some(Fault::local(error));
+    }
+    for command in &check.commands {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", command]);
+        if let Err(error) = command::run(&mut shell, "the health check", check.timeout) {
+            let error = format!("{error:#} ({command})");
             return Some(Fault::local(error));
         }
-        for command in &check.commands {
-            let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", command]);
-            if let Err(error) = command::run(&mut shell, "the health check", check.timeout) {
-                let error = format!("{error:#} ({command})");
-                return Some(Fault::local(error));
-            }
-        }
-        None
     }
+    None
+}
 
-    /// The remotes that are within reach now: the servers whose latest fetch worked. Where there is none, the
-    /// repositories on this machine, which even a machine that is cut off can reach, as far as they are still there: a
-    /// disk may have been removed since.
-    pub fn within_reach(&self) -> Result<Vec<RemoteName>> {
-        let mut fetched = Vec::new();
-        for remote in &self.config.remotes {
-            let record = Fetched::read(&self.paths, remote)?;
-            if Fetched::reach(record.as_ref()) == Reach::Fetched {
-                fetched.push(remote);
-            }
+/// The remotes that are within reach now: the servers whose latest fetch worked. Where there is none, the
+/// repositories on this machine, which even a machine that is cut off can reach, as far as they are still there: a
+/// disk may have been removed since.
+pub fn reachable_remotes(ctx: &Context) -> Result<Vec<RemoteName>> {
+    let mut fetched = Vec::new();
+    for remote in &ctx.config.remotes {
+        let record = Fetched::read(&ctx.paths, remote)?;
+        if Fetched::reach(record.as_ref()) == Reach::Fetched {
+            fetched.push(remote);
         }
-        let is_local = |remote: &&Remote| matches!(remote.url, Url::Local(_));
-        let (mut local, servers): (Vec<_>, Vec<_>) = fetched.into_iter().partition(is_local);
-        let within_reach = if servers.is_empty() {
-            local.retain(|remote| git::reach(remote, PAUSE).is_ok());
-            local
-        } else {
-            servers
-        };
-        Ok(within_reach.iter().map(|it| it.name.clone()).collect())
     }
+    let is_local = |remote: &&Remote| matches!(remote.url, Url::Local(_));
+    let (mut local, servers): (Vec<_>, Vec<_>) = fetched.into_iter().partition(is_local);
+    let within_reach = if servers.is_empty() {
+        local.retain(|remote| git::reach(remote, PAUSE).is_ok());
+        local
+    } else {
+        servers
+    };
+    Ok(within_reach.iter().map(|it| it.name.clone()).collect())
+}
 
-    /// Whether one of these remotes can be reached within the time that the owner gives; true where
-    /// there is none of them.
-    pub fn can_reach_one_of(&self, remotes: &[RemoteName]) -> bool {
-        let remotes = self.remotes_named(remotes);
-        if remotes.is_empty() {
-            return true;
-        }
-        let deadline = Instant::now() + self.config.health_check.connectivity_timeout;
-        loop {
-            for remote in &remotes {
-                let left = deadline.saturating_duration_since(Instant::now());
-                match git::reach(remote, left.max(PAUSE)) {
-                    Ok(()) => return true,
-                    Err(error) => log::debug!("{} is out of reach: {error:#}", remote.name),
-                }
-            }
-            if Instant::now() >= deadline {
-                return false;
-            }
-            thread::sleep(PAUSE);
-        }
+/// Whether one of these remotes can be reached within the time that the owner gives; true where
+/// there is none of them.
+pub fn await_connectivity(ctx: &Context, remotes: &[RemoteName]) -> bool {
+    let remotes = current_remotes(ctx, remotes);
+    if remotes.is_empty() {
+        return true;
     }
+    let deadline = Instant::now() + ctx.config.health_check.connectivity_timeout;
+    loop {
+        for remote in &remotes {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match git::reach(remote, left.max(PAUSE)) {
+                Ok(()) => return true,
+                Err(error) => log::debug!("{} is out of reach: {error:#}", remote.name),
+            }
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(PAUSE);
+    }
+}
 
-    /// The remotes of these names. A system that was just activated may have moved a server, or the file of
-    /// a token, with the configuration: they come first as they are in there now.
-    fn remotes_named(&self, names: &[RemoteName]) -> Vec<Remote> {
-        let now = Config::load(&self.config_file).inspect_err(|error| log::debug!("{error:#}"));
-        let mut remotes = now.map_or_else(|_| Vec::new(), |config| config.remotes);
-        for remote in &self.config.remotes {
-            if !remotes.contains(remote) {
-                remotes.push(remote.clone());
-            }
+/// The remotes of these names. A system that was just activated may have moved a server, or the file of
+/// a token, with the configuration: they come first as they are in there now.
+fn current_remotes(ctx: &Context, names: &[RemoteName]) -> Vec<Remote> {
+    let now = Config::load(&ctx.config_file).inspect_err(|error| log::debug!("{error:#}"));
+    let mut remotes = now.map_or_else(|_| Vec::new(), |config| config.remotes);
+    for remote in &ctx.config.remotes {
+        if !remotes.contains(remote) {
+            remotes.push(remote.clone());
         }
-        remotes.retain(|remote| names.contains(&remote.name));
-        remotes
     }
+    remotes.retain(|remote| names.contains(&remote.name));
+    remotes
 }
 
 /// The units that have failed and had not before an activation; `None` without systemd.

@@ -1,17 +1,22 @@
-//! The story: fetch, observe, decide, build, activate, check, record.
+//! The story: fetch, then observe → decide → evaluate → build → activate → check → record.
 
 pub mod accept;
 pub mod accepted_main;
+pub mod activate;
+pub mod announce;
 pub mod boot;
 pub mod build;
 pub mod commits;
 pub mod confirm;
-pub mod cycle;
+pub mod context;
 pub mod deployment;
 pub mod fetch;
+pub mod finish;
 pub mod health;
 pub mod journal_fields;
 pub mod maintenance;
+pub mod manual_rollback;
+pub mod observe;
 pub mod operator;
 pub mod post_deployment;
 pub mod preview;
@@ -20,3 +25,135 @@ pub mod recovery;
 pub mod retention;
 pub mod rollback;
 pub mod rollback_timeout;
+pub mod snapshot;
+
+use crate::config::Remote;
+use crate::deploy::commits::Commits;
+use crate::deploy::context::Completion;
+use crate::deploy::context::Context;
+use crate::deploy::reboot::Prospect;
+use crate::git::Mirror;
+use crate::model::schedule::Wait;
+use crate::model::select::{decide, Candidate, Decision, Facts};
+use crate::signature::Signers;
+use crate::state::deploy_record::Decided;
+use crate::state::requests;
+use crate::state::store::Store;
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use log::Level;
+
+/// How long a deploy that could not do its work waits before it is due again.
+const POSTPONED: SignedDuration = SignedDuration::from_mins(1);
+
+/// Fetches, then deploys: both halves in one process.
+pub fn run(ctx: &Context, remotes: &[&Remote], signers: Option<&Signers>) -> Result<Completion> {
+    let fetched = fetch::fetch_all(ctx, remotes)?;
+    let deployed = deploy(ctx, signers)?;
+    Ok(match (fetched, deployed) {
+        (Completion::Success, Completion::Success) => Completion::Success,
+        (Completion::Failure, _) | (_, Completion::Failure) => Completion::Failure,
+    })
+}
+
+/// Deploys what has been fetched, and where there are signers, only what they have signed.
+///
+/// # Errors
+/// The state cannot be read or written. A deployment that fails is no error: it is recorded.
+pub fn deploy(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
+    deploy_until_settled(ctx, signers).inspect_err(|_| postpone(ctx))
+}
+
+/// Lets the next deploy wait: a full disk, a broken state or a missing key is met again in a while,
+/// not at the next poll.
+pub fn postpone(ctx: &Context) {
+    let postpone = || -> Result<()> {
+        let (refused, notices) = announce::said_before(ctx)?;
+        let decided = Decided::deciding(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
+        decided
+            .settled(Some(postponed()), &ctx.paths)
+            .write(&ctx.paths)
+    };
+    if let Err(error) = postpone() {
+        log::debug!("Failed to postpone the next deploy: {error:#}");
+    }
+}
+
+/// Deploys until there is nothing left to do: a deployment moves the accepted main, and with it
+/// what comes next.
+pub fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
+    let mut store = Store::open(&ctx.paths)?;
+    requests::take_request(&ctx.paths)?;
+    announce::claim(ctx, &store)?;
+    let mut ending = recovery::recover(ctx, &mut store)?;
+    loop {
+        let remotes = observe::remotes(ctx)?;
+        let mirror = Mirror::ready(&ctx.paths, &ctx.config.remotes)?;
+        operator::apply_requests(ctx, &mut store)?;
+        let notice = accepted_main::reconcile(&mut store, &mirror, &ctx.paths)?;
+        let facts = observe::facts(ctx, remotes, store.state())?;
+        let decision = decide(&facts, &Commits::of(&mirror, signers));
+        store.forget_quarantine(&decision.candidates)?;
+        let mut decided = announce::announce(ctx, &facts, &decision)?;
+        if let Some(notice) = notice {
+            decided.notice(Level::Warn, notice);
+        }
+        confirm::cancel_superseded(ctx, &mut store, &facts, &decision)?;
+        let Some(target) = decision.to_deploy() else {
+            settle(ctx, &mut store, &facts, &decision, decided, ending)?;
+            maintenance::repack(ctx, &mirror);
+            return Ok(ending);
+        };
+        // Of what goes on after it has waited, it has been said.
+        if facts.accepted.is_none() && store.state().awaiting().is_none() {
+            log::info!("No main was accepted before: this one is taken as it is");
+        }
+        ending = deployment::run(ctx, &mut store, mirror, signers, target.clone())?;
+    }
+}
+
+/// Ends a deploy that has nothing left to do, and says until when, and why if that is not obvious.
+pub fn settle(
+    ctx: &Context,
+    store: &mut Store,
+    facts: &Facts,
+    decision: &Decision,
+    mut decided: Decided,
+    ending: Completion,
+) -> Result<()> {
+    if let Some((target, why)) = decision.hindered() {
+        if ending == Completion::Success {
+            decided.notice(Level::Info, format!("{target} is not deployed: {why}"));
+        }
+    }
+    if let Some(missing) = decision.missing() {
+        decided.notice(Level::Warn, format!("Nothing to deploy: {missing}"));
+    }
+    let again = decision.action.again();
+    let mut waits = Vec::from_iter(again.map(|until| Wait::until(facts.now, until)));
+    waits.extend(may_pass(&decision.candidates).then(postponed));
+    let reboot = reboot::plan_reboot(ctx, store, facts.suspended.as_ref(), &mut decided)?;
+    if let Prospect::Later(wait) = &reboot {
+        waits.push(*wait);
+    }
+    decided
+        .settled(Wait::sooner(waits), &ctx.paths)
+        .write(&ctx.paths)?;
+    if let Prospect::Due(reboot) = reboot {
+        reboot::reboot(ctx, store, reboot)?;
+    }
+    Ok(())
+}
+
+/// The wait before a deploy that could not do its work is due again.
+fn postponed() -> Wait {
+    Wait::new(Timestamp::now(), POSTPONED)
+}
+
+/// Whether time alone may change what was found.
+fn may_pass(candidates: &[Candidate]) -> bool {
+    candidates
+        .iter()
+        .filter_map(Candidate::refusal)
+        .any(|refusal| refusal.may_pass())
+}

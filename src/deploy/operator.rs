@@ -6,13 +6,50 @@ use jiff::{SignedDuration, Timestamp};
 use crate::config::paths::Paths;
 use crate::deploy::accepted_main;
 use crate::deploy::confirm;
-use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::context::{Completion, Context};
 use crate::git::Mirror;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::state::requests;
 use crate::state::requests::Rewrite;
+use crate::state::store::Store;
 use crate::sys::fs;
+
+/// Suspends deployments.
+pub fn suspend(
+    ctx: &Context,
+    reason: Option<String>,
+    time: Option<SignedDuration>,
+) -> Result<Completion> {
+    let until = time.and_then(|time| Timestamp::now().checked_add(time).ok());
+    let reason = reason.filter(|reason| !reason.trim().is_empty());
+    let suspension = Suspension::new(Timestamp::now(), until, reason);
+    requests::write_suspension(&suspension, &ctx.paths)?;
+    log::info!("{suspension}");
+    // What is evaluated or built at the moment notices.
+    requests::request_for_order(&ctx.paths);
+    Ok(Completion::Success)
+}
+
+/// Ends a suspension, and asks for a deploy.
+pub fn resume(ctx: &Context) -> Result<Completion> {
+    if requests::end_suspension(&ctx.paths)? {
+        log::info!("comin deploys again");
+    } else {
+        log::info!("comin was not suspended");
+    }
+    requests::request_for_order(&ctx.paths);
+    Ok(Completion::Success)
+}
+
+/// Orders that what failed or is in quarantine be tried again, and what is deployed but was not
+/// booted, and asks for a deploy.
+pub fn retry(ctx: &Context) -> Result<Completion> {
+    fs::replace_durably(&ctx.paths.retry(), b"")?;
+    log::info!("The next deploy tries again what failed or is in quarantine");
+    requests::request_for_order(&ctx.paths);
+    Ok(Completion::Success)
+}
 
 /// The state by which the next deploy decides: with the accepted main that it is going to find, and what has been
 /// ordered meanwhile. Nothing is changed, and an order that cannot be understood is that deploy's to tell.
@@ -28,36 +65,22 @@ pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
     Ok(state)
 }
 
-impl Machine {
-    /// Suspends deployments.
-    pub fn suspend(&self, reason: Option<String>, time: Option<SignedDuration>) -> Result<Ending> {
-        let until = time.and_then(|time| Timestamp::now().checked_add(time).ok());
-        let reason = reason.filter(|reason| !reason.trim().is_empty());
-        let suspension = Suspension::new(Timestamp::now(), until, reason);
-        requests::write_suspension(&suspension, &self.paths)?;
-        log::info!("{suspension}");
-        // What is evaluated or built at the moment notices.
-        requests::request_for_order(&self.paths);
-        Ok(Ending::Done)
+/// Takes up what the operator has ordered: to accept a main, whatever was before it, and to try
+/// again what failed, or to go on with what waits for a confirmation. The file of an order is removed once
+/// the state has the order.
+pub fn apply_requests(ctx: &Context, store: &mut Store) -> Result<()> {
+    let retry = ctx.paths.retry();
+    if fs::read_optional(&retry)?.is_some() {
+        store.forgive()?;
+        fs::remove_optional(&retry)?;
+        log::info!("What failed is tried again, by order");
     }
-
-    /// Ends a suspension, and asks for a deploy.
-    pub fn resume(&self) -> Result<Ending> {
-        if requests::end_suspension(&self.paths)? {
-            log::info!("comin deploys again");
-        } else {
-            log::info!("comin was not suspended");
-        }
-        requests::request_for_order(&self.paths);
-        Ok(Ending::Done)
+    if let Some(rewrite) = Rewrite::read(&ctx.paths)? {
+        let before = store.state().accepted_main.clone();
+        let before = before.map_or("none".to_string(), |before| before.to_string());
+        log::warn!("Main {rewrite} is accepted by order, in place of {before}");
+        store.accept(rewrite.commit)?;
+        Rewrite::forget(&ctx.paths)?;
     }
-
-    /// Orders that what failed or is in quarantine be tried again, and what is deployed but was not
-    /// booted, and asks for a deploy.
-    pub fn retry(&self) -> Result<Ending> {
-        fs::replace_durably(&self.paths.retry(), b"")?;
-        log::info!("The next deploy tries again what failed or is in quarantine");
-        requests::request_for_order(&self.paths);
-        Ok(Ending::Done)
-    }
+    confirm::apply_confirmation(ctx, store)
 }

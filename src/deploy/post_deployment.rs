@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::deploy::cycle::Machine;
+use crate::deploy::context::Context;
 use crate::git::Mirror;
 use crate::model::attempt::words;
 use crate::model::attempt::{Attempt, Outcome};
@@ -17,64 +17,62 @@ const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The kernel takes 128 KiB in one variable.
 const MAX_MESSAGE: usize = 64 * 1024;
 
-impl Machine {
-    /// Runs the command after an attempt that came to an end of its own. What becomes of it is logged,
-    /// and changes nothing.
-    pub fn run_post_deployment_command(&self, attempt: &Attempt) {
-        let Some(command) = &self.config.post_deployment_command else {
+/// Runs the command after an attempt that came to an end of its own. What becomes of it is logged,
+/// and changes nothing.
+pub fn run(ctx: &Context, attempt: &Attempt) {
+    let Some(command) = &ctx.config.post_deployment_command else {
+        return;
+    };
+    let Some((_, outcome)) = attempt.ended() else {
+        return;
+    };
+    match outcome {
+        Outcome::Done { .. }
+        | Outcome::Failed { .. }
+        | Outcome::RolledBack { .. }
+        | Outcome::Skipped { .. } => {}
+        Outcome::Postponed { .. } | Outcome::Preempted { .. } | Outcome::Interrupted { .. } => {
             return;
-        };
-        let Some((_, outcome)) = attempt.ended() else {
-            return;
-        };
-        match outcome {
-            Outcome::Done { .. }
-            | Outcome::Failed { .. }
-            | Outcome::RolledBack { .. }
-            | Outcome::Skipped { .. } => {}
-            Outcome::Postponed { .. } | Outcome::Preempted { .. } | Outcome::Interrupted { .. } => {
-                return;
-            }
-        }
-        if let Err(error) = self.run_with_variables(command, attempt, outcome) {
-            log::warn!("{error:#}");
         }
     }
+    if let Err(error) = run_with_variables(ctx, command, attempt, outcome) {
+        log::warn!("{error:#}");
+    }
+}
 
-    fn run_with_variables(
-        &self,
-        command: &Path,
-        attempt: &Attempt,
-        outcome: &Outcome,
-    ) -> anyhow::Result<()> {
-        let target = &attempt.target;
-        let (status, error, generation) = words(outcome);
-        let message = Mirror::open(&self.paths)
-            .and_then(|mirror| mirror.message(&target.commit))
-            .unwrap_or_else(|_| attempt.subject.clone());
-        let lines: Vec<_> = message.lines().map(printable).collect();
-        let message: String = lines.join("\n").chars().take(MAX_MESSAGE / 4).collect();
-        let url = nix::source_url(&self.config, &self.paths, &target.commit);
-        let what = format!("the post-deployment command {}", command.display());
-        let mut command = Command::new(command);
-        command
-            .env("COMIN_GIT_SHA", target.commit.as_str())
-            .env(
-                "COMIN_GIT_REF",
-                format!("{}/{}", target.remote, target.branch),
-            )
-            .env("COMIN_GIT_MSG", message)
-            .env("COMIN_HOSTNAME", &self.config.hostname)
-            .env("COMIN_FLAKE_URL", url)
-            .env(
-                "COMIN_GENERATION",
-                generation.map_or(String::new(), |g| g.to_string()),
-            )
-            .env("COMIN_STATUS", status.name())
-            .env(
-                "COMIN_ERROR_MSG",
-                printable(&error.unwrap_or_default()).as_ref(),
-            );
-        command::run(&mut command, &what, Some(TIMEOUT)).map(|_| ())
-    }
+fn run_with_variables(
+    ctx: &Context,
+    command: &Path,
+    attempt: &Attempt,
+    outcome: &Outcome,
+) -> anyhow::Result<()> {
+    let target = &attempt.target;
+    let (status, error, generation) = words(outcome);
+    let message = Mirror::open(&ctx.paths)
+        .and_then(|mirror| mirror.message(&target.commit))
+        .unwrap_or_else(|_| attempt.subject.clone());
+    let lines: Vec<_> = message.lines().map(printable).collect();
+    let message: String = lines.join("\n").chars().take(MAX_MESSAGE / 4).collect();
+    let url = nix::source_url(&ctx.config, &ctx.paths, &target.commit);
+    let what = format!("the post-deployment command {}", command.display());
+    let mut command = Command::new(command);
+    command
+        .env("COMIN_GIT_SHA", target.commit.as_str())
+        .env(
+            "COMIN_GIT_REF",
+            format!("{}/{}", target.remote, target.branch),
+        )
+        .env("COMIN_GIT_MSG", message)
+        .env("COMIN_HOSTNAME", &ctx.config.hostname)
+        .env("COMIN_FLAKE_URL", url)
+        .env(
+            "COMIN_GENERATION",
+            generation.map_or(String::new(), |g| g.to_string()),
+        )
+        .env("COMIN_STATUS", status.name())
+        .env(
+            "COMIN_ERROR_MSG",
+            printable(&error.unwrap_or_default()).as_ref(),
+        );
+    command::run(&mut command, &what, Some(TIMEOUT)).map(|_| ())
 }

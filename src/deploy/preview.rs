@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 
 use crate::config::paths::Paths;
-use crate::deploy::cycle::Machine;
+use crate::deploy::build;
+use crate::deploy::context::Context;
 use crate::git::{self, Mirror};
 use crate::model::select::Target;
 use crate::nix::{self, Evaluation};
@@ -68,48 +69,51 @@ impl Aside {
     }
 }
 
-impl Machine {
-    /// Finds out what the deployment of a target would bring.
-    pub fn preview(&self, target: &Target) -> Result<Preview> {
-        let aside = Aside::new()?;
-        Mirror::open(&self.paths)?.lend(&target.commit, &aside.paths)?;
-        let evaluation = self.evaluate_aside(target, &aside.paths)?;
-        if let Some(reason) = self.of_another_machine(evaluation.machine_id.as_deref())? {
-            return Ok(Preview::Skipped(reason));
-        }
-        self.build_aside(target, &evaluation, &aside.paths)?;
-        let Evaluation {
-            derivation, out, ..
-        } = evaluation;
-        let profile = self.paths.profile(&self.config.profile);
-        let operation = target.operation;
-        let inhibitors = system::switch_inhibitors(&self.paths, &out);
-        Ok(Preview::System(Built {
-            derivation,
-            runs: fs::read_link_optional(&self.paths.current_system())?,
-            is_there: system::has(&profile, &self.paths, &out, operation)?,
-            rehearsal: Rehearsal::of(&self.paths, &out, operation, &inhibitors)?,
-            inhibitors,
-            out,
-            _root: aside,
-        }))
+/// Finds out what the deployment of a target would bring.
+pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
+    let aside = Aside::new()?;
+    Mirror::open(&ctx.paths)?.lend(&target.commit, &aside.paths)?;
+    let evaluation = evaluate_aside(ctx, target, &aside.paths)?;
+    if let Some(reason) = build::machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
+        return Ok(Preview::Skipped(reason));
     }
+    build_aside(ctx, target, &evaluation, &aside.paths)?;
+    let Evaluation {
+        derivation, out, ..
+    } = evaluation;
+    let profile = ctx.paths.profile(&ctx.config.profile);
+    let operation = target.operation;
+    let inhibitors = system::switch_inhibitors(&ctx.paths, &out);
+    Ok(Preview::System(Built {
+        derivation,
+        runs: fs::read_link_optional(&ctx.paths.current_system())?,
+        is_there: system::has(&profile, &ctx.paths, &out, operation)?,
+        rehearsal: Rehearsal::of(&ctx.paths, &out, operation, &inhibitors)?,
+        inhibitors,
+        out,
+        _root: aside,
+    }))
+}
 
-    fn evaluate_aside(&self, target: &Target, aside: &Paths) -> Result<Evaluation> {
-        let evaluate = || nix::evaluate(&self.config, aside, git::TARGET, target, None, None);
-        let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
-        let evaluated = evaluated.and_then(|evaluated| evaluated.context("it was stopped"));
-        evaluated.with_context(|| format!("Failed to evaluate {target}"))
-    }
+fn evaluate_aside(ctx: &Context, target: &Target, aside: &Paths) -> Result<Evaluation> {
+    let evaluate = || nix::evaluate(&ctx.config, aside, git::TARGET, target, None, None);
+    let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
+    let evaluated = evaluated.and_then(|evaluated| evaluated.context("it was stopped"));
+    evaluated.with_context(|| format!("Failed to evaluate {target}"))
+}
 
-    fn build_aside(&self, target: &Target, evaluation: &Evaluation, aside: &Paths) -> Result<()> {
-        let root = aside.gcroots().join("preview");
-        let (derivation, timeout) = (&evaluation.derivation, self.config.build_timeout);
-        let build = || {
-            nix::build(derivation, &root, timeout, None)?;
-            system::check(&evaluation.out)
-        };
-        progress::during_told(&format!("Building {target}"), build)
-            .with_context(|| format!("Failed to build {target}"))
-    }
+fn build_aside(
+    ctx: &Context,
+    target: &Target,
+    evaluation: &Evaluation,
+    aside: &Paths,
+) -> Result<()> {
+    let root = aside.gcroots().join("preview");
+    let (derivation, timeout) = (&evaluation.derivation, ctx.config.build_timeout);
+    let build = || {
+        nix::build(derivation, &root, timeout, None)?;
+        system::check(&evaluation.out)
+    };
+    progress::during_told(&format!("Building {target}"), build)
+        .with_context(|| format!("Failed to build {target}"))
 }

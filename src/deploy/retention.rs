@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 
 use crate::deploy::build::DERIVATION;
-use crate::deploy::cycle::Machine;
-use crate::deploy::deployment::BEFORE;
+use crate::deploy::context::Context;
+use crate::deploy::snapshot::BEFORE;
 use crate::model::attempt::Attempt;
 use crate::model::policy::Retention;
 use crate::model::state::State;
@@ -44,6 +44,50 @@ struct Surplus {
     roots: Vec<u64>,
     /// Generations of the profile.
     generations: Vec<u64>,
+}
+
+/// Removes what is no longer to be kept.
+pub fn prune(ctx: &Context, state: &State) -> Result<()> {
+    let profile = ctx.paths.profile(&ctx.config.profile);
+    let gcroots = ctx.paths.gcroots();
+    let mut in_use = Vec::new();
+    for link in [
+        ctx.paths.current_system(),
+        ctx.paths.booted_system(),
+        gcroots.join(BEFORE),
+    ] {
+        in_use.extend(fs::read_link_optional(&link)?);
+    }
+    let mut generations = BTreeMap::new();
+    for generation in system::generations(&profile)? {
+        let link = system::generation_link(&profile, generation);
+        generations.extend(fs::read_link_optional(&link)?.map(|system| (generation, system)));
+    }
+    let facts = Facts {
+        attempts: &state.attempts,
+        roots: roots(&gcroots)?,
+        profile: &profile,
+        generations,
+        current: system::generation(&profile)?,
+        in_use,
+    };
+    let Surplus { roots, generations } = surplus(&facts, ctx.config.retention);
+    // The state of an attempt that has ended: nothing waits to be built.
+    fs::remove_optional(&gcroots.join(DERIVATION))?;
+    for attempt in roots {
+        fs::remove_optional(&gcroots.join(Attempt::root_of(attempt)))?;
+    }
+    if !generations.is_empty() {
+        // Nix keeps the current generation even if it is told not to.
+        nix::delete_generations(&profile, &generations)?;
+        let numbers: Vec<String> = generations.iter().map(u64::to_string).collect();
+        log::info!(
+            "Removed the old generations {} of {}",
+            numbers.join(", "),
+            profile.display()
+        );
+    }
+    Ok(())
 }
 
 fn surplus(facts: &Facts, keep: Retention) -> Surplus {
@@ -101,52 +145,6 @@ fn surplus_generations(facts: &Facts, capacity: usize) -> Vec<u64> {
     }
     surplus.reverse();
     surplus
-}
-
-impl Machine {
-    /// Removes what is no longer to be kept.
-    pub fn tidy(&self, state: &State) -> Result<()> {
-        let profile = self.paths.profile(&self.config.profile);
-        let gcroots = self.paths.gcroots();
-        let mut in_use = Vec::new();
-        for link in [
-            self.paths.current_system(),
-            self.paths.booted_system(),
-            gcroots.join(BEFORE),
-        ] {
-            in_use.extend(fs::read_link_optional(&link)?);
-        }
-        let mut generations = BTreeMap::new();
-        for generation in system::generations(&profile)? {
-            let link = system::generation_link(&profile, generation);
-            generations.extend(fs::read_link_optional(&link)?.map(|system| (generation, system)));
-        }
-        let facts = Facts {
-            attempts: &state.attempts,
-            roots: roots(&gcroots)?,
-            profile: &profile,
-            generations,
-            current: system::generation(&profile)?,
-            in_use,
-        };
-        let Surplus { roots, generations } = surplus(&facts, self.config.retention);
-        // The state of an attempt that has ended: nothing waits to be built.
-        fs::remove_optional(&gcroots.join(DERIVATION))?;
-        for attempt in roots {
-            fs::remove_optional(&gcroots.join(Attempt::root_of(attempt)))?;
-        }
-        if !generations.is_empty() {
-            // Nix keeps the current generation even if it is told not to.
-            nix::delete_generations(&profile, &generations)?;
-            let numbers: Vec<String> = generations.iter().map(u64::to_string).collect();
-            log::info!(
-                "Removed the old generations {} of {}",
-                numbers.join(", "),
-                profile.display()
-            );
-        }
-        Ok(())
-    }
 }
 
 /// The attempts that have a GC root.

@@ -1,218 +1,68 @@
 //! The way back: the system that ran before an activation runs again, and boots again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context as _, Result};
 
 use crate::config::paths::Paths;
-use crate::deploy::commits::Commits;
-use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::context::Context;
 use crate::deploy::health;
 use crate::deploy::journal_fields;
-use crate::git::Mirror;
+use crate::deploy::observe;
 use crate::model::attempt::{Attempt, Before, Blame, Outcome, Stage};
 use crate::model::names::Operation;
-use crate::model::outcome::{self, Checks, Fault, Next};
+use crate::model::outcome::Fault;
 use crate::model::quarantine::Quarantine;
 use crate::model::select::RemoteFacts;
-use crate::signature::Signers;
 use crate::state::fetch_record::Fetched;
 use crate::state::store::Store;
-use crate::sys::fs::{self, Lock};
+use crate::sys::fs::Lock;
 use crate::system;
+use crate::system::rollback_timer;
 use crate::system::switch::{self, Activation};
 use jiff::Timestamp;
 
-impl Machine {
-    /// Rolls an activation back where the owner wants that, and finds out whose fault it was.
-    pub fn roll_back(
-        &self,
-        store: &mut Store,
-        attempt: &mut Attempt,
-        fault: &Fault,
-    ) -> Result<Outcome> {
-        let error = &fault.error;
-        if !self.config.rollback.enable {
-            let (stage, error) = (Stage::Checking, error.clone());
-            return Ok(Outcome::Failed { stage, error });
-        }
-        log::warn!("Rolling back {}: {error}", attempt.target);
-        // The way back has its own time.
-        if let Err(error) = self.arm(attempt) {
-            log::warn!("{error:#}");
-        }
-        let remotes = self.observe()?;
-        let is_last_try = attempt.is_last_try();
-        go_back(&self.paths, store, attempt, error, &remotes, || {
-            self.blame(fault, is_last_try)
-        })
+/// Rolls an activation back where the owner wants that, and finds out whose fault it was.
+pub fn roll_back(
+    ctx: &Context,
+    store: &mut Store,
+    attempt: &mut Attempt,
+    fault: &Fault,
+) -> Result<Outcome> {
+    let error = &fault.error;
+    if !ctx.config.rollback.enable {
+        let (stage, error) = (Stage::Checking, error.clone());
+        return Ok(Outcome::Failed { stage, error });
     }
-
-    /// Goes back to a generation of the profile, and keeps what was deployed last, and what would be
-    /// deployed now, from coming back by itself. By default it is the generation before the current one;
-    /// where something else runs, such as a test, the current one.
-    pub fn roll_back_by_hand(
-        &self,
-        to: Option<u64>,
-        signers: &Result<Option<Signers>>,
-    ) -> Result<Ending> {
-        let mut store = Store::open(&self.paths)?;
-        self.settle_interrupted(&mut store)?;
-        let profile = self.paths.profile(&self.config.profile);
-        let (to, system) = self.generation_to_go_back_to(&profile, to)?;
-        system::check(&system)?;
-        let held = self.held(&store, to, signers)?;
-
-        switch::await_other_switch(&self.paths)?;
-        let found = self.look_around(store.state(), &system)?;
-        let inhibitors = system::switch_inhibitors(&self.paths, &system);
-        let operation = if inhibitors.is_empty() {
-            Operation::Switch
-        } else {
-            log::warn!(
-                "Generation {to} is put off until the next boot: {}",
-                system::inhibited_by(&inhibitors)
-            );
-            Operation::Boot
-        };
-        // Recorded first: whatever becomes of the switch, no poll undoes what the operator wants.
-        let state = store.state().clone();
-        store.go_back(held)?;
-        log::info!("Activating generation {to}, {}", system.display());
-        match self.switch_by_hand(&found, to, &system, operation) {
-            Ok(Next::Done) => {}
-            Ok(Next::Restore(error) | Next::Skip(error)) => {
-                restore_boot(&self.paths, 0, &found)?;
-                store.restore(state)?;
-                bail!("{error}");
-            }
-            Ok(Next::Postpone(error)) => {
-                system::take_profile_back(&found)?;
-                store.restore(state)?;
-                bail!("{error}");
-            }
-            Err(error) => {
-                system::take_profile_back(&found)?;
-                store.restore(state)?;
-                return Err(error);
-            }
-            Ok(Next::Keep(error)) => {
-                bail!("Rolled back to generation {to}, and comin stays there, but {error}")
-            }
-            Ok(Next::RollBack(Fault { error, .. })) => {
-                bail!("The rollback to generation {to} is unfinished: {error}; try it again")
-            }
-            Ok(Next::Repeat) => {
-                bail!("The rollback to generation {to} was interrupted: try it again")
-            }
-        }
-        if let Some((waiting, _)) = store.state().awaiting() {
-            let waiting = waiting.clone();
-            self.stop_waiting(&mut store, waiting)?;
-        }
-        let when = if operation.activates() {
-            ""
-        } else {
-            " for the next boot"
-        };
-        log::info!(
-            "Rolled back to generation {to}{when}; comin stays there until a head moves, or comin retry"
-        );
-        Ok(Ending::Done)
+    log::warn!("Rolling back {}: {error}", attempt.target);
+    // The way back has its own time.
+    if let Err(error) = rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)
+    {
+        log::warn!("{error:#}");
     }
+    let remotes = observe::remotes(ctx)?;
+    let is_last_try = attempt.is_last_try();
+    go_back(&ctx.paths, store, attempt, error, &remotes, || {
+        blame(ctx, fault, is_last_try)
+    })
+}
 
-    /// Activates a generation of the profile.
-    fn switch_by_hand(
-        &self,
-        found: &Before,
-        to: u64,
-        system: &Path,
-        operation: Operation,
-    ) -> Result<Next> {
-        let wanted = Before {
-            generation: Some(to),
-            ..found.clone()
-        };
-        system::take_profile_back(&wanted)?;
-        let activation = Activation {
-            attempt: 0,
-            toplevel: system.to_path_buf(),
-            operation,
-        };
-        let exit = activation.run(&self.paths)?;
-        let switched = system::after_switch(&self.paths, found, system, exit, operation, true)?;
-        outcome::of_activation(&switched, || {
-            Ok(Checks {
-                new_failures: health::new_failures(&self.paths, &found.failed_units)?,
-                fault: None,
-            })
-        })
+/// A remote that cannot be reached from the system before either is not the commit's fault, unless
+/// that is so each time: what a commit breaks may outlast it.
+fn blame(ctx: &Context, fault: &Fault, is_last_try: bool) -> Result<Blame> {
+    let remotes = &fault.unreachable;
+    if remotes.is_empty() || is_last_try || health::await_connectivity(ctx, remotes) {
+        return Ok(Blame::Commit);
     }
-
-    fn generation_to_go_back_to(&self, profile: &Path, to: Option<u64>) -> Result<(u64, PathBuf)> {
-        let current = system::generation(profile)?
-            .with_context(|| format!("{} has no generation to go back from", profile.display()))?;
-        let generations = system::generations(profile)?;
-        let is_current = system::of_profile(profile) == self.running()?;
-        let is_candidate = |g: &&u64| **g < current || (**g == current && !is_current);
-        let to = to
-            .or_else(|| generations.iter().rfind(is_candidate).copied())
-            .context("there is no generation before this one")?;
-        let there_are = || {
-            let numbers: Vec<_> = generations.iter().map(u64::to_string).collect();
-            numbers.join(", ")
-        };
-        ensure!(
-            generations.contains(&to),
-            "{} has no generation {to}: it has {}",
-            profile.display(),
-            there_are()
-        );
-        let link = system::generation_link(profile, to);
-        let system = std::fs::canonicalize(&link)
-            .with_context(|| format!("{} leads nowhere", link.display()))?;
-        Ok((to, system))
+    // Recorded here, or the fetches of before would let it be tried again at once.
+    for name in remotes {
+        let remote = ctx.config.remote(name.as_str())?;
+        let _alone = Lock::wait(&ctx.paths.remote_lock(&remote.name))?;
+        let before = Fetched::read(&ctx.paths, remote)?;
+        let error = Some("it cannot be reached".to_string());
+        Fetched::now(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
     }
-
-    fn running(&self) -> Result<Option<PathBuf>> {
-        fs::read_link_optional(&self.paths.current_system())
-    }
-
-    /// What must not come back after a rollback by hand.
-    fn held(
-        &self,
-        store: &Store,
-        to: u64,
-        signers: &Result<Option<Signers>>,
-    ) -> Result<Vec<Quarantine>> {
-        let mirror = Mirror::open(&self.paths);
-        let commits = Commits::of_any(&mirror, signers);
-        let (facts, decision) = self.consider(store.state(), &commits)?;
-        let latest = store.state().latest().map(|latest| latest.target.clone());
-        let reason = format!("rolled back to generation {to} by hand");
-        let targets = decision.selected.into_iter().chain(latest);
-        Ok(targets
-            .map(|target| Quarantine::of(&target, &facts.remotes, reason.clone(), Timestamp::now()))
-            .collect())
-    }
-
-    /// A remote that cannot be reached from the system before either is not the commit's fault, unless
-    /// that is so each time: what a commit breaks may outlast it.
-    fn blame(&self, fault: &Fault, is_last_try: bool) -> Result<Blame> {
-        let remotes = &fault.unreachable;
-        if remotes.is_empty() || is_last_try || self.can_reach_one_of(remotes) {
-            return Ok(Blame::Commit);
-        }
-        // Recorded here, or the fetches of before would let it be tried again at once.
-        for name in remotes {
-            let remote = self.config.remote(name.as_str())?;
-            let _alone = Lock::wait(&self.paths.remote_lock(&remote.name))?;
-            let before = Fetched::read(&self.paths, remote)?;
-            let error = Some("it cannot be reached".to_string());
-            Fetched::now(remote, before.as_ref(), error).write(&self.paths, remote)?;
-        }
-        Ok(Blame::Outage(remotes.clone()))
-    }
+    Ok(Blame::Outage(remotes.clone()))
 }
 
 /// Rolls an activation back. Needs no configuration: the system that it made may have none.

@@ -1,8 +1,9 @@
 //! What the owner wants: how long to wait, who confirms, when to reboot, how much to keep.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::reboot_window::Window;
+use super::select::Consent;
 
 /// How long a failed deployment waits: first this, then twice as long each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,4 +53,15 @@ pub struct Retention {
     pub successful: usize,
     /// Deployments, however they ended, whose systems Nix does not collect.
     pub any: usize,
+}
+
+impl Confirmer {
+    /// What it takes to go on with what has waited since then.
+    pub fn consent(self, since: Timestamp) -> Consent {
+        match self {
+            Self::Without => Consent::Given,
+            Self::Auto(length) => Consent::At(since.checked_add(length).unwrap_or(Timestamp::MAX)),
+            Self::Manual => Consent::Missing,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod components;
 pub mod dry_activate;
+pub mod rollback_timer;
 pub mod switch;
 pub mod systemd;
 pub mod timers;

@@ -11,10 +11,10 @@ use std::path::{absolute, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::cycle::{Ending, Machine};
+use crate::deploy::context::{Completion, Context};
 use crate::deploy::reboot;
 use crate::model::attempt::words;
 use crate::model::attempt::Attempt;
@@ -53,14 +53,14 @@ struct Situation {
 
 /// What one who is logged in runs `comin desktop` with.
 pub struct Desktop<'a> {
-    machine: &'a Machine,
+    machine: &'a Context,
     title: &'a str,
     record: PathBuf,
 }
 
 impl<'a> Desktop<'a> {
     /// The desktop of the session in which this process runs.
-    pub fn of(machine: &'a Machine, title: &'a str) -> Result<Self> {
+    pub fn of(machine: &'a Context, title: &'a str) -> Result<Self> {
         let folder = std::env::var_os("XDG_RUNTIME_DIR")
             .context("There is no XDG_RUNTIME_DIR: comin desktop is for a session on a desktop")?;
         Ok(Self {
@@ -71,7 +71,7 @@ impl<'a> Desktop<'a> {
     }
 
     /// Tells what there is to tell, until there is nothing more to come.
-    pub fn tell(&self) -> Result<Ending> {
+    pub fn tell(&self) -> Result<Completion> {
         let paths = &self.machine.paths;
         let decided = paths.decided();
         let folders = [
@@ -95,7 +95,7 @@ impl<'a> Desktop<'a> {
                 // The first in a session, and no news: later, it is not taken for one either.
                 Some(topic) if told.topic.is_none() => self.remember(topic, None)?,
                 Some(_) | None if situation.at_work => watch.wait(PATIENCE)?,
-                Some(_) | None => return Ok(Ending::Done),
+                Some(_) | None => return Ok(Completion::Success),
             }
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Context as _, Result};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use log::Level;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use serde::Deserialize;
 pub use need::reasons;
 
 use crate::deploy::boot;
-use crate::deploy::cycle::Machine;
+use crate::deploy::context::Context;
 use crate::model::attempt::Attempt;
 use crate::model::names::Operation;
 use crate::model::policy::Reboots;
@@ -90,6 +90,171 @@ enum Decision {
     Now(Reboot),
 }
 
+/// Decides on a reboot, announces one, and says what it waits for.
+pub fn plan_reboot(
+    ctx: &Context,
+    store: &mut Store,
+    suspended: Option<&Suspension>,
+    decided: &mut Decided,
+) -> Result<Prospect> {
+    let attempt = store.state().changed_by().cloned();
+    let reasons = reasons(&ctx.config, &ctx.paths, attempt.as_ref());
+    let why = printable(&reasons.join(", ")).into_owned();
+    let boot = boot::id(&ctx.paths)?;
+    let waiting = match &attempt {
+        Some(attempt) if !reasons.is_empty() => {
+            let system = system_awaiting_reboot(ctx, store.state(), attempt)?;
+            system.map(|system| (attempt.id, system.to_path_buf()))
+        }
+        Some(_) | None => None,
+    };
+    let locks = match &waiting {
+        Some(_) if ctx.config.reboot.allow => shutdown_blockers(ctx),
+        Some(_) | None => Vec::new(),
+    };
+    let now = Zoned::now();
+    let latest = store.state().reboot.clone();
+    let decision = decide(&Facts {
+        policy: &ctx.config.reboot,
+        waiting: waiting.as_ref().map(|(id, system)| (*id, system.as_path())),
+        latest: latest.as_ref(),
+        boot: boot.as_deref(),
+        suspended,
+        locks: &locks,
+        now: &now,
+    });
+    let is_over = latest.is_some_and(|latest| match latest.stage {
+        // It may take long until it can be; then it is announced anew.
+        Stage::Announced => !matches!(
+            decision,
+            Decision::Announce(_, _) | Decision::Announced(_) | Decision::Now(_)
+        ),
+        // A later deployment needs none: then the same system may need one again.
+        Stage::Ordered => {
+            reasons.is_empty() && Some(latest.attempt) != attempt.as_ref().map(|a| a.id)
+        }
+    });
+    if is_over {
+        store.remember_reboot(None)?;
+    }
+    Ok(match decision {
+        Decision::No | Decision::Ordered => Prospect::None,
+        Decision::InVain => {
+            let notice = format!("The machine has been rebooted for what is deployed, and needs a reboot all the same: {why}; it is not rebooted again by itself");
+            decided.notice(Level::Warn, notice);
+            Prospect::None
+        }
+        Decision::Suspended(wait) => wait.map_or(Prospect::None, Prospect::Later),
+        Decision::Closed(opens) => {
+            let notice = format!("A reboot is needed: {why}; it waits until {opens:.0}");
+            decided.notice(Level::Info, notice);
+            Prospect::Later(Wait::until(now.timestamp(), opens))
+        }
+        Decision::Locked => {
+            let locks = locks.join(", ");
+            let notice = format!("A reboot is needed: {why}; it waits for {locks}");
+            decided.notice(Level::Info, notice);
+            Prospect::Later(Wait::new(now.timestamp(), PAUSE))
+        }
+        Decision::Announce(id, system) => {
+            let reboot = Reboot {
+                attempt: id,
+                system,
+                boot,
+                announced_at: now.timestamp(),
+                stage: Stage::Announced,
+            };
+            store.remember_reboot(Some(reboot.clone()))?;
+            let delay = ctx.config.reboot.delay;
+            let name = attempt.map_or(String::new(), |attempt| attempt.target.to_string());
+            broadcast(ctx, &format!(
+                "This machine reboots in {} seconds for {name}: {why}; comin suspend keeps it from that",
+                delay.as_secs()
+            ));
+            let wait = Wait::new(reboot.announced_at, delay);
+            if wait.is_over(now.timestamp()) {
+                Prospect::Due(reboot)
+            } else {
+                Prospect::Later(wait)
+            }
+        }
+        Decision::Announced(wait) => Prospect::Later(wait),
+        Decision::Now(reboot) => Prospect::Due(reboot),
+    })
+}
+
+/// Orders a reboot. That is remembered before: should the machine need another one afterwards, it
+/// does not get it by itself.
+pub fn reboot(ctx: &Context, store: &mut Store, reboot: Reboot) -> Result<()> {
+    log::info!("Rebooting");
+    store.remember_reboot(Some(Reboot {
+        stage: Stage::Ordered,
+        ..reboot
+    }))?;
+    if !systemd::is_here(&ctx.paths) {
+        log::warn!("There is no systemd that could reboot the machine");
+        return Ok(());
+    }
+    let mut systemctl = Command::new("systemctl");
+    systemctl.arg("reboot");
+    let Err(error) = command::run(&mut systemctl, "systemctl reboot", Some(PATIENCE)) else {
+        return Ok(());
+    };
+    if !shutdown_blockers(ctx).is_empty() {
+        // Somebody has taken a lock just now: then this one waits as any other does.
+        store.remember_reboot(None)?;
+    }
+    Err(error.context("Failed to reboot; do it by hand, or let comin try again by comin retry"))
+}
+
+/// Tells the journal, and whoever is logged in.
+fn broadcast(ctx: &Context, text: &str) {
+    log::warn!("{text}");
+    if !systemd::is_here(&ctx.paths) {
+        return;
+    }
+    let mut wall = Command::new("wall");
+    if let Err(error) = command::ask(wall.arg(text), "wall", Stdio::null(), PATIENCE) {
+        log::debug!("{error:#}");
+    }
+}
+
+/// The system of an attempt that a reboot would complete. What somebody has chosen to run, to boot or
+/// to boot next is not comin's to undo.
+fn system_awaiting_reboot<'a>(
+    ctx: &Context,
+    state: &State,
+    attempt: &'a Attempt,
+) -> Result<Option<&'a Path>> {
+    let boots = system::of_profile(&ctx.paths.profile(&ctx.config.profile));
+    let runs = fs::read_link_optional(&ctx.paths.current_system())?;
+    let booted = fs::read_link_optional(&ctx.paths.booted_system())?;
+    // With a boot, what runs is still what it found, or an attempt on the same system before it.
+    let found = |before: &Attempt| before.out == attempt.out && before.before.system == runs;
+    let runs_as_left = runs == attempt.out
+        || attempt.operation() == Operation::Boot
+            && (runs == booted || state.attempts.iter().any(found));
+    let is_untouched = runs_as_left && boot::booted_instead(ctx, state)?.is_none();
+    let system = attempt.boots_next().filter(|_| is_untouched);
+    Ok(system.filter(|system| boots.as_deref() == Some(*system)))
+}
+
+/// Who does not want the machine to go down, in words.
+fn shutdown_blockers(ctx: &Context) -> Vec<String> {
+    let mut locks = match switch::is_busy(&ctx.paths) {
+        Ok(false) => Vec::new(),
+        Ok(true) => vec!["a switch that is under way".to_string()],
+        Err(error) => vec![format!("a lock that cannot be looked at: {error:#}")],
+    };
+    if systemd::is_here(&ctx.paths) {
+        match inhibitors() {
+            Ok(inhibitors) => locks.extend(inhibitors),
+            Err(error) => locks.push(format!("logind: {error:#}")),
+        }
+    }
+    locks
+}
+
 fn decide(facts: &Facts) -> Decision {
     let Some((attempt, system)) = facts.waiting.filter(|_| facts.policy.allow) else {
         return Decision::No;
@@ -120,173 +285,6 @@ fn decide(facts: &Facts) -> Decision {
         Decision::Now(announced.clone())
     } else {
         Decision::Announced(wait)
-    }
-}
-
-impl Machine {
-    /// Decides on a reboot, announces one, and says what it waits for.
-    pub fn consider_reboot(
-        &self,
-        store: &mut Store,
-        suspended: Option<&Suspension>,
-        decided: &mut Decided,
-    ) -> Result<Prospect> {
-        let attempt = store.state().changed_by().cloned();
-        let reasons = reasons(&self.config, &self.paths, attempt.as_ref());
-        let why = printable(&reasons.join(", ")).into_owned();
-        let boot = boot::id(&self.paths)?;
-        let waiting = match &attempt {
-            Some(attempt) if !reasons.is_empty() => {
-                let system = self.waits_for_a_reboot(store.state(), attempt)?;
-                system.map(|system| (attempt.id, system.to_path_buf()))
-            }
-            Some(_) | None => None,
-        };
-        let locks = match &waiting {
-            Some(_) if self.config.reboot.allow => self.locks(),
-            Some(_) | None => Vec::new(),
-        };
-        let now = Zoned::now();
-        let latest = store.state().reboot.clone();
-        let decision = decide(&Facts {
-            policy: &self.config.reboot,
-            waiting: waiting.as_ref().map(|(id, system)| (*id, system.as_path())),
-            latest: latest.as_ref(),
-            boot: boot.as_deref(),
-            suspended,
-            locks: &locks,
-            now: &now,
-        });
-        let is_over = latest.is_some_and(|latest| match latest.stage {
-            // It may take long until it can be; then it is announced anew.
-            Stage::Announced => !matches!(
-                decision,
-                Decision::Announce(_, _) | Decision::Announced(_) | Decision::Now(_)
-            ),
-            // A later deployment needs none: then the same system may need one again.
-            Stage::Ordered => {
-                reasons.is_empty() && Some(latest.attempt) != attempt.as_ref().map(|a| a.id)
-            }
-        });
-        if is_over {
-            store.remember_reboot(None)?;
-        }
-        Ok(match decision {
-            Decision::No | Decision::Ordered => Prospect::None,
-            Decision::InVain => {
-                let notice = format!("The machine has been rebooted for what is deployed, and needs a reboot all the same: {why}; it is not rebooted again by itself");
-                decided.notice(Level::Warn, notice);
-                Prospect::None
-            }
-            Decision::Suspended(wait) => wait.map_or(Prospect::None, Prospect::Later),
-            Decision::Closed(opens) => {
-                let notice = format!("A reboot is needed: {why}; it waits until {opens:.0}");
-                decided.notice(Level::Info, notice);
-                Prospect::Later(Wait::until(now.timestamp(), opens))
-            }
-            Decision::Locked => {
-                let locks = locks.join(", ");
-                let notice = format!("A reboot is needed: {why}; it waits for {locks}");
-                decided.notice(Level::Info, notice);
-                Prospect::Later(Wait::new(now.timestamp(), PAUSE))
-            }
-            Decision::Announce(id, system) => {
-                let reboot = Reboot {
-                    attempt: id,
-                    system,
-                    boot,
-                    announced_at: now.timestamp(),
-                    stage: Stage::Announced,
-                };
-                store.remember_reboot(Some(reboot.clone()))?;
-                let delay = self.config.reboot.delay;
-                let name = attempt.map_or(String::new(), |attempt| attempt.target.to_string());
-                self.tell_everybody(&format!(
-                    "This machine reboots in {} seconds for {name}: {why}; comin suspend keeps it from that",
-                    delay.as_secs()
-                ));
-                let wait = Wait::new(reboot.announced_at, delay);
-                if wait.is_over(now.timestamp()) {
-                    Prospect::Due(reboot)
-                } else {
-                    Prospect::Later(wait)
-                }
-            }
-            Decision::Announced(wait) => Prospect::Later(wait),
-            Decision::Now(reboot) => Prospect::Due(reboot),
-        })
-    }
-
-    /// Orders a reboot. That is remembered before: should the machine need another one afterwards, it
-    /// does not get it by itself.
-    pub fn reboot(&self, store: &mut Store, reboot: Reboot) -> Result<()> {
-        log::info!("Rebooting");
-        store.remember_reboot(Some(Reboot {
-            stage: Stage::Ordered,
-            ..reboot
-        }))?;
-        if !systemd::is_here(&self.paths) {
-            log::warn!("There is no systemd that could reboot the machine");
-            return Ok(());
-        }
-        let mut systemctl = Command::new("systemctl");
-        systemctl.arg("reboot");
-        let Err(error) = command::run(&mut systemctl, "systemctl reboot", Some(PATIENCE)) else {
-            return Ok(());
-        };
-        if !self.locks().is_empty() {
-            // Somebody has taken a lock just now: then this one waits as any other does.
-            store.remember_reboot(None)?;
-        }
-        Err(error.context("Failed to reboot; do it by hand, or let comin try again by comin retry"))
-    }
-
-    /// Tells the journal, and whoever is logged in.
-    fn tell_everybody(&self, text: &str) {
-        log::warn!("{text}");
-        if !systemd::is_here(&self.paths) {
-            return;
-        }
-        let mut wall = Command::new("wall");
-        if let Err(error) = command::ask(wall.arg(text), "wall", Stdio::null(), PATIENCE) {
-            log::debug!("{error:#}");
-        }
-    }
-
-    /// The system of an attempt that a reboot would complete. What somebody has chosen to run, to boot or
-    /// to boot next is not comin's to undo.
-    fn waits_for_a_reboot<'a>(
-        &self,
-        state: &State,
-        attempt: &'a Attempt,
-    ) -> Result<Option<&'a Path>> {
-        let boots = system::of_profile(&self.paths.profile(&self.config.profile));
-        let runs = fs::read_link_optional(&self.paths.current_system())?;
-        let booted = fs::read_link_optional(&self.paths.booted_system())?;
-        // With a boot, what runs is still what it found, or an attempt on the same system before it.
-        let found = |before: &Attempt| before.out == attempt.out && before.before.system == runs;
-        let runs_as_left = runs == attempt.out
-            || attempt.operation() == Operation::Boot
-                && (runs == booted || state.attempts.iter().any(found));
-        let is_untouched = runs_as_left && self.booted_instead(state)?.is_none();
-        let system = attempt.boots_next().filter(|_| is_untouched);
-        Ok(system.filter(|system| boots.as_deref() == Some(*system)))
-    }
-
-    /// Who does not want the machine to go down, in words.
-    fn locks(&self) -> Vec<String> {
-        let mut locks = match switch::is_busy(&self.paths) {
-            Ok(false) => Vec::new(),
-            Ok(true) => vec!["a switch that is under way".to_string()],
-            Err(error) => vec![format!("a lock that cannot be looked at: {error:#}")],
-        };
-        if systemd::is_here(&self.paths) {
-            match inhibitors() {
-                Ok(inhibitors) => locks.extend(inhibitors),
-                Err(error) => locks.push(format!("logind: {error:#}")),
-            }
-        }
-        locks
     }
 }
 

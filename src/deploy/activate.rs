@@ -1,0 +1,93 @@
+//! The switch, and what follows from it.
+
+use crate::deploy::context::Context;
+use crate::deploy::health;
+use crate::deploy::journal_fields;
+use crate::deploy::rollback;
+use crate::deploy::rollback::restore_boot;
+use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::outcome::{self, Next, SwitchExit};
+use crate::state::store::Store;
+use crate::system;
+use crate::system::rollback_timer;
+use crate::system::switch::Activation;
+use crate::system::unit_changes;
+use anyhow::Result;
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+
+/// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
+/// nothing was activated.
+pub fn activate(
+    ctx: &Context,
+    attempt: &Attempt,
+    profile: &Path,
+    out: PathBuf,
+) -> Result<SwitchExit> {
+    let operation = attempt.operation();
+    rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)?;
+    if operation.moves_profile() {
+        system::set_profile(profile, &out)?;
+    }
+    log::info!("Activating {}", out.display());
+    if operation.activates() {
+        unit_changes::remember(&ctx.paths, attempt.id);
+    }
+    Activation::of(attempt, out, operation).run(&ctx.paths)
+}
+
+/// The outcome of a switch that came to an end: the machine has to be well.
+pub fn conclude(
+    ctx: &Context,
+    store: &mut Store,
+    attempt: &mut Attempt,
+    out: &Path,
+    exit: SwitchExit,
+) -> Result<Outcome> {
+    let operation = attempt.operation();
+    let is_last_try = attempt.is_last_try();
+    let before = &attempt.before;
+    let switched = system::after_switch(&ctx.paths, before, out, exit, operation, is_last_try)?;
+    let next = outcome::of_activation(&switched, || {
+        attempt.enter(Stage::Checking, Timestamp::now());
+        journal_fields::record(store, attempt)?;
+        let checks = health::check(ctx, attempt);
+        let failed = checks.new_failures.as_deref().unwrap_or_default();
+        attempt.units = unit_changes::touched(&ctx.paths, attempt.id, failed);
+        Ok(checks)
+    })?;
+    let stage = Stage::Activating;
+    Ok(match next {
+        Next::Done => Outcome::Done {
+            generation: generation_of(ctx, attempt),
+        },
+        Next::Postpone(error) => {
+            take_profile_back(attempt)?;
+            Outcome::Postponed { error }
+        }
+        Next::Skip(reason) => Outcome::Skipped { reason },
+        Next::Repeat => Outcome::Interrupted { stage },
+        Next::Restore(error) => {
+            if attempt.operation().moves_profile() {
+                restore_boot(&ctx.paths, attempt.id, &attempt.before)?;
+            }
+            Outcome::Failed { stage, error }
+        }
+        Next::Keep(error) => Outcome::Failed { stage, error },
+        Next::RollBack(fault) => rollback::roll_back(ctx, store, attempt, &fault)?,
+    })
+}
+
+pub fn generation_of(ctx: &Context, attempt: &Attempt) -> Option<u64> {
+    let moves = attempt.operation().moves_profile();
+    let profile = ctx.paths.profile(&ctx.config.profile);
+    moves.then(|| system::generation(&profile).ok().flatten())?
+}
+
+/// Undoes the new generation of an attempt that activated nothing.
+pub fn take_profile_back(attempt: &Attempt) -> Result<()> {
+    if attempt.operation().moves_profile() {
+        system::take_profile_back(&attempt.before)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! What is said and recorded of a decision, once.
+
+use crate::deploy::boot;
+use crate::deploy::context::Context;
+use crate::deploy::observe;
+use crate::model::select::{Candidate, Decision, Facts, Refusal};
+use crate::state::deploy_record::Decided;
+use crate::state::store::Store;
+use crate::state::verdicts::Judgement;
+use crate::sys::journal;
+use anyhow::Result;
+use log::Level;
+
+/// Records who is at work, before anything is decided, and says what of the boot before that was not
+/// as it should be.
+pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
+    // Who asks at a terminal has not heard what the journal has been told.
+    let (refused, notices) = if journal::is_on_terminal() {
+        Default::default()
+    } else {
+        said_before(ctx)?
+    };
+    let mut decided = Decided::deciding(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
+    if let Some(booted) = boot::booted_instead(ctx, store.state())? {
+        let notice = format!(
+            "The machine booted {} instead of what was deployed last; comin leaves it there until there is another commit to deploy, or comin retry",
+            booted.display()
+        );
+        decided.notice(Level::Warn, notice);
+    }
+    decided.write(&ctx.paths)
+}
+
+/// The heads whose refusal has been said, and what else has been.
+pub fn said_before(ctx: &Context) -> Result<(Vec<String>, Vec<String>)> {
+    let before = Decided::read(&ctx.paths)?;
+    Ok(before.map_or_else(Default::default, |before| (before.refused, before.notices)))
+}
+
+/// Says what was refused, once for each head, and records what is being decided on.
+pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Decided> {
+    Judgement::of(facts, decision, &ctx.config).write(&ctx.paths)?;
+    let (before, notices) = said_before(ctx)?;
+    let mut refused = Vec::new();
+    for (name, refusal) in refusals(decision) {
+        if !before.contains(&name) {
+            log::warn!("Refused {name}: {refusal}");
+            if let Some(command) = refusal.command() {
+                log::warn!("→ {command}");
+            }
+        }
+        refused.push(name);
+    }
+    let decided = Decided::deciding(&ctx.config, facts.remotes.clone(), refused, notices)?;
+    decided.write(&ctx.paths)?;
+    Ok(decided)
+}
+
+/// The refusals that a person should hear of, with the heads' names; what is ordinary only shows in
+/// the status.
+fn refusals(decision: &Decision) -> impl Iterator<Item = (String, Refusal)> + '_ {
+    decision.candidates.iter().filter_map(|candidate| {
+        let refusal = candidate.refusal()?;
+        let Candidate { remote, head, .. } = candidate;
+        let name = format!(
+            "{} ({remote}/{})",
+            head.commit.as_ref()?.short(),
+            head.branch.name
+        );
+        refusal.is_news().then_some((name, refusal))
+    })
+}

@@ -1,0 +1,28 @@
+//! What every step of the story is given.
+
+use std::path::PathBuf;
+
+use crate::config::paths::Paths;
+use crate::config::Config;
+
+/// A machine: its configuration and where its files are.
+#[derive(Debug)]
+pub struct Context {
+    /// What it follows.
+    pub config: Config,
+    /// The file that says so. A system that is activated may bring another one.
+    pub config_file: PathBuf,
+    /// The file that said so when this comin began, such as `/nix/store/…-comin-config.json`.
+    pub own_config_file: PathBuf,
+    /// Where everything lies.
+    pub paths: Paths,
+}
+
+/// How a command ended whose failures have been reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// Done, or there was nothing to do.
+    Success,
+    /// Something failed, and has been said.
+    Failure,
+}

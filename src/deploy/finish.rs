@@ -1,0 +1,80 @@
+//! The end of an attempt: recorded, told, and what only older ones needed let go.
+
+use crate::deploy::context::{Completion, Context};
+use crate::deploy::journal_fields;
+use crate::deploy::post_deployment;
+use crate::deploy::reboot;
+use crate::deploy::retention;
+use crate::model::attempt::{Attempt, Outcome};
+use crate::state::store::Store;
+use crate::sys::journald;
+use crate::system::rollback_timer;
+use anyhow::Result;
+use jiff::Timestamp;
+
+/// Records and reports the end of an attempt, and lets go of what only older ones needed.
+pub fn finish(
+    ctx: &Context,
+    store: &mut Store,
+    mut attempt: Attempt,
+    outcome: Outcome,
+) -> Result<Completion> {
+    attempt.end(outcome, Timestamp::now());
+    journal_fields::record(store, &attempt)?;
+    rollback_timer::disarm(&ctx.paths);
+    let ending = log_outcome(ctx, &attempt);
+    post_deployment::run(ctx, &attempt);
+    if let Err(error) = retention::prune(ctx, store.state()) {
+        // That costs space, and the next attempt tries again.
+        log::warn!("Failed to remove what is no longer needed: {error:#}");
+    }
+    journald::clear_context();
+    Ok(ending)
+}
+
+/// Says how an attempt ended.
+pub fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
+    let name = attempt.target.to_string();
+    let Some((_, outcome)) = attempt.ended() else {
+        return Completion::Success;
+    };
+    let next = attempt.again(ctx.config.retry).sentence();
+    match outcome {
+        Outcome::Done { .. } => {
+            let reasons = reboot::reasons(&ctx.config, &ctx.paths, Some(attempt));
+            let reboot = match &reasons[..] {
+                [] => String::new(),
+                reasons => format!("; a reboot is needed: {}", reasons.join(", ")),
+            };
+            log::info!("Deployed {name} by {}{reboot}", attempt.operation());
+            Completion::Success
+        }
+        Outcome::Skipped { reason } => {
+            log::warn!("Skipped {name}: {reason}");
+            Completion::Success
+        }
+        Outcome::Preempted { stage } => {
+            log::info!("Stopped {}: {name}", stage.words());
+            Completion::Success
+        }
+        Outcome::Postponed { error } => {
+            log::warn!("Could not begin to activate {name}: {error}; {next}");
+            Completion::Failure
+        }
+        Outcome::Failed { error, .. } => {
+            log::error!("Failed to deploy {name}: {error}; {next}");
+            Completion::Failure
+        }
+        Outcome::RolledBack { error, .. } => {
+            log::error!("Rolled back {name}: {error}; {next}");
+            Completion::Failure
+        }
+        Outcome::Interrupted { stage } => {
+            log::warn!(
+                "The deployment of {name} was interrupted while {}",
+                stage.words()
+            );
+            Completion::Failure
+        }
+    }
+}

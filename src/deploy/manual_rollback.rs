@@ -1,0 +1,175 @@
+//! The way back by hand: `comin rollback`.
+
+use crate::deploy::commits::Commits;
+use crate::deploy::confirm;
+use crate::deploy::context::{Completion, Context};
+use crate::deploy::health;
+use crate::deploy::observe;
+use crate::deploy::recovery;
+use crate::deploy::rollback::restore_boot;
+use crate::deploy::snapshot;
+use crate::git::Mirror;
+use crate::model::attempt::Before;
+use crate::model::names::Operation;
+use crate::model::outcome::{self, Checks, Fault, Next};
+use crate::model::quarantine::Quarantine;
+use crate::signature::Signers;
+use crate::state::store::Store;
+use crate::sys::fs::{self};
+use crate::system;
+use crate::system::switch::{self, Activation};
+use anyhow::{bail, ensure, Context as _, Result};
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+
+/// Goes back to a generation of the profile, and keeps what was deployed last, and what would be
+/// deployed now, from coming back by itself. By default it is the generation before the current one;
+/// where something else runs, such as a test, the current one.
+pub fn roll_back(
+    ctx: &Context,
+    to: Option<u64>,
+    signers: &Result<Option<Signers>>,
+) -> Result<Completion> {
+    let mut store = Store::open(&ctx.paths)?;
+    recovery::recover(ctx, &mut store)?;
+    let profile = ctx.paths.profile(&ctx.config.profile);
+    let (to, system) = generation_to_go_back_to(ctx, &profile, to)?;
+    system::check(&system)?;
+    let held = held(ctx, &store, to, signers)?;
+
+    switch::await_other_switch(&ctx.paths)?;
+    let found = snapshot::take(ctx, store.state(), &system)?;
+    let inhibitors = system::switch_inhibitors(&ctx.paths, &system);
+    let operation = if inhibitors.is_empty() {
+        Operation::Switch
+    } else {
+        log::warn!(
+            "Generation {to} is put off until the next boot: {}",
+            system::inhibited_by(&inhibitors)
+        );
+        Operation::Boot
+    };
+    // Recorded first: whatever becomes of the switch, no poll undoes what the operator wants.
+    let state = store.state().clone();
+    store.go_back(held)?;
+    log::info!("Activating generation {to}, {}", system.display());
+    match switch(ctx, &found, to, &system, operation) {
+        Ok(Next::Done) => {}
+        Ok(Next::Restore(error) | Next::Skip(error)) => {
+            restore_boot(&ctx.paths, 0, &found)?;
+            store.restore(state)?;
+            bail!("{error}");
+        }
+        Ok(Next::Postpone(error)) => {
+            system::take_profile_back(&found)?;
+            store.restore(state)?;
+            bail!("{error}");
+        }
+        Err(error) => {
+            system::take_profile_back(&found)?;
+            store.restore(state)?;
+            return Err(error);
+        }
+        Ok(Next::Keep(error)) => {
+            bail!("Rolled back to generation {to}, and comin stays there, but {error}")
+        }
+        Ok(Next::RollBack(Fault { error, .. })) => {
+            bail!("The rollback to generation {to} is unfinished: {error}; try it again")
+        }
+        Ok(Next::Repeat) => {
+            bail!("The rollback to generation {to} was interrupted: try it again")
+        }
+    }
+    if let Some((waiting, _)) = store.state().awaiting() {
+        let waiting = waiting.clone();
+        confirm::cancel_waiting(ctx, &mut store, waiting)?;
+    }
+    let when = if operation.activates() {
+        ""
+    } else {
+        " for the next boot"
+    };
+    log::info!(
+        "Rolled back to generation {to}{when}; comin stays there until a head moves, or comin retry"
+    );
+    Ok(Completion::Success)
+}
+
+/// Activates a generation of the profile.
+pub fn switch(
+    ctx: &Context,
+    found: &Before,
+    to: u64,
+    system: &Path,
+    operation: Operation,
+) -> Result<Next> {
+    let wanted = Before {
+        generation: Some(to),
+        ..found.clone()
+    };
+    system::take_profile_back(&wanted)?;
+    let activation = Activation {
+        attempt: 0,
+        toplevel: system.to_path_buf(),
+        operation,
+    };
+    let exit = activation.run(&ctx.paths)?;
+    let switched = system::after_switch(&ctx.paths, found, system, exit, operation, true)?;
+    outcome::of_activation(&switched, || {
+        Ok(Checks {
+            new_failures: health::new_failures(&ctx.paths, &found.failed_units)?,
+            fault: None,
+        })
+    })
+}
+
+pub fn generation_to_go_back_to(
+    ctx: &Context,
+    profile: &Path,
+    to: Option<u64>,
+) -> Result<(u64, PathBuf)> {
+    let current = system::generation(profile)?
+        .with_context(|| format!("{} has no generation to go back from", profile.display()))?;
+    let generations = system::generations(profile)?;
+    let is_current = system::of_profile(profile) == running(ctx)?;
+    let is_candidate = |g: &&u64| **g < current || (**g == current && !is_current);
+    let to = to
+        .or_else(|| generations.iter().rfind(is_candidate).copied())
+        .context("there is no generation before this one")?;
+    let there_are = || {
+        let numbers: Vec<_> = generations.iter().map(u64::to_string).collect();
+        numbers.join(", ")
+    };
+    ensure!(
+        generations.contains(&to),
+        "{} has no generation {to}: it has {}",
+        profile.display(),
+        there_are()
+    );
+    let link = system::generation_link(profile, to);
+    let system = std::fs::canonicalize(&link)
+        .with_context(|| format!("{} leads nowhere", link.display()))?;
+    Ok((to, system))
+}
+
+pub fn running(ctx: &Context) -> Result<Option<PathBuf>> {
+    fs::read_link_optional(&ctx.paths.current_system())
+}
+
+/// What must not come back after a rollback by hand.
+pub fn held(
+    ctx: &Context,
+    store: &Store,
+    to: u64,
+    signers: &Result<Option<Signers>>,
+) -> Result<Vec<Quarantine>> {
+    let mirror = Mirror::open(&ctx.paths);
+    let commits = Commits::of_any(&mirror, signers);
+    let (facts, decision) = observe::decide_now(ctx, store.state(), &commits)?;
+    let latest = store.state().latest().map(|latest| latest.target.clone());
+    let reason = format!("rolled back to generation {to} by hand");
+    let targets = decision.selected.into_iter().chain(latest);
+    Ok(targets
+        .map(|target| Quarantine::of(&target, &facts.remotes, reason.clone(), Timestamp::now()))
+        .collect())
+}

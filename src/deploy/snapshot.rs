@@ -1,0 +1,43 @@
+//! What an activation finds: where a rollback leads, and what was well before.
+
+use crate::deploy::context::Context;
+use crate::deploy::health;
+use crate::model::attempt::Before;
+use crate::model::state::State;
+use crate::nix;
+use crate::sys::fs;
+use crate::system;
+use crate::system::systemd;
+use anyhow::Result;
+use std::path::Path;
+
+/// The GC root of the system that ran before the latest activation.
+pub const BEFORE: &str = "before";
+
+/// What there is before an activation. What the very system that is activated broke when it was activated before
+/// has not failed before it.
+pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<Before> {
+    let profile = ctx.paths.profile(&ctx.config.profile);
+    let mut failed_units = systemd::failed_units(&ctx.paths)?;
+    if let Some(first) = state.latest_activation_of(out) {
+        failed_units.retain(|unit| first.before.failed_units.contains(unit));
+    }
+    let mut system = fs::read_link_optional(&ctx.paths.current_system())?;
+    if let Some(runs) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {
+        // Where a rollback leads must not be collected before it is known to be needless.
+        if let Err(error) = nix::keep(runs, &ctx.paths.gcroots().join(BEFORE)) {
+            log::warn!("There is no way back to {}: {error:#}", runs.display());
+            system = None;
+        }
+    }
+    Ok(Before {
+        system,
+        boots: system::of_profile(&profile),
+        generation: system::generation(&profile)?,
+        newest: Some(system::newest_generation(&profile)?),
+        profile,
+        reachable: health::reachable_remotes(ctx)?,
+        failed_units,
+        unit_lists: system::unit_lists(&ctx.paths)?,
+    })
+}
