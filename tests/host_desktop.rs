@@ -52,10 +52,12 @@ fn user(host: &Host, words: &str) -> String {
     host.run(&format!("{who} {environment} systemctl --user {words}"))
 }
 
+/// What was shown, apart from the end of what waited: whether that is seen before the next commit is begun, is chance.
 fn shown(host: &Host) -> Vec<String> {
     let shown = host.read(&format!("/run/user/{USER}/shown"));
     let lines = shown
         .lines()
+        .filter(|line| !line.contains("is not to be deployed any more"))
         .map(|line| line.trim_matches([' ', '|']).to_string());
     lines.collect()
 }
