@@ -18,11 +18,6 @@ use std::path::{absolute, Path};
 
 use anyhow::{Context as _, Error, Result};
 
-pub use args::Cli;
-use args::{Command, Look, MachineCommand, StandaloneCommand, Style};
-use desktop::Desktop;
-use output::{json, print, show, text};
-
 use crate::config::paths::Paths;
 use crate::config::url::Token;
 use crate::config::{Config, Remote};
@@ -39,6 +34,10 @@ use crate::report::Page;
 use crate::signature::Signers;
 use crate::state::requests;
 use crate::system::switch::Activation;
+pub use args::Cli;
+use args::{Command, Look, MachineCommand, StandaloneCommand, Style};
+use desktop::Desktop;
+use output::{json, print, show, text};
 
 /// Why a command came to nothing.
 pub enum Failure {

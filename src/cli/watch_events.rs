@@ -1,12 +1,11 @@
 //! What somebody who watches the status waits for: that files change, that time goes by, and that the
 //! person has seen enough.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 use anyhow::{Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};

@@ -11,14 +11,8 @@ use serde::Deserialize;
 
 use super::{Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR};
 use crate::config::url::{Auth, Url};
-use crate::model::names::check_branch;
-use crate::model::names::Branch;
-use crate::model::names::Operation;
-use crate::model::names::RemoteName;
-use crate::model::policy::Backoff;
-use crate::model::policy::Confirmer;
-use crate::model::policy::Reboots;
-use crate::model::policy::Retention;
+use crate::model::names::{check_branch, Branch, Operation, RemoteName};
+use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
 use crate::model::reboot_window::Window;
 
 /// The file as it is written. Defaults that depend on other keys are in [`File::check`].

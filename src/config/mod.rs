@@ -15,14 +15,9 @@ use anyhow::{Context, Result};
 use crate::config::url::Url;
 use crate::model::attempt::Attempt;
 use crate::model::confirmation::Step;
-use crate::model::names::Branch;
-use crate::model::names::RemoteName;
-use crate::model::policy::Backoff;
-use crate::model::policy::Confirmer;
-use crate::model::policy::Reboots;
-use crate::model::policy::Retention;
-use crate::model::select::Awaited;
-use crate::model::select::Consent;
+use crate::model::names::{Branch, RemoteName};
+use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
+use crate::model::select::{Awaited, Consent};
 use crate::model::state::State;
 use file::File;
 

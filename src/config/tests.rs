@@ -1,9 +1,8 @@
-use super::*;
-use crate::model::names::check_branch;
-use crate::model::names::Operation;
-use crate::model::policy::Confirmer;
-use crate::model::policy::Retention;
 use jiff::SignedDuration;
+
+use super::*;
+use crate::model::names::{check_branch, Operation};
+use crate::model::policy::{Confirmer, Retention};
 
 fn parse(json: &str) -> Result<Config> {
     Config::parse(json.as_bytes())

@@ -10,8 +10,7 @@ use crate::model::commit::Commit;
 use crate::model::names::{Branch, RemoteName};
 use crate::model::select::{History, Reach, RemoteFacts, Signature};
 use crate::signature::Signers;
-use crate::state::requests;
-use crate::state::requests::Rewrite;
+use crate::state::requests::{self, Rewrite};
 use crate::state::store;
 use crate::sys::fs;
 

@@ -8,8 +8,7 @@ use crate::git::Mirror;
 use crate::model::commit::Commit;
 use crate::model::state::State;
 use crate::state::go_comin;
-use crate::state::store;
-use crate::state::store::Store;
+use crate::state::store::{self, Store};
 
 /// The state with the accepted main that a deploy would go by, without changing anything.
 pub fn presumed(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {

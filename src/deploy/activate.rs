@@ -1,10 +1,14 @@
 //! The switch, and what follows from it.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
 use crate::deploy::context::Context;
 use crate::deploy::health;
 use crate::deploy::journal_fields;
-use crate::deploy::rollback;
-use crate::deploy::rollback::restore_boot;
+use crate::deploy::rollback::{self, restore_boot};
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::outcome::{self, Next, SwitchExit};
 use crate::state::store::Store;
@@ -12,9 +16,6 @@ use crate::system;
 use crate::system::rollback_timer;
 use crate::system::switch::Activation;
 use crate::system::unit_changes;
-use anyhow::Result;
-use jiff::Timestamp;
-use std::path::{Path, PathBuf};
 
 /// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
 /// nothing was activated.

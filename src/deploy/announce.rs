@@ -1,5 +1,8 @@
 //! What is said and recorded of a decision, once.
 
+use anyhow::Result;
+use log::Level;
+
 use crate::deploy::boot;
 use crate::deploy::context::Context;
 use crate::deploy::observe;
@@ -8,8 +11,6 @@ use crate::state::deploy_record::Decided;
 use crate::state::store::Store;
 use crate::state::verdicts::Judgement;
 use crate::sys::journal;
-use anyhow::Result;
-use log::Level;
 
 /// Records who is at work, before anything is decided, and says what of the boot before that was not
 /// as it should be.

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use crate::deploy::announce;
 use crate::deploy::commits::Commits;
@@ -25,7 +26,6 @@ use crate::sys::command::Interrupt;
 use crate::sys::fs;
 use crate::sys::journal::shortened;
 use crate::system;
-use jiff::Timestamp;
 
 /// What evaluation and build came to.
 pub enum Made {

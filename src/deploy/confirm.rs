@@ -17,10 +17,8 @@ use crate::model::names::Operation;
 use crate::model::select::{Decision, Facts};
 use crate::model::state::State;
 use crate::signature::Signers;
-use crate::state::requests;
-use crate::state::requests::Confirmation;
-use crate::state::store;
-use crate::state::store::Store;
+use crate::state::requests::{self, Confirmation};
+use crate::state::store::{self, Store};
 use crate::sys::fs;
 
 /// Confirms what waits for it, if that is what is expected, and asks for a deploy.

@@ -5,11 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::deploy::activate;
-use crate::deploy::activate::take_profile_back;
+use crate::deploy::activate::{self, take_profile_back};
 use crate::deploy::boot;
-use crate::deploy::build;
-use crate::deploy::build::{Made, Source};
+use crate::deploy::build::{self, Made, Source};
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::finish;
 use crate::deploy::journal_fields;

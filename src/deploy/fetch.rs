@@ -1,6 +1,7 @@
 //! The fetch of one remote.
 
 use anyhow::{Error, Result};
+use jiff::Timestamp;
 
 use crate::config::url::Url;
 use crate::config::Remote;
@@ -13,7 +14,6 @@ use crate::state::fetch_record::Fetched;
 use crate::state::requests;
 use crate::sys::fs::Lock;
 use crate::sys::journal;
-use jiff::Timestamp;
 
 /// Fetches one remote and says what changed: its heads, or whether it can be reached.
 ///

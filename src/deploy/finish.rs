@@ -1,5 +1,8 @@
 //! The end of an attempt: recorded, told, and what only older ones needed let go.
 
+use anyhow::Result;
+use jiff::Timestamp;
+
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::journal_fields;
 use crate::deploy::post_deployment;
@@ -9,8 +12,6 @@ use crate::model::attempt::{Attempt, Outcome};
 use crate::state::store::Store;
 use crate::sys::journald;
 use crate::system::rollback_timer;
-use anyhow::Result;
-use jiff::Timestamp;
 
 /// Records and reports the end of an attempt, and lets go of what only older ones needed.
 pub fn finish(

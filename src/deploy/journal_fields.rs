@@ -1,11 +1,10 @@
 //! The fields that lines of the journal have beside their text: which attempt is being worked at.
 
-use crate::model::attempt::words;
-use crate::model::attempt::Attempt;
-use crate::state::store::Store;
-use crate::sys::journald;
-use crate::sys::journald::Field;
 use anyhow::Result;
+
+use crate::model::attempt::{words, Attempt};
+use crate::state::store::Store;
+use crate::sys::journald::{self, Field};
 
 /// From now on, lines are about an attempt, as far as it is.
 pub fn set(attempt: &Attempt) {

@@ -1,5 +1,10 @@
 //! The way back by hand: `comin rollback`.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, ensure, Context as _, Result};
+use jiff::Timestamp;
+
 use crate::deploy::commits::Commits;
 use crate::deploy::confirm;
 use crate::deploy::context::{Completion, Context};
@@ -18,9 +23,6 @@ use crate::state::store::Store;
 use crate::sys::fs::{self};
 use crate::system;
 use crate::system::switch::{self, Activation};
-use anyhow::{bail, ensure, Context as _, Result};
-use jiff::Timestamp;
-use std::path::{Path, PathBuf};
 
 /// Goes back to a generation of the profile, and keeps what was deployed last, and what would be
 /// deployed now, from coming back by itself. By default it is the generation before the current one;

@@ -27,10 +27,13 @@ pub mod rollback;
 pub mod rollback_timeout;
 pub mod snapshot;
 
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use log::Level;
+
 use crate::config::Remote;
 use crate::deploy::commits::Commits;
-use crate::deploy::context::Completion;
-use crate::deploy::context::Context;
+use crate::deploy::context::{Completion, Context};
 use crate::deploy::reboot::Prospect;
 use crate::git::Mirror;
 use crate::model::schedule::Wait;
@@ -39,9 +42,6 @@ use crate::signature::Signers;
 use crate::state::deploy_record::Decided;
 use crate::state::requests;
 use crate::state::store::Store;
-use anyhow::Result;
-use jiff::{SignedDuration, Timestamp};
-use log::Level;
 
 /// How long a deploy that could not do its work waits before it is due again.
 const POSTPONED: SignedDuration = SignedDuration::from_mins(1);

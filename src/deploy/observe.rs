@@ -1,5 +1,8 @@
 //! What is known now, read from the disk.
 
+use anyhow::Result;
+use jiff::Timestamp;
+
 use crate::config::Remote;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
@@ -9,8 +12,6 @@ use crate::model::select::{decide, Decision, Facts, Head, Reach, RemoteFacts};
 use crate::model::state::State;
 use crate::state::fetch_record::Fetched;
 use crate::state::requests;
-use anyhow::Result;
-use jiff::Timestamp;
 
 /// What is known of the remotes now.
 pub fn remotes(ctx: &Context) -> Result<Vec<RemoteFacts>> {

@@ -10,8 +10,7 @@ use crate::deploy::context::{Completion, Context};
 use crate::git::Mirror;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
-use crate::state::requests;
-use crate::state::requests::Rewrite;
+use crate::state::requests::{self, Rewrite};
 use crate::state::store::Store;
 use crate::sys::fs;
 

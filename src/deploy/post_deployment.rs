@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::deploy::context::Context;
 use crate::git::Mirror;
-use crate::model::attempt::words;
-use crate::model::attempt::{Attempt, Outcome};
+use crate::model::attempt::{words, Attempt, Outcome};
 use crate::nix;
 use crate::sys::command;
 use crate::sys::journal::printable;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{ensure, Context as _, Result};
+use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::deploy::context::Context;
@@ -20,7 +21,6 @@ use crate::sys::fs::Lock;
 use crate::system;
 use crate::system::rollback_timer;
 use crate::system::switch::{self, Activation};
-use jiff::Timestamp;
 
 /// Rolls an activation back where the owner wants that, and finds out whose fault it was.
 pub fn roll_back(

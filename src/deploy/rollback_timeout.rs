@@ -1,21 +1,19 @@
 //! The time of an activation is up: whoever is at work is stopped, and the system before runs again.
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::deploy::context::Context;
 use crate::deploy::journal_fields;
 use crate::deploy::post_deployment;
 use crate::deploy::rollback::go_back;
-use crate::model::attempt::words;
-use crate::model::attempt::{Attempt, Blame, Progress};
+use crate::model::attempt::{words, Attempt, Blame, Progress};
 use crate::state::deploy_record::Decided;
 use crate::state::requests;
-use crate::state::store;
-use crate::state::store::Store;
+use crate::state::store::{self, Store};
 use crate::system::switch;
 use crate::system::systemd::systemctl;
-use jiff::Timestamp;
 
 /// The time is up: stops whoever is at work, rolls back, and runs the owner's command. Only that needs `machine`.
 pub fn strike(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Context>) -> Result<()> {

@@ -1,5 +1,9 @@
 //! What an activation finds: where a rollback leads, and what was well before.
 
+use std::path::Path;
+
+use anyhow::Result;
+
 use crate::deploy::context::Context;
 use crate::deploy::health;
 use crate::model::attempt::Before;
@@ -8,8 +12,6 @@ use crate::nix;
 use crate::sys::fs;
 use crate::system;
 use crate::system::systemd;
-use anyhow::Result;
-use std::path::Path;
 
 /// The GC root of the system that ran before the latest activation.
 pub const BEFORE: &str = "before";

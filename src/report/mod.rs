@@ -19,6 +19,14 @@ mod status;
 mod tests;
 mod text;
 
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+
+use crate::model::commit::Commit;
+use crate::model::names::Operation;
+use crate::model::select::{Action, Target};
+use crate::sys::journal::printable;
 pub use details::{there_are, Details};
 pub use difference::Difference;
 pub use history::History;
@@ -29,15 +37,6 @@ pub use running::Running;
 pub use standing::Standing;
 pub use status::Status;
 pub use text::{Page, Tone};
-
-use std::borrow::Cow;
-
-use serde::{Serialize, Serializer};
-
-use crate::model::commit::Commit;
-use crate::model::names::Operation;
-use crate::model::select::{Action, Target};
-use crate::sys::journal::printable;
 
 /// What there is to say about something: as text to a person, as JSON to a program.
 pub trait Report: Serialize {

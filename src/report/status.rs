@@ -5,12 +5,11 @@ use serde_json::Value;
 
 use super::attempt::Attempt;
 use super::headline::Headline;
-use super::hindrance;
 use super::remote::RemoteStatus;
 use super::running::Running;
 use super::standing::Standing;
 use super::text::{Page, Tone};
-use super::{by_name, Chosen, Report};
+use super::{by_name, hindrance, Chosen, Report};
 use crate::model::commit::Commit;
 use crate::model::select::{Action, Decision, Facts};
 use crate::model::suspension::Suspension;

@@ -8,10 +8,7 @@ use jiff::Timestamp;
 
 use super::format;
 use crate::config::paths::Paths;
-use crate::model::attempt::Attempt;
-use crate::model::attempt::Before;
-use crate::model::attempt::Progress;
-use crate::model::attempt::Stage;
+use crate::model::attempt::{Attempt, Before, Progress, Stage};
 use crate::model::commit::Commit;
 use crate::model::quarantine::Quarantine;
 use crate::model::reboot::Reboot;

@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::reboot;
-use crate::model::attempt::words;
-use crate::model::attempt::Attempt;
+use crate::model::attempt::{words, Attempt};
 use crate::model::confirmation::Step;
 use crate::model::select::Consent;
 use crate::model::state::State;

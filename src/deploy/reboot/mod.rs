@@ -15,15 +15,12 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use log::Level;
 use serde::Deserialize;
 
-pub use need::reasons;
-
 use crate::deploy::boot;
 use crate::deploy::context::Context;
 use crate::model::attempt::Attempt;
 use crate::model::names::Operation;
 use crate::model::policy::Reboots;
-use crate::model::reboot::Reboot;
-use crate::model::reboot::Stage;
+use crate::model::reboot::{Reboot, Stage};
 use crate::model::schedule::Wait;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
@@ -35,6 +32,7 @@ use crate::sys::journal::printable;
 use crate::system;
 use crate::system::switch;
 use crate::system::systemd;
+pub use need::reasons;
 
 /// How long whoever holds a lock is left alone before that is looked at again.
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);

@@ -7,9 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::sys::temp_dir::Passing;
-
 use super::super::private_folder;
+use crate::sys::temp_dir::Passing;
 
 /// Everything that is made once, for key generation is slow: in memory, so nothing is left of it.
 pub struct World {

@@ -18,10 +18,9 @@ use anyhow::{bail, ensure, Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{kill_process_group, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 
-pub use other::Process;
-
 use crate::sys::mutex::Shared;
 use crate::sys::signal::{Coming, Listening};
+pub use other::Process;
 use tail::Tail;
 
 /// How long a child that was asked to end may take before it is killed.
