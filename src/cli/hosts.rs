@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::deploy::context::Completion;
 use crate::nix::{self, Evaluation};
 use crate::report::{Page, Report};
-use crate::sys::journal::printable;
 use crate::sys::progress;
+use crate::sys::text::printable;
 use crate::system;
 
 /// What stays as it is in the name of a link.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::args::Output;
 use crate::deploy::context::Completion;
 use crate::report::{Page, Report};
-use crate::sys::journal;
+use crate::sys::text;
 
 pub fn show(report: &impl Report, output: &Output) -> Result<Completion> {
     print(&if output.json {
@@ -24,7 +24,7 @@ pub fn text(report: &impl Report) -> String {
 
 pub fn json(report: &impl Report) -> Result<String> {
     let json = serde_json::to_string_pretty(report)?;
-    Ok(journal::printable_json(&json))
+    Ok(text::printable_json(&json))
 }
 
 pub fn print(text: &str) -> Result<()> {

@@ -12,8 +12,8 @@ use crate::cli::args::Style;
 use crate::cli::watch_events::{Changes, Event};
 use crate::config::paths::Paths;
 use crate::report::{Page, Report, Status, Tone};
-use crate::sys::journal::{printable, printable_json};
 use crate::sys::terminal::Screen;
+use crate::sys::text::{printable, printable_json};
 
 /// How long the status may go without a look at everything: not all that it tells is in files that change.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,13 +10,13 @@ use crate::model::select::{Candidate, Decision, Facts, Refusal};
 use crate::state::deploy_record::Decided;
 use crate::state::store::Store;
 use crate::state::verdicts::Judgement;
-use crate::sys::journal;
+use crate::sys::terminal;
 
 /// Records who is at work, before anything is decided, and says what of the boot before that was not
 /// as it should be.
 pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
     // Who asks at a terminal has not heard what the journal has been told.
-    let (refused, notices) = if journal::is_on_terminal() {
+    let (refused, notices) = if terminal::is_on_terminal() {
         Default::default()
     } else {
         said_before(ctx)?

@@ -24,7 +24,7 @@ use crate::state::requests::Requests;
 use crate::state::store::Store;
 use crate::sys::command::Interrupt;
 use crate::sys::fs;
-use crate::sys::journal::shortened;
+use crate::sys::text::shortened;
 use crate::system;
 
 /// What evaluation and build came to.

@@ -14,6 +14,7 @@ use crate::state::fetch_record::Fetched;
 use crate::state::requests;
 use crate::sys::fs::Lock;
 use crate::sys::journal;
+use crate::sys::text;
 
 /// Fetches one remote and says what changed: its heads, or whether it can be reached.
 ///
@@ -102,7 +103,7 @@ fn repair_and_fetch(
 
 /// Why a fetch has failed, as it is told and recorded.
 fn sentence(error: &Error) -> String {
-    journal::printable(&format!("{error:#}")).into_owned()
+    text::printable(&format!("{error:#}")).into_owned()
 }
 
 /// Fetches, and asks for a deploy if there is something to decide.

@@ -9,7 +9,7 @@ use crate::git::Mirror;
 use crate::model::attempt::{words, Attempt, Outcome};
 use crate::nix;
 use crate::sys::command;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 /// Longer than any notification takes; a deployment must not wait for ever.
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);

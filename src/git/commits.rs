@@ -6,7 +6,7 @@ use git2::{ErrorCode, ObjectType, Oid, Sort};
 use super::{ancestry, Mirror};
 use crate::model::commit::Commit;
 use crate::model::select::Relation;
-use crate::sys::journal::shortened;
+use crate::sys::text::shortened;
 
 /// More bytes than any commit has that somebody makes. What is larger compresses well, and fills the memory.
 const COMMIT: usize = 16 * 1024 * 1024;

@@ -21,8 +21,8 @@ use super::advertisement::Advertisement;
 use super::server::given_up;
 use crate::config::url::{origin, Http, Token};
 use crate::git::credentials::Secret;
-use crate::sys::journal::printable;
 use crate::sys::mutex::Shared;
+use crate::sys::text::printable;
 
 /// A repository on a server, and who asks for it until when.
 #[derive(Clone)]

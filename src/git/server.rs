@@ -13,8 +13,8 @@ use super::{child, http};
 use crate::config::url::Url;
 use crate::config::Remote;
 use crate::git::ssh;
-use crate::sys::journal::printable;
 use crate::sys::mutex::Shared;
+use crate::sys::text::printable;
 
 /// How many packs are open at a time: a walk through a history may need one after the other.
 const OPEN_PACKS: usize = 128;

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::model::names::RemoteName;
-use crate::sys::journal;
+use crate::sys::text;
 
 /// Whether, and when, a target may be tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Again {
         match self {
             Self::Done => "nothing is left to do".to_string(),
             Self::Never => "not tried again before a head moves, or comin retry".to_string(),
-            Self::After(wait) => format!("tried again at {}", journal::at(wait.until)),
+            Self::After(wait) => format!("tried again at {}", text::at(wait.until)),
             Self::WhenBack(remotes) => format!("tried again when {} is back", either(remotes)),
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::schedule::Wait;
-use crate::sys::journal::{self, printable};
+use crate::sys::text::{self, printable};
 
 /// The order to deploy nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Suspension {
 impl fmt::Display for Suspension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.until {
-            Some(until) => write!(f, "comin is suspended until {}", journal::at(until))?,
+            Some(until) => write!(f, "comin is suspended until {}", text::at(until))?,
             None => write!(f, "comin is suspended until comin resume")?,
         }
         match &self.reason {

@@ -20,7 +20,7 @@ use crate::model::commit::Commit;
 use crate::model::select::Target;
 use crate::sys::command::{self, Interrupt};
 use crate::sys::fs;
-use crate::sys::journal::shortened;
+use crate::sys::text::shortened;
 
 /// What stays as it is in a URL.
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC

@@ -9,7 +9,7 @@ use crate::model;
 use crate::model::attempt::{words, AttemptStatus, Progress, Stage};
 use crate::model::policy::Backoff;
 use crate::model::schedule::Again;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 impl AttemptStatus {
     /// What it means to a person.

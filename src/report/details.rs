@@ -14,7 +14,7 @@ use crate::model::attempt::{AttemptStatus, Outcome};
 use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::model::unit_changes::Touched;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 use crate::system;
 
 /// One attempt, in full.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::{Page, Tone};
 use crate::nix::closure_diff::{Change, Unavailable};
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 /// What differs from the system before, or why there is no telling.
 #[derive(Debug, Serialize)]

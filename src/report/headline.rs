@@ -10,7 +10,7 @@ use crate::model::attempt::AttemptStatus;
 use crate::model::names::Operation;
 use crate::model::select::Action;
 use crate::model::suspension::Suspension;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 /// The verdict on a machine.
 #[derive(Debug, Clone, Copy)]

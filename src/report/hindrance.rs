@@ -3,7 +3,7 @@
 use super::text::Page;
 use crate::model::schedule::either;
 use crate::model::select::Action;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 /// As a clause about the target, as in "it is tried again in 4 min, or at once with comin retry"; `None` where
 /// nothing is in the way. `why` is whether a person has not been told yet what was wrong with it.

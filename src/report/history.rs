@@ -7,7 +7,7 @@ use super::text::{took, Page};
 use super::Report;
 use crate::model::policy::Backoff;
 use crate::model::state::State;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 /// The attempts, the latest first.
 #[derive(Debug, Serialize)]

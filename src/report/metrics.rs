@@ -13,7 +13,7 @@ use crate::model::select::Target;
 use crate::model::state::State;
 use crate::report::Standing;
 use crate::state::fetch_record::Fetched;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 /// What is known of a machine without looking at any commit.
 pub struct Metrics {

@@ -26,7 +26,7 @@ use serde::{Serialize, Serializer};
 use crate::model::commit::Commit;
 use crate::model::names::Operation;
 use crate::model::select::{Action, Target};
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 pub use details::{there_are, Details};
 pub use difference::Difference;
 pub use history::History;

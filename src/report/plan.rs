@@ -14,7 +14,7 @@ use crate::model::commit::Commit;
 use crate::model::names::Operation;
 use crate::model::select::{self, Action, Candidate, Decision, Refusal, Target};
 use crate::model::state::State;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 use crate::system;
 
 /// What a deploy would do now, and what it thinks of every branch.

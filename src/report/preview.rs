@@ -8,7 +8,7 @@ use super::difference::Difference;
 use super::plan::{Outlook, Plan};
 use super::text::{Page, Tone};
 use super::Report;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 use crate::system::dry_activate::Rehearsal;
 
 /// The plan, and what the system of what is selected would bring.

@@ -8,7 +8,7 @@ use crate::config::Remote;
 use crate::model::commit::Commit;
 use crate::model::select::{Candidate, Refusal};
 use crate::state::fetch_record::Fetched;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 use crate::system::timers::Poll;
 
 /// A remote.

@@ -9,7 +9,7 @@ use super::text::Page;
 use crate::model;
 use crate::model::commit::Commit;
 use crate::model::state::State;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 /// The system that runs.
 #[derive(Debug, Serialize)]

@@ -13,7 +13,7 @@ use super::{by_name, hindrance, Chosen, Report};
 use crate::model::commit::Commit;
 use crate::model::select::{Action, Decision, Facts};
 use crate::model::suspension::Suspension;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 
 /// What the machine runs, what it should run, and what is in between.
 #[derive(Debug, Serialize)]

@@ -13,8 +13,8 @@ use percent_encoding::percent_decode_str;
 use super::signed::Signed;
 use super::{private_folder, read, tool, Key, LoadError, Signer, Unverified, PATIENCE};
 use crate::sys::command::{self, Answer};
-use crate::sys::journal::printable;
 use crate::sys::temp_dir::Passing;
+use crate::sys::text::printable;
 
 /// Nothing is looked up elsewhere, and no daemon is started, whatever `/etc/gnupg` says.
 /// Keys are trusted because the owner named their files, so there is no trust database.

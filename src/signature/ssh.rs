@@ -10,8 +10,8 @@ use super::signed::{Files, Signed};
 use super::{private_folder, read, tool, Key, LoadError, Signer, Unverified, PATIENCE};
 use crate::config::SshSigners;
 use crate::sys::command::{self, Answer};
-use crate::sys::journal::printable;
 use crate::sys::temp_dir::Passing;
+use crate::sys::text::printable;
 
 /// Git's namespace: the signature of a file or a mail is none of a commit.
 const NAMESPACE: &str = "git";

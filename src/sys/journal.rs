@@ -1,16 +1,16 @@
 //! What is said while comin works: to the journal with severities, to a person without.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
-use jiff::tz::TimeZone;
-use jiff::Timestamp;
 use log::Level;
 use textwrap::{Options, WordSeparator, WordSplitter};
 
 use crate::sys::journald::Entries;
 use crate::sys::progress;
+use crate::sys::terminal::width;
+use crate::sys::text::printable;
 
 /// The target of lines that a child process printed; they are info where our own are notices.
 pub const CHILD: &str = "child";
@@ -70,18 +70,6 @@ pub fn reads_us() -> bool {
     stream.to_str() == Some(&format!("{}:{}", stderr.dev(), stderr.ino()))
 }
 
-/// Whether a person reads our standard error on a terminal.
-pub fn is_on_terminal() -> bool {
-    std::io::stderr().is_terminal()
-}
-
-/// How many columns a person has who reads our standard error on a terminal.
-fn width() -> Option<usize> {
-    let stderr = std::io::stderr();
-    let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(&stderr)?;
-    (is_on_terminal() && width > 0).then_some(usize::from(width))
-}
-
 /// A sentence in lines of that width, each but the first a little indented. A path or URL that is longer
 /// stays in one piece, to be copied.
 fn fitted(text: &str, width: Option<usize>) -> Cow<'_, str> {
@@ -94,54 +82,6 @@ fn fitted(text: &str, width: Option<usize>) -> Cow<'_, str> {
         .word_separator(WordSeparator::AsciiSpace)
         .word_splitter(WordSplitter::NoHyphenation);
     Cow::Owned(textwrap::fill(text, options))
-}
-
-/// A local time, to be read whenever, as in `2026-01-02 14:08:00 CET`: the journal's own times are local, too.
-pub fn at(time: Timestamp) -> String {
-    let time = time.to_zoned(TimeZone::system());
-    time.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
-}
-
-/// The text in one line, without anything that moves a cursor, changes a terminal or reorders
-/// letters: what comes from a repository or a server may hold all of these.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    let text = text.trim_end();
-    if !text.contains(is_unprintable) {
-        return Cow::Borrowed(text);
-    }
-    let replace = |c| match c {
-        '\n' | '\t' => ' ',
-        c if is_unprintable(c) => '\u{fffd}',
-        c => c,
-    };
-    Cow::Owned(text.chars().map(replace).collect())
-}
-
-/// The beginning of a text that may be longer than anybody reads, or than the state is to grow.
-pub fn shortened(text: &str, chars: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(chars) {
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
-        None => Cow::Borrowed(text),
-    }
-}
-
-/// JSON that means the same and is as [`printable`], but for its line ends: what is not can only be
-/// a part of a string, where it has an escape.
-pub fn printable_json(json: &str) -> String {
-    let printable = |c| match c {
-        '\n' => c.to_string(),
-        // All of them are below U+10000.
-        c if is_unprintable(c) => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    };
-    json.chars().map(printable).collect()
-}
-
-/// Control characters, and the format characters of Unicode that reorder or hide.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]
@@ -159,24 +99,6 @@ mod tests {
         assert_eq!(
             fitted("at /nix/store/0123", Some(9)),
             "at\n  /nix/store/0123"
-        );
-    }
-
-    #[test]
-    fn nothing_reaches_a_terminal_that_is_not_text() {
-        assert_eq!(printable("Grüße, 世界\n"), "Grüße, 世界");
-        assert_eq!(printable("a\x1b[2Jb\nc\td"), "a\u{fffd}[2Jb c d");
-        assert_eq!(
-            printable("\u{9b}31m\u{202e}x\u{2066}\u{200b}\r"),
-            "\u{fffd}31m\u{fffd}x\u{fffd}\u{fffd}"
-        );
-        let others = ["\u{ad}", "\u{61c}", "\u{180e}", "\u{feff}", "\u{fffa}"].concat();
-        assert_eq!(printable(&others), "\u{fffd}".repeat(5));
-        assert_eq!(shortened("größer", 3), "grö…");
-        assert_eq!(shortened("größer", 6), "größer");
-        assert_eq!(
-            printable_json("[\n\"ü\u{9b}31m\u{202e}\"\n]"),
-            "[\n\"ü\\u009b31m\\u202e\"\n]"
         );
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use std::io;
 use std::os::unix::net::UnixDatagram;
 
-use crate::sys::journal::printable;
 use crate::sys::mutex::Shared;
+use crate::sys::text::printable;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,3 +10,4 @@ pub mod progress;
 pub mod signal;
 pub mod temp_dir;
 pub mod terminal;
+pub mod text;

@@ -6,8 +6,8 @@ use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sys::journal;
 use crate::sys::mutex::Shared;
+use crate::sys::terminal;
 
 /// What is shown now; empty where nothing is.
 static LINE: Shared<String> = Shared::new(String::new());
@@ -18,7 +18,7 @@ const ERASE: &str = "\r\x1b[K";
 /// Does a job, and meanwhile says on a terminal that it is being worked at. `work` is printable.
 pub fn during<T>(work: &str, job: impl FnOnce() -> T) -> T {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    if is_dumb || !journal::is_on_terminal() {
+    if is_dumb || !terminal::is_on_terminal() {
         return job();
     }
     let (working, done) = channel();

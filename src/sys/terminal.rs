@@ -1,6 +1,18 @@
 //! The whole terminal, for something that is looked at for a while.
 
-use std::io::{self, Stdout, Write};
+use std::io::{self, IsTerminal, Stdout, Write};
+
+/// Whether a person reads our standard error on a terminal.
+pub fn is_on_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// How many columns a person has who reads our standard error on a terminal.
+pub fn width() -> Option<usize> {
+    let stderr = std::io::stderr();
+    let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(&stderr)?;
+    (is_on_terminal() && width > 0).then_some(usize::from(width))
+}
 
 /// A second screen in place of the one with what was said before, without a cursor, and without lines that
 /// wrap; no more when it is dropped.

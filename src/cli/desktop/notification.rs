@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::sys::command::{self, Interrupt};
-use crate::sys::journal::{printable, shortened};
+use crate::sys::text::{printable, shortened};
 
 /// How long a notification server may take to show something.
 const PATIENCE: Duration = Duration::from_secs(30);

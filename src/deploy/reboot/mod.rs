@@ -28,7 +28,7 @@ use crate::state::deploy_record::Decided;
 use crate::state::store::Store;
 use crate::sys::command;
 use crate::sys::fs;
-use crate::sys::journal::printable;
+use crate::sys::text::printable;
 use crate::system;
 use crate::system::switch;
 use crate::system::systemd;

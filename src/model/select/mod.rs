@@ -18,7 +18,7 @@ use crate::model::quarantine::Quarantine;
 use crate::model::schedule::{Again, Wait};
 use crate::model::signature::{Signer, Unverified};
 use crate::model::suspension::Suspension;
-use crate::sys::journal;
+use crate::sys::text;
 use cached::Cached;
 pub use refusal::{Accepted, Cure, Refusal};
 
@@ -458,7 +458,7 @@ impl Action {
             Self::AwaitConfirmation(step, Some(wait)) => Some(format!(
                 "it waits to be {} at {}, or at once with comin confirm {step}",
                 step.participle(),
-                journal::at(wait.until)
+                text::at(wait.until)
             )),
             Self::Quarantined(quarantine) => Some(format!(
                 "it is in quarantine until a head moves, or comin retry: {}",

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::model::signature::Key;
+use crate::sys::text;
 
 /// The commit of a letter.
 pub fn commit(letter: &str) -> Commit {
@@ -642,7 +643,7 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
     let switch = Operation::Switch;
     let since = |ago: i64| Consent::At(now + minutes(2 - ago));
     let in_minutes = |count: i64| {
-        let at = journal::at(now + minutes(count));
+        let at = text::at(now + minutes(count));
         format!("it waits to be built at {at}, or at once with comin confirm build")
     };
     for (waits, wanted) in [

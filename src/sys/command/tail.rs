@@ -6,8 +6,9 @@ use std::convert::Infallible;
 use std::io::{BufRead, Read};
 use std::sync::mpsc::Sender;
 
-use crate::sys::journal::{printable, shortened, CHILD};
+use crate::sys::journal::CHILD;
 use crate::sys::mutex::Shared;
+use crate::sys::text::{printable, shortened};
 
 /// More of a line than anybody reads.
 const MAX_LINE: u64 = 64 * 1024;
