@@ -4,7 +4,9 @@ use anyhow::{bail, Result};
 
 use crate::deploy::context::Context;
 use crate::nix::closure_diff;
-use crate::report::{there_are, Details, Difference, History};
+use crate::report::details::{there_are, Details};
+use crate::report::difference::Difference;
+use crate::report::history::History;
 use crate::state::deploy_record::Decided;
 use crate::state::store;
 use crate::sys::progress;

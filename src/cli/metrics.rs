@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::status::standing;
 use crate::deploy::context::Context;
 use crate::deploy::observe;
-use crate::model::select::{due, Action};
+use crate::model::decision::{due, Action};
 use crate::report::metrics::Metrics;
 use crate::state::fetch_record::Fetched;
 use crate::state::store;

@@ -10,8 +10,10 @@ use crate::deploy::operator;
 use crate::deploy::preview::{self, Built, Preview};
 use crate::git::Mirror;
 use crate::nix::closure_diff;
-use crate::report::{Build, Difference, DryActivation, Plan, Previewed};
-use crate::signature::Signers;
+use crate::report::difference::Difference;
+use crate::report::plan::Plan;
+use crate::report::preview::{Build, DryActivation, Previewed};
+use crate::signature::signers::Signers;
 use crate::sys::progress;
 
 /// Considers what a deploy would do.

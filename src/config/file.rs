@@ -1,6 +1,7 @@
 //! The configuration as it is written: what is left out gets its default here, and nowhere else.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -147,6 +148,52 @@ struct BranchFile {
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct PollerFile {
     period: Option<u64>,
+}
+
+impl Config {
+    /// [`Config::load`] on a machine that may have no configuration yet.
+    pub fn of_machine(path: &Path) -> Result<Self> {
+        Self::load(path).map_err(|error| match path.try_exists() {
+            Ok(false) => anyhow::anyhow!(
+                "There is no configuration {}: enable the NixOS module, which writes it (services.comin.enable, services.comin.remotes), or name a file with --config FILE; comin list, eval and build need none",
+                path.display()
+            ),
+            Ok(true) | Err(_) => error,
+        })
+    }
+
+    /// Reads and checks a configuration file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let failed = || format!("Failed to read the configuration {}", path.display());
+        let text = std::fs::read(path).with_context(failed)?;
+        Self::parse(&text).with_context(failed)
+    }
+
+    pub(super) fn parse(text: &[u8]) -> Result<Self> {
+        // Apart from the keys: serde_json takes a value of the wrong type for a fault of JSON, too, now and then.
+        let _: serde_json::Value = serde_json::from_slice(text).context("it is no JSON")?;
+        let json = &mut serde_json::Deserializer::from_slice(text);
+        let file: File = serde_path_to_error::deserialize(json).map_err(|error| {
+            match error.path().to_string().as_str() {
+                "." => anyhow::anyhow!("{}", error.inner()),
+                key => anyhow::anyhow!("{key}: {}", error.inner()),
+            }
+        })?;
+        file.check(fingerprint(text))
+    }
+
+    /// The configuration that is written like this.
+    #[cfg(test)]
+    pub fn for_tests(json: &str) -> Self {
+        Self::parse(json.as_bytes()).unwrap()
+    }
+}
+
+/// For a record that does not outlive a boot: another comin may have another one for the same text.
+fn fingerprint(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text);
+    hasher.finish()
 }
 
 impl File {

@@ -6,8 +6,8 @@ pub mod paths;
 mod tests;
 pub mod url;
 
-use std::hash::{DefaultHasher, Hasher};
-use std::path::{Path, PathBuf};
+use std::hash::Hasher;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,11 +15,10 @@ use anyhow::{Context, Result};
 use crate::config::url::Url;
 use crate::model::attempt::Attempt;
 use crate::model::confirmation::Step;
+use crate::model::facts::{Awaited, Consent};
 use crate::model::names::{Branch, RemoteName};
 use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
-use crate::model::select::{Awaited, Consent};
 use crate::model::state::State;
-use file::File;
 
 /// Where the state is kept, unless the owner wants it elsewhere.
 pub const STATE_DIR: &str = "/var/lib/comin";
@@ -69,13 +68,6 @@ pub struct Config {
     pub remotes: Vec<Remote>,
     /// Another one for another text, as good as certainly.
     pub fingerprint: u64,
-}
-
-/// For a record that does not outlive a boot: another comin may have another one for the same text.
-fn fingerprint(text: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text);
-    hasher.finish()
 }
 
 /// What has to be well after an activation.
@@ -140,43 +132,6 @@ pub struct Remote {
 }
 
 impl Config {
-    /// [`Config::load`] on a machine that may have no configuration yet.
-    pub fn of_machine(path: &Path) -> Result<Self> {
-        Self::load(path).map_err(|error| match path.try_exists() {
-            Ok(false) => anyhow::anyhow!(
-                "There is no configuration {}: enable the NixOS module, which writes it (services.comin.enable, services.comin.remotes), or name a file with --config FILE; comin list, eval and build need none",
-                path.display()
-            ),
-            Ok(true) | Err(_) => error,
-        })
-    }
-
-    /// Reads and checks a configuration file.
-    pub fn load(path: &Path) -> Result<Self> {
-        let failed = || format!("Failed to read the configuration {}", path.display());
-        let text = std::fs::read(path).with_context(failed)?;
-        Self::parse(&text).with_context(failed)
-    }
-
-    fn parse(text: &[u8]) -> Result<Self> {
-        // Apart from the keys: serde_json takes a value of the wrong type for a fault of JSON, too, now and then.
-        let _: serde_json::Value = serde_json::from_slice(text).context("it is no JSON")?;
-        let json = &mut serde_json::Deserializer::from_slice(text);
-        let file: File = serde_path_to_error::deserialize(json).map_err(|error| {
-            match error.path().to_string().as_str() {
-                "." => anyhow::anyhow!("{}", error.inner()),
-                key => anyhow::anyhow!("{key}: {}", error.inner()),
-            }
-        })?;
-        file.check(fingerprint(text))
-    }
-
-    /// The configuration that is written like this.
-    #[cfg(test)]
-    pub fn for_tests(json: &str) -> Self {
-        Self::parse(json.as_bytes()).unwrap()
-    }
-
     /// Who confirms this step.
     pub fn confirmer(&self, step: Step) -> Confirmer {
         match step {

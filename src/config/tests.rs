@@ -3,6 +3,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::model::names::{check_branch, Operation};
 use crate::model::policy::{Confirmer, Retention};
+use std::path::Path;
 
 fn parse(json: &str) -> Result<Config> {
     Config::parse(json.as_bytes())

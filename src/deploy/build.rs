@@ -12,14 +12,16 @@ use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::deploy::journal_fields;
 use crate::deploy::observe;
-use crate::deploy::recovery::Left;
 use crate::git::{self, Mirror};
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
-use crate::model::select::{allows, Target};
+use crate::model::residue::Left;
+use crate::model::select::allows;
 use crate::model::state::State;
+use crate::model::target::Target;
 use crate::nix;
-use crate::signature::Signers;
+use crate::nix::gc_roots::DERIVATION;
+use crate::signature::signers::Signers;
 use crate::state::requests::Requests;
 use crate::state::store::Store;
 use crate::sys::command::Interrupt;
@@ -44,9 +46,6 @@ pub struct Source<'a> {
     /// Whose signatures count, where some are required.
     pub signers: Option<&'a Signers>,
 }
-
-/// The GC root of what waits to be built.
-pub const DERIVATION: &str = "derivation";
 
 /// The length of a machine's id.
 const MACHINE_ID: usize = 32;

@@ -4,9 +4,9 @@ use anyhow::Error;
 
 use crate::git::Mirror;
 use crate::model::commit::Commit;
-use crate::model::select::{History, Relation, Signature};
+use crate::model::history::{History, Relation, Signature};
 use crate::model::signature::Unverified;
-use crate::signature::Signers;
+use crate::signature::signers::Signers;
 
 /// The commits of a mirror, or why it cannot be read.
 pub struct Commits<'a> {

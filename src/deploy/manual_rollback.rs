@@ -18,7 +18,7 @@ use crate::model::attempt::Before;
 use crate::model::names::Operation;
 use crate::model::outcome::{self, Checks, Fault, Next};
 use crate::model::quarantine::Quarantine;
-use crate::signature::Signers;
+use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::sys::fs::{self};
 use crate::system;

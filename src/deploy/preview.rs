@@ -9,7 +9,7 @@ use crate::config::paths::Paths;
 use crate::deploy::build;
 use crate::deploy::context::Context;
 use crate::git::{self, Mirror};
-use crate::model::select::Target;
+use crate::model::target::Target;
 use crate::nix::{self, Evaluation};
 use crate::sys::fs;
 use crate::sys::progress;

@@ -8,55 +8,13 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::finish;
 use crate::deploy::journal_fields;
 use crate::deploy::rollback;
-use crate::model::attempt::{Attempt, Before, Outcome, Progress, Stage};
+use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::outcome::{self, Interrupted, Recovery};
 use crate::state::store::Store;
 use crate::sys::fs;
 use crate::system;
 use crate::system::rollback_timer;
 use crate::system::switch::Activation;
-
-/// What the latest attempt that changed the machine has left of it.
-#[derive(PartialEq, Eq)]
-pub enum Left {
-    /// A system that is whole.
-    Nothing,
-    /// A system whose activation failed.
-    Faulty,
-    /// A switch or a way back half done, and what had been found: that is what there was before.
-    Unfinished(Box<Before>),
-}
-
-impl Left {
-    /// What this attempt has left.
-    pub fn by(attempt: &Attempt) -> Self {
-        let unfinished = || Self::Unfinished(Box::new(attempt.before.clone()));
-        match attempt.ended() {
-            Some((_, Outcome::Interrupted { stage })) if stage.changes_the_machine() => {
-                unfinished()
-            }
-            Some((
-                _,
-                Outcome::Failed {
-                    stage: Stage::RollingBack,
-                    ..
-                },
-            )) => unfinished(),
-            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => Self::Faulty,
-            None
-            | Some((
-                _,
-                Outcome::Done { .. }
-                | Outcome::Failed { .. }
-                | Outcome::Interrupted { .. }
-                | Outcome::Postponed { .. }
-                | Outcome::Preempted { .. }
-                | Outcome::RolledBack { .. }
-                | Outcome::Skipped { .. },
-            )) => Self::Nothing,
-        }
-    }
-}
 
 /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
 /// may have booted since.

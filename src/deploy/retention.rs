@@ -10,13 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::deploy::build::DERIVATION;
 use crate::deploy::context::Context;
-use crate::deploy::snapshot::BEFORE;
 use crate::model::attempt::Attempt;
 use crate::model::policy::Retention;
 use crate::model::state::State;
 use crate::nix;
+use crate::nix::gc_roots::{BEFORE, DERIVATION};
 use crate::sys::fs;
 use crate::system;
 

@@ -14,7 +14,7 @@ use crate::model::attempt::{Attempt, Before, Blame, Outcome, Stage};
 use crate::model::names::Operation;
 use crate::model::outcome::Fault;
 use crate::model::quarantine::Quarantine;
-use crate::model::select::RemoteFacts;
+use crate::model::remote::RemoteFacts;
 use crate::state::fetch_record::Fetched;
 use crate::state::store::Store;
 use crate::sys::fs::Lock;

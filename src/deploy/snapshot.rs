@@ -9,12 +9,10 @@ use crate::deploy::health;
 use crate::model::attempt::Before;
 use crate::model::state::State;
 use crate::nix;
+use crate::nix::gc_roots::BEFORE;
 use crate::sys::fs;
 use crate::system;
 use crate::system::systemd;
-
-/// The GC root of the system that ran before the latest activation.
-pub const BEFORE: &str = "before";
 
 /// What there is before an activation. What the very system that is activated broke when it was activated before
 /// has not failed before it.

@@ -5,7 +5,7 @@ use git2::{ErrorCode, ObjectType, Oid, Sort};
 
 use super::{ancestry, Mirror};
 use crate::model::commit::Commit;
-use crate::model::select::Relation;
+use crate::model::history::Relation;
 use crate::sys::text::shortened;
 
 /// More bytes than any commit has that somebody makes. What is larger compresses well, and fills the memory.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
@@ -13,6 +13,7 @@ use crate::config::url::{Token, Url};
 use crate::config::Remote;
 use crate::git::ssh;
 use crate::model::names::RemoteName;
+use crate::sys::credential_file::place;
 use crate::sys::fs;
 
 /// A value that no log and no error shows.
@@ -51,23 +52,6 @@ impl Token {
         );
         Ok(Secret(token.to_string()))
     }
-}
-
-/// Where a file that the configuration names is to be read: where systemd has put a copy of it for this
-/// unit alone (`LoadCredential=`), or else where it is. An empty copy stands for a file that is missing.
-pub fn place(file: &Path) -> PathBuf {
-    let copy = std::env::var_os("CREDENTIALS_DIRECTORY")
-        .map(|folder| Path::new(&folder).join(credential(file)));
-    copy.filter(|copy| std::fs::metadata(copy).is_ok_and(|copy| copy.len() > 1))
-        .unwrap_or_else(|| file.to_path_buf())
-}
-
-/// The name that the module's units give to the copy, which is to be one of a file.
-fn credential(file: &Path) -> String {
-    let path = file.display().to_string();
-    path.replace('%', "%25")
-        .replace('/', "%2F")
-        .replace(':', "%3A")
 }
 
 /// Lets a command, and the git and ssh that it starts, reach the servers of all remotes as comin

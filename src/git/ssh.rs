@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 
 use crate::config::url::{Ssh, Url};
 use crate::config::Remote;
-use crate::git::credentials;
 use crate::sys::command;
+use crate::sys::credential_file;
 
 /// What ssh exits with when it is ssh that failed, and not the server's command.
 const FAILED: i32 = 255;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
     // ssh replaces what follows a %; a path with characters that it cannot take is no `Ssh`.
     let path = |path: &Path| {
-        let path = credentials::place(path).display().to_string();
+        let path = credential_file::place(path).display().to_string();
         format!("\"{}\"", path.replace('%', "%%"))
     };
     let word = str::to_string;
@@ -89,7 +89,7 @@ pub fn config<'a>(remotes: impl Iterator<Item = &'a Remote>) -> Option<String> {
 
 /// Whether the key can be read, which ssh itself would mention only as one of many things.
 pub fn check_key(ssh: &Ssh) -> Result<()> {
-    File::open(credentials::place(&ssh.key))
+    File::open(credential_file::place(&ssh.key))
         .map(drop)
         .with_context(|| {
             format!(
@@ -175,7 +175,7 @@ fn wants_passphrase(key: &Path) -> bool {
     let mut keygen = Command::new("ssh-keygen");
     keygen
         .args(["-y", "-P", "", "-f"])
-        .arg(credentials::place(key));
+        .arg(credential_file::place(key));
     let answer = command::ask(&mut keygen, "ssh-keygen", Stdio::null(), PATIENCE);
     answer.is_ok_and(|answer| {
         let mut said = answer.said();

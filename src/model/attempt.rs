@@ -11,7 +11,7 @@ use crate::model::confirmation::Step;
 use crate::model::names::{Operation, RemoteName};
 use crate::model::policy::Backoff;
 use crate::model::schedule::{Again, Wait};
-use crate::model::select::Target;
+use crate::model::target::Target;
 use crate::model::unit_changes::Touched;
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::facts::Consent;
 use super::reboot_window::Window;
-use super::select::Consent;
 
 /// How long a failed deployment waits: first this, then twice as long each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Nix: one evaluation, one build.
 
 pub mod closure_diff;
+pub mod gc_roots;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +18,7 @@ use crate::git;
 use crate::git::credentials;
 use crate::git::relative_submodules;
 use crate::model::commit::Commit;
-use crate::model::select::Target;
+use crate::model::target::Target;
 use crate::sys::command::{self, Interrupt};
 use crate::sys::fs;
 use crate::sys::text::shortened;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::target::Chosen;
 use super::text::{took, Page, Tone};
-use super::Chosen;
 use crate::model;
 use crate::model::attempt::{words, AttemptStatus, Progress, Stage};
 use crate::model::policy::Backoff;

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::attempt::Attempt;
 use super::difference::Difference;
+use super::target::Report;
 use super::text::{length, Page, Tone};
-use super::Report;
 use crate::model;
 use crate::model::attempt::{AttemptStatus, Outcome};
 use crate::model::policy::Backoff;

@@ -4,11 +4,11 @@ use super::attempt::Attempt;
 use super::remote::RemoteStatus;
 use super::standing::UnderWay;
 use super::status::Status;
+use super::target::Chosen;
 use super::text::{Page, Tone};
-use super::Chosen;
 use crate::model::attempt::AttemptStatus;
+use crate::model::decision::Action;
 use crate::model::names::Operation;
-use crate::model::select::Action;
 use crate::model::suspension::Suspension;
 use crate::sys::text::printable;
 

@@ -1,8 +1,8 @@
 //! What is in the way of a target, when that ends, and what a person can do about it.
 
 use super::text::Page;
+use crate::model::decision::Action;
 use crate::model::schedule::either;
-use crate::model::select::Action;
 use crate::sys::text::printable;
 
 /// As a clause about the target, as in "it is tried again in 4 min, or at once with comin retry"; `None` where

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::attempt::Attempt;
+use super::target::Report;
 use super::text::{took, Page};
-use super::Report;
 use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::sys::text::printable;

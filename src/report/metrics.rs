@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::names::RemoteName;
-use crate::model::select::Target;
 use crate::model::state::State;
-use crate::report::Standing;
+use crate::model::target::Target;
+use crate::report::standing::Standing;
 use crate::state::fetch_record::Fetched;
 use crate::sys::text::printable;
 

@@ -7,8 +7,8 @@ use super::remote::RemoteStatus;
 use super::status::Status;
 use super::text::Page;
 use crate::model::commit::Commit;
+use crate::model::decision::Action;
 use crate::model::schedule::either;
-use crate::model::select::Action;
 
 impl Status {
     /// As in `up to date 3f2a9c1e: a reboot is needed`: what is up, the commit that it is about, and a

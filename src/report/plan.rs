@@ -6,14 +6,18 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
+use super::hindrance;
 use super::standing::{Standing, UnderWay};
+use super::target::{by_name, Chosen, Report};
 use super::text::{column, Page, Tone};
-use super::{by_name, hindrance, Chosen, Report};
 use crate::model::attempt::Attempt;
+use crate::model::candidate::{self, Candidate};
 use crate::model::commit::Commit;
+use crate::model::decision::{Action, Decision};
 use crate::model::names::Operation;
-use crate::model::select::{self, Action, Candidate, Decision, Refusal, Target};
+use crate::model::refusal::Refusal;
 use crate::model::state::State;
+use crate::model::target::Target;
 use crate::sys::text::printable;
 use crate::system;
 
@@ -181,9 +185,9 @@ impl Planned {
             testing: candidate.testing,
             commit: candidate.head.commit.clone(),
             verdict: match candidate.verdict {
-                select::Verdict::Selected(_) => Verdict::Selected,
-                select::Verdict::Qualifies(_) => Verdict::Qualifies,
-                select::Verdict::Refused(_) => Verdict::Refused,
+                candidate::Verdict::Selected(_) => Verdict::Selected,
+                candidate::Verdict::Qualifies(_) => Verdict::Qualifies,
+                candidate::Verdict::Refused(_) => Verdict::Refused,
             },
             refused: refusal.as_ref().map(ToString::to_string),
             cure: refusal.as_ref().and_then(Refusal::command),

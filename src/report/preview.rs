@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::difference::Difference;
 use super::plan::{Outlook, Plan};
+use super::target::Report;
 use super::text::{Page, Tone};
-use super::Report;
 use crate::sys::text::printable;
 use crate::system::dry_activate::Rehearsal;
 

@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::text::{column, Page, Tone};
 use crate::config::Remote;
+use crate::model::candidate::Candidate;
 use crate::model::commit::Commit;
-use crate::model::select::{Candidate, Refusal};
+use crate::model::refusal::Refusal;
 use crate::state::fetch_record::Fetched;
 use crate::sys::text::printable;
 use crate::system::timers::Poll;

@@ -5,13 +5,15 @@ use serde_json::Value;
 
 use super::attempt::Attempt;
 use super::headline::Headline;
+use super::hindrance;
 use super::remote::RemoteStatus;
 use super::running::Running;
 use super::standing::Standing;
-use super::text::{Page, Tone};
-use super::{by_name, hindrance, Chosen, Report};
+use super::target::{by_name, Chosen};
+use super::text::Page;
 use crate::model::commit::Commit;
-use crate::model::select::{Action, Decision, Facts};
+use crate::model::decision::{Action, Decision};
+use crate::model::facts::Facts;
 use crate::model::suspension::Suspension;
 use crate::sys::text::printable;
 
@@ -80,7 +82,7 @@ impl Status {
     }
 
     /// What is selected, why, and what became of it until now.
-    fn about_selected(&self, page: &Page) -> Option<String> {
+    pub(super) fn about_selected(&self, page: &Page) -> Option<String> {
         let selected = self.selected.as_ref()?;
         // What runs of a testing branch may have to be activated in another way.
         let name = if self.runs(selected) && self.action == Action::Nothing {
@@ -128,7 +130,7 @@ impl Status {
     }
 
     /// What has gone wrong lately with something that is not selected any more, unless the next is under way.
-    fn about_latest(&self, page: &Page) -> Option<String> {
+    pub(super) fn about_latest(&self, page: &Page) -> Option<String> {
         if self.standing.under_way.is_some() {
             return None;
         }
@@ -144,49 +146,4 @@ impl Status {
             latest.story(page)
         ))
     }
-}
-
-impl Report for Status {
-    fn text(&self, page: &Page) -> String {
-        let name = page.paint(Tone::Name, &self.hostname);
-        let (tone, verdict) = self.verdict(page);
-        let verdict = page.paint(tone, &verdict);
-        let mut text = page.wrapped(&format!("{name}: "), 2, &verdict);
-        let mut entry = |label: &str, sentence: Option<String>| {
-            let sentence = sentence.unwrap_or_default();
-            text += &page.entry(label, &sentence);
-        };
-        let standing = &self.standing;
-        entry("running", self.running.as_ref().map(|it| it.sentence(page)));
-        entry("selected", self.about_selected(page));
-        entry("latest", self.about_latest(page));
-        let suspension = self.suspension.as_ref();
-        entry("suspended", suspension.map(|it| about_suspension(it, page)));
-        let booted = standing.booted_instead.as_ref().map(|booted| {
-            let booted = printable(booted);
-            format!("{booted}, and not what was deployed last; comin retry deploys that again")
-        });
-        entry(
-            "booted",
-            booted.map(|text| page.paint(Tone::Notable, &text)),
-        );
-        let reboot = standing.need_to_reboot.then(|| {
-            let why = standing.reboot_reasons.join(", ");
-            format!("needed: {}", printable(&why))
-        });
-        entry(
-            "reboot",
-            reboot.map(|text| page.paint(Tone::Notable, &text)),
-        );
-        for remote in &self.remotes {
-            text += &remote.text(page);
-        }
-        text
-    }
-}
-
-fn about_suspension(suspension: &Suspension, page: &Page) -> String {
-    let since = page.at(suspension.since);
-    let reason = printable(suspension.reason.as_deref().unwrap_or_default());
-    format!("since {since}; comin resume ends it\n{reason}")
 }

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use super::signed::Signed;
-use super::{private_folder, read, tool, Key, LoadError, Signer, Unverified, PATIENCE};
+use super::tool::{private_folder, read, tool, LoadError, PATIENCE};
+use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
 use crate::sys::temp_dir::Passing;
 use crate::sys::text::printable;

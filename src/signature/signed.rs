@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::{private_folder, Unverified};
-use crate::model::signature::Format;
+use super::tool::private_folder;
+use crate::model::signature::{Format, Unverified};
 use crate::sys::temp_dir::Passing;
 
 /// The two halves of a signed commit.

@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{anyhow, Context, Error, Result};
 
 use super::signed::{Files, Signed};
-use super::{private_folder, read, tool, Key, LoadError, Signer, Unverified, PATIENCE};
+use super::tool::{private_folder, read, tool, LoadError, PATIENCE};
 use crate::config::SshSigners;
+use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
 use crate::sys::temp_dir::Passing;
 use crate::sys::text::printable;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
 use crate::config::Config;
+use crate::model::remote::RemoteFacts;
 use crate::model::schedule::Wait;
-use crate::model::select::RemoteFacts;
 use crate::sys::command::Process;
 use crate::sys::fs;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::paths::Paths;
 use crate::config::url::Url;
 use crate::config::Remote;
-use crate::model::select::Reach;
+use crate::model::remote::Reach;
 use crate::sys::fs;
 
 /// The record of a remote.

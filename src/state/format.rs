@@ -16,8 +16,8 @@ use crate::model::confirmation::Step;
 use crate::model::names::{Operation, RemoteName};
 use crate::model::quarantine::Quarantine;
 use crate::model::reboot::Reboot;
-use crate::model::select::Target;
 use crate::model::state::State;
+use crate::model::target::Target;
 use crate::model::unit_changes::Touched;
 
 /// The version that this comin writes.

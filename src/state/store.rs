@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use super::format;
 use crate::config::paths::Paths;
 use crate::model::attempt::{Attempt, Before, Progress, Stage};
+use crate::model::candidate::Candidate;
 use crate::model::commit::Commit;
 use crate::model::quarantine::Quarantine;
 use crate::model::reboot::Reboot;
-use crate::model::select::{Candidate, Target};
 use crate::model::state::State;
+use crate::model::target::Target;
 use crate::sys::fs::{self, Lock};
 
 /// How many attempts are remembered.

@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
 use crate::config::Config;
-use crate::model::select::{Accepted, Candidate, Decision, Facts, RemoteFacts, Target};
+use crate::model::candidate::Candidate;
+use crate::model::decision::Decision;
+use crate::model::facts::Facts;
+use crate::model::refusal::Accepted;
+use crate::model::remote::RemoteFacts;
+use crate::model::target::Target;
 use crate::sys::fs;
 
 /// What was found, and what that rests on.

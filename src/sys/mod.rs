@@ -1,6 +1,7 @@
 //! The operating system: files, processes, signals, the terminal, the journal.
 
 pub mod command;
+pub mod credential_file;
 pub mod fs;
 pub mod inotify;
 pub mod journal;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::commit::Commit;
 use crate::model::confirmation::Step;
+use crate::model::facts::Consent;
 use crate::model::names::Operation;
-use crate::model::select::Consent;
 use crate::model::state::State;
 
 /// What there is to tell of the latest attempt. Two that are equal are told once: what fails again each time it

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::{History, Relation, Signature};
 use crate::model::commit::Commit;
+use crate::model::history::{History, Relation, Signature};
 
 /// The answers of a history so far.
 pub struct Cached<'a, H> {

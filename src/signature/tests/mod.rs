@@ -8,11 +8,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::*;
+use anyhow::Result;
+
+use super::tool::private_folder;
 use crate::config::paths::Paths;
-use crate::config::{self, SshSigners};
+use crate::config::{self, Config, SshSigners};
 use crate::git::Mirror;
 use crate::model::commit::Commit;
+use crate::signature::signers::Signers;
 use world::{armor_of, sign, Workshop, World};
 
 /// What the owner writes.

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::super::private_folder;
+use super::super::tool::private_folder;
 use crate::sys::temp_dir::Passing;
 
 /// Everything that is made once, for key generation is slow: in memory, so nothing is left of it.

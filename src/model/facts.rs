@@ -1,0 +1,71 @@
+//! Everything that a decision depends on, apart from the commits themselves.
+
+use jiff::Timestamp;
+
+use crate::model::commit::Commit;
+use crate::model::confirmation::Step;
+use crate::model::names::Operation;
+use crate::model::quarantine::Quarantine;
+use crate::model::refusal::Accepted;
+use crate::model::remote::RemoteFacts;
+use crate::model::schedule::Again;
+use crate::model::suspension::Suspension;
+use crate::model::target::Target;
+
+/// Everything that a decision depends on, apart from the commits themselves: those are [`History`].
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// In the order of the configuration.
+    pub remotes: Vec<RemoteFacts>,
+    /// The chosen main of the latest deployment that reached activation.
+    pub accepted: Option<Accepted>,
+    /// Whether a head that does not verify gives way to an ancestor of it that does.
+    pub signed_ancestors: bool,
+    /// What was last tried of each branch.
+    pub tried: Vec<Target>,
+    /// What was tried since the machine last changed; the latest first.
+    pub recent: Vec<Recent>,
+    /// What waits for a confirmation.
+    pub awaited: Option<Awaited>,
+    /// What is not deployed again.
+    pub quarantine: Vec<Quarantine>,
+    /// Whether the operator wants nothing deployed.
+    pub suspended: Option<Suspension>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// An attempt that has ended, as far as it matters to a decision.
+#[derive(Debug, Clone)]
+pub struct Recent {
+    /// What was deployed.
+    pub commit: Commit,
+    /// How.
+    pub operation: Operation,
+    /// Whether the same may be tried again.
+    pub again: Again,
+}
+
+/// An attempt that waits for a confirmation, as far as it matters to a decision.
+#[derive(Debug, Clone)]
+pub struct Awaited {
+    /// What is deployed.
+    pub commit: Commit,
+    /// How.
+    pub operation: Operation,
+    /// What is to be confirmed.
+    pub step: Step,
+    /// Whether it is.
+    pub consent: Consent,
+}
+
+/// Whether something that waits for a confirmation may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// It may.
+    Given,
+    /// At this time, if nobody says so before. Where the clock has been set back, rather later than too early.
+    At(Timestamp),
+    /// Somebody has to say so.
+    Missing,
+}

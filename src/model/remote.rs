@@ -1,0 +1,42 @@
+//! What is known of a remote.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::commit::Commit;
+use crate::model::names::{Branch, RemoteName};
+
+/// A followed branch and its head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its name and operation.
+    pub branch: Branch,
+    /// `None` where the remote has no such branch.
+    pub commit: Option<Commit>,
+}
+
+/// Whether the latest fetch of a remote worked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Not fetched since the machine booted, or since its URL changed.
+    Never,
+    /// The latest fetch failed.
+    Unreachable,
+    /// The latest fetch worked; its heads are those of the remote.
+    Fetched,
+    /// Its heads cannot be read from the mirror, for this reason. The next fetch brings them anew.
+    Unreadable(String),
+}
+
+/// What is known of a remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteFacts {
+    /// Its name.
+    pub name: RemoteName,
+    /// Whether its heads count.
+    pub reach: Reach,
+    /// The branch that is deployed to stay, if one is followed.
+    pub main: Option<Head>,
+    /// The branch that is tried, if one is followed.
+    pub testing: Option<Head>,
+}

@@ -1,0 +1,53 @@
+//! What to deploy, and how.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::commit::Commit;
+use crate::model::names::{Operation, RemoteName};
+
+/// What to deploy, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Of which remote.
+    pub remote: RemoteName,
+    /// Of which branch.
+    pub branch: String,
+    /// Whether that is a testing branch.
+    pub testing: bool,
+    /// Its head, or the newest ancestor that is signed where the owner wants that.
+    pub commit: Commit,
+    /// Who signed it, where that is required.
+    pub signer: Option<String>,
+    /// How it is activated.
+    pub operation: Operation,
+    /// The main it stands on: accepted once it reaches activation.
+    pub main: Commit,
+}
+
+impl Target {
+    /// Whether it is this commit, activated in this way: what has become of one has become of the other,
+    /// whichever remote has it.
+    pub fn is(&self, commit: &Commit, operation: Operation) -> bool {
+        (&self.commit, self.operation) == (commit, operation)
+    }
+
+    /// Whether it is of this branch of this remote.
+    pub fn is_of(&self, remote: &RemoteName, branch: &str, testing: bool) -> bool {
+        (&self.remote, &*self.branch, self.testing) == (remote, branch, testing)
+    }
+}
+
+/// As in `3f2a9c1e (origin/main)`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({}/{})",
+            self.commit.short(),
+            self.remote,
+            self.branch
+        )
+    }
+}

@@ -1,0 +1,64 @@
+//! The tools that verify, and their private folder.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{anyhow, ensure, Context, Error, Result};
+
+use crate::sys::temp_dir::Passing;
+
+/// More than any tool takes for one question, also on a machine that is busy booting.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why the keys of a mechanism could not be read.
+pub enum LoadError {
+    /// The configuration, or a file that it names, is wrong.
+    Misconfigured(Error),
+    /// The tool could not be asked.
+    Broken(Error),
+}
+
+impl LoadError {
+    /// With the key of the configuration and the file, if those are to blame.
+    pub fn named(self, key: &str, path: &Path) -> Self {
+        match self {
+            Self::Misconfigured(error) => {
+                let file = format!("{key}: {} cannot be used", path.display());
+                Self::Misconfigured(error.context(file))
+            }
+            Self::Broken(error) => Self::Broken(error),
+        }
+    }
+}
+
+/// A file of public keys. A secret one in armor goes no further.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let content = std::fs::read(path).map_err(|error| {
+        anyhow!("{error}: put the keys there, or leave the file out of the configuration")
+    })?;
+    ensure!(
+        !content.trim_ascii().is_empty(),
+        "it is empty: put the keys there, or leave the file out of the configuration"
+    );
+    ensure!(
+        !content.windows(11).any(|part| part == b"PRIVATE KEY"),
+        "it holds a secret key, which has no business there: put the public key in its place"
+    );
+    Ok(content)
+}
+
+/// A folder that is nobody else's to read or guess, and does not stay.
+pub fn private_folder() -> Result<Passing> {
+    Passing::new("comin-keys-").context("Failed to make a private folder")
+}
+
+/// A tool that finds nothing of whoever runs comin.
+pub fn tool(program: &str, home: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("LC_ALL", "C").env("HOME", home);
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command
+}
