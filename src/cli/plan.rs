@@ -8,7 +8,7 @@ use crate::deploy::context::Context;
 use crate::deploy::observe;
 use crate::deploy::operator;
 use crate::deploy::preview::{self, Built, Preview};
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::nix::closure_diff;
 use crate::report::difference::Difference;
 use crate::report::plan::Plan;

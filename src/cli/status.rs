@@ -9,7 +9,7 @@ use crate::deploy::context::Context;
 use crate::deploy::observe;
 use crate::deploy::operator;
 use crate::deploy::reboot;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::select::decide;
 use crate::model::state::State;
 use crate::model::target::Target;

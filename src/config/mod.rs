@@ -6,7 +6,6 @@ pub mod paths;
 mod tests;
 pub mod url;
 
-use std::hash::Hasher;
 use std::path::PathBuf;
 use std::time::Duration;
 

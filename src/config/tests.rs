@@ -1,9 +1,10 @@
+use std::path::Path;
+
 use jiff::SignedDuration;
 
 use super::*;
 use crate::model::names::{check_branch, Operation};
 use crate::model::policy::{Confirmer, Retention};
-use std::path::Path;
 
 fn parse(json: &str) -> Result<Config> {
     Config::parse(json.as_bytes())

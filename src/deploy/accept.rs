@@ -5,7 +5,7 @@ use anyhow::{bail, ensure, Result};
 use crate::deploy::commits::Commits;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::observe;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::model::history::{History, Signature};
 use crate::model::names::{Branch, RemoteName};

@@ -4,7 +4,7 @@
 use anyhow::{Error, Result};
 
 use crate::config::paths::Paths;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::model::state::State;
 use crate::state::go_comin;

@@ -12,7 +12,7 @@ use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::deploy::journal_fields;
 use crate::deploy::observe;
-use crate::git::{self, Mirror};
+use crate::git::mirror::{self, Mirror};
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
 use crate::model::residue::Left;
@@ -136,7 +136,14 @@ fn evaluate(
     }
     let (target, cache) = (&attempt.target, paths.nix_cache());
     let interrupt = Some(interrupt);
-    let evaluation = nix::evaluate(config, paths, git::TARGET, target, Some(&cache), interrupt)?;
+    let evaluation = nix::evaluate(
+        config,
+        paths,
+        mirror::TARGET,
+        target,
+        Some(&cache),
+        interrupt,
+    )?;
     let Some(evaluation) = evaluation else {
         let stage = Stage::Evaluating;
         return Ok(ControlFlow::Break(Outcome::Preempted { stage }));

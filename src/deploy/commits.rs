@@ -2,7 +2,7 @@
 
 use anyhow::Error;
 
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::model::history::{History, Relation, Signature};
 use crate::model::signature::Unverified;

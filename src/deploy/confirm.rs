@@ -9,7 +9,7 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::finish;
 use crate::deploy::journal_fields;
 use crate::deploy::observe;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome};
 use crate::model::commit::Commit;
 use crate::model::confirmation::Step;

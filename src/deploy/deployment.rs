@@ -12,7 +12,7 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::finish;
 use crate::deploy::journal_fields;
 use crate::deploy::snapshot;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
 use crate::model::names::Operation;

@@ -8,7 +8,8 @@ use crate::config::Remote;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::maintenance;
 use crate::deploy::observe;
-use crate::git::{self, Heads, Mirror};
+use crate::git::heads::{self, Heads};
+use crate::git::mirror::Mirror;
 use crate::state::deploy_record::Decided;
 use crate::state::fetch_record::Fetched;
 use crate::state::requests;
@@ -47,9 +48,9 @@ pub fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
 /// An idle poll of a local path ends after the comparison: it has read six small files. `told` is how the fetch
 /// before has failed, if it has.
 fn update_mirror(ctx: &Context, remote: &Remote, told: Option<&str>) -> Result<()> {
-    let known = git::known_heads(&ctx.paths, remote).ok();
+    let known = heads::known_heads(&ctx.paths, remote).ok();
     if let Url::Local(path) = &remote.url {
-        let heads = git::local_heads(path, remote)?;
+        let heads = heads::local_heads(path, remote)?;
         if heads.is_some() && heads == known {
             return Ok(());
         }

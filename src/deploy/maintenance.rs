@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::config::Remote;
 use crate::deploy::context::Context;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::sys::fs::{self, Lock};
 
 /// Removes what killed fetches have left, as long as no other remote than this one is being fetched: whose

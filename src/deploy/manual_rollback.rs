@@ -13,7 +13,7 @@ use crate::deploy::observe;
 use crate::deploy::recovery;
 use crate::deploy::rollback::restore_boot;
 use crate::deploy::snapshot;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::attempt::Before;
 use crate::model::names::Operation;
 use crate::model::outcome::{self, Checks, Fault, Next};

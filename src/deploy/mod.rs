@@ -35,7 +35,7 @@ use crate::config::Remote;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::reboot::Prospect;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::candidate::Candidate;
 use crate::model::decision::Decision;
 use crate::model::facts::Facts;

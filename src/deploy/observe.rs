@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::config::Remote;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
-use crate::git::{self, Heads};
+use crate::git::heads::{self, Heads};
 use crate::model::decision::Decision;
 use crate::model::facts::Facts;
 use crate::model::names::Branch;
@@ -20,7 +20,7 @@ use crate::state::requests;
 pub fn remotes(ctx: &Context) -> Result<Vec<RemoteFacts>> {
     let observe = |remote: &Remote| {
         let record = Fetched::read(&ctx.paths, remote)?;
-        let (reach, heads) = match git::known_heads(&ctx.paths, remote) {
+        let (reach, heads) = match heads::known_heads(&ctx.paths, remote) {
             Ok(heads) => (Fetched::reach(record.as_ref()), heads),
             Err(error) => (Reach::Unreadable(format!("{error:#}")), Heads::default()),
         };

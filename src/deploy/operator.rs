@@ -7,7 +7,7 @@ use crate::config::paths::Paths;
 use crate::deploy::accepted_main;
 use crate::deploy::confirm;
 use crate::deploy::context::{Completion, Context};
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::state::requests::{self, Rewrite};

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::deploy::context::Context;
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::attempt::{words, Attempt, Outcome};
 use crate::nix;
 use crate::sys::command;

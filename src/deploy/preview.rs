@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::config::paths::Paths;
 use crate::deploy::build;
 use crate::deploy::context::Context;
-use crate::git::{self, Mirror};
+use crate::git::mirror::{self, Mirror};
 use crate::model::target::Target;
 use crate::nix::{self, Evaluation};
 use crate::sys::fs;
@@ -96,7 +96,7 @@ pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
 }
 
 fn evaluate_aside(ctx: &Context, target: &Target, aside: &Paths) -> Result<Evaluation> {
-    let evaluate = || nix::evaluate(&ctx.config, aside, git::TARGET, target, None, None);
+    let evaluate = || nix::evaluate(&ctx.config, aside, mirror::TARGET, target, None, None);
     let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
     let evaluated = evaluated.and_then(|evaluated| evaluated.context("it was stopped"));
     evaluated.with_context(|| format!("Failed to evaluate {target}"))

@@ -4,7 +4,7 @@
 
 use std::io::{self, BufReader, Cursor, Read};
 
-use super::server::failure;
+use super::errors::failure;
 
 /// How much of it is taken: some two million references, and few servers have a tenth of that.
 const MOST: u64 = 128 * 1024 * 1024;

@@ -11,8 +11,8 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use git2::Error;
 
 use super::advertisement::Advertisement;
+use super::errors::{failure, given_up};
 use super::local;
-use super::server::{failure, given_up};
 use crate::config::url::Ssh;
 use crate::git::ssh;
 use crate::sys::command::{self, TimeLimit};

@@ -1,9 +1,10 @@
 //! The commits in the mirror: what they say, and how they descend from each other.
 
-use anyhow::{anyhow, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use git2::{ErrorCode, ObjectType, Oid, Sort};
 
-use super::{ancestry, Mirror};
+use super::ancestry;
+use super::mirror::{commit, Mirror};
 use crate::model::commit::Commit;
 use crate::model::history::Relation;
 use crate::sys::text::shortened;
@@ -106,13 +107,6 @@ impl Mirror {
         );
         Ok(())
     }
-}
-
-/// The id of an object that is taken for a commit.
-pub(super) fn commit(oid: Oid) -> Result<Commit> {
-    oid.to_string()
-        .parse()
-        .map_err(|error: String| anyhow!(error))
 }
 
 /// Lets libgit2 read objects without hashing each one again, which is a sixth of a long walk: all were

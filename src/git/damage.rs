@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ErrorClass, ObjectType};
 
-use super::{Mirror, ACCEPTED, TARGET};
+use super::mirror::{Mirror, ACCEPTED, TARGET};
 use crate::config::Remote;
 use crate::model::commit::Commit;
 use crate::sys::fs::Lock;

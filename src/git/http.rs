@@ -18,7 +18,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, BodyReader, RequestBuilder};
 
 use super::advertisement::Advertisement;
-use super::server::given_up;
+use super::errors::given_up;
 use crate::config::url::{origin, Http, Token};
 use crate::git::credentials::Secret;
 use crate::sys::mutex::Shared;

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use git2::Repository;
 
-use super::Mirror;
+use super::mirror::Mirror;
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{local, Mirror};
+use super::local;
+use super::mirror::Mirror;
 use crate::sys::command;
 
 /// How many there may be; as many as git lets be by default (`gc.autoPackLimit`).

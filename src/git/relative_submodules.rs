@@ -6,7 +6,7 @@ use anyhow::Result;
 use crate::config::paths::Paths;
 use crate::config::url::Url;
 use crate::config::Remote;
-use crate::git;
+use crate::git::settings;
 
 /// What such a URL is relative to.
 const ORIGIN: &str = "remote.origin.url";
@@ -19,8 +19,8 @@ const TEMPORARY: &str = "includeIf.gitdir:**/nix-*-*.path";
 /// Nix since 2.20 finds them by itself, and is told in the mirror.
 pub fn settings(paths: &Paths, remote: &Remote) -> Result<Vec<(String, String)>> {
     let url = remote.url.to_string();
-    git::set(&paths.repository().join("config"), ORIGIN, &url)?;
-    git::set(&paths.submodules(), ORIGIN, &url)?;
+    settings::set(&paths.repository().join("config"), ORIGIN, &url)?;
+    settings::set(&paths.submodules(), ORIGIN, &url)?;
     let told = paths.submodules().display().to_string();
     let mut settings = vec![(TEMPORARY.to_string(), told)];
     match &remote.url {

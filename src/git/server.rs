@@ -1,6 +1,5 @@
 //! What a fetch talks to, by libgit2 and transports of ours.
 
-use std::io;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use crate::config::url::Url;
 use crate::config::Remote;
 use crate::git::ssh;
 use crate::sys::mutex::Shared;
-use crate::sys::text::printable;
 
 /// How many packs are open at a time: a walk through a history may need one after the other.
 const OPEN_PACKS: usize = 128;
@@ -50,17 +48,6 @@ impl Server {
     pub(super) fn install(self) {
         *SERVER.lock() = Some(self);
     }
-}
-
-/// The sentence about a fetch that took longer than it may.
-pub(super) fn given_up(timeout: Option<Duration>) -> String {
-    let seconds = timeout.unwrap_or_default().as_secs();
-    format!("it was given up after {seconds} seconds, the remote's timeout")
-}
-
-/// What went wrong with a server, as libgit2 takes it: git2 panics at a zero byte, and the words may be the server's.
-pub(super) fn failure(text: &str) -> io::Error {
-    io::Error::other(printable(text).into_owned())
 }
 
 /// Makes the transport of libgit2 for a remote.

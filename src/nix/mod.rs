@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use crate::config::paths::Paths;
 use crate::config::{Config, RepositoryType};
-use crate::git;
 use crate::git::credentials;
+use crate::git::mirror;
 use crate::git::relative_submodules;
 use crate::model::commit::Commit;
 use crate::model::target::Target;
@@ -232,7 +232,7 @@ fn file_url(path: &Path) -> String {
 
 /// Where the files of a commit are for Nix.
 pub fn source_url(config: &Config, paths: &Paths, commit: &Commit) -> String {
-    flake_url(config, &paths.repository(), git::TARGET, commit)
+    flake_url(config, &paths.repository(), mirror::TARGET, commit)
 }
 
 fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {

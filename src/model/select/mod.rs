@@ -6,21 +6,14 @@ pub mod tests;
 
 use std::collections::VecDeque;
 
-use crate::model::candidate::Candidate;
-use crate::model::candidate::Qualified;
-use crate::model::candidate::Verdict;
+use crate::model::candidate::{Candidate, Qualified, Verdict};
 use crate::model::commit::Commit;
 use crate::model::decision::Decision;
 use crate::model::facts::Facts;
-use crate::model::history::History;
-use crate::model::history::Relation;
-use crate::model::history::Signature;
+use crate::model::history::{History, Relation, Signature};
 use crate::model::names::{Branch, RemoteName};
-use crate::model::refusal::Cure;
-use crate::model::refusal::Refusal;
-use crate::model::remote::Head;
-use crate::model::remote::Reach;
-use crate::model::remote::RemoteFacts;
+use crate::model::refusal::{Cure, Refusal};
+use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::signature::{Signer, Unverified};
 use crate::model::target::Target;
 use cached::Cached;

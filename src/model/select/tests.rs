@@ -1,25 +1,23 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::model::candidate::{Candidate, Verdict};
+use crate::model::confirmation::Step;
 use crate::model::decision::{Action, Decision};
 use crate::model::facts::{Awaited, Consent, Facts, Recent};
 use crate::model::history::{History, Relation, Signature};
+use crate::model::names::Operation;
+use crate::model::quarantine::Quarantine;
 use crate::model::refusal::{Accepted, Cure, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
+use crate::model::schedule::{Again, Wait};
 use crate::model::signature::Key;
+use crate::model::suspension::Suspension;
 use crate::model::target::Target;
 use crate::sys::text;
-use jiff::Timestamp;
-use crate::model::names::Operation;
-use crate::model::confirmation::Step;
-use crate::model::suspension::Suspension;
-use crate::model::schedule::Wait;
-use crate::model::schedule::Again;
-use crate::model::quarantine::Quarantine;
 
 /// The commit of a letter.
 pub fn commit(letter: &str) -> Commit {

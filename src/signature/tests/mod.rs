@@ -13,7 +13,7 @@ use anyhow::Result;
 use super::tool::private_folder;
 use crate::config::paths::Paths;
 use crate::config::{self, Config, SshSigners};
-use crate::git::Mirror;
+use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::signature::signers::Signers;
 use world::{armor_of, sign, Workshop, World};
