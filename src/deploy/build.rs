@@ -1,170 +1,108 @@
-//! The making of a system: evaluate → build, as long as nothing else is to be deployed.
+//! A system is made from a commit: evaluate → build, as long as nothing else is to be deployed.
 
-use std::ops::ControlFlow;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use jiff::Timestamp;
 
-use crate::deploy::announce;
-use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
-use crate::deploy::journal_fields;
-use crate::deploy::observe;
-use crate::git::mirror::{self, Mirror};
+use crate::deploy::deployment::{Deployment, Stop};
+use crate::deploy::preemption::Preemption;
+use crate::git::mirror;
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
-use crate::model::residue::Left;
-use crate::model::select::allows;
-use crate::model::state::State;
-use crate::model::target::Target;
 use crate::nix;
 use crate::nix::gc_roots::DERIVATION;
-use crate::signature::signers::Signers;
-use crate::state::requests::Requests;
-use crate::state::store::Store;
-use crate::sys::command::Interrupt;
 use crate::sys::fs;
 use crate::sys::text::shortened;
 use crate::system;
 
-/// What evaluation and build came to.
-pub enum Made {
-    /// A system.
-    System(PathBuf),
-    /// Nothing, before somebody confirms this.
-    Waits(Step),
-    /// Nothing, and that is the end of it.
-    Nothing(Outcome),
-}
-
-/// What a system is made from.
-pub struct Source<'a> {
-    /// The commits.
-    pub mirror: &'a Mirror,
-    /// Whose signatures count, where some are required.
-    pub signers: Option<&'a Signers>,
-}
-
 /// The length of a machine's id.
 const MACHINE_ID: usize = 32;
 
-/// Evaluates and builds, as long as nothing else is to be deployed. An attempt that waited goes on where it
-/// was.
-///
-/// # Errors
-/// It cannot be evaluated or built, is no system, or the state cannot be written.
-pub fn evaluate_and_build(
-    ctx: &Context,
-    store: &mut Store,
-    source: &Source,
-    attempt: &mut Attempt,
-    left: &Left,
-) -> Result<Made> {
-    let Context { config, paths, .. } = ctx;
-    let target = attempt.target.clone();
-    let requests = Requests::watch(paths)?;
-    let state = store.state().clone();
-    // Only Nix can fail a build: a full /run is not the commit's fault.
-    let superseded = || {
-        let superseded = is_superseded(ctx, &requests, source, &state, &target);
-        superseded.unwrap_or_else(|error| {
-            log::warn!(
-                "A request to deploy cannot be looked at before this deployment ends: {error:#}"
-            );
-            false
-        })
-    };
-    let interrupt = Interrupt {
-        signal: requests.as_fd(),
-        ends: &|| Ok(superseded()),
-    };
-    let preempted = |stage| Ok(Made::Nothing(Outcome::Preempted { stage }));
-
+/// Evaluates and builds. An attempt that waited goes on where it was.
+pub fn evaluate_and_build(deployment: &mut Deployment) -> Result<PathBuf, Stop> {
+    let preemption = Preemption::watch(deployment)?;
     // A request may have come before they were watched.
-    if superseded() {
-        return preempted(attempt.stage());
+    if preemption.superseded() {
+        return preempted(deployment.attempt.stage());
     }
-    source.mirror.keep_target(&target.commit)?;
-    let root = paths.gcroots().join(attempt.root());
-    std::fs::create_dir_all(paths.gcroots())?;
+    let ctx = deployment.ctx;
+    deployment
+        .mirror
+        .keep_target(&deployment.attempt.target.commit)?;
+    std::fs::create_dir_all(ctx.paths.gcroots()).map_err(anyhow::Error::from)?;
     let mut is_second = false;
     loop {
-        if let Some(out) = built(attempt) {
-            return Ok(Made::System(out));
+        if let Some(out) = built(&deployment.attempt) {
+            return Ok(out);
         }
-        let (derivation, out) = match evaluated(attempt) {
+        let (derivation, out) = match evaluated(&deployment.attempt) {
             Some(known) => known,
-            None => match evaluate(ctx, store, attempt, &interrupt)? {
-                ControlFlow::Continue(evaluated) => evaluated,
-                ControlFlow::Break(outcome) => return Ok(Made::Nothing(outcome)),
-            },
+            None => evaluate(deployment, &preemption)?,
         };
-        if config.asks(attempt, Step::Build) && !is_active(ctx, attempt, left)? {
-            keep_derivation(ctx, &derivation);
-            return Ok(Made::Waits(Step::Build));
+        if !deployment.is_active()? {
+            let confirmed = deployment.confirmed(Step::Build);
+            confirmed.inspect_err(|_| keep_derivation(ctx, &derivation))?;
         }
-        attempt.enter(Stage::Building, Timestamp::now());
-        journal_fields::record(store, attempt)?;
-        log::info!("Building {}", out.display());
-        match nix::build(&derivation, &root, config.build_timeout, Some(&interrupt)) {
-            Ok(true) => {
-                system::check(&out)?;
-                return Ok(Made::System(out));
+        match build(deployment, &preemption, &derivation, &out) {
+            Err(Stop::Failed(_)) if !is_second && !Path::new(&derivation).exists() => {
+                // Nothing has kept it between its evaluation and its build.
+                log::info!("{derivation} has been collected, and is evaluated again");
             }
-            Ok(false) => return preempted(Stage::Building),
-            Err(error) if is_second || Path::new(&derivation).exists() => return Err(error),
-            // Nothing has kept it between its evaluation and its build.
-            Err(_) => log::info!("{derivation} has been collected, and is evaluated again"),
+            built => return built.map(|()| out),
         }
         is_second = true;
     }
 }
 
-/// Evaluates: a derivation and its system, or how the attempt ends without one.
+/// Evaluates: a derivation and its system.
 fn evaluate(
-    ctx: &Context,
-    store: &mut Store,
-    attempt: &mut Attempt,
-    interrupt: &Interrupt,
-) -> Result<ControlFlow<Outcome, (String, PathBuf)>> {
-    let Context { config, paths, .. } = ctx;
-    if attempt.stage() != Stage::Evaluating {
-        attempt.enter(Stage::Evaluating, Timestamp::now());
-        journal_fields::record(store, attempt)?;
+    deployment: &mut Deployment,
+    preemption: &Preemption,
+) -> Result<(String, PathBuf), Stop> {
+    if deployment.attempt.stage() != Stage::Evaluating {
+        deployment.enter(Stage::Evaluating)?;
     }
-    let (target, cache) = (&attempt.target, paths.nix_cache());
-    let interrupt = Some(interrupt);
-    let evaluation = nix::evaluate(
-        config,
-        paths,
-        mirror::TARGET,
-        target,
-        Some(&cache),
-        interrupt,
-    )?;
+    let ctx = deployment.ctx;
+    let (config, paths) = (&ctx.config, &ctx.paths);
+    let (target, cache) = (&deployment.attempt.target, paths.nix_cache());
+    let evaluation = preemption.during(|interrupt| {
+        let (commit, interrupt) = (mirror::TARGET, Some(interrupt));
+        nix::evaluate(config, paths, commit, target, Some(&cache), interrupt)
+    })?;
     let Some(evaluation) = evaluation else {
-        let stage = Stage::Evaluating;
-        return Ok(ControlFlow::Break(Outcome::Preempted { stage }));
+        return preempted(Stage::Evaluating);
     };
     if let Some(reason) = machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
-        return Ok(ControlFlow::Break(Outcome::Skipped { reason }));
+        return Err(Stop::Ended(Outcome::Skipped { reason }));
     }
-    attempt.derivation = Some(evaluation.derivation.clone());
-    attempt.out = Some(evaluation.out.clone());
-    let evaluated = (evaluation.derivation, evaluation.out);
-    Ok(ControlFlow::Continue(evaluated))
+    deployment.attempt.derivation = Some(evaluation.derivation.clone());
+    deployment.attempt.out = Some(evaluation.out.clone());
+    Ok((evaluation.derivation, evaluation.out))
 }
 
-/// Whether the machine has got the system of an attempt already, whole.
-pub fn is_active(ctx: &Context, attempt: &Attempt, left: &Left) -> Result<bool> {
-    let profile = ctx.paths.profile(&ctx.config.profile);
-    let operation = attempt.target.operation;
-    match (&attempt.out, left) {
-        (Some(out), Left::Nothing) => system::has(&profile, &ctx.paths, out, operation),
-        (Some(_), Left::Faulty | Left::Unfinished(_)) | (None, _) => Ok(false),
+/// Builds a derivation.
+fn build(
+    deployment: &mut Deployment,
+    preemption: &Preemption,
+    derivation: &str,
+    out: &Path,
+) -> Result<(), Stop> {
+    deployment.enter(Stage::Building)?;
+    log::info!("Building {}", out.display());
+    let ctx = deployment.ctx;
+    let root = ctx.paths.gcroots().join(deployment.attempt.root());
+    let timeout = ctx.config.build_timeout;
+    let is_built =
+        preemption.during(|interrupt| nix::build(derivation, &root, timeout, Some(interrupt)))?;
+    if !is_built {
+        return preempted(Stage::Building);
     }
+    Ok(system::check(out)?)
+}
+
+fn preempted<T>(stage: Stage) -> Result<T, Stop> {
+    Err(Stop::Ended(Outcome::Preempted { stage }))
 }
 
 /// Keeps what waits to be built. Without, it would only have to be evaluated again.
@@ -173,38 +111,6 @@ fn keep_derivation(ctx: &Context, derivation: &str) {
     if let Err(error) = nix::keep_derivation(derivation, &root) {
         log::warn!("{derivation} may be collected before it is built: {error:#}");
     }
-}
-
-/// Whether what has been fetched meanwhile makes a deployment of this target pointless. If newer commits have
-/// stopped enough deployments in a row, they do so only if the target may not be deployed any more.
-fn is_superseded(
-    ctx: &Context,
-    requests: &Requests,
-    source: &Source,
-    state: &State,
-    target: &Target,
-) -> Result<bool> {
-    if !requests.take(&ctx.paths)? {
-        return Ok(false);
-    }
-    let commits = Commits::of(source.mirror, source.signers);
-    let (facts, decision) = observe::decide_now(ctx, state, &commits)?;
-    if let Err(error) = announce::announce(ctx, &facts, &decision) {
-        log::warn!("{error:#}");
-    }
-    if facts.suspended.is_some() {
-        return Ok(true);
-    }
-    if !decision.supersedes(target, &facts) {
-        return Ok(false);
-    }
-    let goes_on = state.outlasts_newer_commits() && allows(&facts, target, &commits);
-    if goes_on {
-        log::info!(
-            "{target} goes on: newer commits have stopped several deployments in a row, and come next"
-        );
-    }
-    Ok(!goes_on)
 }
 
 /// The reason, if an evaluation is meant for another machine.

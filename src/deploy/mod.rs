@@ -19,6 +19,7 @@ pub mod manual_rollback;
 pub mod observe;
 pub mod operator;
 pub mod post_deployment;
+pub mod preemption;
 pub mod preview;
 pub mod reboot;
 pub mod recovery;
@@ -26,6 +27,7 @@ pub mod retention;
 pub mod rollback;
 pub mod rollback_timeout;
 pub mod snapshot;
+pub mod steps;
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -111,7 +113,7 @@ pub fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<
         if facts.accepted.is_none() && store.state().awaiting().is_none() {
             log::info!("No main was accepted before: this one is taken as it is");
         }
-        ending = deployment::run(ctx, &mut store, mirror, signers, target.clone())?;
+        ending = steps::run(ctx, &mut store, mirror, signers, target.clone())?;
     }
 }
 

@@ -1,0 +1,89 @@
+//! What keeps an evaluation or a build from going on: another commit is to be deployed by now.
+
+use std::os::fd::AsFd;
+
+use anyhow::Result;
+
+use crate::deploy::announce;
+use crate::deploy::commits::Commits;
+use crate::deploy::context::Context;
+use crate::deploy::deployment::Deployment;
+use crate::deploy::observe;
+use crate::git::mirror::Mirror;
+use crate::model::select::allows;
+use crate::model::state::State;
+use crate::model::target::Target;
+use crate::signature::signers::Signers;
+use crate::state::requests::Requests;
+use crate::sys::command::Interrupt;
+
+/// The watch over what is requested while a target is evaluated and built.
+pub struct Preemption<'a> {
+    ctx: &'a Context,
+    mirror: &'a Mirror,
+    signers: Option<&'a Signers>,
+    requests: Requests,
+    state: State,
+    target: Target,
+}
+
+impl<'a> Preemption<'a> {
+    /// Watches for the target of a deployment from now on.
+    pub fn watch(deployment: &Deployment<'a>) -> Result<Self> {
+        Ok(Self {
+            ctx: deployment.ctx,
+            mirror: deployment.mirror,
+            signers: deployment.signers,
+            requests: Requests::watch(&deployment.ctx.paths)?,
+            state: deployment.store.state().clone(),
+            target: deployment.attempt.target.clone(),
+        })
+    }
+
+    /// Does a job that ends early when the target is superseded.
+    pub fn during<T>(&self, job: impl FnOnce(&Interrupt) -> T) -> T {
+        job(&Interrupt {
+            signal: self.requests.as_fd(),
+            ends: &|| Ok(self.superseded()),
+        })
+    }
+
+    /// Whether the target is superseded. Only Nix can fail a build: a full /run is not the commit's fault.
+    pub fn superseded(&self) -> bool {
+        self.look().unwrap_or_else(|error| {
+            log::warn!(
+                "A request to deploy cannot be looked at before this deployment ends: {error:#}"
+            );
+            false
+        })
+    }
+
+    /// Whether what has been fetched meanwhile makes a deployment of this target pointless. If newer commits have
+    /// stopped enough deployments in a row, they do so only if the target may not be deployed any more.
+    fn look(&self) -> Result<bool> {
+        let Self {
+            ctx, state, target, ..
+        } = self;
+        if !self.requests.take(&ctx.paths)? {
+            return Ok(false);
+        }
+        let commits = Commits::of(self.mirror, self.signers);
+        let (facts, decision) = observe::decide_now(ctx, state, &commits)?;
+        if let Err(error) = announce::announce(ctx, &facts, &decision) {
+            log::warn!("{error:#}");
+        }
+        if facts.suspended.is_some() {
+            return Ok(true);
+        }
+        if !decision.supersedes(target, &facts) {
+            return Ok(false);
+        }
+        let goes_on = state.outlasts_newer_commits() && allows(&facts, target, &commits);
+        if goes_on {
+            log::info!(
+                "{target} goes on: newer commits have stopped several deployments in a row, and come next"
+            );
+        }
+        Ok(!goes_on)
+    }
+}

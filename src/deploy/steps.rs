@@ -1,0 +1,128 @@
+//! The steps of an attempt: evaluate → build → activate → check → record.
+
+use std::path::Path;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::deploy::context::{Completion, Context};
+use crate::deploy::deployment::{Deployment, Stop};
+use crate::deploy::{activate, build, finish, journal_fields, snapshot};
+use crate::git::mirror::Mirror;
+use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::confirmation::Step;
+use crate::model::names::Operation;
+use crate::model::residue::Left;
+use crate::model::target::Target;
+use crate::signature::signers::Signers;
+use crate::state::requests;
+use crate::state::store::Store;
+use crate::system;
+use crate::system::switch;
+
+/// Tries to deploy a target, or goes on with the attempt that waited for that, and records and reports how
+/// that ends, or that it waits.
+pub fn run(
+    ctx: &Context,
+    store: &mut Store,
+    mirror: Mirror,
+    signers: Option<&Signers>,
+    target: Target,
+) -> Result<Completion> {
+    let mut deployment = Deployment::start(ctx, store, &mirror, signers, target)?;
+    let stopped = steps(&mut deployment);
+    let Deployment { mut attempt, .. } = deployment;
+    let outcome = match stopped {
+        Ok(outcome) | Err(Stop::Ended(outcome)) => outcome,
+        Err(Stop::Waiting(step)) => {
+            attempt.wait_for(step, Timestamp::now());
+            journal_fields::record(store, &attempt)?;
+            return Ok(Completion::Success);
+        }
+        Err(Stop::Failed(error)) => attempt.failed(error)?,
+    };
+    discard_if_damaged(mirror, &attempt, &outcome)?;
+    finish::finish(ctx, store, attempt, outcome)
+}
+
+/// Evaluates, builds, activates and checks; the attempt tells how far it came.
+fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
+    let ctx = deployment.ctx;
+    let profile = ctx.paths.profile(&ctx.config.profile);
+    let out = build::evaluate_and_build(deployment)?;
+    if deployment.is_active()? {
+        log::info!("{} runs already", out.display());
+        let generation = system::generation(&profile)?;
+        return Ok(Outcome::Done { generation });
+    }
+    not_suspended(deployment)?;
+    check_inhibitors(deployment, &out)?;
+    deployment.confirmed(Step::Deploy)?;
+    switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
+    deployment.attempt.before = match &deployment.left {
+        Left::Unfinished(before) => (**before).clone(),
+        Left::Nothing | Left::Faulty => snapshot::take(ctx, deployment.store.state(), &out)?,
+    };
+    deployment.enter(Stage::Activating)?;
+    let Deployment { store, attempt, .. } = deployment;
+    match activate::activate(ctx, attempt, &profile, out.clone()) {
+        Ok(exit) => Ok(activate::conclude(ctx, store, attempt, &out, exit)?),
+        Err(error) => {
+            activate::take_profile_back(attempt)?;
+            Err(postponed(&error))
+        }
+    }
+}
+
+/// What could not begin is tried again, and nobody is blamed.
+fn postponed(error: &anyhow::Error) -> Stop {
+    let error = format!("{error:#}");
+    Stop::Ended(Outcome::Postponed { error })
+}
+
+/// Stops if the operator wants nothing deployed any more.
+fn not_suspended(deployment: &Deployment) -> Result<(), Stop> {
+    match requests::read_suspension(&deployment.ctx.paths, Timestamp::now())? {
+        Some(_) => Err(Stop::Ended(Outcome::Preempted {
+            stage: Stage::Building,
+        })),
+        None => Ok(()),
+    }
+}
+
+/// What keeps a system from being activated now, if something does. What keeps a switch from being
+/// one only puts it off until the next boot.
+fn check_inhibitors(deployment: &mut Deployment, out: &Path) -> Result<(), Stop> {
+    let (ctx, attempt) = (deployment.ctx, &mut deployment.attempt);
+    attempt.inhibitors = system::switch_inhibitors(&ctx.paths, out);
+    if attempt.inhibitors.is_empty() {
+        return Ok(());
+    }
+    match attempt.target.operation {
+        Operation::Switch => {
+            let why = system::inhibited_by(&attempt.inhibitors);
+            log::warn!("{} is put off until the next boot: {why}", attempt.target);
+            Ok(())
+        }
+        Operation::Boot => Ok(()),
+        Operation::Test => {
+            let reason = system::untestable_by(&attempt.inhibitors);
+            Err(Stop::Ended(Outcome::Skipped { reason }))
+        }
+    }
+}
+
+/// A mirror that is damaged may be why an evaluation has failed.
+fn discard_if_damaged(mirror: Mirror, attempt: &Attempt, outcome: &Outcome) -> Result<()> {
+    if let Outcome::Failed {
+        stage: Stage::Evaluating,
+        ..
+    } = outcome
+    {
+        if let Some(damage) = mirror.damage(&attempt.target.commit) {
+            log::warn!("The mirror is damaged and is made anew from the remotes: {damage}");
+            mirror.discard()?;
+        }
+    }
+    Ok(())
+}
