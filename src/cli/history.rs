@@ -4,17 +4,17 @@ use anyhow::{bail, Result};
 
 use crate::deploy::context::Context;
 use crate::nix::closure_diff;
-use crate::report::details::{there_are, Details};
-use crate::report::difference::Difference;
+use crate::report::attempt_details::{there_are, Details};
+use crate::report::closure::Difference;
 use crate::report::history::History;
-use crate::state::deploy_record::Decided;
+use crate::state::deploy_record::DeployRecord;
 use crate::state::store;
 use crate::sys::progress;
 
 /// Reads what the state remembers.
 pub fn history(machine: &Context) -> Result<History> {
     let state = store::read(&machine.paths)?;
-    let at_work = Decided::is_one_at_work(&machine.paths)?;
+    let at_work = DeployRecord::is_one_at_work(&machine.paths)?;
     Ok(History::told(&state, machine.config.retry, at_work))
 }
 
@@ -30,7 +30,7 @@ pub fn details(machine: &Context, number: u64) -> Result<Details> {
         let compare = || closure_diff::compare(before, after);
         Difference::of(progress::during("Comparing the systems", compare))
     });
-    let at_work = Decided::is_one_at_work(&machine.paths)?;
+    let at_work = DeployRecord::is_one_at_work(&machine.paths)?;
     let details = Details::told(&state, attempt, machine.config.retry, compared);
     Ok(details.knowing(at_work))
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::deploy::context::Completion;
 use crate::nix::{self, Evaluation};
+use crate::report::page::Page;
 use crate::report::target::Report;
-use crate::report::text::Page;
 use crate::sys::progress;
 use crate::sys::text::printable;
 use crate::system;

@@ -7,20 +7,20 @@ use crate::deploy::context::Context;
 use crate::deploy::observe;
 use crate::model::decision::{due, Action};
 use crate::report::metrics::Metrics;
-use crate::state::fetch_record::Fetched;
+use crate::state::fetch_record::FetchRecord;
 use crate::state::store;
-use crate::state::verdicts::Judgement;
+use crate::state::verdicts::VerdictCache;
 
 /// Looks at the machine.
 pub fn metrics(machine: &Context) -> Result<Metrics> {
     let state = store::read(&machine.paths)?;
-    let judgement = Judgement::read(&machine.paths)?;
+    let judgement = VerdictCache::read(&machine.paths)?;
     let remotes = machine.config.remotes.iter().map(|remote| {
-        let record = Fetched::read(&machine.paths, remote)?;
+        let record = FetchRecord::read(&machine.paths, remote)?;
         Ok((remote.name.clone(), record))
     });
     let given_up = match &judgement {
-        Some(Judgement {
+        Some(VerdictCache {
             selected: Some(target),
             candidates,
             remotes,

@@ -30,7 +30,7 @@ use crate::deploy::manual_rollback;
 use crate::deploy::operator;
 use crate::deploy::rollback_timeout;
 use crate::git::credentials;
-use crate::report::text::Page;
+use crate::report::page::Page;
 use crate::signature::signers::Signers;
 use crate::state::requests;
 use crate::system::switch::Activation;
@@ -77,7 +77,7 @@ fn execute_on_machine(
     }
     if let MachineCommand::Deploy = command {
         // First of all: a request that stays makes systemd start this again and again.
-        requests::take_request(&Paths::outside_state(root))?;
+        requests::take_deploy_request(&Paths::outside_state(root))?;
     }
     let machine = machine_of(config_file, root).map_err(Failure::Misconfigured)?;
     let read_signers = || Signers::load(&machine.config);
@@ -177,7 +177,7 @@ fn execute_alone(
         }
         StandaloneCommand::Undo { state_dir, attempt } => {
             let paths = Paths::new(root, &state_dir);
-            rollback_timeout::strike(&paths, attempt, || machine_of(config_file, root))?;
+            rollback_timeout::on_timeout(&paths, attempt, || machine_of(config_file, root))?;
             Completion::Success
         }
         StandaloneCommand::CheckConfig { file } => {

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use super::args::Output;
 use crate::deploy::context::Completion;
+use crate::report::page::Page;
 use crate::report::target::Report;
-use crate::report::text::Page;
 use crate::sys::text;
 
 pub fn show(report: &impl Report, output: &Output) -> Result<Completion> {

@@ -10,7 +10,7 @@ use crate::deploy::operator;
 use crate::deploy::preview::{self, Built, Preview};
 use crate::git::mirror::Mirror;
 use crate::nix::closure_diff;
-use crate::report::difference::Difference;
+use crate::report::closure::Difference;
 use crate::report::plan::Plan;
 use crate::report::preview::{Build, DryActivation, Previewed};
 use crate::signature::signers::Signers;

@@ -8,22 +8,22 @@ use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::deploy::observe;
 use crate::deploy::operator;
-use crate::deploy::reboot;
 use crate::git::mirror::Mirror;
 use crate::model::select::decide;
 use crate::model::state::State;
 use crate::model::target::Target;
+use crate::report::host_state::Standing;
 use crate::report::remote::RemoteStatus;
 use crate::report::running::Running;
-use crate::report::standing::Standing;
 use crate::report::status::Status;
 use crate::report::target::Chosen;
 use crate::signature::signers::Signers;
-use crate::state::deploy_record::Decided;
-use crate::state::fetch_record::Fetched;
+use crate::state::deploy_record::DeployRecord;
+use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
-use crate::state::verdicts::Judgement;
+use crate::state::verdicts::VerdictCache;
 use crate::sys::fs;
+use crate::system::reboot_reasons;
 use crate::system::timers;
 
 /// Looks at the machine.
@@ -33,14 +33,14 @@ pub fn status(machine: &Context) -> Result<Status> {
     let mirror = Mirror::open(paths);
     let state = operator::foreseen(paths, mirror.as_ref().ok())?;
     let facts = observe::facts(machine, observe::remotes(machine)?, &state)?;
-    let decision = match Judgement::recall(paths, &facts, config)? {
+    let decision = match VerdictCache::decision_for(paths, &facts, config)? {
         Some(decision) => decision,
         None => decide(&facts, &Commits::of_any(&mirror, &Signers::load(config))),
     };
     let running = fs::read_link_optional(&paths.current_system())?;
     let polls = polls.answer();
     let remotes = config.remotes.iter().map(|remote| {
-        let record = Fetched::read(paths, remote)?;
+        let record = FetchRecord::read(paths, remote)?;
         let poll = polls.of(&remote.name);
         Ok(RemoteStatus::of(remote, record, poll, &decision.candidates))
     });
@@ -64,9 +64,9 @@ pub fn standing(machine: &Context, state: &State) -> Result<Standing> {
     Ok(Standing::told(
         state,
         config.retry,
-        Decided::is_one_at_work(paths)?,
+        DeployRecord::is_one_at_work(paths)?,
         requests::read_suspension(paths, Timestamp::now())?.is_some(),
-        reboot::reasons(config, paths, state.changed_by()),
+        reboot_reasons::reasons(config, paths, state.last_activation()),
         boot::booted_instead(machine, state)?.as_deref(),
     ))
 }

@@ -11,9 +11,9 @@ use signal_hook::low_level::emulate_default_handler;
 use crate::cli::args::Style;
 use crate::cli::watch_events::{Changes, Event};
 use crate::config::paths::Paths;
+use crate::report::page::{Page, Tone};
 use crate::report::status::Status;
 use crate::report::target::Report;
-use crate::report::text::{Page, Tone};
 use crate::sys::terminal::Screen;
 use crate::sys::text::{printable, printable_json};
 

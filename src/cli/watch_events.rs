@@ -16,7 +16,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::config::paths::Paths;
 use crate::sys::inotify::Folders;
-use crate::sys::signal::Deferral;
+use crate::sys::signal::DeferExit;
 
 /// How long a change may go on: who replaces a file makes another one first.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -39,7 +39,7 @@ pub struct Changes {
     folders: Vec<PathBuf>,
     files: Folders,
     signals: SignalDelivery<UnixStream, SignalOnly>,
-    _deferral: Deferral,
+    _deferral: DeferExit,
 }
 
 impl Changes {
@@ -52,7 +52,7 @@ impl Changes {
             folders: paths.shown(),
             files: Folders::watch(&[])?,
             signals,
-            _deferral: Deferral::begin()?,
+            _deferral: DeferExit::begin()?,
         };
         changes.watch()?;
         Ok(changes)

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::config::url::Url;
 use crate::model::attempt::Attempt;
 use crate::model::confirmation::Step;
-use crate::model::facts::{Awaited, Consent};
+use crate::model::facts::{Approval, PendingConfirmation};
 use crate::model::names::{Branch, RemoteName};
 use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
 use crate::model::state::State;
@@ -148,16 +148,16 @@ impl Config {
     }
 
     /// What waits for a confirmation, as the configuration has it now.
-    pub fn awaited(&self, state: &State) -> Option<Awaited> {
+    pub fn awaited(&self, state: &State) -> Option<PendingConfirmation> {
         let (waiting, step) = state.awaiting()?;
-        Some(Awaited {
+        Some(PendingConfirmation {
             commit: waiting.target.commit.clone(),
             operation: waiting.target.operation,
             step,
             consent: if self.asks(waiting, step) {
                 self.confirmer(step).consent(waiting.since())
             } else {
-                Consent::Given
+                Approval::Given
             },
         })
     }

@@ -10,9 +10,9 @@ use crate::model::candidate::Candidate;
 use crate::model::decision::Decision;
 use crate::model::facts::Facts;
 use crate::model::refusal::Refusal;
-use crate::state::deploy_record::Decided;
+use crate::state::deploy_record::DeployRecord;
 use crate::state::store::Store;
-use crate::state::verdicts::Judgement;
+use crate::state::verdicts::VerdictCache;
 use crate::sys::terminal;
 
 /// Records who is at work, before anything is decided, and says what of the boot before that was not
@@ -24,26 +24,26 @@ pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
     } else {
         said_before(ctx)?
     };
-    let mut decided = Decided::deciding(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
+    let mut decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
     if let Some(booted) = boot::booted_instead(ctx, store.state())? {
         let notice = format!(
             "The machine booted {} instead of what was deployed last; comin leaves it there until there is another commit to deploy, or comin retry",
             booted.display()
         );
-        decided.notice(Level::Warn, notice);
+        decided.log_once(Level::Warn, notice);
     }
     decided.write(&ctx.paths)
 }
 
 /// The heads whose refusal has been said, and what else has been.
 pub fn said_before(ctx: &Context) -> Result<(Vec<String>, Vec<String>)> {
-    let before = Decided::read(&ctx.paths)?;
+    let before = DeployRecord::read(&ctx.paths)?;
     Ok(before.map_or_else(Default::default, |before| (before.refused, before.notices)))
 }
 
 /// Says what was refused, once for each head, and records what is being decided on.
-pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Decided> {
-    Judgement::of(facts, decision, &ctx.config).write(&ctx.paths)?;
+pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<DeployRecord> {
+    VerdictCache::of(facts, decision, &ctx.config).write(&ctx.paths)?;
     let (before, notices) = said_before(ctx)?;
     let mut refused = Vec::new();
     for (name, refusal) in refusals(decision) {
@@ -55,7 +55,7 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dec
         }
         refused.push(name);
     }
-    let decided = Decided::deciding(&ctx.config, facts.remotes.clone(), refused, notices)?;
+    let decided = DeployRecord::begin(&ctx.config, facts.remotes.clone(), refused, notices)?;
     decided.write(&ctx.paths)?;
     Ok(decided)
 }
@@ -71,6 +71,6 @@ fn refusals(decision: &Decision) -> impl Iterator<Item = (String, Refusal)> + '_
             head.commit.as_ref()?.short(),
             head.branch.name
         );
-        refusal.is_news().then_some((name, refusal))
+        refusal.is_notable().then_some((name, refusal))
     })
 }

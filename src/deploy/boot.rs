@@ -15,7 +15,7 @@ pub fn booted_instead(ctx: &Context, state: &State) -> Result<Option<PathBuf>> {
     let booted = fs::read_link_optional(&ctx.paths.booted_system())?;
     let boots = system::of_profile(&ctx.paths.profile(&ctx.config.profile));
     let boot = id(&ctx.paths)?;
-    let deployed = state.deployed_to_stay();
+    let deployed = state.last_permanent();
     let facts = Facts {
         deployed: deployed.and_then(|attempt| {
             let out = attempt.out.as_deref()?;

@@ -9,7 +9,7 @@ use crate::deploy::journal_fields;
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
-use crate::model::residue::Left;
+use crate::model::residue::Residue;
 use crate::model::target::Target;
 use crate::signature::signers::Signers;
 use crate::state::store::Store;
@@ -42,7 +42,7 @@ pub struct Deployment<'a> {
     /// Whose signatures count, where some are required.
     pub signers: Option<&'a Signers>,
     /// What the latest attempt that changed the machine has left.
-    pub left: Left,
+    pub left: Residue,
     /// How far it is.
     pub attempt: Attempt,
 }
@@ -56,8 +56,8 @@ impl<'a> Deployment<'a> {
         signers: Option<&'a Signers>,
         target: Target,
     ) -> Result<Self> {
-        let changed_by = store.state().changed_by();
-        let left = changed_by.map_or(Left::Nothing, Left::by);
+        let last_activation = store.state().last_activation();
+        let left = last_activation.map_or(Residue::Clean, Residue::by);
         let boot = boot::id(&ctx.paths)?;
         let attempt = match store.state().awaiting() {
             Some((waiting, step))
@@ -113,8 +113,8 @@ impl<'a> Deployment<'a> {
         let profile = self.ctx.paths.profile(&self.ctx.config.profile);
         let operation = self.attempt.target.operation;
         match (&self.attempt.out, &self.left) {
-            (Some(out), Left::Nothing) => system::has(&profile, &self.ctx.paths, out, operation),
-            (Some(_), Left::Faulty | Left::Unfinished(_)) | (None, _) => Ok(false),
+            (Some(out), Residue::Clean) => system::has(&profile, &self.ctx.paths, out, operation),
+            (Some(_), Residue::FailedActivation | Residue::Unfinished(_)) | (None, _) => Ok(false),
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::deploy::maintenance;
 use crate::deploy::observe;
 use crate::git::heads::{self, Heads};
 use crate::git::mirror::Mirror;
-use crate::state::deploy_record::Decided;
-use crate::state::fetch_record::Fetched;
+use crate::state::deploy_record::DeployRecord;
+use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
 use crate::sys::fs::Lock;
 use crate::sys::journal;
@@ -23,7 +23,7 @@ use crate::sys::text;
 /// The record of the fetch cannot be written. A fetch that fails is no error: it is recorded.
 pub fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
     let _alone = Lock::wait(&ctx.paths.remote_lock(&remote.name))?;
-    let before = Fetched::read(&ctx.paths, remote)?;
+    let before = FetchRecord::read(&ctx.paths, remote)?;
     let told = before.as_ref().and_then(|before| before.error.as_deref());
     let error = update_mirror(ctx, remote, told).err();
     let error = error.as_ref().map(sentence);
@@ -41,7 +41,7 @@ pub fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
         None => Completion::Success,
         Some(_) => Completion::Failure,
     };
-    Fetched::now(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
+    FetchRecord::now(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
     Ok(ending)
 }
 
@@ -110,12 +110,12 @@ fn sentence(error: &Error) -> String {
 /// Fetches, and asks for a deploy if there is something to decide.
 pub fn fetch(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
     let ending = fetch_all(ctx, remotes)?;
-    let decided = Decided::read(&ctx.paths)?;
+    let decided = DeployRecord::read(&ctx.paths)?;
     let seen = observe::remotes(ctx)?;
-    if decided
-        .is_none_or(|decided| decided.is_stale(&ctx.config, &ctx.paths, &seen, Timestamp::now()))
-    {
-        requests::request(&ctx.paths)?;
+    if decided.is_none_or(|decided| {
+        decided.needs_deploy(&ctx.config, &ctx.paths, &seen, Timestamp::now())
+    }) {
+        requests::request_deploy(&ctx.paths)?;
     }
     Ok(ending)
 }

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::journal_fields;
 use crate::deploy::post_deployment;
-use crate::deploy::reboot;
 use crate::deploy::retention;
 use crate::model::attempt::{Attempt, Outcome};
 use crate::state::store::Store;
 use crate::sys::journald;
+use crate::system::reboot_reasons;
 use crate::system::rollback_timer;
 
 /// Records and reports the end of an attempt, and lets go of what only older ones needed.
@@ -42,7 +42,7 @@ pub fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
     let next = attempt.again(ctx.config.retry).sentence();
     match outcome {
         Outcome::Done { .. } => {
-            let reasons = reboot::reasons(&ctx.config, &ctx.paths, Some(attempt));
+            let reasons = reboot_reasons::reasons(&ctx.config, &ctx.paths, Some(attempt));
             let reboot = match &reasons[..] {
                 [] => String::new(),
                 reasons => format!("; a reboot is needed: {}", reasons.join(", ")),

@@ -17,7 +17,7 @@ use crate::model::names::RemoteName;
 use crate::model::outcome::{Checks, Fault};
 use crate::model::remote::Reach;
 use crate::model::schedule::either;
-use crate::state::fetch_record::Fetched;
+use crate::state::fetch_record::FetchRecord;
 use crate::sys::command;
 use crate::system::systemd;
 
@@ -77,8 +77,8 @@ fn find_fault(ctx: &Context, attempt: &Attempt, new_failures: &[String]) -> Opti
 pub fn reachable_remotes(ctx: &Context) -> Result<Vec<RemoteName>> {
     let mut fetched = Vec::new();
     for remote in &ctx.config.remotes {
-        let record = Fetched::read(&ctx.paths, remote)?;
-        if Fetched::reach(record.as_ref()) == Reach::Fetched {
+        let record = FetchRecord::read(&ctx.paths, remote)?;
+        if FetchRecord::reach(record.as_ref()) == Reach::Fetched {
             fetched.push(remote);
         }
     }

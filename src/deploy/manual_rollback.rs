@@ -14,7 +14,7 @@ use crate::deploy::recovery;
 use crate::deploy::rollback::restore_boot;
 use crate::deploy::snapshot;
 use crate::git::mirror::Mirror;
-use crate::model::attempt::Before;
+use crate::model::attempt::PreviousSystem;
 use crate::model::names::Operation;
 use crate::model::outcome::{self, Checks, Fault, Next};
 use crate::model::quarantine::Quarantine;
@@ -100,12 +100,12 @@ pub fn roll_back(
 /// Activates a generation of the profile.
 pub fn switch(
     ctx: &Context,
-    found: &Before,
+    found: &PreviousSystem,
     to: u64,
     system: &Path,
     operation: Operation,
 ) -> Result<Next> {
-    let wanted = Before {
+    let wanted = PreviousSystem {
         generation: Some(to),
         ..found.clone()
     };

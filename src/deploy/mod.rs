@@ -36,15 +36,15 @@ use log::Level;
 use crate::config::Remote;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::reboot::Prospect;
+use crate::deploy::reboot::NextStep;
 use crate::git::mirror::Mirror;
 use crate::model::candidate::Candidate;
 use crate::model::decision::Decision;
 use crate::model::facts::Facts;
-use crate::model::schedule::Wait;
+use crate::model::schedule::Delay;
 use crate::model::select::decide;
 use crate::signature::signers::Signers;
-use crate::state::deploy_record::Decided;
+use crate::state::deploy_record::DeployRecord;
 use crate::state::requests;
 use crate::state::store::Store;
 
@@ -74,7 +74,7 @@ pub fn deploy(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
 pub fn postpone(ctx: &Context) {
     let postpone = || -> Result<()> {
         let (refused, notices) = announce::said_before(ctx)?;
-        let decided = Decided::deciding(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
+        let decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
         decided
             .settled(Some(postponed()), &ctx.paths)
             .write(&ctx.paths)
@@ -88,7 +88,7 @@ pub fn postpone(ctx: &Context) {
 /// what comes next.
 pub fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
     let mut store = Store::open(&ctx.paths)?;
-    requests::take_request(&ctx.paths)?;
+    requests::take_deploy_request(&ctx.paths)?;
     announce::claim(ctx, &store)?;
     let mut ending = recovery::recover(ctx, &mut store)?;
     loop {
@@ -101,7 +101,7 @@ pub fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<
         store.forget_quarantine(&decision.candidates)?;
         let mut decided = announce::announce(ctx, &facts, &decision)?;
         if let Some(notice) = notice {
-            decided.notice(Level::Warn, notice);
+            decided.log_once(Level::Warn, notice);
         }
         confirm::cancel_superseded(ctx, &mut store, &facts, &decision)?;
         let Some(target) = decision.to_deploy() else {
@@ -123,42 +123,42 @@ pub fn settle(
     store: &mut Store,
     facts: &Facts,
     decision: &Decision,
-    mut decided: Decided,
+    mut decided: DeployRecord,
     ending: Completion,
 ) -> Result<()> {
     if let Some((target, why)) = decision.hindered() {
         if ending == Completion::Success {
-            decided.notice(Level::Info, format!("{target} is not deployed: {why}"));
+            decided.log_once(Level::Info, format!("{target} is not deployed: {why}"));
         }
     }
     if let Some(missing) = decision.missing() {
-        decided.notice(Level::Warn, format!("Nothing to deploy: {missing}"));
+        decided.log_once(Level::Warn, format!("Nothing to deploy: {missing}"));
     }
     let again = decision.action.again();
-    let mut waits = Vec::from_iter(again.map(|until| Wait::until(facts.now, until)));
-    waits.extend(may_pass(&decision.candidates).then(postponed));
+    let mut waits = Vec::from_iter(again.map(|until| Delay::until(facts.now, until)));
+    waits.extend(is_transient(&decision.candidates).then(postponed));
     let reboot = reboot::plan_reboot(ctx, store, facts.suspended.as_ref(), &mut decided)?;
-    if let Prospect::Later(wait) = &reboot {
+    if let NextStep::Later(wait) = &reboot {
         waits.push(*wait);
     }
     decided
-        .settled(Wait::sooner(waits), &ctx.paths)
+        .settled(Delay::earliest(waits), &ctx.paths)
         .write(&ctx.paths)?;
-    if let Prospect::Due(reboot) = reboot {
+    if let NextStep::Due(reboot) = reboot {
         reboot::reboot(ctx, store, reboot)?;
     }
     Ok(())
 }
 
 /// The wait before a deploy that could not do its work is due again.
-fn postponed() -> Wait {
-    Wait::new(Timestamp::now(), POSTPONED)
+fn postponed() -> Delay {
+    Delay::new(Timestamp::now(), POSTPONED)
 }
 
 /// Whether time alone may change what was found.
-fn may_pass(candidates: &[Candidate]) -> bool {
+fn is_transient(candidates: &[Candidate]) -> bool {
     candidates
         .iter()
         .filter_map(Candidate::refusal)
-        .any(|refusal| refusal.may_pass())
+        .any(|refusal| refusal.is_transient())
 }

@@ -13,15 +13,15 @@ use crate::model::names::Branch;
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::select::decide;
 use crate::model::state::State;
-use crate::state::fetch_record::Fetched;
+use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
 
 /// What is known of the remotes now.
 pub fn remotes(ctx: &Context) -> Result<Vec<RemoteFacts>> {
     let observe = |remote: &Remote| {
-        let record = Fetched::read(&ctx.paths, remote)?;
+        let record = FetchRecord::read(&ctx.paths, remote)?;
         let (reach, heads) = match heads::known_heads(&ctx.paths, remote) {
-            Ok(heads) => (Fetched::reach(record.as_ref()), heads),
+            Ok(heads) => (FetchRecord::reach(record.as_ref()), heads),
             Err(error) => (Reach::Unreadable(format!("{error:#}")), Heads::default()),
         };
         let head = |branch: &Option<Branch>, commit| {

@@ -55,7 +55,7 @@ pub fn retry(ctx: &Context) -> Result<Completion> {
 pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
     let mut state = accepted_main::presumed(paths, mirror)?;
     if paths.retry().exists() {
-        state.forgive();
+        state.reset_failures();
     }
     if let Ok(Some(rewrite)) = Rewrite::read(paths) {
         state.accepted_main = Some(rewrite.commit);
@@ -70,7 +70,7 @@ pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
 pub fn apply_requests(ctx: &Context, store: &mut Store) -> Result<()> {
     let retry = ctx.paths.retry();
     if fs::read_optional(&retry)?.is_some() {
-        store.forgive()?;
+        store.reset_failures()?;
         fs::remove_optional(&retry)?;
         log::info!("What failed is tried again, by order");
     }

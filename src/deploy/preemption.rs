@@ -14,7 +14,7 @@ use crate::model::select::allows;
 use crate::model::state::State;
 use crate::model::target::Target;
 use crate::signature::signers::Signers;
-use crate::state::requests::Requests;
+use crate::state::requests::RequestWatch;
 use crate::sys::command::Interrupt;
 
 /// The watch over what is requested while a target is evaluated and built.
@@ -22,7 +22,7 @@ pub struct Preemption<'a> {
     ctx: &'a Context,
     mirror: &'a Mirror,
     signers: Option<&'a Signers>,
-    requests: Requests,
+    requests: RequestWatch,
     state: State,
     target: Target,
 }
@@ -34,7 +34,7 @@ impl<'a> Preemption<'a> {
             ctx: deployment.ctx,
             mirror: deployment.mirror,
             signers: deployment.signers,
-            requests: Requests::watch(&deployment.ctx.paths)?,
+            requests: RequestWatch::watch(&deployment.ctx.paths)?,
             state: deployment.store.state().clone(),
             target: deployment.attempt.target.clone(),
         })

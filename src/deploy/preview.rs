@@ -13,7 +13,7 @@ use crate::model::target::Target;
 use crate::nix::{self, Evaluation};
 use crate::sys::fs;
 use crate::sys::progress;
-use crate::sys::temp_dir::Passing;
+use crate::sys::temp_dir::TempDir;
 use crate::system;
 use crate::system::dry_activate::Rehearsal;
 
@@ -41,21 +41,21 @@ pub struct Built {
     pub inhibitors: Vec<String>,
     /// What its switch says that it would do.
     pub rehearsal: Rehearsal,
-    _root: Aside,
+    _root: ScratchRoot,
 }
 
 /// Where Nix reads and writes instead: below a root that is the asker's, for only root can write to the
 /// mirror, and that goes away.
 #[derive(Debug)]
-struct Aside {
+struct ScratchRoot {
     paths: Paths,
-    _folder: Passing,
+    _folder: TempDir,
 }
 
-impl Aside {
+impl ScratchRoot {
     fn new() -> Result<Self> {
         let make = || -> std::io::Result<Self> {
-            let folder = Passing::new("comin-plan-")?;
+            let folder = TempDir::new("comin-plan-")?;
             let paths = Paths::outside_state(folder.path());
             std::fs::create_dir_all(paths.gcroots())?;
             // A deploy has recorded that it decides by the time that it evaluates.
@@ -71,7 +71,7 @@ impl Aside {
 
 /// Finds out what the deployment of a target would bring.
 pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
-    let aside = Aside::new()?;
+    let aside = ScratchRoot::new()?;
     Mirror::open(&ctx.paths)?.lend(&target.commit, &aside.paths)?;
     let evaluation = evaluate_aside(ctx, target, &aside.paths)?;
     if let Some(reason) = build::machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {

@@ -121,7 +121,7 @@ fn surplus_generations(facts: &Facts, capacity: usize) -> Vec<u64> {
         // to it; a link that leads elsewhere by now is, too.
         facts.attempts.iter().any(|attempt| {
             attempt.before.profile == facts.profile
-                && attempt.made_generation() == Some((**generation, system.as_path()))
+                && attempt.created_generation() == Some((**generation, system.as_path()))
         })
     };
     // A rollback, even one across a boot, leads to what the latest activation found.
@@ -167,7 +167,7 @@ fn roots(gcroots: &Path) -> Result<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::{Before, Outcome, Progress, Stage};
+    use crate::model::attempt::{Outcome, PreviousSystem, Progress, Stage};
     use crate::model::names::Operation;
     use jiff::Timestamp;
 
@@ -177,10 +177,10 @@ mod tests {
     fn attempt(id: u64, out: &str, outcome: Outcome) -> Attempt {
         let mut attempt = Attempt::for_tests(id, Operation::Switch);
         attempt.out = Some(out.into());
-        attempt.before = Before {
+        attempt.before = PreviousSystem {
             profile: PROFILE.into(),
             newest: Some(0),
-            ..Before::default()
+            ..PreviousSystem::default()
         };
         attempt.progress = Progress::Ended(Timestamp::UNIX_EPOCH, outcome);
         attempt

@@ -10,12 +10,12 @@ use crate::deploy::context::Context;
 use crate::deploy::health;
 use crate::deploy::journal_fields;
 use crate::deploy::observe;
-use crate::model::attempt::{Attempt, Before, Blame, Outcome, Stage};
+use crate::model::attempt::{Attempt, FaultOrigin, Outcome, PreviousSystem, Stage};
 use crate::model::names::Operation;
 use crate::model::outcome::Fault;
 use crate::model::quarantine::Quarantine;
 use crate::model::remote::RemoteFacts;
-use crate::state::fetch_record::Fetched;
+use crate::state::fetch_record::FetchRecord;
 use crate::state::store::Store;
 use crate::sys::fs::Lock;
 use crate::system;
@@ -49,20 +49,20 @@ pub fn roll_back(
 
 /// A remote that cannot be reached from the system before either is not the commit's fault, unless
 /// that is so each time: what a commit breaks may outlast it.
-fn blame(ctx: &Context, fault: &Fault, is_last_try: bool) -> Result<Blame> {
+fn blame(ctx: &Context, fault: &Fault, is_last_try: bool) -> Result<FaultOrigin> {
     let remotes = &fault.unreachable;
     if remotes.is_empty() || is_last_try || health::await_connectivity(ctx, remotes) {
-        return Ok(Blame::Commit);
+        return Ok(FaultOrigin::Commit);
     }
     // Recorded here, or the fetches of before would let it be tried again at once.
     for name in remotes {
         let remote = ctx.config.remote(name.as_str())?;
         let _alone = Lock::wait(&ctx.paths.remote_lock(&remote.name))?;
-        let before = Fetched::read(&ctx.paths, remote)?;
+        let before = FetchRecord::read(&ctx.paths, remote)?;
         let error = Some("it cannot be reached".to_string());
-        Fetched::now(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
+        FetchRecord::now(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
     }
-    Ok(Blame::Outage(remotes.clone()))
+    Ok(FaultOrigin::Outage(remotes.clone()))
 }
 
 /// Rolls an activation back. Needs no configuration: the system that it made may have none.
@@ -72,7 +72,7 @@ pub fn go_back(
     attempt: &mut Attempt,
     error: &str,
     remotes: &[RemoteFacts],
-    blame: impl FnOnce() -> Result<Blame>,
+    blame: impl FnOnce() -> Result<FaultOrigin>,
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
     attempt.enter(Stage::RollingBack, Timestamp::now());
@@ -84,9 +84,9 @@ pub fn go_back(
     let undone = undo(paths, attempt);
     let blame = match &undone {
         Ok(()) => blame()?,
-        Err(_) => Blame::Commit,
+        Err(_) => FaultOrigin::Commit,
     };
-    if blame == Blame::Commit {
+    if blame == FaultOrigin::Commit {
         store.quarantine(Quarantine::of(
             &attempt.target,
             remotes,
@@ -146,7 +146,7 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
 
 /// Lets the profile and the boot menu agree with what runs, after a switch that activated nothing: a switch runs the
 /// boot loader first.
-pub fn restore_boot(paths: &Paths, attempt: u64, before: &Before) -> Result<()> {
+pub fn restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) -> Result<()> {
     system::take_profile_back(before)?;
     let boots = system::of_profile(&before.profile);
     let Some(boots) = boots.filter(|boots| before.boots.as_ref() == Some(boots)) else {
@@ -168,7 +168,7 @@ pub fn restore_boot(paths: &Paths, attempt: u64, before: &Before) -> Result<()> 
 }
 
 /// Whatever becomes of the profile, what ran has to run again: so nothing of this is an error.
-fn take_profile_back(before: &Before, boots: &Path) {
+fn take_profile_back(before: &PreviousSystem, boots: &Path) {
     if let Err(error) = system::take_profile_back(before) {
         log::warn!("{error:#}");
     }

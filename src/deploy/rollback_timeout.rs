@@ -8,15 +8,15 @@ use crate::deploy::context::Context;
 use crate::deploy::journal_fields;
 use crate::deploy::post_deployment;
 use crate::deploy::rollback::go_back;
-use crate::model::attempt::{words, Attempt, Blame, Progress};
-use crate::state::deploy_record::Decided;
+use crate::model::attempt::{words, Attempt, FaultOrigin, Progress};
+use crate::state::deploy_record::DeployRecord;
 use crate::state::requests;
 use crate::state::store::{self, Store};
 use crate::system::switch;
 use crate::system::systemd::systemctl;
 
 /// The time is up: stops whoever is at work, rolls back, and runs the owner's command. Only that needs `machine`.
-pub fn strike(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Context>) -> Result<()> {
+pub fn on_timeout(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Context>) -> Result<()> {
     let state = store::read(paths)?;
     let Some(attempt) = state.latest().filter(|latest| is_at(latest, id)) else {
         return Ok(());
@@ -27,9 +27,9 @@ pub fn strike(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Context>)
     systemctl(paths, &["stop", "comin.path"]);
     systemctl(paths, &["kill", "--signal=KILL", "comin.service"]);
     // What cannot be done now, such as while another switch runs, is left to the next deploy.
-    let struck = take_over(paths, id).or_else(|error| {
+    let struck = roll_back_after_timeout(paths, id).or_else(|error| {
         log::warn!("{error:#}");
-        requests::request(paths).map(|()| None)
+        requests::request_deploy(paths).map(|()| None)
     });
     // In any case, or nothing would be deployed any more.
     systemctl(paths, &["start", "comin.path"]);
@@ -44,8 +44,8 @@ pub fn strike(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Context>)
 }
 
 /// Rolls the attempt back and returns it, if that was still to be done.
-fn take_over(paths: &Paths, id: u64) -> Result<Option<(Store, Attempt)>> {
-    let decided = Decided::read(paths)?;
+fn roll_back_after_timeout(paths: &Paths, id: u64) -> Result<Option<(Store, Attempt)>> {
+    let decided = DeployRecord::read(paths)?;
     if let Some(decided) = &decided {
         decided.kill();
     }
@@ -57,7 +57,7 @@ fn take_over(paths: &Paths, id: u64) -> Result<Option<(Store, Attempt)>> {
     };
     let error = "it did not pass its checks in time";
     let remotes = decided.map_or(Vec::new(), |decided| decided.remotes);
-    let blame = || Ok(Blame::Commit);
+    let blame = || Ok(FaultOrigin::Commit);
     let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
     let (status, how, _) = words(&outcome);
     attempt.end(outcome, Timestamp::now());

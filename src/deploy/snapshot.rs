@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::deploy::context::Context;
 use crate::deploy::health;
-use crate::model::attempt::Before;
+use crate::model::attempt::PreviousSystem;
 use crate::model::state::State;
 use crate::nix;
 use crate::nix::gc_roots::BEFORE;
@@ -16,7 +16,7 @@ use crate::system::systemd;
 
 /// What there is before an activation. What the very system that is activated broke when it was activated before
 /// has not failed before it.
-pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<Before> {
+pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> {
     let profile = ctx.paths.profile(&ctx.config.profile);
     let mut failed_units = systemd::failed_units(&ctx.paths)?;
     if let Some(first) = state.latest_activation_of(out) {
@@ -30,7 +30,7 @@ pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<Before> {
             system = None;
         }
     }
-    Ok(Before {
+    Ok(PreviousSystem {
         system,
         boots: system::of_profile(&profile),
         generation: system::generation(&profile)?,

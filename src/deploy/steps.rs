@@ -5,14 +5,18 @@ use std::path::Path;
 use anyhow::Result;
 use jiff::Timestamp;
 
+use crate::deploy::activate;
+use crate::deploy::build;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::{activate, build, finish, journal_fields, snapshot};
+use crate::deploy::finish;
+use crate::deploy::journal_fields;
+use crate::deploy::snapshot;
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
 use crate::model::names::Operation;
-use crate::model::residue::Left;
+use crate::model::residue::Residue;
 use crate::model::target::Target;
 use crate::signature::signers::Signers;
 use crate::state::requests;
@@ -60,8 +64,10 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     deployment.confirmed(Step::Deploy)?;
     switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
     deployment.attempt.before = match &deployment.left {
-        Left::Unfinished(before) => (**before).clone(),
-        Left::Nothing | Left::Faulty => snapshot::take(ctx, deployment.store.state(), &out)?,
+        Residue::Unfinished(before) => (**before).clone(),
+        Residue::Clean | Residue::FailedActivation => {
+            snapshot::take(ctx, deployment.store.state(), &out)?
+        }
     };
     deployment.enter(Stage::Activating)?;
     let Deployment { store, attempt, .. } = deployment;

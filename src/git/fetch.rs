@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use anyhow::{anyhow, Context, Result};
 use git2::{AutotagOption, ErrorClass, FetchOptions, Oid, Repository};
 
-use super::damage::empty;
 use super::heads::{followed, tracking};
+use super::integrity::empty;
 use super::mirror::commit;
 use super::server::{connect, Server, SCHEME};
 use crate::config::paths::Paths;

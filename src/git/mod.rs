@@ -2,20 +2,20 @@
 
 pub mod advertisement;
 pub mod ancestry;
-pub mod child;
 pub mod commits;
 pub mod credentials;
-pub mod damage;
 pub mod errors;
 pub mod fetch;
+pub mod git_command;
 pub mod heads;
 pub mod http;
-pub mod loan;
-pub mod local;
+pub mod integrity;
 pub mod mirror;
 pub mod packs;
+pub mod process;
 pub mod refs;
-pub mod relative_submodules;
 pub mod server;
 pub mod settings;
+pub mod shared_clone;
 pub mod ssh;
+pub mod submodules;

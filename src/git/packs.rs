@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::local;
+use super::git_command;
 use super::mirror::Mirror;
 use crate::sys::command;
 
@@ -28,7 +28,7 @@ impl Mirror {
     /// Puts them together, but for those that are large beside the others: they stay as they are. Whoever reads
     /// meanwhile finds what it needs; nothing may be fetched.
     pub fn gather(&self) -> Result<()> {
-        let mut git = local::git();
+        let mut git = git_command::git();
         git.env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .arg("--git-dir")

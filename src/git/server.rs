@@ -8,7 +8,7 @@ use git2::transport::Transport;
 use git2::{ConfigLevel, Direction, RemoteConnection};
 
 use super::heads::local_heads;
-use super::{child, http};
+use super::{http, process};
 use crate::config::url::Url;
 use crate::config::Remote;
 use crate::git::ssh;
@@ -27,19 +27,19 @@ static SERVER: Shared<Option<Server>> = Shared::new(None);
 /// What a fetch talks to.
 #[derive(Clone)]
 pub(super) enum Server {
-    Child(child::Server),
+    Child(process::Server),
     Http(http::Server),
 }
 
 impl Server {
     pub(super) fn of(remote: &Remote) -> Result<Self> {
         let timeout = remote.timeout;
-        let child = |source| Self::Child(child::Server { source, timeout });
+        let child = |source| Self::Child(process::Server { source, timeout });
         Ok(match &remote.url {
-            Url::Local(path) => child(child::Source::Local(path.clone())),
+            Url::Local(path) => child(process::Source::Local(path.clone())),
             Url::Ssh(ssh) => {
                 ssh::check_key(ssh)?;
-                child(child::Source::Ssh(ssh.clone()))
+                child(process::Source::Ssh(ssh.clone()))
             }
             Url::Http(http) => Self::Http(http::Server::new(http, timeout)?),
         })

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::confirmation::Step;
 use crate::model::names::{Operation, RemoteName};
 use crate::model::policy::Backoff;
-use crate::model::schedule::{Again, Wait};
+use crate::model::schedule::{Delay, NextTry};
 use crate::model::target::Target;
-use crate::model::unit_changes::Touched;
+use crate::model::unit_changes::UnitChanges;
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;
@@ -39,12 +39,12 @@ pub struct Attempt {
     /// What of the running system cannot become what it is in the new one before a reboot.
     pub inhibitors: Vec<String>,
     /// What the activation found, once it begins.
-    pub before: Before,
+    pub before: PreviousSystem,
     /// The steps that need no confirmation any more: it was given to this attempt, or to one before it of the
     /// same in a row.
     pub confirmed: BTreeSet<Step>,
     /// What its activation did to units, where that is known.
-    pub units: Option<Touched>,
+    pub units: Option<UnitChanges>,
     /// Why it is rolled back, once it is.
     pub fault: Option<String>,
     /// When each stage began; it ended when the next one did.
@@ -55,7 +55,7 @@ pub struct Attempt {
 
 /// What an activation found: where a rollback leads, and what was well before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Before {
+pub struct PreviousSystem {
     /// The system that ran.
     #[serde(default)]
     pub system: Option<PathBuf>,
@@ -195,7 +195,7 @@ pub enum Outcome {
         /// What was wrong, as a sentence.
         error: String,
         /// Whose fault that was.
-        blame: Blame,
+        blame: FaultOrigin,
     },
     /// comin died.
     Interrupted {
@@ -211,7 +211,7 @@ pub enum Outcome {
 
 /// Whose fault it was that the machine was not well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Blame {
+pub enum FaultOrigin {
     /// The commit's: it is in quarantine.
     Commit,
     /// The remotes', which cannot be reached from the system before either. The commit is tried again
@@ -362,7 +362,7 @@ impl Attempt {
 
     /// The generation of the profile that it made, and its system. One that was there before is not its
     /// own: Nix goes to the newest one instead of making another of the same system.
-    pub fn made_generation(&self) -> Option<(u64, &Path)> {
+    pub fn created_generation(&self) -> Option<(u64, &Path)> {
         let generation = self.generation()?;
         let is_new = self.before.newest.is_some_and(|newest| generation > newest);
         Some((generation, self.out.as_deref()?)).filter(|_| is_new)
@@ -390,7 +390,7 @@ impl Attempt {
             derivation: None,
             out: None,
             inhibitors: Vec::new(),
-            before: Before::default(),
+            before: PreviousSystem::default(),
             confirmed: BTreeSet::new(),
             units: None,
             fault: None,
@@ -454,24 +454,24 @@ impl Attempt {
     }
 
     /// Whether, and when, the same target may be tried again.
-    pub fn again(&self, backoff: Backoff) -> Again {
+    pub fn again(&self, backoff: Backoff) -> NextTry {
         let Some((at, outcome)) = self.ended() else {
-            return Again::Never;
+            return NextTry::OnNewCommit;
         };
-        let at_once = Again::After(Wait::new(at, SignedDuration::ZERO));
-        let in_a_while = Again::After(Wait::new(at, backoff.after(self.tries)));
+        let at_once = NextTry::At(Delay::new(at, SignedDuration::ZERO));
+        let in_a_while = NextTry::At(Delay::new(at, backoff.after(self.tries)));
         match outcome {
-            Outcome::Done { .. } | Outcome::Skipped { .. } => Again::Done,
+            Outcome::Done { .. } | Outcome::Skipped { .. } => NextTry::None,
             Outcome::Preempted { .. } => at_once,
             Outcome::Postponed { .. } => in_a_while,
             Outcome::RolledBack { blame, .. } => match blame {
-                Blame::Commit => Again::Never,
-                Blame::Outage(remotes) => Again::WhenBack(remotes.clone()),
+                FaultOrigin::Commit => NextTry::OnNewCommit,
+                FaultOrigin::Outage(remotes) => NextTry::WhenReachable(remotes.clone()),
             },
             Outcome::Interrupted { .. } if !self.is_last_try() => at_once,
             Outcome::Failed { stage, .. } | Outcome::Interrupted { stage } => {
                 if stage.changes_the_machine() {
-                    Again::Never
+                    NextTry::OnNewCommit
                 } else {
                     in_a_while
                 }

@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::Step;
-use crate::model::facts::{Awaited, Consent, Facts, Recent};
+use crate::model::facts::{Approval, Facts, PastAttempt, PendingConfirmation};
 use crate::model::names::RemoteName;
 use crate::model::quarantine::Quarantine;
 use crate::model::refusal::Refusal;
 use crate::model::remote::Reach;
-use crate::model::schedule::{Again, Wait};
+use crate::model::schedule::{Delay, NextTry};
 use crate::model::suspension::Suspension;
 use crate::model::target::Target;
 use crate::sys::text;
@@ -20,11 +20,11 @@ pub enum Action {
     /// Deploy the selected target.
     Deploy,
     /// It failed; the same is tried again after a wait.
-    Retry(Wait),
+    Retry(Delay),
     /// It was undone by an outage; the same is tried again when one of these remotes is back.
     AwaitRemotes(Vec<RemoteName>),
     /// It goes on when somebody confirms this step, or after the wait where there is one.
-    AwaitConfirmation(Step, Option<Wait>),
+    AwaitConfirmation(Step, Option<Delay>),
     /// It is in quarantine.
     Quarantined(Quarantine),
     /// The operator wants nothing deployed.
@@ -62,19 +62,19 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
     if let Some(quarantine) = quarantine.find(|q| q.holds(target, candidates)) {
         return Action::Quarantined(quarantine.clone());
     }
-    let is_awaited = |a: &&Awaited| target.is(&a.commit, a.operation);
+    let is_awaited = |a: &&PendingConfirmation| target.is(&a.commit, a.operation);
     if let Some(awaited) = facts.awaited.as_ref().filter(is_awaited) {
         return match awaited.consent {
-            Consent::Given => Action::Deploy,
-            Consent::At(time) if time <= facts.now => Action::Deploy,
-            Consent::At(time) => {
-                let wait = Wait::until(facts.now, time);
+            Approval::Given => Action::Deploy,
+            Approval::At(time) if time <= facts.now => Action::Deploy,
+            Approval::At(time) => {
+                let wait = Delay::until(facts.now, time);
                 Action::AwaitConfirmation(awaited.step, Some(wait))
             }
-            Consent::Missing => Action::AwaitConfirmation(awaited.step, None),
+            Approval::Missing => Action::AwaitConfirmation(awaited.step, None),
         };
     }
-    let is_same = |r: &&Recent| target.is(&r.commit, r.operation);
+    let is_same = |r: &&PastAttempt| target.is(&r.commit, r.operation);
     let is_back = |name: &RemoteName| {
         let remote = facts.remotes.iter().find(|remote| remote.name == *name);
         remote.is_none_or(|remote| remote.reach == Reach::Fetched)
@@ -86,12 +86,12 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
         .map(|recent| &recent.again)
     {
         None => Action::Deploy,
-        Some(Again::Done) => Action::Nothing,
-        Some(Again::Never) => Action::GivenUp,
-        Some(Again::After(wait)) if wait.is_over(facts.now) => Action::Deploy,
-        Some(Again::After(wait)) => Action::Retry(*wait),
-        Some(Again::WhenBack(remotes)) if remotes.iter().any(is_back) => Action::Deploy,
-        Some(Again::WhenBack(remotes)) => Action::AwaitRemotes(remotes.clone()),
+        Some(NextTry::None) => Action::Nothing,
+        Some(NextTry::OnNewCommit) => Action::GivenUp,
+        Some(NextTry::At(wait)) if wait.has_elapsed(facts.now) => Action::Deploy,
+        Some(NextTry::At(wait)) => Action::Retry(*wait),
+        Some(NextTry::WhenReachable(remotes)) if remotes.iter().any(is_back) => Action::Deploy,
+        Some(NextTry::WhenReachable(remotes)) => Action::AwaitRemotes(remotes.clone()),
     }
 }
 
@@ -116,11 +116,11 @@ impl Action {
             Self::Deploy | Self::Nothing => None,
             Self::Retry(wait) => Some(format!(
                 "it failed before and is {}",
-                Again::After(*wait).sentence()
+                NextTry::At(*wait).sentence()
             )),
             Self::AwaitRemotes(remotes) => Some(format!(
                 "it was rolled back in an outage and is {}",
-                Again::WhenBack(remotes.clone()).sentence()
+                NextTry::WhenReachable(remotes.clone()).sentence()
             )),
             Self::AwaitConfirmation(step, None) => Some(format!(
                 "it waits for your confirmation to be {}: comin confirm {step}",
@@ -138,7 +138,7 @@ impl Action {
             Self::Suspended(suspension) => Some(suspension.to_string()),
             Self::GivenUp => Some(format!(
                 "its activation failed and is {}",
-                Again::Never.sentence()
+                NextTry::OnNewCommit.sentence()
             )),
         }
     }

@@ -8,7 +8,7 @@ use crate::model::names::Operation;
 use crate::model::quarantine::Quarantine;
 use crate::model::refusal::Accepted;
 use crate::model::remote::RemoteFacts;
-use crate::model::schedule::Again;
+use crate::model::schedule::NextTry;
 use crate::model::suspension::Suspension;
 use crate::model::target::Target;
 
@@ -24,9 +24,9 @@ pub struct Facts {
     /// What was last tried of each branch.
     pub tried: Vec<Target>,
     /// What was tried since the machine last changed; the latest first.
-    pub recent: Vec<Recent>,
+    pub recent: Vec<PastAttempt>,
     /// What waits for a confirmation.
-    pub awaited: Option<Awaited>,
+    pub awaited: Option<PendingConfirmation>,
     /// What is not deployed again.
     pub quarantine: Vec<Quarantine>,
     /// Whether the operator wants nothing deployed.
@@ -37,18 +37,18 @@ pub struct Facts {
 
 /// An attempt that has ended, as far as it matters to a decision.
 #[derive(Debug, Clone)]
-pub struct Recent {
+pub struct PastAttempt {
     /// What was deployed.
     pub commit: Commit,
     /// How.
     pub operation: Operation,
     /// Whether the same may be tried again.
-    pub again: Again,
+    pub again: NextTry,
 }
 
 /// An attempt that waits for a confirmation, as far as it matters to a decision.
 #[derive(Debug, Clone)]
-pub struct Awaited {
+pub struct PendingConfirmation {
     /// What is deployed.
     pub commit: Commit,
     /// How.
@@ -56,12 +56,12 @@ pub struct Awaited {
     /// What is to be confirmed.
     pub step: Step,
     /// Whether it is.
-    pub consent: Consent,
+    pub consent: Approval,
 }
 
 /// Whether something that waits for a confirmation may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consent {
+pub enum Approval {
     /// It may.
     Given,
     /// At this time, if nobody says so before. Where the clock has been set back, rather later than too early.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::facts::Consent;
+use super::facts::Approval;
 use super::reboot_window::Window;
 
 /// How long a failed deployment waits: first this, then twice as long each time.
@@ -57,11 +57,11 @@ pub struct Retention {
 
 impl Confirmer {
     /// What it takes to go on with what has waited since then.
-    pub fn consent(self, since: Timestamp) -> Consent {
+    pub fn consent(self, since: Timestamp) -> Approval {
         match self {
-            Self::Without => Consent::Given,
-            Self::Auto(length) => Consent::At(since.checked_add(length).unwrap_or(Timestamp::MAX)),
-            Self::Manual => Consent::Missing,
+            Self::Without => Approval::Given,
+            Self::Auto(length) => Approval::At(since.checked_add(length).unwrap_or(Timestamp::MAX)),
+            Self::Manual => Approval::Missing,
         }
     }
 }

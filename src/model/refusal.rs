@@ -84,12 +84,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether it may be gone by itself after a while.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Unverified(unverified) if unverified.may_pass())
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unverified(unverified) if unverified.is_transient())
     }
 
     /// Whether a person did something that is not going to have the effect they expect.
-    pub fn is_news(&self) -> bool {
+    pub fn is_notable(&self) -> bool {
         match self {
             Self::Rewound { cure, .. } => *cure != Cure::AcceptAnother,
             Self::Rewritten { .. }

@@ -1,19 +1,19 @@
 //! What the latest attempt that changed the machine has left of it.
 
-use crate::model::attempt::{Attempt, Before, Outcome, Stage};
+use crate::model::attempt::{Attempt, Outcome, PreviousSystem, Stage};
 
 /// What the latest attempt that changed the machine has left of it.
 #[derive(PartialEq, Eq)]
-pub enum Left {
+pub enum Residue {
     /// A system that is whole.
-    Nothing,
+    Clean,
     /// A system whose activation failed.
-    Faulty,
+    FailedActivation,
     /// A switch or a way back half done, and what had been found: that is what there was before.
-    Unfinished(Box<Before>),
+    Unfinished(Box<PreviousSystem>),
 }
 
-impl Left {
+impl Residue {
     /// What this attempt has left.
     pub fn by(attempt: &Attempt) -> Self {
         let unfinished = || Self::Unfinished(Box::new(attempt.before.clone()));
@@ -28,7 +28,9 @@ impl Left {
                     ..
                 },
             )) => unfinished(),
-            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => Self::Faulty,
+            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => {
+                Self::FailedActivation
+            }
             None
             | Some((
                 _,
@@ -39,7 +41,7 @@ impl Left {
                 | Outcome::Preempted { .. }
                 | Outcome::RolledBack { .. }
                 | Outcome::Skipped { .. },
-            )) => Self::Nothing,
+            )) => Self::Clean,
         }
     }
 }

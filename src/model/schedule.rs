@@ -8,25 +8,25 @@ use crate::sys::text;
 
 /// Whether, and when, a target may be tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Again {
+pub enum NextTry {
     /// It is deployed, or not for this machine.
-    Done,
+    None,
     /// It would only fail again.
-    Never,
+    OnNewCommit,
     /// After a wait.
-    After(Wait),
+    At(Delay),
     /// When one of these remotes can be fetched again.
-    WhenBack(Vec<RemoteName>),
+    WhenReachable(Vec<RemoteName>),
 }
 
-impl Again {
+impl NextTry {
     /// As in "tried again at …".
     pub fn sentence(&self) -> String {
         match self {
-            Self::Done => "nothing is left to do".to_string(),
-            Self::Never => "not tried again before a head moves, or comin retry".to_string(),
-            Self::After(wait) => format!("tried again at {}", text::at(wait.until)),
-            Self::WhenBack(remotes) => format!("tried again when {} is back", either(remotes)),
+            Self::None => "nothing is left to do".to_string(),
+            Self::OnNewCommit => "not tried again before a head moves, or comin retry".to_string(),
+            Self::At(wait) => format!("tried again at {}", text::at(wait.until)),
+            Self::WhenReachable(remotes) => format!("tried again when {} is back", either(remotes)),
         }
     }
 }
@@ -40,13 +40,13 @@ pub fn either(remotes: &[RemoteName]) -> String {
 /// From a moment that was seen until another one. A clock that is set back makes it twice as long at
 /// most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wait {
+pub struct Delay {
     from: Timestamp,
     /// When it is over.
     pub until: Timestamp,
 }
 
-impl Wait {
+impl Delay {
     /// A wait of a certain length.
     pub fn new(from: Timestamp, length: SignedDuration) -> Self {
         let until = from.checked_add(length).unwrap_or(Timestamp::MAX);
@@ -59,14 +59,14 @@ impl Wait {
     }
 
     /// The one that ends first.
-    pub fn sooner(waits: impl IntoIterator<Item = Self>) -> Option<Self> {
+    pub fn earliest(waits: impl IntoIterator<Item = Self>) -> Option<Self> {
         waits.into_iter().min_by_key(|wait| wait.until)
     }
 
     /// Whether it is over. One whose beginning is farther ahead than it is long was written by a clock
     /// that has been set back since, and does not count; one that is nearer holds, for a clock may be
     /// set back by a second at any time.
-    pub fn is_over(self, now: Timestamp) -> bool {
+    pub fn has_elapsed(self, now: Timestamp) -> bool {
         let length = self.until.duration_since(self.from);
         let earliest = self.from.checked_sub(length).unwrap_or(Timestamp::MIN);
         self.until <= now || now < earliest
@@ -81,13 +81,13 @@ mod tests {
     fn a_wait_is_over_at_its_end_and_when_the_clock_is_far_before_its_beginning() {
         let second = SignedDuration::from_secs(1);
         let begin = Timestamp::UNIX_EPOCH;
-        let wait = Wait::new(begin, second * 10);
-        assert!(!wait.is_over(begin));
-        assert!(!wait.is_over(begin + second * 9));
-        assert!(wait.is_over(begin + second * 10));
-        assert!(!wait.is_over(begin - second));
-        assert!(wait.is_over(begin - second * 11));
-        let for_ever = Wait::new(begin, SignedDuration::MAX);
-        assert!(!for_ever.is_over(begin + second * 1_000_000));
+        let wait = Delay::new(begin, second * 10);
+        assert!(!wait.has_elapsed(begin));
+        assert!(!wait.has_elapsed(begin + second * 9));
+        assert!(wait.has_elapsed(begin + second * 10));
+        assert!(!wait.has_elapsed(begin - second));
+        assert!(wait.has_elapsed(begin - second * 11));
+        let for_ever = Delay::new(begin, SignedDuration::MAX);
+        assert!(!for_ever.has_elapsed(begin + second * 1_000_000));
     }
 }

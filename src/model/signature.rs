@@ -103,7 +103,7 @@ pub enum Unverified {
 
 impl Unverified {
     /// Whether it may count later without a new commit: the tool was not there, or had no room.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unchecked(_))
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::commit::Commit;
 use crate::model::confirmation::Step;
-use crate::model::facts::Recent;
+use crate::model::facts::PastAttempt;
 use crate::model::policy::Backoff;
 use crate::model::quarantine::Quarantine;
 use crate::model::reboot::Reboot;
@@ -64,7 +64,7 @@ impl State {
     }
 
     /// The latest attempt that changed the machine.
-    pub fn changed_by(&self) -> Option<&Attempt> {
+    pub fn last_activation(&self) -> Option<&Attempt> {
         self.attempts.iter().rfind(|a| a.reached_activation())
     }
 
@@ -75,7 +75,7 @@ impl State {
     }
 
     /// The latest attempt that brought what is to boot.
-    pub fn deployed_to_stay(&self) -> Option<&Attempt> {
+    pub fn last_permanent(&self) -> Option<&Attempt> {
         let boots = |attempt: &&Attempt| attempt.boots_next().is_some();
         self.attempts.iter().rfind(boots)
     }
@@ -109,7 +109,7 @@ impl State {
 
     /// What was tried since the machine last changed, the latest first, as far as a decision needs
     /// it. What the operator has forgiven counts no more.
-    pub fn recent(&self, backoff: Backoff) -> Vec<Recent> {
+    pub fn recent(&self, backoff: Backoff) -> Vec<PastAttempt> {
         let mut recent = Vec::new();
         for attempt in self.attempts.iter().rev() {
             if attempt.ended().is_none() {
@@ -118,7 +118,7 @@ impl State {
             if self.lapsed.is_some_and(|lapsed| attempt.id <= lapsed) {
                 break;
             }
-            recent.push(Recent {
+            recent.push(PastAttempt {
                 commit: attempt.target.commit.clone(),
                 operation: attempt.target.operation,
                 again: attempt.again(backoff),
@@ -132,7 +132,7 @@ impl State {
 
     /// Lets every attempt until now lapse: what failed is tried at once, nothing is in quarantine, what is
     /// deployed but does not run is deployed again, and a reboot that did not help may be done again.
-    pub fn forgive(&mut self) {
+    pub fn reset_failures(&mut self) {
         self.quarantine.clear();
         self.reboot = None;
         self.lapse();

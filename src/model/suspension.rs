@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::schedule::Wait;
+use crate::model::schedule::Delay;
 use crate::sys::text::{self, printable};
 
 /// The order to deploy nothing.
@@ -46,7 +46,7 @@ impl Suspension {
     }
 
     /// The wait from now on for its end, if it has one.
-    pub fn wait(&self, now: Timestamp) -> Option<Wait> {
-        self.until.map(|until| Wait::until(now, until))
+    pub fn wait(&self, now: Timestamp) -> Option<Delay> {
+        self.until.map(|until| Delay::until(now, until))
     }
 }

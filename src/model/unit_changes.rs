@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What an activation did to units. At most the first few of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Touched {
+pub struct UnitChanges {
     /// Those that ran and run anew.
     pub restarted: Vec<String>,
     /// Those that run and did not.

@@ -16,7 +16,7 @@ use crate::config::paths::Paths;
 use crate::config::{Config, RepositoryType};
 use crate::git::credentials;
 use crate::git::mirror;
-use crate::git::relative_submodules;
+use crate::git::submodules;
 use crate::model::commit::Commit;
 use crate::model::target::Target;
 use crate::sys::command::{self, Interrupt};
@@ -123,13 +123,14 @@ pub fn evaluate(
         }
     };
     let settings = if config.submodules {
-        relative_submodules::settings(paths, config.remote(target.remote.as_str())?)?
+        submodules::settings(paths, config.remote(target.remote.as_str())?)?
     } else {
         Vec::new()
     };
     credentials::hand_on(&mut nix, paths, &config.remotes, &target.remote, settings)?;
-    let eval =
-        |nix: &mut Command| command::run_unless(nix, "nix eval", config.eval_timeout, interrupt);
+    let eval = |nix: &mut Command| {
+        command::run_interruptible(nix, "nix eval", config.eval_timeout, interrupt)
+    };
     let answer = match cache {
         Some(cache) => with_cache(&mut nix, cache, eval),
         None => eval(&mut nix),
@@ -289,7 +290,7 @@ pub fn build(
     interrupt: Option<&Interrupt>,
 ) -> Result<bool> {
     let mut nix = realise(Path::new(derivation), root);
-    let built = command::run_unless(&mut nix, "nix build", timeout, interrupt)?;
+    let built = command::run_interruptible(&mut nix, "nix build", timeout, interrupt)?;
     Ok(built.is_some())
 }
 

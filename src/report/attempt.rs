@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::page::{took, Page, Tone};
 use super::target::Chosen;
-use super::text::{took, Page, Tone};
 use crate::model;
 use crate::model::attempt::{words, AttemptStatus, Progress, Stage};
 use crate::model::policy::Backoff;
-use crate::model::schedule::Again;
+use crate::model::schedule::NextTry;
 use crate::sys::text::printable;
 
 impl AttemptStatus {
@@ -80,8 +80,8 @@ impl Attempt {
             started_at: attempt.started_at,
             ended_at: ended.map(|(at, _)| at),
             retry_at: match attempt.again(backoff) {
-                Again::After(wait) => Some(wait.until),
-                Again::Done | Again::Never | Again::WhenBack(_) => None,
+                NextTry::At(wait) => Some(wait.until),
+                NextTry::None | NextTry::OnNewCommit | NextTry::WhenReachable(_) => None,
             },
             stages: stages.collect(),
             is_left: false,

@@ -1,11 +1,11 @@
 //! The verdict on a machine, in a line.
 
 use super::attempt::Attempt;
+use super::host_state::UnderWay;
+use super::page::{Page, Tone};
 use super::remote::RemoteStatus;
-use super::standing::UnderWay;
 use super::status::Status;
 use super::target::Chosen;
-use super::text::{Page, Tone};
 use crate::model::attempt::AttemptStatus;
 use crate::model::decision::Action;
 use crate::model::names::Operation;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::attempt::Attempt;
+use super::page::{took, Page};
 use super::target::Report;
-use super::text::{took, Page};
 use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::sys::text::printable;

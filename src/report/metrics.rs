@@ -11,8 +11,8 @@ use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::names::RemoteName;
 use crate::model::state::State;
 use crate::model::target::Target;
-use crate::report::standing::Standing;
-use crate::state::fetch_record::Fetched;
+use crate::report::host_state::Standing;
+use crate::state::fetch_record::FetchRecord;
 use crate::sys::text::printable;
 
 /// What is known of a machine without looking at any commit.
@@ -24,7 +24,7 @@ pub struct Metrics {
     pub selected: Option<Target>,
     /// Whether that is not tried again by itself.
     pub given_up: bool,
-    pub remotes: Vec<(RemoteName, Option<Fetched>)>,
+    pub remotes: Vec<(RemoteName, Option<FetchRecord>)>,
 }
 
 impl Metrics {

@@ -1,22 +1,22 @@
 //! What a person reads, as text and as JSON.
 
 pub mod attempt;
-pub mod details;
-pub mod difference;
+pub mod attempt_details;
+pub mod blocker;
+pub mod closure;
 pub mod headline;
-pub mod hindrance;
 pub mod history;
+pub mod host_state;
 pub mod metrics;
 pub mod oneline;
+pub mod page;
 pub mod phase;
 pub mod plan;
 pub mod preview;
 pub mod remote;
 pub mod running;
-pub mod standing;
 pub mod status;
 pub mod status_page;
 pub mod target;
 #[cfg(test)]
 mod tests;
-pub mod text;

@@ -3,9 +3,9 @@
 
 use super::attempt::Attempt;
 use super::headline::{Headline, NOTHING_QUALIFIES, UNREACHABLE};
+use super::page::Page;
 use super::remote::RemoteStatus;
 use super::status::Status;
-use super::text::Page;
 use crate::model::commit::Commit;
 use crate::model::decision::Action;
 use crate::model::schedule::either;

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::blocker;
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
-use super::hindrance;
-use super::standing::{Standing, UnderWay};
+use super::host_state::{Standing, UnderWay};
+use super::page::{column, Page, Tone};
 use super::target::{by_name, Chosen, Report};
-use super::text::{column, Page, Tone};
 use crate::model::attempt::Attempt;
 use crate::model::candidate::{self, Candidate};
 use crate::model::commit::Commit;
@@ -120,7 +120,7 @@ impl Plan {
         if let Some(it) = self.under_way.as_ref().filter(is_it) {
             return format!("Under way: {}", it.sentence(page));
         }
-        match (&self.action, hindrance::clause(&self.action, true, page)) {
+        match (&self.action, blocker::clause(&self.action, true, page)) {
             (Action::Nothing, _) => {
                 let skipped = self.skipped.as_deref().map(printable);
                 let what = skipped.map_or("is deployed".to_string(), |why| {
@@ -202,13 +202,13 @@ impl Planned {
     /// As in `3f2a9c1e  qualifies`. Only what a person does not expect is called refused, as in the status.
     fn verdict(&self, page: &Page) -> String {
         let commit = self.commit.as_ref().map_or("-       ", Commit::short);
-        let is_news = self.refusal.as_ref().is_some_and(Refusal::is_news);
+        let is_notable = self.refusal.as_ref().is_some_and(Refusal::is_notable);
         let refused = printable(self.refused.as_deref().unwrap_or_default());
         let verdict = match self.verdict {
             Verdict::Selected => page.paint(Tone::Good, "selected"),
             Verdict::Qualifies if self.refused.is_some() => "qualified".to_string(),
             Verdict::Qualifies => "qualifies".to_string(),
-            Verdict::Refused if is_news => page.paint(Tone::Bad, &format!("refused: {refused}")),
+            Verdict::Refused if is_notable => page.paint(Tone::Bad, &format!("refused: {refused}")),
             Verdict::Refused => page.paint(Tone::Aside, &refused),
         };
         match (self.verdict, &self.refused) {

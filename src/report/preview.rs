@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::difference::Difference;
+use super::closure::Difference;
+use super::page::{Page, Tone};
 use super::plan::{Outlook, Plan};
 use super::target::Report;
-use super::text::{Page, Tone};
 use crate::sys::text::printable;
 use crate::system::dry_activate::Rehearsal;
 

@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::{column, Page, Tone};
+use super::page::{column, Page, Tone};
 use crate::config::Remote;
 use crate::model::candidate::Candidate;
 use crate::model::commit::Commit;
 use crate::model::refusal::Refusal;
-use crate::state::fetch_record::Fetched;
+use crate::state::fetch_record::FetchRecord;
 use crate::sys::text::printable;
-use crate::system::timers::Poll;
+use crate::system::timers::FetchSchedule;
 
 /// A remote.
 #[derive(Debug, Serialize)]
@@ -54,8 +54,8 @@ impl RemoteStatus {
     /// What is known of one.
     pub fn of(
         remote: &Remote,
-        record: Option<Fetched>,
-        poll: Poll,
+        record: Option<FetchRecord>,
+        poll: FetchSchedule,
         candidates: &[Candidate],
     ) -> Self {
         let branch = |testing: bool| {
@@ -125,7 +125,7 @@ impl BranchStatus {
         let remark = match &refusal {
             Some(Refusal::Missing) if candidate.testing => Remark::Silence,
             Some(Refusal::NotFetched | Refusal::Unreachable) => Remark::Silence,
-            Some(refusal) if refusal.is_news() => Remark::News,
+            Some(refusal) if refusal.is_notable() => Remark::News,
             Some(_) | None => Remark::Aside,
         };
         Self {

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::Page;
+use super::page::Page;
 use crate::model;
 use crate::model::commit::Commit;
 use crate::model::state::State;

@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::host_state::Standing;
 use super::remote::RemoteStatus;
 use super::running::Running;
-use super::standing::Standing;
 use super::target::{by_name, Chosen};
 use crate::model::commit::Commit;
 use crate::model::decision::{Action, Decision};

@@ -1,11 +1,11 @@
 //! The status as a page.
 
 use super::attempt::Attempt;
+use super::blocker;
 use super::headline::Headline;
-use super::hindrance;
+use super::page::{Page, Tone};
 use super::status::Status;
 use super::target::{Chosen, Report};
-use super::text::{Page, Tone};
 use crate::model::decision::Action;
 use crate::model::suspension::Suspension;
 use crate::sys::text::printable;
@@ -41,7 +41,7 @@ impl Status {
             Action::Nothing if matches!(Headline::of(self), Headline::Replaced(_)) => {
                 Some("comin retry deploys it again".to_string())
             }
-            action => hindrance::clause(action, !is_told, page),
+            action => blocker::clause(action, !is_told, page),
         });
         Some(lines.join("\n"))
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 
-use super::text::Page;
+use super::page::Page;
 use crate::model::commit::Commit;
 use crate::model::decision::Action;
 use crate::model::names::Operation;

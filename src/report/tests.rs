@@ -11,20 +11,20 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::attempt::Attempt;
-use super::details::Details;
-use super::difference::Difference;
+use super::attempt_details::Details;
+use super::closure::Difference;
 use super::history::History;
+use super::host_state::Standing;
+use super::page::Page;
 use super::plan::Plan;
 use super::preview::{Build, DryActivation, Previewed};
 use super::remote::RemoteStatus;
 use super::running::Running;
-use super::standing::Standing;
 use super::status::Status;
 use super::target::{Chosen, Report};
-use super::text::Page;
 use crate::config::Config;
 use crate::model;
-use crate::model::attempt::{Blame, Entered, Outcome, Progress, Stage};
+use crate::model::attempt::{Entered, FaultOrigin, Outcome, Progress, Stage};
 use crate::model::confirmation::Step;
 use crate::model::decision::Decision;
 use crate::model::facts::Facts;
@@ -34,9 +34,9 @@ use crate::model::select::decide;
 use crate::model::select::tests::{commit, facts, Diagram};
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
-use crate::model::unit_changes::Touched;
+use crate::model::unit_changes::UnitChanges;
 use crate::nix::closure_diff::{Change, Unavailable};
-use crate::system::timers::Poll;
+use crate::system::timers::FetchSchedule;
 
 const NOW: &str = "2026-01-02T12:00:00Z";
 const ORIGIN: &str = "https://git.example.org/machines.git";
@@ -49,7 +49,7 @@ struct Scene {
     /// As in `origin:B/- local!:A/-`; those with `!` cannot be fetched.
     remotes: &'static str,
     urls: &'static [&'static str],
-    polls: Vec<Poll>,
+    polls: Vec<FetchSchedule>,
     /// The latest last.
     attempts: Vec<model::attempt::Attempt>,
     /// What the commit that is selected says of itself.
@@ -142,11 +142,11 @@ impl Scene {
             remotes,
             urls: &[ORIGIN, "/home/me/machines"],
             polls: vec![
-                Poll {
+                FetchSchedule {
                     next: Some(ago(-48)),
                     watched: false,
                 },
-                Poll {
+                FetchSchedule {
                     next: Some(ago(-1)),
                     watched: true,
                 },
@@ -295,7 +295,7 @@ fn nothing_has_been_fetched_yet() {
     let mut scene = Scene::of("A", "-", "origin?:-/-");
     scene.attempts.clear();
     scene.running = Some("/nix/store/00000000000000000000000000000000-nixos-system-m-26.05");
-    scene.polls = vec![Poll::default()];
+    scene.polls = vec![FetchSchedule::default()];
     scene.check(&expect![[r#"
         [not fetched]
         m: no remote has been fetched since the boot; comin run does that now
@@ -638,7 +638,7 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
     let error = "curl -f http://localhost exited with status 7; /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05 runs again";
     let rolled_back = Outcome::RolledBack {
         error: error.to_string(),
-        blame: Blame::Commit,
+        blame: FaultOrigin::Commit,
     };
     let mut scene = Scene::of("A-B", "B", "origin:B/-").then(attempt(
         "B",
@@ -675,7 +675,7 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
 fn a_commit_was_rolled_back_in_an_outage() {
     let rolled_back = Outcome::RolledBack {
         error: "no server can be reached".to_string(),
-        blame: Blame::Outage(serde_json::from_value(json!(["origin"])).unwrap()),
+        blame: FaultOrigin::Outage(serde_json::from_value(json!(["origin"])).unwrap()),
     };
     Scene::of("A-B", "B", "origin!:B/- local:B/-")
         .then(attempt("B", "Update nixpkgs", 600, rolled_back))
@@ -1173,7 +1173,7 @@ fn many_remotes_with_long_urls() {
         "/home/administrator/Projects/machines",
         "http://nas.local/machines",
     ];
-    scene.polls = vec![Poll::default(); 4];
+    scene.polls = vec![FetchSchedule::default(); 4];
     scene.check(&expect![[r#"
         [due 42424242: mirror-of-the-second-data-centre/testing is refused]
         m: 42424242 (local/testing) is about to be deployed
@@ -1239,7 +1239,7 @@ fn a_history() {
     let rolled_back = Outcome::RolledBack {
         error: "curl -f http://localhost exited with status 7; the system before runs again"
             .to_string(),
-        blame: Blame::Commit,
+        blame: FaultOrigin::Commit,
     };
     let attempts = [
         attempt("A", "Enable the printer", 200_000, done(12)),
@@ -1338,11 +1338,11 @@ fn an_attempt_in_full() {
     switched.progress = Progress::Ended(ago(7190), done(13));
     switched.before.system = Some(out("A"));
     switched.target.signer = Some("Ada <ada@example.org>".to_string());
-    switched.units = Some(Touched {
+    switched.units = Some(UnitChanges {
         restarted: vec!["nginx.service".to_string(), "sshd.service".to_string()],
         started: vec!["backup.timer".to_string()],
         left_out: 3,
-        ..Touched::default()
+        ..UnitChanges::default()
     });
     expect![[r#"
         Attempt 2: 42424242 (origin/main) by switch: done
@@ -1375,10 +1375,10 @@ fn an_attempt_in_full() {
             "switch-to-configuration exited with status 4: the new system runs, but units failed: web.service",
         ),
     );
-    broken.units = Some(Touched {
+    broken.units = Some(UnitChanges {
         stopped: vec!["old.service".to_string()],
         failed: vec!["web.service".to_string()],
-        ..Touched::default()
+        ..UnitChanges::default()
     });
     let collected = Unavailable::Collected(out("A"));
     expect![[r#"

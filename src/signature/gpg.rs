@@ -10,11 +10,11 @@ use anyhow::{anyhow, ensure, Context, Result};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
-use super::signed::Signed;
+use super::commit::Signed;
 use super::tool::{private_folder, read, tool, LoadError, PATIENCE};
 use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
-use crate::sys::temp_dir::Passing;
+use crate::sys::temp_dir::TempDir;
 use crate::sys::text::printable;
 
 /// Nothing is looked up elsewhere, and no daemon is started, whatever `/etc/gnupg` says.
@@ -48,7 +48,7 @@ const FOREIGN: [&str; 4] = ["NODATA", "UNEXPECTED", "PLAINTEXT", "FAILURE"];
 /// The keys that the owner trusts.
 #[derive(Debug)]
 pub struct Keyring {
-    home: Passing,
+    home: TempDir,
     /// Of the primary keys. From version 2.4, gpg reads `/etc/gnupg/gpg.conf` whatever its options are,
     /// and that may name a further keyring.
     fingerprints: BTreeSet<String>,
@@ -291,13 +291,13 @@ fn imported(answer: &Answer) -> Result<Vec<String>> {
 
 /// The last thing that gpg said, apart from sums and advice.
 fn last_words(answer: &Answer) -> String {
-    let is_news = |line: &&str| {
+    let is_notable = |line: &&str| {
         line.starts_with("gpg: ")
             && !line.starts_with("gpg:  ")
             && !line.contains("Total number")
             && !line.contains("could not be verified")
     };
-    let last = answer.said().rev().find(is_news);
+    let last = answer.said().rev().find(is_notable);
     last.unwrap_or("gpg said nothing").to_string()
 }
 

@@ -4,8 +4,8 @@
 //! the owner's keys and nothing else: no keyring, configuration, agent, daemon or environment of
 //! whoever runs comin has a say.
 
+mod commit;
 mod gpg;
-mod signed;
 pub mod signers;
 mod ssh;
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
+use super::commit::Signed;
 use super::gpg::Keyring;
-use super::signed::Signed;
 use super::ssh::AllowedSigners;
 use super::tool::LoadError;
 use crate::config::Config;

@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{anyhow, Context, Error, Result};
 
-use super::signed::{Files, Signed};
+use super::commit::{Files, Signed};
 use super::tool::{private_folder, read, tool, LoadError, PATIENCE};
 use crate::config::SshSigners;
 use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
-use crate::sys::temp_dir::Passing;
+use crate::sys::temp_dir::TempDir;
 use crate::sys::text::printable;
 
 /// Git's namespace: the signature of a file or a mail is none of a commit.
@@ -22,7 +22,7 @@ const KRL: &[u8] = b"SSHKRL\n\0";
 /// The keys that the owner trusts, as they were when they were read.
 #[derive(Debug)]
 pub struct AllowedSigners {
-    folder: Passing,
+    folder: TempDir,
     revoked: Option<PathBuf>,
 }
 

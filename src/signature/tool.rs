@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure, Context, Error, Result};
 
-use crate::sys::temp_dir::Passing;
+use crate::sys::temp_dir::TempDir;
 
 /// More than any tool takes for one question, also on a machine that is busy booting.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,8 +49,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// A folder that is nobody else's to read or guess, and does not stay.
-pub fn private_folder() -> Result<Passing> {
-    Passing::new("comin-keys-").context("Failed to make a private folder")
+pub fn private_folder() -> Result<TempDir> {
+    TempDir::new("comin-keys-").context("Failed to make a private folder")
 }
 
 /// A tool that finds nothing of whoever runs comin.

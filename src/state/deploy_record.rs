@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::paths::Paths;
 use crate::config::Config;
 use crate::model::remote::RemoteFacts;
-use crate::model::schedule::Wait;
+use crate::model::schedule::Delay;
 use crate::sys::command::Process;
 use crate::sys::fs;
 
@@ -18,7 +18,7 @@ const NOTICES: usize = 20;
 
 /// What the latest deploy decided on. Absent after a boot: then a deploy is due.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Decided {
+pub struct DeployRecord {
     version: u32,
     /// The configuration that it went by.
     #[serde(default)]
@@ -30,7 +30,7 @@ pub struct Decided {
     /// Whether it is done.
     settled: bool,
     /// When something is to be tried again.
-    retry: Option<Wait>,
+    retry: Option<Delay>,
     /// Whether the operator's order to deploy nothing was there.
     #[serde(default)]
     suspended: bool,
@@ -40,9 +40,9 @@ pub struct Decided {
     pub notices: Vec<String>,
 }
 
-impl Decided {
+impl DeployRecord {
     /// The record of a deploy that begins.
-    pub fn deciding(
+    pub fn begin(
         config: &Config,
         remotes: Vec<RemoteFacts>,
         refused: Vec<String>,
@@ -62,7 +62,7 @@ impl Decided {
     }
 
     /// The record of one that ends.
-    pub fn settled(self, retry: Option<Wait>, paths: &Paths) -> Self {
+    pub fn settled(self, retry: Option<Delay>, paths: &Paths) -> Self {
         Self {
             settled: true,
             retry,
@@ -72,7 +72,7 @@ impl Decided {
     }
 
     /// Says something, if it has not been said since the machine booted.
-    pub fn notice(&mut self, level: Level, text: String) {
+    pub fn log_once(&mut self, level: Level, text: String) {
         if self.notices.contains(&text) {
             return;
         }
@@ -96,23 +96,23 @@ impl Decided {
 
     /// Kills whoever decided, if that is still at work.
     pub fn kill(&self) {
-        if self.at_work() {
+        if self.is_running() {
             self.by.kill();
         }
     }
 
     /// Whether the deploy that decided is still at work.
-    pub fn at_work(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         !self.settled && self.by.lives()
     }
 
     /// Whether a deploy is at work.
     pub fn is_one_at_work(paths: &Paths) -> Result<bool> {
-        Ok(Self::read(paths)?.is_some_and(|decided| decided.at_work()))
+        Ok(Self::read(paths)?.is_some_and(|decided| decided.is_running()))
     }
 
     /// Whether a deploy would have something to look at.
-    pub fn is_stale(
+    pub fn needs_deploy(
         &self,
         config: &Config,
         paths: &Paths,
@@ -121,16 +121,16 @@ impl Decided {
     ) -> bool {
         let interrupted = !self.settled && !self.by.lives();
         let is_due = match self.retry {
-            Some(wait) => wait.is_over(now),
+            Some(wait) => wait.has_elapsed(now),
             // The request for an order may have been lost with the deploy that took it.
-            None => self.settled && self.is_overtaken_by_orders(paths),
+            None => self.settled && self.has_pending_requests(paths),
         };
         // One that is at work ends by the configuration that it began with.
         let is_reconfigured = self.settled && self.fingerprint != config.fingerprint;
         interrupted || is_due || is_reconfigured || self.remotes != remotes
     }
 
-    fn is_overtaken_by_orders(&self, paths: &Paths) -> bool {
+    fn has_pending_requests(&self, paths: &Paths) -> bool {
         let suspended = paths.suspension().exists();
         [paths.retry(), paths.rewrite(), paths.confirmation()]
             .iter()

@@ -13,7 +13,7 @@ use crate::sys::fs;
 
 /// The record of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fetched {
+pub struct FetchRecord {
     version: u32,
     /// What was fetched; a record of another URL says nothing.
     url: String,
@@ -31,7 +31,7 @@ pub struct Fetched {
     pub failures: u64,
 }
 
-impl Fetched {
+impl FetchRecord {
     /// The record of a remote, if it has been fetched from this URL since the machine booted.
     ///
     /// # Errors
@@ -105,9 +105,9 @@ mod tests {
             (Some("it is away".to_string()), (1, 1)),
             (None, (2, 1)),
         ] {
-            let before = Fetched::read(&paths, remote).unwrap();
+            let before = FetchRecord::read(&paths, remote).unwrap();
             assert!(before.is_some());
-            let record = Fetched::now(remote, before.as_ref(), error);
+            let record = FetchRecord::now(remote, before.as_ref(), error);
             record.write(&paths, remote).unwrap();
             assert_eq!((record.successes, record.failures), counts);
         }

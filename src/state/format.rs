@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::format_stages::{apart, together, EnteredV1, StageV1, WaitV1};
-use crate::model::attempt::{Attempt, Before, Blame, Outcome, Progress, Stage};
+use crate::model::attempt::{Attempt, FaultOrigin, Outcome, PreviousSystem, Progress, Stage};
 use crate::model::commit::Commit;
 use crate::model::confirmation::Step;
 use crate::model::names::{Operation, RemoteName};
@@ -18,7 +18,7 @@ use crate::model::quarantine::Quarantine;
 use crate::model::reboot::Reboot;
 use crate::model::state::State;
 use crate::model::target::Target;
-use crate::model::unit_changes::Touched;
+use crate::model::unit_changes::UnitChanges;
 
 /// The version that this comin writes.
 const VERSION: u32 = 1;
@@ -93,9 +93,9 @@ struct AttemptV1 {
     inhibitors: Vec<String>,
     generation_before: Option<u64>,
     #[serde(default, skip_serializing_if = "is_default")]
-    before: Before,
+    before: PreviousSystem,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    units: Option<Touched>,
+    units: Option<UnitChanges>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -116,8 +116,8 @@ struct AttemptV1 {
     waiting_for: Vec<RemoteName>,
 }
 
-fn is_default(before: &Before) -> bool {
-    *before == Before::default()
+fn is_default(before: &PreviousSystem) -> bool {
+    *before == PreviousSystem::default()
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -197,8 +197,8 @@ impl From<AttemptV1> for Attempt {
             Status::RolledBack => ended(Outcome::RolledBack {
                 error: text,
                 blame: match &file.waiting_for[..] {
-                    [] => Blame::Commit,
-                    remotes => Blame::Outage(remotes.to_vec()),
+                    [] => FaultOrigin::Commit,
+                    remotes => FaultOrigin::Outage(remotes.to_vec()),
                 },
             }),
         };
@@ -220,7 +220,7 @@ impl From<AttemptV1> for Attempt {
             derivation: file.derivation,
             out: file.out,
             inhibitors: file.inhibitors,
-            before: Before {
+            before: PreviousSystem {
                 generation: file.generation_before,
                 ..file.before
             },
@@ -283,7 +283,7 @@ impl From<&Attempt> for AttemptV1 {
             out,
             inhibitors,
             generation_before: before.generation,
-            before: Before {
+            before: PreviousSystem {
                 generation: None,
                 ..before
             },
@@ -339,8 +339,8 @@ impl From<&Attempt> for AttemptV1 {
                         file.status = Status::RolledBack;
                         file.error = Some(error);
                         file.waiting_for = match blame {
-                            Blame::Commit => Vec::new(),
-                            Blame::Outage(remotes) => remotes,
+                            FaultOrigin::Commit => Vec::new(),
+                            FaultOrigin::Outage(remotes) => remotes,
                         };
                     }
                 }
@@ -471,10 +471,10 @@ mod tests {
     #[test]
     fn what_became_of_units_is_remembered_and_a_later_kind_of_it_passed_over() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
-        attempt.units = Some(Touched {
+        attempt.units = Some(UnitChanges {
             restarted: vec!["web.service".to_string()],
             left_out: 3,
-            ..Touched::default()
+            ..UnitChanges::default()
         });
         let state = State {
             attempts: vec![attempt],

@@ -19,28 +19,28 @@ use crate::sys::fs;
 use crate::sys::inotify::Folders;
 
 /// Asks for a deploy: the path unit of systemd sees the file.
-pub fn request(paths: &Paths) -> Result<()> {
+pub fn request_deploy(paths: &Paths) -> Result<()> {
     fs::replace(&paths.wanted(), b"")
 }
 
 /// Asks for the deploy that takes up an order. The order is in force already, so a failure is only reported.
 pub fn request_for_order(paths: &Paths) {
-    if let Err(error) = request(paths) {
+    if let Err(error) = request_deploy(paths) {
         log::warn!("The order is recorded, but no deploy could be requested; comin deploy takes it up: {error:#}");
     }
 }
 
 /// Takes the request back before it is served: one made meanwhile starts another deploy. Says whether
 /// there was one.
-pub fn take_request(paths: &Paths) -> Result<bool> {
+pub fn take_deploy_request(paths: &Paths) -> Result<bool> {
     fs::remove_optional(&paths.wanted())
 }
 
 /// The requests that come while a deploy is at work.
 #[derive(Debug)]
-pub struct Requests(Folders);
+pub struct RequestWatch(Folders);
 
-impl Requests {
+impl RequestWatch {
     /// Looks out for them from now on.
     pub fn watch(paths: &Paths) -> Result<Self> {
         let wanted = paths.wanted();
@@ -50,11 +50,11 @@ impl Requests {
     /// Takes back a request that came meanwhile, and says whether there was one.
     pub fn take(&self, paths: &Paths) -> Result<bool> {
         self.0.drain();
-        take_request(paths)
+        take_deploy_request(paths)
     }
 }
 
-impl AsFd for Requests {
+impl AsFd for RequestWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

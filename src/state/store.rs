@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::format;
 use crate::config::paths::Paths;
-use crate::model::attempt::{Attempt, Before, Progress, Stage};
+use crate::model::attempt::{Attempt, PreviousSystem, Progress, Stage};
 use crate::model::candidate::Candidate;
 use crate::model::commit::Commit;
 use crate::model::quarantine::Quarantine;
@@ -97,7 +97,7 @@ impl Store {
             derivation: None,
             out: None,
             inhibitors: Vec::new(),
-            before: Before::default(),
+            before: PreviousSystem::default(),
             confirmed: again.map_or_else(BTreeSet::new, |again| again.confirmed.clone()),
             units: None,
             fault: None,
@@ -154,9 +154,9 @@ impl Store {
         self.change(|state| state.quarantine.retain(is_current))
     }
 
-    /// As [`State::forgive`].
-    pub fn forgive(&mut self) -> Result<()> {
-        self.change(State::forgive)
+    /// As [`State::reset_failures`].
+    pub fn reset_failures(&mut self) -> Result<()> {
+        self.change(State::reset_failures)
     }
 
     /// Remembers that the operator went back: what was deployed counts no more, and neither it nor what
@@ -268,7 +268,7 @@ mod tests {
             state = attempt(failed());
         }
         assert_eq!(state.attempts.len(), ATTEMPTS);
-        assert_eq!(state.changed_by().unwrap().id, 2);
+        assert_eq!(state.last_activation().unwrap().id, 2);
         let ids: Vec<u64> = state.attempts.iter().map(|attempt| attempt.id).collect();
         assert_eq!((ids[0], ids[1], ids[99]), (2, 104, 202));
         for _ in 0..200 {

@@ -16,7 +16,7 @@ use crate::sys::fs;
 
 /// What was found, and what that rests on.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Judgement {
+pub struct VerdictCache {
     version: u32,
     /// That a key which the configuration names has another content is met by the next deploy, as ever.
     fingerprint: u64,
@@ -29,7 +29,7 @@ pub struct Judgement {
     pub candidates: Vec<Candidate>,
 }
 
-impl Judgement {
+impl VerdictCache {
     /// What a decision found.
     pub fn of(facts: &Facts, decision: &Decision, config: &Config) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Judgement {
     }
 
     /// The decision on these facts, if what it rests on is what it was.
-    pub fn recall(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
+    pub fn decision_for(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
         let judgement = Self::read(paths)?.filter(|judgement| judgement.holds(facts, config));
         Ok(judgement.map(|it| Decision::recalled(it.selected, it.candidates, facts)))
     }
@@ -82,13 +82,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::new(folder.path(), Path::new("/state"));
         let config = for_tests();
-        let recall =
-            |facts: &Facts, config: &Config| Judgement::recall(&paths, facts, config).unwrap();
+        let recall = |facts: &Facts, config: &Config| {
+            VerdictCache::decision_for(&paths, facts, config).unwrap()
+        };
         // Refusals of several kinds, and one that is passed over.
         let seen = facts("A+", "o:C/- p:0/D q!:A/A r?:-/- s:X/B");
         let decision = decide(&seen, &Diagram::of("0-A-B-C* 0-D"));
         assert_eq!(recall(&seen, &config), None, "there is none yet");
-        Judgement::of(&seen, &decision, &config)
+        VerdictCache::of(&seen, &decision, &config)
             .write(&paths)
             .unwrap();
         assert_eq!(recall(&seen, &config), Some(decision));

@@ -42,7 +42,7 @@ struct Handlers {
     is_deferred: AtomicBool,
     /// The latest one that came, 0 where none has.
     latest: Arc<AtomicUsize>,
-    coming: Coming,
+    coming: NextSignal,
 }
 
 impl Handlers {
@@ -58,7 +58,7 @@ impl Handlers {
             listeners: Shared::default(),
             is_deferred: AtomicBool::default(),
             latest,
-            coming: Coming::from_now()?,
+            coming: NextSignal::from_now()?,
         })
     }
 
@@ -75,12 +75,12 @@ impl Handlers {
 }
 
 /// Becomes readable when a signal comes, from now on.
-pub struct Coming {
+pub struct NextSignal {
     came: UnixStream,
     handlers: Vec<SigId>,
 }
 
-impl Coming {
+impl NextSignal {
     /// Looks out for one.
     pub fn from_now() -> std::io::Result<Self> {
         let (came, comes) = UnixStream::pair()?;
@@ -92,13 +92,13 @@ impl Coming {
     }
 }
 
-impl AsFd for Coming {
+impl AsFd for NextSignal {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.came.as_fd()
     }
 }
 
-impl Drop for Coming {
+impl Drop for NextSignal {
     fn drop(&mut self) {
         for handler in self.handlers.drain(..) {
             unregister(handler);
@@ -108,9 +108,9 @@ impl Drop for Coming {
 
 /// Listens as long as it lives. What came meanwhile ends comin when nobody listens any more: a command may be
 /// awaited while another one is, and all of them are to end.
-pub struct Listening(&'static Handlers);
+pub struct SignalGuard(&'static Handlers);
 
-impl Listening {
+impl SignalGuard {
     /// Listens from now on.
     pub fn begin() -> Result<Self> {
         if HANDLERS.get().is_none() {
@@ -126,13 +126,13 @@ impl Listening {
 }
 
 /// Becomes readable when a signal comes.
-impl AsFd for Listening {
+impl AsFd for SignalGuard {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.coming.as_fd()
     }
 }
 
-impl Drop for Listening {
+impl Drop for SignalGuard {
     fn drop(&mut self) {
         let mut listeners = self.0.listeners.lock();
         *listeners -= 1;
@@ -149,18 +149,18 @@ impl Drop for Listening {
 
 /// As long as it lives, a signal ends the commands that are awaited, but not comin: whoever has this does
 /// that, once the terminal is as it was.
-pub struct Deferral(Listening);
+pub struct DeferExit(SignalGuard);
 
-impl Deferral {
+impl DeferExit {
     /// Defers it from now on.
     pub fn begin() -> Result<Self> {
-        let listening = Listening::begin()?;
+        let listening = SignalGuard::begin()?;
         listening.0.is_deferred.store(true, Ordering::SeqCst);
         Ok(Self(listening))
     }
 }
 
-impl Drop for Deferral {
+impl Drop for DeferExit {
     fn drop(&mut self) {
         let handlers = self.0 .0;
         // Whoever deferred it has known of it.

@@ -7,7 +7,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
-use tempfile::TempDir;
 
 use crate::sys::mutex::Shared;
 
@@ -16,23 +15,23 @@ static FOLDERS: Shared<Vec<PathBuf>> = Shared::new(Vec::new());
 
 /// A folder that goes away with this.
 #[derive(Debug)]
-pub struct Passing {
-    folder: TempDir,
+pub struct TempDir {
+    folder: tempfile::TempDir,
     /// Locked as long as its process lives: nobody else removes it meanwhile.
     _in_use: File,
 }
 
-impl Passing {
+impl TempDir {
     /// A new one whose name begins like this, and like no folder that is to stay. It is nobody else's: the
     /// settings of what we run lie in it.
     pub fn new(prefix: &str) -> io::Result<Self> {
-        remove_left(prefix);
+        remove_stale(prefix);
         loop {
             let folder = tempfile::Builder::new()
                 .prefix(prefix)
                 .permissions(Permissions::from_mode(0o700))
                 .tempdir()?;
-            if let Some(in_use) = locked(folder.path())? {
+            if let Some(in_use) = lock_new(folder.path())? {
                 FOLDERS.lock().push(folder.path().to_path_buf());
                 return Ok(Self {
                     folder,
@@ -48,7 +47,7 @@ impl Passing {
     }
 }
 
-impl Drop for Passing {
+impl Drop for TempDir {
     fn drop(&mut self) {
         FOLDERS.lock().retain(|folder| folder != self.path());
     }
@@ -62,7 +61,7 @@ pub fn remove_all() {
 }
 
 /// Locks a folder that was just made; `None` where another one has taken it for left before that.
-fn locked(folder: &Path) -> io::Result<Option<File>> {
+fn lock_new(folder: &Path) -> io::Result<Option<File>> {
     let in_use = match File::open(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened?,
@@ -72,7 +71,7 @@ fn locked(folder: &Path) -> io::Result<Option<File>> {
 }
 
 /// Removes those that are nobody's any more: this user's, with such a name, and not locked.
-fn remove_left(prefix: &str) {
+fn remove_stale(prefix: &str) {
     let is_ours = |found: &DirEntry| {
         let name = found.file_name();
         let is_named_so = name.to_str().is_some_and(|name| name.starts_with(prefix));
@@ -108,7 +107,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        let folder = Passing::new("comin-tests-").unwrap();
+                        let folder = TempDir::new("comin-tests-").unwrap();
                         assert!(folder.path().exists());
                     }
                 });
@@ -118,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_folder_is_nobody_elses_and_goes_away() {
-        let folder = Passing::new("comin-test-").unwrap();
+        let folder = TempDir::new("comin-test-").unwrap();
         let path = folder.path().to_path_buf();
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);

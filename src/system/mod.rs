@@ -1,7 +1,8 @@
 //! The system that runs, the one that boots next, and whether a path is one at all.
 
-pub mod components;
 pub mod dry_activate;
+pub mod inhibitors;
+pub mod reboot_reasons;
 pub mod rollback_timer;
 pub mod switch;
 pub mod systemd;
@@ -16,7 +17,7 @@ use anyhow::{ensure, Context, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::model::attempt::Before;
+use crate::model::attempt::PreviousSystem;
 use crate::model::names::Operation;
 use crate::model::outcome::{SwitchExit, Switched};
 use crate::nix;
@@ -60,7 +61,7 @@ pub fn unit_lists(paths: &Paths) -> Result<BTreeMap<String, Timestamp>> {
 /// A switch that came to an end, with what it left of the machine.
 pub fn after_switch(
     paths: &Paths,
-    before: &Before,
+    before: &PreviousSystem,
     out: &Path,
     exit: SwitchExit,
     operation: Operation,
@@ -133,8 +134,8 @@ pub fn switch_inhibitors(paths: &Paths, system: &Path) -> Vec<String> {
     if std::env::var_os("NIXOS_NO_CHECK").is_some_and(|value| value == "1") {
         return Vec::new();
     }
-    let of = |system: &Path| components::read(&system.join("switch-inhibitors"));
-    components::changed(&of(&paths.current_system()), &of(system))
+    let of = |system: &Path| inhibitors::read(&system.join("switch-inhibitors"));
+    inhibitors::changed(&of(&paths.current_system()), &of(system))
 }
 
 /// As in "only a reboot changes dbus".
@@ -158,7 +159,7 @@ pub fn set_profile(profile: &Path, out: &Path) -> Result<()> {
 
 /// Takes the profile back to where an activation found it. A profile that was not there before stays:
 /// it cannot be at no generation.
-pub fn take_profile_back(before: &Before) -> Result<()> {
+pub fn take_profile_back(before: &PreviousSystem) -> Result<()> {
     match before.generation {
         Some(found) if generation(&before.profile)? != Some(found) => {
             nix::switch_generation(&before.profile, found)

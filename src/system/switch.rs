@@ -134,7 +134,7 @@ impl Activation {
         let started = if in_unit {
             command::run(&mut command, what, None).map(|_| ())
         } else {
-            command::run_to_outlive(&mut command, what)
+            command::run_detached(&mut command, what)
         };
         match self.outcome(paths)? {
             Some(ended) => Ok(ended),

@@ -72,7 +72,7 @@ pub enum State {
     /// It runs, or has done what it is for.
     Up,
     /// It is being started.
-    Coming,
+    NextSignal,
     /// It does not run, or is not there.
     Down,
     /// It has failed.
@@ -84,7 +84,7 @@ impl State {
     fn of(word: &str) -> Self {
         match word {
             "active" | "reloading" | "refreshing" => Self::Up,
-            "activating" => Self::Coming,
+            "activating" => Self::NextSignal,
             "failed" => Self::Failed,
             // `inactive`, `deactivating`, `maintenance`, and what a later systemd may add.
             _ => Self::Down,
@@ -176,7 +176,7 @@ mod tests {
             found,
             [
                 ("bad.service", State::Failed),
-                ("job.service", State::Coming),
+                ("job.service", State::NextSignal),
                 ("user@1000.service", State::Up),
                 ("web.service", State::Up),
             ]

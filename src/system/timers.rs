@@ -22,7 +22,7 @@ const UNITS: [&str; 2] = ["/etc/systemd/system", "/run/systemd/system"];
 
 /// When a remote is fetched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Poll {
+pub struct FetchSchedule {
     /// The next time; `None` where there is no timer, or it is being fetched.
     pub next: Option<Timestamp>,
     /// Whether it is also fetched when there is a commit.
@@ -30,11 +30,11 @@ pub struct Poll {
 }
 
 /// What was asked of systemd. It is answered while something else is done.
-pub struct Question(Option<JoinHandle<Result<Polls>>>);
+pub struct PendingTimers(Option<JoinHandle<Result<Timers>>>);
 
 /// What systemd says of the timers; `None` where it rules nothing.
 #[derive(Debug, Default)]
-pub struct Polls(Option<Vec<Timer>>);
+pub struct Timers(Option<Vec<Timer>>);
 
 /// A timer, as systemctl prints it.
 #[derive(Debug, Deserialize)]
@@ -46,17 +46,17 @@ struct Timer {
 
 /// Asks systemd, where it rules the machine: once for all remotes, for most of what that costs is the start
 /// of systemctl.
-pub fn ask(remotes: &[Remote], paths: &Paths) -> Question {
+pub fn ask(remotes: &[Remote], paths: &Paths) -> PendingTimers {
     if !systemd::is_here(paths) {
-        return Question(None);
+        return PendingTimers(None);
     }
     let mut systemctl = Command::new("systemctl");
     systemctl.args(["list-timers", "--output=json"]);
     systemctl.args(remotes.iter().map(|remote| unit(&remote.name, "timer")));
-    Question(Some(thread::spawn(move || {
+    PendingTimers(Some(thread::spawn(move || {
         let answer = command::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)?;
         ensure!(answer.code == 0, "systemctl exited with {}", answer.code);
-        Polls::parse(&answer.output)
+        Timers::parse(&answer.output)
     })))
 }
 
@@ -64,36 +64,36 @@ fn unit(remote: &RemoteName, kind: &str) -> String {
     format!("comin-{remote}.{kind}")
 }
 
-impl Question {
+impl PendingTimers {
     /// What it said; nothing where it said nothing: a status does not depend on it.
-    pub fn answer(self) -> Polls {
+    pub fn answer(self) -> Timers {
         match self.0.map(JoinHandle::join) {
             Some(Ok(Ok(polls))) => polls,
             Some(Ok(Err(error))) => {
                 log::debug!("systemd does not say when remotes are fetched: {error:#}");
-                Polls(Some(Vec::new()))
+                Timers(Some(Vec::new()))
             }
-            Some(Err(_)) | None => Polls(None),
+            Some(Err(_)) | None => Timers(None),
         }
     }
 }
 
-impl Polls {
+impl Timers {
     fn parse(json: &[u8]) -> Result<Self> {
         let timers = serde_json::from_slice(json).context("That is no list of timers")?;
         Ok(Self(Some(timers)))
     }
 
     /// When a remote is fetched.
-    pub fn of(&self, remote: &RemoteName) -> Poll {
+    pub fn of(&self, remote: &RemoteName) -> FetchSchedule {
         let Some(timers) = &self.0 else {
-            return Poll::default();
+            return FetchSchedule::default();
         };
         let timer = unit(remote, "timer");
         let next = timers.iter().find(|it| it.unit == timer);
         let next = next.and_then(|timer| timer.next).filter(|next| *next > 0);
         let path = unit(remote, "path");
-        Poll {
+        FetchSchedule {
             next: next.and_then(|next| Timestamp::from_microsecond(next).ok()),
             watched: UNITS
                 .iter()
@@ -113,7 +113,7 @@ mod tests {
             {"next":null,"left":null,"last":null,"passed":null,"unit":"comin-p.timer","activates":"comin-p.service"},
             {"next":0,"left":0,"last":0,"passed":0,"unit":"comin-q.timer","activates":"comin-q.service"}
         ]"#;
-        let polls = Polls::parse(json).unwrap();
+        let polls = Timers::parse(json).unwrap();
         let next = |remote: &str| {
             polls
                 .of(&serde_json::from_value(remote.into()).unwrap())
@@ -123,6 +123,6 @@ mod tests {
         for none in ["p", "q", "r"] {
             assert_eq!(next(none), None, "{none}");
         }
-        assert!(Polls::parse(b"Unknown option").is_err());
+        assert!(Timers::parse(b"Unknown option").is_err());
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::unit_changes::Touched;
+use crate::model::unit_changes::UnitChanges;
 use crate::sys::fs;
 use crate::system::systemd::{self, State, Unit};
 
@@ -47,8 +47,8 @@ pub fn remember(paths: &Paths, attempt: u64) {
 
 /// What became of the units since; `failed` are those that have failed and had not before. `None` where
 /// nobody knows: there is no systemd, or the machine has booted since.
-pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<Touched> {
-    let compare = || -> Result<Option<Touched>> {
+pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<UnitChanges> {
+    let compare = || -> Result<Option<UnitChanges>> {
         let Some(content) = fs::read_optional(&paths.units())? else {
             return Ok(None);
         };
@@ -57,7 +57,7 @@ pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<Touched
             return Ok(None);
         }
         let after = systemd::units()?;
-        Ok(Some(Touched::between(&before.units, &after, failed)))
+        Ok(Some(UnitChanges::between(&before.units, &after, failed)))
     };
     if !systemd::is_here(paths) {
         return None;
@@ -68,7 +68,7 @@ pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<Touched
     })
 }
 
-impl Touched {
+impl UnitChanges {
     fn between(
         before: &BTreeMap<String, Unit>,
         after: &BTreeMap<String, Unit>,
@@ -81,14 +81,14 @@ impl Touched {
             let state = |unit: Option<&Unit>| unit.map_or(State::Down, |unit| unit.state);
             let is_same = was.map(|unit| &unit.invocation) == is.map(|unit| &unit.invocation);
             let list = match (state(was), state(is)) {
-                (State::Up | State::Coming, State::Up | State::Coming) if is_same => continue,
-                (State::Up | State::Coming, State::Up | State::Coming) => &mut touched.restarted,
-                (State::Down | State::Failed, State::Up | State::Coming) => &mut touched.started,
+                (State::Up | State::NextSignal, State::Up | State::NextSignal) if is_same => continue,
+                (State::Up | State::NextSignal, State::Up | State::NextSignal) => &mut touched.restarted,
+                (State::Down | State::Failed, State::Up | State::NextSignal) => &mut touched.started,
                 (State::Up, State::Down) => &mut touched.stopped,
                 // A short job that was at work came to its end.
-                (State::Coming | State::Down | State::Failed, State::Down)
+                (State::NextSignal | State::Down | State::Failed, State::Down)
                 // Whoever failed is known already.
-                | (State::Up | State::Coming | State::Down | State::Failed, State::Failed) => continue,
+                | (State::Up | State::NextSignal | State::Down | State::Failed, State::Failed) => continue,
             };
             list.push(name.clone());
         }
@@ -131,11 +131,11 @@ mod tests {
         let before = units(&[
             ("broken.service", State::Up, "1"),
             ("gone.service", State::Up, "1"),
-            ("job.service", State::Coming, "1"),
+            ("job.service", State::NextSignal, "1"),
             ("mended.service", State::Failed, "1"),
             ("new-version.service", State::Up, "1"),
             ("same.service", State::Up, "1"),
-            ("slow.service", State::Coming, "1"),
+            ("slow.service", State::NextSignal, "1"),
             ("stuck.service", State::Up, "1"),
         ]);
         let after = units(&[
@@ -145,10 +145,10 @@ mod tests {
             ("new.service", State::Up, "2"),
             ("same.service", State::Up, "1"),
             ("slow.service", State::Up, "1"),
-            ("stuck.service", State::Coming, "2"),
+            ("stuck.service", State::NextSignal, "2"),
         ]);
         let failed = ["broken.service".to_string()];
-        let touched = Touched::between(&before, &after, &failed);
+        let touched = UnitChanges::between(&before, &after, &failed);
         assert_eq!(touched.restarted, ["new-version.service", "stuck.service"]);
         assert_eq!(touched.started, ["mended.service", "new.service"]);
         assert_eq!(touched.stopped, ["gone.service"]);
@@ -160,7 +160,7 @@ mod tests {
     fn ten_thousand_units_do_not_fill_the_state() {
         let names: Vec<String> = (0..10_000).map(|n| format!("{n:05}.service")).collect();
         let many: Vec<_> = names.iter().map(|n| (&**n, State::Up, "1")).collect();
-        let touched = Touched::between(&BTreeMap::new(), &units(&many), &names);
+        let touched = UnitChanges::between(&BTreeMap::new(), &units(&many), &names);
         assert_eq!(
             (touched.started.len(), touched.failed.len()),
             (NAMES, NAMES)

@@ -15,17 +15,17 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::reboot;
 use crate::model::attempt::{words, Attempt};
 use crate::model::confirmation::Step;
-use crate::model::facts::Consent;
+use crate::model::facts::Approval;
 use crate::model::state::State;
-use crate::report::text::Page;
-use crate::state::deploy_record::Decided;
+use crate::report::page::Page;
+use crate::state::deploy_record::DeployRecord;
 use crate::state::store;
 use crate::sys::command::{self, Interrupt};
 use crate::sys::fs;
 use crate::sys::inotify::Folders;
+use crate::system::reboot_reasons;
 use notification::{Answer, Id, Notification};
 use topic::{Event, Topic};
 
@@ -84,7 +84,7 @@ impl<'a> Desktop<'a> {
             let situation = self.look()?;
             let told = self.told()?;
             match &situation.topic {
-                Some(topic) if topic.is_news(told.topic.as_ref()) => {
+                Some(topic) if topic.is_notable(told.topic.as_ref()) => {
                     let id = self.show(&situation, topic, told.id)?;
                     self.remember(topic, id)?;
                     if let Event::Waits(step) = topic.event {
@@ -101,7 +101,7 @@ impl<'a> Desktop<'a> {
 
     fn look(&self) -> Result<Situation> {
         let paths = &self.machine.paths;
-        let at_work = Decided::is_one_at_work(paths)?;
+        let at_work = DeployRecord::is_one_at_work(paths)?;
         let state = store::read(paths)?;
         let consent = self
             .machine
@@ -225,11 +225,11 @@ impl<'a> Desktop<'a> {
                 let awaited = self.machine.config.awaited(&situation.state);
                 let what = step.participle();
                 let how = match awaited.map(|awaited| awaited.consent) {
-                    Some(Consent::At(time)) => {
+                    Some(Approval::At(time)) => {
                         let time = Page::here().at(time);
                         format!("is {what} at {time}, or when you confirm it")
                     }
-                    Some(Consent::Given | Consent::Missing) | None => {
+                    Some(Approval::Given | Approval::Missing) | None => {
                         format!("waits for your confirmation to be {what}")
                     }
                 };
@@ -238,11 +238,15 @@ impl<'a> Desktop<'a> {
             Event::GoesOn => format!("{target} waits no longer\n{subject}"),
             Event::Done => {
                 let machine = self.machine;
-                let reboot =
-                    match &reboot::reasons(&machine.config, &machine.paths, Some(attempt))[..] {
-                        [] => String::new(),
-                        reasons => format!("\nA reboot is needed: {}", reasons.join(", ")),
-                    };
+                let reboot = match &reboot_reasons::reasons(
+                    &machine.config,
+                    &machine.paths,
+                    Some(attempt),
+                )[..]
+                {
+                    [] => String::new(),
+                    reasons => format!("\nA reboot is needed: {}", reasons.join(", ")),
+                };
                 format!("Deployed {target}\n{subject}{reboot}")
             }
             Event::Stopped => format!("{target} is not to be deployed any more\n{subject}"),

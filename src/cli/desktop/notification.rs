@@ -60,7 +60,7 @@ impl Notification<'_> {
             .arg("--expire-time=0")
             .arg(format!("--action={CONFIRM}={button}"));
         self.end(&mut notify);
-        let answer = command::run_unless(&mut notify, "notify-send", None, Some(interrupt))?;
+        let answer = command::run_interruptible(&mut notify, "notify-send", None, Some(interrupt))?;
         Ok(match answer.as_deref().map(str::trim) {
             Some(CONFIRM) => Answer::Confirmed,
             Some(_) => Answer::None,

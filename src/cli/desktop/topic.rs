@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::commit::Commit;
 use crate::model::confirmation::Step;
-use crate::model::facts::Consent;
+use crate::model::facts::Approval;
 use crate::model::names::Operation;
 use crate::model::state::State;
 
@@ -44,7 +44,7 @@ pub enum Event {
 impl Topic {
     /// What there is to tell, if there is something. `at_work` is whether a comin deploys, and `consent` whether what
     /// waits may go on.
-    pub fn of(state: &State, at_work: bool, consent: Option<Consent>) -> Option<Self> {
+    pub fn of(state: &State, at_work: bool, consent: Option<Approval>) -> Option<Self> {
         let latest = state.latest()?;
         Some(Self {
             commit: latest.target.commit.clone(),
@@ -54,7 +54,7 @@ impl Topic {
     }
 
     /// Whether it is worth telling who has been told `before`, or nothing yet since the session began.
-    pub fn is_news(&self, before: Option<&Self>) -> bool {
+    pub fn is_notable(&self, before: Option<&Self>) -> bool {
         match before {
             Some(before) => before != self && (self.event != Event::Stopped || before.asks()),
             // What has long been over, nobody wants to hear at each login.
@@ -75,7 +75,7 @@ impl Topic {
     }
 }
 
-fn event(attempt: &Attempt, at_work: bool, consent: Option<Consent>) -> Option<Event> {
+fn event(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<Event> {
     let has_waited = || attempt.stages.iter().any(|s| s.stage == Stage::Waiting);
     match &attempt.progress {
         // Its comin is dead: what comes of it is another attempt.
@@ -83,8 +83,8 @@ fn event(attempt: &Attempt, at_work: bool, consent: Option<Consent>) -> Option<E
         Progress::Running(_) if has_waited() => Some(Event::GoesOn),
         Progress::Running(_) => (attempt.tries == 1).then_some(Event::Begun),
         Progress::Awaiting(step) => match consent {
-            Some(Consent::Missing | Consent::At(_)) => Some(Event::Waits(*step)),
-            Some(Consent::Given) | None => Some(Event::GoesOn),
+            Some(Approval::Missing | Approval::At(_)) => Some(Event::Waits(*step)),
+            Some(Approval::Given) | None => Some(Event::GoesOn),
         },
         Progress::Ended(_, outcome) => match outcome {
             Outcome::Done { .. } => Some(Event::Done),
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
 
-    fn topic(attempt: &Attempt, at_work: bool, consent: Option<Consent>) -> Option<Event> {
+    fn topic(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<Event> {
         let state = State {
             attempts: vec![attempt.clone()],
             ..State::default()
@@ -132,9 +132,9 @@ mod tests {
         attempt.wait_for(Step::Build, Timestamp::now());
         let asks = Some(Event::Waits(Step::Build));
         for (consent, event) in [
-            (Consent::Missing, asks),
-            (Consent::At(Timestamp::UNIX_EPOCH), asks),
-            (Consent::Given, Some(Event::GoesOn)),
+            (Approval::Missing, asks),
+            (Approval::At(Timestamp::UNIX_EPOCH), asks),
+            (Approval::Given, Some(Event::GoesOn)),
         ] {
             assert_eq!(topic(&attempt, false, Some(consent)), event, "{consent:?}");
         }
@@ -154,18 +154,18 @@ mod tests {
     #[test]
     fn nothing_is_told_twice_nor_what_is_over_when_a_session_begins() {
         let failed = told(Event::Failed);
-        assert!(!failed.is_news(Some(&failed)));
-        assert!(failed.is_news(Some(&told(Event::Begun))));
+        assert!(!failed.is_notable(Some(&failed)));
+        assert!(failed.is_notable(Some(&told(Event::Begun))));
         let of_another = Topic {
             commit: "b".repeat(40).parse().unwrap(),
             ..failed.clone()
         };
-        assert!(failed.is_news(Some(&of_another)));
-        assert!(!failed.is_news(None));
-        assert!(told(Event::Waits(Step::Deploy)).is_news(None));
+        assert!(failed.is_notable(Some(&of_another)));
+        assert!(!failed.is_notable(None));
+        assert!(told(Event::Waits(Step::Deploy)).is_notable(None));
         // That a question is void is said to whom it was put.
         let stopped = told(Event::Stopped);
-        assert!(stopped.is_news(Some(&told(Event::Waits(Step::Build)))));
-        assert!(!stopped.is_news(Some(&told(Event::Begun))));
+        assert!(stopped.is_notable(Some(&told(Event::Waits(Step::Build)))));
+        assert!(!stopped.is_notable(Some(&told(Event::Begun))));
     }
 }

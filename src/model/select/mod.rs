@@ -29,21 +29,21 @@ use cached::Cached;
 ///    tried of its branch stands for it, if the branch still contains that.
 pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     let history = Cached::new(history);
-    let court = Court { facts, history };
-    let mut mains: Vec<Judged> = facts
+    let court = Selector { facts, history };
+    let mut mains: Vec<Evaluated> = facts
         .remotes
         .iter()
         .filter_map(|remote| court.judge_main(remote))
         .collect();
     let chosen = court.choose(&mains);
     if chosen.is_some() {
-        mains.iter_mut().for_each(Judged::wait_for_push);
+        mains.iter_mut().for_each(Evaluated::wait_for_push);
     }
     let base = chosen
         .and_then(|main| mains[main].commit())
         .or(facts.accepted.as_ref().map(|accepted| &accepted.commit))
         .cloned();
-    let mut testings: Vec<Judged> = facts
+    let mut testings: Vec<Evaluated> = facts
         .remotes
         .iter()
         .filter_map(|remote| court.judge_testing(remote, base.as_ref()))
@@ -64,7 +64,7 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     let mut candidates: Vec<Candidate> = mains
         .into_iter()
         .chain(testings)
-        .map(Judged::done)
+        .map(Evaluated::done)
         .collect();
     let position = |c: &Candidate| facts.remotes.iter().position(|r| r.name == c.remote);
     candidates.sort_by_key(|candidate| (position(candidate), candidate.testing));
@@ -109,8 +109,8 @@ pub fn allows(facts: &Facts, target: &Target, history: &impl History) -> bool {
     before.is_some_and(is_contained) && candidates.any(|it| is_it(&it))
 }
 
-fn first(judged: &[Judged], standing: Standing) -> Option<usize> {
-    let stands = |judged: &Judged| matches!(&judged.result, Ok((_, s)) if *s == standing);
+fn first(judged: &[Evaluated], standing: Standing) -> Option<usize> {
+    let stands = |judged: &Evaluated| matches!(&judged.result, Ok((_, s)) if *s == standing);
     judged.iter().position(stands)
 }
 
@@ -122,14 +122,14 @@ enum Standing {
 }
 
 /// Judges heads.
-struct Court<'a, H> {
+struct Selector<'a, H> {
     facts: &'a Facts,
     history: Cached<'a, H>,
 }
 
-impl<'a, H: History> Court<'a, H> {
+impl<'a, H: History> Selector<'a, H> {
     /// The first main that none of the others contains. All that are ahead contain the accepted one.
-    fn choose(&self, mains: &[Judged]) -> Option<usize> {
+    fn choose(&self, mains: &[Evaluated]) -> Option<usize> {
         let mut ahead: VecDeque<(usize, &Commit)> = VecDeque::new();
         for (index, main) in mains.iter().enumerate() {
             if let Ok((main, Standing::Ahead)) = &main.result {
@@ -153,7 +153,7 @@ impl<'a, H: History> Court<'a, H> {
         first(mains, Standing::Level)
     }
 
-    fn judge_main(&self, remote: &'a RemoteFacts) -> Option<Judged<'a>> {
+    fn judge_main(&self, remote: &'a RemoteFacts) -> Option<Evaluated<'a>> {
         let head = remote.main.as_ref()?;
         let accepted = self.facts.accepted.as_ref();
         let stand = |commit: &Commit| {
@@ -178,10 +178,14 @@ impl<'a, H: History> Court<'a, H> {
         };
         let base = accepted.map(|accepted| &accepted.commit);
         let result = self.judge(remote, head, false, base, stand);
-        Some(Judged::new(remote, head, false, result))
+        Some(Evaluated::new(remote, head, false, result))
     }
 
-    fn judge_testing(&self, remote: &'a RemoteFacts, base: Option<&Commit>) -> Option<Judged<'a>> {
+    fn judge_testing(
+        &self,
+        remote: &'a RemoteFacts,
+        base: Option<&Commit>,
+    ) -> Option<Evaluated<'a>> {
         let head = remote.testing.as_ref()?;
         let stand = |commit: &Commit| {
             let base = base.ok_or(Refusal::NoMain)?;
@@ -193,12 +197,12 @@ impl<'a, H: History> Court<'a, H> {
             }
         };
         let result = self.judge(remote, head, true, base, stand);
-        Some(Judged::new(remote, head, true, result))
+        Some(Evaluated::new(remote, head, true, result))
     }
 
     /// Whether no followed branch contains the accepted main any more, if no main qualifies: it was amended or
     /// rebased. As long as a remote cannot be fetched that had branches, nobody knows.
-    fn is_lost<'j>(&self, mut judged: impl Iterator<Item = &'j Judged<'a>>) -> bool
+    fn is_lost<'j>(&self, mut judged: impl Iterator<Item = &'j Evaluated<'a>>) -> bool
     where
         'a: 'j,
     {
@@ -223,8 +227,8 @@ impl<'a, H: History> Court<'a, H> {
 
     /// Proposes one main to accept: the first that was rewritten, or if none was, the first that was rewound. One
     /// without a good signature cannot be accepted.
-    fn propose(&self, mains: &mut [Judged]) {
-        let is_rewritten = |main: &Judged| matches!(main.result, Err(Refusal::Rewritten { .. }));
+    fn propose(&self, mains: &mut [Evaluated]) {
+        let is_rewritten = |main: &Evaluated| matches!(main.result, Err(Refusal::Rewritten { .. }));
         let is_any_rewritten = mains.iter().any(is_rewritten);
         let mut is_proposed = false;
         for main in mains {
@@ -301,7 +305,7 @@ impl<'a, H: History> Court<'a, H> {
 }
 
 /// A head under judgement.
-struct Judged<'a> {
+struct Evaluated<'a> {
     remote: &'a RemoteName,
     head: &'a Head,
     testing: bool,
@@ -309,7 +313,7 @@ struct Judged<'a> {
     selected: bool,
 }
 
-impl<'a> Judged<'a> {
+impl<'a> Evaluated<'a> {
     fn new(
         remote: &'a RemoteFacts,
         head: &'a Head,

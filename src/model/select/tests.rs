@@ -7,13 +7,13 @@ use super::*;
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::Step;
 use crate::model::decision::{Action, Decision};
-use crate::model::facts::{Awaited, Consent, Facts, Recent};
+use crate::model::facts::{Approval, Facts, PastAttempt, PendingConfirmation};
 use crate::model::history::{History, Relation, Signature};
 use crate::model::names::Operation;
 use crate::model::quarantine::Quarantine;
 use crate::model::refusal::{Accepted, Cure, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
-use crate::model::schedule::{Again, Wait};
+use crate::model::schedule::{Delay, NextTry};
 use crate::model::signature::Key;
 use crate::model::suspension::Suspension;
 use crate::model::target::Target;
@@ -559,25 +559,25 @@ fn the_signer_is_told_and_what_could_not_be_checked_is_checked_again() {
     let target = decision.selected.unwrap();
     assert_eq!(target.signer.unwrap(), "alice (SSH SHA256:x)");
     let unchecked = Unverified::Unchecked("gpg is missing".to_string());
-    assert!(Refusal::Unverified(unchecked).may_pass());
-    assert!(!Refusal::Unverified(Unverified::Unsigned).may_pass());
-    assert!(!Refusal::InMain.may_pass());
+    assert!(Refusal::Unverified(unchecked).is_transient());
+    assert!(!Refusal::Unverified(Unverified::Unsigned).is_transient());
+    assert!(!Refusal::InMain.is_transient());
 }
 
 fn minutes(minutes: i64) -> SignedDuration {
     SignedDuration::from_mins(minutes)
 }
 
-fn tried(letter: &str, operation: Operation, again: Again) -> Recent {
-    Recent {
+fn tried(letter: &str, operation: Operation, again: NextTry) -> PastAttempt {
+    PastAttempt {
         commit: commit(letter),
         operation,
         again,
     }
 }
 
-fn after(from: Timestamp, wait: i64) -> Again {
-    Again::After(Wait::new(from, minutes(wait)))
+fn after(from: Timestamp, wait: i64) -> NextTry {
+    NextTry::At(Delay::new(from, minutes(wait)))
 }
 
 #[test]
@@ -587,10 +587,10 @@ fn what_was_deployed_is_left_alone_and_what_failed_waits() {
     let hour_ago = now - minutes(60);
     for (recent, wanted) in [
         (vec![], "deploy"),
-        (vec![tried("A", switch, Again::Done)], "nothing"),
-        (vec![tried("A", switch, Again::Never)], "given_up"),
-        (vec![tried("A", Operation::Test, Again::Done)], "deploy"),
-        (vec![tried("B", switch, Again::Done)], "deploy"),
+        (vec![tried("A", switch, NextTry::None)], "nothing"),
+        (vec![tried("A", switch, NextTry::OnNewCommit)], "given_up"),
+        (vec![tried("A", Operation::Test, NextTry::None)], "deploy"),
+        (vec![tried("B", switch, NextTry::None)], "deploy"),
         (vec![tried("A", switch, after(hour_ago, 59))], "deploy"),
         (vec![tried("A", switch, after(hour_ago, 60))], "deploy"),
         (vec![tried("A", switch, after(hour_ago, 61))], "retry"),
@@ -607,7 +607,7 @@ fn what_was_deployed_is_left_alone_and_what_failed_waits() {
         (
             vec![
                 tried("B", switch, after(now, 9)),
-                tried("A", switch, Again::Done),
+                tried("A", switch, NextTry::None),
             ],
             "nothing",
         ),
@@ -631,7 +631,7 @@ fn what_an_outage_undid_waits_for_one_of_the_servers() {
         // It is not followed any more.
         ("o:A/-", "deploy"),
     ] {
-        let again = Again::WhenBack(vec![name("l")]);
+        let again = NextTry::WhenReachable(vec![name("l")]);
         let facts = Facts {
             recent: vec![tried("A", Operation::Switch, again)],
             ..facts("A", remotes)
@@ -640,8 +640,13 @@ fn what_an_outage_undid_waits_for_one_of_the_servers() {
     }
 }
 
-fn awaited(letter: &str, operation: Operation, step: Step, consent: Consent) -> Awaited {
-    Awaited {
+fn awaited(
+    letter: &str,
+    operation: Operation,
+    step: Step,
+    consent: Approval,
+) -> PendingConfirmation {
+    PendingConfirmation {
         commit: commit(letter),
         operation,
         step,
@@ -653,21 +658,21 @@ fn awaited(letter: &str, operation: Operation, step: Step, consent: Consent) -> 
 fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
     let now = Timestamp::UNIX_EPOCH;
     let switch = Operation::Switch;
-    let since = |ago: i64| Consent::At(now + minutes(2 - ago));
+    let since = |ago: i64| Approval::At(now + minutes(2 - ago));
     let in_minutes = |count: i64| {
         let at = text::at(now + minutes(count));
         format!("it waits to be built at {at}, or at once with comin confirm build")
     };
     for (waits, wanted) in [
         (
-            awaited("A", switch, Step::Build, Consent::Missing),
+            awaited("A", switch, Step::Build, Approval::Missing),
             "it waits for your confirmation to be built: comin confirm build",
         ),
         (
-            awaited("A", switch, Step::Deploy, Consent::Missing),
+            awaited("A", switch, Step::Deploy, Approval::Missing),
             "it waits for your confirmation to be deployed: comin confirm deploy",
         ),
-        (awaited("A", switch, Step::Build, Consent::Given), "deploy"),
+        (awaited("A", switch, Step::Build, Approval::Given), "deploy"),
         (awaited("A", switch, Step::Build, since(1)), &in_minutes(1)),
         (awaited("A", switch, Step::Build, since(2)), "deploy"),
         // A clock that was set back brings nothing forward.
@@ -677,11 +682,11 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
         ),
         // What waits is something else.
         (
-            awaited("B", switch, Step::Build, Consent::Missing),
+            awaited("B", switch, Step::Build, Approval::Missing),
             "deploy",
         ),
         (
-            awaited("A", Operation::Test, Step::Build, Consent::Missing),
+            awaited("A", Operation::Test, Step::Build, Approval::Missing),
             "deploy",
         ),
     ] {
@@ -705,11 +710,11 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
 
 #[test]
 fn neither_a_confirmation_nor_time_ends_a_suspension_or_a_quarantine() {
-    let held = |consent: Consent| Facts {
+    let held = |consent: Approval| Facts {
         awaited: Some(awaited("A", Operation::Switch, Step::Deploy, consent)),
         ..facts("A", "o:A/-")
     };
-    for consent in [Consent::Given, Consent::Missing] {
+    for consent in [Approval::Given, Approval::Missing] {
         let mut facts = held(consent);
         let target = decide(&facts, &Unasked).selected.unwrap();
         facts.suspended = Some(Suspension::new(Timestamp::now(), None, None));
@@ -772,7 +777,7 @@ fn a_suspension_holds_whatever_would_be_deployed_and_nothing_else() {
         action.hindrance().unwrap(),
         "comin is suspended until comin resume: the move"
     );
-    let deployed = vec![tried("A", Operation::Switch, Again::Done)];
+    let deployed = vec![tried("A", Operation::Switch, NextTry::None)];
     assert_eq!(decide(&facts(deployed), &Unasked).action, Action::Nothing);
 }
 
@@ -813,7 +818,7 @@ fn a_commit_stays_allowed_as_long_as_its_branch_contains_it() {
 
 #[test]
 fn a_deployment_is_overtaken_by_another_one_and_not_by_an_outage() {
-    let superseded = |now: &str, recent: Vec<Recent>| {
+    let superseded = |now: &str, recent: Vec<PastAttempt>| {
         let diagram = Diagram::of("A-B-D A-C");
         let target = decide(&facts("A", "o:B/- l:A/-"), &diagram)
             .selected
@@ -824,7 +829,7 @@ fn a_deployment_is_overtaken_by_another_one_and_not_by_an_outage() {
         };
         decide(&facts, &diagram).supersedes(&target, &facts)
     };
-    let deployed = || vec![tried("A", Operation::Switch, Again::Done)];
+    let deployed = || vec![tried("A", Operation::Switch, NextTry::None)];
     assert!(!superseded("o:B/- l:A/-", vec![]));
     assert!(superseded("o:C/- l:A/-", vec![]));
     assert!(superseded("o:B/D l:A/-", vec![]));

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use super::super::tool::private_folder;
-use crate::sys::temp_dir::Passing;
+use crate::sys::temp_dir::TempDir;
 
 /// Everything that is made once, for key generation is slow: in memory, so nothing is left of it.
 pub struct World {
@@ -30,7 +30,7 @@ pub struct World {
 }
 
 /// A folder in which git, gpg and ssh-keygen make commits, keys and signatures.
-pub struct Workshop(pub Passing);
+pub struct Workshop(pub TempDir);
 
 impl Workshop {
     fn run(&self, program: &str, arguments: &[&str], input: &str) -> Vec<u8> {

@@ -19,9 +19,9 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{kill_process_group, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 
 use crate::sys::mutex::Shared;
-use crate::sys::signal::{Coming, Listening};
+use crate::sys::signal::{NextSignal, SignalGuard};
 pub use other::Process;
-use tail::Tail;
+use tail::StderrTail;
 
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -35,13 +35,13 @@ const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// It cannot be started, does not end within `timeout`, or fails; then with the end of what it said.
 pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Result<String> {
-    let output = run_unless(command, what, timeout, None)?;
+    let output = run_interruptible(command, what, timeout, None)?;
     output.with_context(|| format!("{what} was stopped"))
 }
 
 /// Runs a command that is to go on if this process dies: it says what it says where this process does,
 /// and not into a pipe that would break. `what` names it in errors.
-pub fn run_to_outlive(command: &mut Command, what: &str) -> Result<()> {
+pub fn run_detached(command: &mut Command, what: &str) -> Result<()> {
     log::debug!("Running {command:?}");
     let stderr = std::io::stderr().as_fd().try_clone_to_owned()?;
     let status = command
@@ -63,7 +63,7 @@ pub struct Interrupt<'a> {
 }
 
 /// [`run`]; `None` where it was interrupted.
-pub fn run_unless(
+pub fn run_interruptible(
     command: &mut Command,
     what: &str,
     timeout: Option<Duration>,
@@ -101,7 +101,7 @@ pub struct Answer {
     pub code: i32,
     /// Its standard output.
     pub output: Vec<u8>,
-    tail: Tail,
+    tail: StderrTail,
 }
 
 impl Answer {
@@ -156,12 +156,12 @@ struct Limits<'a> {
 struct Said {
     ended: Ended,
     output: Vec<u8>,
-    tail: Tail,
+    tail: StderrTail,
 }
 
 fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Level) -> Result<Said> {
     log::debug!("Running {command:?}");
-    let signals = Listening::begin()?;
+    let signals = SignalGuard::begin()?;
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -179,7 +179,7 @@ fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Leve
     });
     thread::spawn({
         let tail = Arc::clone(&tail);
-        move || Tail::stream(BufReader::new(stderr), level, &tail, &listening)
+        move || StderrTail::stream(BufReader::new(stderr), level, &tail, &listening)
     });
 
     let ended = await_end(&mut child, limits, &signals)?;
@@ -213,14 +213,14 @@ enum Ended {
 }
 
 /// Awaits the end of a child, or brings it about.
-fn await_end(child: &mut Child, limits: &Limits, signals: &Listening) -> Result<Ended> {
+fn await_end(child: &mut Child, limits: &Limits, signals: &SignalGuard) -> Result<Ended> {
     let group = Pid::from_child(child);
     let early = match ends_early(group, limits, signals) {
         Ok(None) => return Ok(Ended::InTime(child.wait()?)),
         Ok(Some(early)) => Ok(early),
         Err(error) => Err(error),
     };
-    let signal = Coming::from_now();
+    let signal = NextSignal::from_now();
     // Nix ends its builders when it is asked to end; killed, it would leave them.
     kill_process_group(group, Signal::TERM)?;
     // Whoever asks once more waits no longer.
@@ -248,7 +248,7 @@ enum Early {
 
 /// Waits until the child ends, its time is up, it is interrupted or comin is to end; `None` for the
 /// first.
-fn ends_early(child: Pid, limits: &Limits, signals: &Listening) -> Result<Option<Early>> {
+fn ends_early(child: Pid, limits: &Limits, signals: &SignalGuard) -> Result<Option<Early>> {
     let pidfd = pidfd_of(child)?;
     let started = Instant::now();
     loop {
@@ -463,7 +463,7 @@ mod tests {
             };
             let mut sh = Command::new("sh");
             sh.args(["-c", "sleep 0.2; echo done"]);
-            let said = run_unless(&mut sh, "sh", None, Some(&interrupt)).unwrap();
+            let said = run_interruptible(&mut sh, "sh", None, Some(&interrupt)).unwrap();
             assert_eq!(looked.get(), 1);
             said
         };

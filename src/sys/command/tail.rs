@@ -15,13 +15,13 @@ const MAX_LINE: u64 = 64 * 1024;
 
 /// The last lines that a child said, less those by which Nix repeats that it has failed.
 #[derive(Debug, Default)]
-pub(super) struct Tail {
+pub(super) struct StderrTail {
     lines: VecDeque<String>,
     /// Whether what is said is about something that has been said.
     repeats: bool,
 }
 
-impl Tail {
+impl StderrTail {
     /// What Nix says of one failure has 25 lines of a log.
     const LINES: usize = 40;
     const CHARS: usize = 2000;
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_failure_is_told_by_what_has_failed_and_not_by_what_needed_it() {
         let told = |said: &str| {
-            let mut tail = Tail::default();
+            let mut tail = StderrTail::default();
             said.lines().for_each(|line| tail.push(line.to_string()));
             tail.sentence()
         };

@@ -1,6 +1,6 @@
 //! What is in the way of a target, when that ends, and what a person can do about it.
 
-use super::text::Page;
+use super::page::Page;
 use crate::model::decision::Action;
 use crate::model::schedule::either;
 use crate::sys::text::printable;

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::attempt::Attempt;
+use super::page::Page;
 use super::phase::Phase;
-use super::text::Page;
 use crate::model;
 use crate::model::attempt::{Progress, Stage};
 use crate::model::policy::Backoff;

@@ -4,8 +4,6 @@
 //! scheduled with logind would not do: it heeds no lock that was taken meanwhile, and it can hit an
 //! activation.
 
-mod need;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -21,18 +19,18 @@ use crate::model::attempt::Attempt;
 use crate::model::names::Operation;
 use crate::model::policy::Reboots;
 use crate::model::reboot::{Reboot, Stage};
-use crate::model::schedule::Wait;
+use crate::model::schedule::Delay;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
-use crate::state::deploy_record::Decided;
+use crate::state::deploy_record::DeployRecord;
 use crate::state::store::Store;
 use crate::sys::command;
 use crate::sys::fs;
 use crate::sys::text::printable;
 use crate::system;
+use crate::system::reboot_reasons::reasons;
 use crate::system::switch;
 use crate::system::systemd;
-pub use need::reasons;
 
 /// How long whoever holds a lock is left alone before that is looked at again.
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);
@@ -41,11 +39,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is left to do about a reboot when nothing else is.
 #[derive(Debug)]
-pub enum Prospect {
+pub enum NextStep {
     /// Nothing.
     None,
     /// To look again after a wait.
-    Later(Wait),
+    Later(Delay),
     /// To order it.
     Due(Reboot),
 }
@@ -73,9 +71,9 @@ enum Decision {
     /// One was ordered in this boot.
     Ordered,
     /// The machine was rebooted for this system, and needs a reboot all the same.
-    InVain,
+    Ineffective,
     /// The operator wants nothing deployed.
-    Suspended(Option<Wait>),
+    Suspended(Option<Delay>),
     /// The window is closed until then.
     Closed(Timestamp),
     /// Somebody does not want the machine to go down.
@@ -83,7 +81,7 @@ enum Decision {
     /// Everybody is to be told that the machine reboots for this attempt and its system.
     Announce(u64, PathBuf),
     /// Everybody was told, and has a while to end what they do.
-    Announced(Wait),
+    Announced(Delay),
     /// It is time.
     Now(Reboot),
 }
@@ -93,9 +91,9 @@ pub fn plan_reboot(
     ctx: &Context,
     store: &mut Store,
     suspended: Option<&Suspension>,
-    decided: &mut Decided,
-) -> Result<Prospect> {
-    let attempt = store.state().changed_by().cloned();
+    decided: &mut DeployRecord,
+) -> Result<NextStep> {
+    let attempt = store.state().last_activation().cloned();
     let reasons = reasons(&ctx.config, &ctx.paths, attempt.as_ref());
     let why = printable(&reasons.join(", ")).into_owned();
     let boot = boot::id(&ctx.paths)?;
@@ -136,23 +134,23 @@ pub fn plan_reboot(
         store.remember_reboot(None)?;
     }
     Ok(match decision {
-        Decision::No | Decision::Ordered => Prospect::None,
-        Decision::InVain => {
+        Decision::No | Decision::Ordered => NextStep::None,
+        Decision::Ineffective => {
             let notice = format!("The machine has been rebooted for what is deployed, and needs a reboot all the same: {why}; it is not rebooted again by itself");
-            decided.notice(Level::Warn, notice);
-            Prospect::None
+            decided.log_once(Level::Warn, notice);
+            NextStep::None
         }
-        Decision::Suspended(wait) => wait.map_or(Prospect::None, Prospect::Later),
+        Decision::Suspended(wait) => wait.map_or(NextStep::None, NextStep::Later),
         Decision::Closed(opens) => {
             let notice = format!("A reboot is needed: {why}; it waits until {opens:.0}");
-            decided.notice(Level::Info, notice);
-            Prospect::Later(Wait::until(now.timestamp(), opens))
+            decided.log_once(Level::Info, notice);
+            NextStep::Later(Delay::until(now.timestamp(), opens))
         }
         Decision::Locked => {
             let locks = locks.join(", ");
             let notice = format!("A reboot is needed: {why}; it waits for {locks}");
-            decided.notice(Level::Info, notice);
-            Prospect::Later(Wait::new(now.timestamp(), PAUSE))
+            decided.log_once(Level::Info, notice);
+            NextStep::Later(Delay::new(now.timestamp(), PAUSE))
         }
         Decision::Announce(id, system) => {
             let reboot = Reboot {
@@ -169,15 +167,15 @@ pub fn plan_reboot(
                 "This machine reboots in {} seconds for {name}: {why}; comin suspend keeps it from that",
                 delay.as_secs()
             ));
-            let wait = Wait::new(reboot.announced_at, delay);
-            if wait.is_over(now.timestamp()) {
-                Prospect::Due(reboot)
+            let wait = Delay::new(reboot.announced_at, delay);
+            if wait.has_elapsed(now.timestamp()) {
+                NextStep::Due(reboot)
             } else {
-                Prospect::Later(wait)
+                NextStep::Later(wait)
             }
         }
-        Decision::Announced(wait) => Prospect::Later(wait),
-        Decision::Now(reboot) => Prospect::Due(reboot),
+        Decision::Announced(wait) => NextStep::Later(wait),
+        Decision::Now(reboot) => NextStep::Due(reboot),
     })
 }
 
@@ -262,7 +260,7 @@ fn decide(facts: &Facts) -> Decision {
     let in_this_boot = latest.filter(|latest| latest.boot.as_deref() == facts.boot);
     let announced = match (latest.map(|latest| latest.stage), in_this_boot) {
         (Some(Stage::Ordered), Some(_)) => return Decision::Ordered,
-        (Some(Stage::Ordered), None) => return Decision::InVain,
+        (Some(Stage::Ordered), None) => return Decision::Ineffective,
         (Some(Stage::Announced) | None, announced) => announced,
     };
     if let Some(suspension) = facts.suspended {
@@ -278,8 +276,8 @@ fn decide(facts: &Facts) -> Decision {
     let Some(announced) = announced else {
         return Decision::Announce(attempt, system.to_path_buf());
     };
-    let wait = Wait::new(announced.announced_at, facts.policy.delay);
-    if wait.is_over(facts.now.timestamp()) {
+    let wait = Delay::new(announced.announced_at, facts.policy.delay);
+    if wait.has_elapsed(facts.now.timestamp()) {
         Decision::Now(announced.clone())
     } else {
         Decision::Announced(wait)
@@ -376,7 +374,7 @@ mod tests {
         // Told, and given time.
         let told = |seconds| decide_after(latest("/new", "2", seconds, Stage::Announced));
         let since = now.timestamp() - SignedDuration::from_secs(59);
-        let wait = Wait::new(since, any_time.delay);
+        let wait = Delay::new(since, any_time.delay);
         assert_eq!(told(59), Decision::Announced(wait));
         let told_before = latest("/new", "2", 60, Stage::Announced);
         assert_eq!(told(60), Decision::Now(told_before.clone()));
@@ -387,7 +385,7 @@ mod tests {
         // Once for each system.
         let ordered = |system, boot| decide_after(latest(system, boot, 60, Stage::Ordered));
         assert_eq!(ordered("/new", "2"), Decision::Ordered);
-        assert_eq!(ordered("/new", "1"), Decision::InVain);
+        assert_eq!(ordered("/new", "1"), Decision::Ineffective);
         assert_eq!(ordered("/old", "1"), announce());
 
         // Once for each attempt, too.
@@ -395,7 +393,7 @@ mod tests {
             attempt: 7,
             ..latest("/old", "1", 60, Stage::Ordered)
         };
-        assert_eq!(decide_after(of_the_same), Decision::InVain);
+        assert_eq!(decide_after(of_the_same), Decision::Ineffective);
 
         // Not now, whoever has been told.
         let facts = || Facts {

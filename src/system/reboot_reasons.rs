@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::model::attempt::Attempt;
 use crate::model::names::Operation;
 use crate::system;
-use crate::system::components::{self, Components};
+use crate::system::inhibitors::{self, Components};
 
 /// The parts of a system that only a boot takes up: links in it, and words for them.
 const PARTS: [(&str, &str); 3] = [
@@ -29,7 +29,7 @@ impl Bootable {
     fn of(system: &Path) -> Self {
         Self {
             parts: PARTS.map(|(part, _)| fs::canonicalize(system.join(part)).ok()),
-            triggers: components::read(&system.join("reboot-triggers")),
+            triggers: inhibitors::read(&system.join("reboot-triggers")),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Facts {
                 reasons.push((*words).to_string());
             }
         }
-        for trigger in components::changed(&booted.triggers, &self.current.triggers) {
+        for trigger in inhibitors::changed(&booted.triggers, &self.current.triggers) {
             let part = PARTS.iter().find(|(part, _)| **part == trigger);
             let words = part.map_or(trigger, |(_, words)| (*words).to_string());
             if !reasons.contains(&words) {

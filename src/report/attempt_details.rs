@@ -6,14 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::attempt::Attempt;
-use super::difference::Difference;
+use super::closure::Difference;
+use super::page::{length, Page, Tone};
 use super::target::Report;
-use super::text::{length, Page, Tone};
 use crate::model;
 use crate::model::attempt::{AttemptStatus, Outcome};
 use crate::model::policy::Backoff;
 use crate::model::state::State;
-use crate::model::unit_changes::Touched;
+use crate::model::unit_changes::UnitChanges;
 use crate::sys::text::printable;
 use crate::system;
 
@@ -28,7 +28,7 @@ pub struct Details {
     next: Option<String>,
     before: Option<PathBuf>,
     closure: Option<Difference>,
-    units: Option<Touched>,
+    units: Option<UnitChanges>,
     #[serde(skip)]
     ran_already: bool,
 }
@@ -221,7 +221,7 @@ fn between(start: Timestamp, end: Timestamp) -> String {
 }
 
 /// A line for each kind.
-fn about_units(units: &Touched, page: &Page) -> String {
+fn about_units(units: &UnitChanges, page: &Page) -> String {
     let line = |kind: &str, names: &[String]| format!("{kind} {}", printable(&names.join(", ")));
     let kinds = [
         ("restarted", &units.restarted),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::text::{Page, Tone};
+use super::page::{Page, Tone};
 use crate::nix::closure_diff::{Change, Unavailable};
 use crate::sys::text::printable;
 

@@ -12,7 +12,7 @@ use git2::Error;
 
 use super::advertisement::Advertisement;
 use super::errors::{failure, given_up};
-use super::local;
+use super::git_command;
 use crate::config::url::Ssh;
 use crate::git::ssh;
 use crate::sys::command::{self, TimeLimit};
@@ -29,7 +29,7 @@ pub enum Source {
 impl Source {
     fn command(&self) -> Command {
         match self {
-            Self::Local(path) => local::upload_pack(path),
+            Self::Local(path) => git_command::upload_pack(path),
             Self::Ssh(ssh) => ssh::upload_pack(ssh),
         }
     }

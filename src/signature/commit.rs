@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::tool::private_folder;
 use crate::model::signature::{Format, Unverified};
-use crate::sys::temp_dir::Passing;
+use crate::sys::temp_dir::TempDir;
 
 /// The two halves of a signed commit.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Signed {
 /// What was signed, and the signature, in a folder that goes away with this.
 #[derive(Debug)]
 pub struct Files {
-    folder: Passing,
+    folder: TempDir,
 }
 
 impl Files {
