@@ -13,7 +13,6 @@ use crate::model::remote::{Reach, RemoteFacts};
 use crate::signature::signers::Signers;
 use crate::state::requests::{self, Rewrite};
 use crate::state::store;
-use crate::sys::fs;
 
 /// Orders that a main be accepted although it does not contain the accepted one, and asks for a
 /// deploy. `wanted` is the beginning of its id.
@@ -35,7 +34,7 @@ pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<
         return Ok(Completion::Success);
     }
     let rewrite = Rewrite::new(commit.clone(), remote.clone(), branch.name.clone());
-    fs::replace_durably(&ctx.paths.rewrite(), &serde_json::to_vec(&rewrite)?)?;
+    rewrite.write(&ctx.paths)?;
     log::info!("{rewrite} is accepted as main, and deployed next");
     requests::request_for_order(&ctx.paths);
     Ok(Completion::Success)

@@ -20,7 +20,6 @@ use crate::model::state::State;
 use crate::signature::signers::Signers;
 use crate::state::requests::{self, Confirmation};
 use crate::state::store::{self, Store};
-use crate::sys::fs;
 
 /// Confirms what waits for it, if that is what is expected, and asks for a deploy.
 ///
@@ -70,7 +69,7 @@ pub fn confirm(
         ),
     }
     let order = Confirmation::of(waiting, step);
-    fs::replace_durably(&ctx.paths.confirmation(), &serde_json::to_vec(&order)?)?;
+    order.write(&ctx.paths)?;
     log::info!("{target} is confirmed, and {} next", step.participle());
     requests::request_for_order(&ctx.paths);
     if let Some(suspension) = facts.suspended {

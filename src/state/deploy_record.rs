@@ -1,7 +1,7 @@
 //! The request to deploy, and what the latest deploy decided on: by these two a poll knows, without
 //! looking at the state or at any history, whether there is something to do.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use log::Level;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::model::remote::RemoteFacts;
 use crate::model::schedule::Delay;
 use crate::sys::command::Process;
-use crate::sys::fs;
+use crate::sys::json;
 
 /// How much of what has been said is remembered.
 const NOTICES: usize = 20;
@@ -84,14 +84,12 @@ impl DeployRecord {
 
     /// Reads the record; one that cannot be understood counts as absent, and a deploy follows.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
-        let content = fs::read_optional(&paths.decided())?;
-        Ok(content.and_then(|content| serde_json::from_slice(&content).ok()))
+        json::read_lossy(&paths.decided())
     }
 
     /// Writes the record.
     pub fn write(&self, paths: &Paths) -> Result<()> {
-        let text = serde_json::to_vec(self).context("Failed to write a record")?;
-        fs::replace(&paths.decided(), &text)
+        json::write(&paths.decided(), self)
     }
 
     /// Kills whoever decided, if that is still at work.

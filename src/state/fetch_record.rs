@@ -1,7 +1,7 @@
 //! How the latest fetch of each remote ended. In `/run`, so a poll writes nothing to a disk, and
 //! after a boot nothing counts as reachable until it has been reached.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::config::paths::Paths;
 use crate::config::url::Url;
 use crate::config::Remote;
 use crate::model::remote::Reach;
-use crate::sys::fs;
+use crate::sys::json;
 
 /// The record of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +38,7 @@ impl FetchRecord {
     /// The file cannot be read. One that cannot be understood counts as absent: the next fetch
     /// replaces it, and nothing depends on it.
     pub fn read(paths: &Paths, remote: &Remote) -> Result<Option<Self>> {
-        let Some(content) = fs::read_optional(&paths.remote(&remote.name))? else {
-            return Ok(None);
-        };
-        let record: Option<Self> = serde_json::from_slice(&content).ok();
+        let record: Option<Self> = json::read_lossy(&paths.remote(&remote.name))?;
         Ok(record.filter(|record| record.url == text(&remote.url)))
     }
 
@@ -66,8 +63,7 @@ impl FetchRecord {
 
     /// Writes the record.
     pub fn write(&self, paths: &Paths, remote: &Remote) -> Result<()> {
-        let text = serde_json::to_vec(self).context("Failed to write a record")?;
-        fs::replace(&paths.remote(&remote.name), &text)
+        json::write(&paths.remote(&remote.name), self)
     }
 
     /// Whether the remote's heads count.
@@ -91,6 +87,7 @@ mod tests {
 
     use super::*;
     use crate::config;
+    use crate::sys::fs;
 
     #[test]
     fn fetches_are_counted_from_a_record_without_counts_on() {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use crate::model::names::RemoteName;
 use crate::model::suspension::Suspension;
 use crate::sys::fs;
 use crate::sys::inotify::Folders;
+use crate::sys::json;
 
 /// Asks for a deploy: the path unit of systemd sees the file.
 pub fn request_deploy(paths: &Paths) -> Result<()> {
@@ -65,23 +66,15 @@ impl AsFd for RequestWatch {
 /// # Errors
 /// The file cannot be read or understood; then nobody knows whether something may be deployed.
 pub fn read_suspension(paths: &Paths, now: Timestamp) -> Result<Option<Suspension>> {
-    let path = paths.suspension();
-    let Some(content) = fs::read_optional(&path)? else {
-        return Ok(None);
-    };
-    let suspension: Suspension = serde_json::from_slice(&content).with_context(|| {
-        format!(
-            "Failed to understand {}; use comin suspend or comin resume to write it anew",
-            path.display()
-        )
-    })?;
+    let cure = "; use comin suspend or comin resume to write it anew";
+    let suspension: Option<Suspension> = json::read(&paths.suspension(), cure)?;
     // A clock that is behind, such as that of a board without a battery, ends no suspension.
-    Ok(Some(suspension).filter(|s| s.until.is_none_or(|until| now < until)))
+    Ok(suspension.filter(|s| s.until.is_none_or(|until| now < until)))
 }
 
 /// Puts a suspension into force.
 pub fn write_suspension(suspension: &Suspension, paths: &Paths) -> Result<()> {
-    fs::replace_durably(&paths.suspension(), &serde_json::to_vec(suspension)?)
+    json::write_durably(&paths.suspension(), suspension)
 }
 
 /// Ends any suspension; says whether there was one.
@@ -112,16 +105,12 @@ impl Rewrite {
 
     /// Reads the order, if there is one.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
-        let path = paths.rewrite();
-        let Some(content) = fs::read_optional(&path)? else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&content).map(Some).with_context(|| {
-            format!(
-                "Failed to understand {}; remove it, and use comin accept again",
-                path.display()
-            )
-        })
+        json::read(&paths.rewrite(), "; remove it, and use comin accept again")
+    }
+
+    /// Gives the order.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        json::write_durably(&paths.rewrite(), self)
     }
 
     /// Takes the order back, or forgets one that was carried out.
@@ -165,24 +154,23 @@ impl Confirmation {
 
     /// Reads the order, where there is one that can be understood.
     pub fn read(paths: &Paths) -> Option<Self> {
-        let content = fs::read_optional(&paths.confirmation()).ok().flatten()?;
-        serde_json::from_slice(&content).ok()
+        json::read_lossy(&paths.confirmation()).ok().flatten()
+    }
+
+    /// Gives the order.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        json::write_durably(&paths.confirmation(), self)
     }
 
     /// Takes the order out of its file by this function; it is removed after that, so a comin that is killed
     /// meanwhile takes it once more.
     pub fn take(paths: &Paths, take: impl FnOnce(Self) -> Result<()>) -> Result<()> {
         let path = paths.confirmation();
-        let Some(content) = fs::read_optional(&path)? else {
-            return Ok(());
-        };
-        match serde_json::from_slice(&content) {
-            Ok(order) => take(order)?,
+        match json::read(&path, " and is removed; use comin confirm again") {
+            Ok(None) => return Ok(()),
+            Ok(Some(order)) => take(order)?,
             // Nothing is lost but a word that can be given again.
-            Err(error) => log::warn!(
-                "{} cannot be understood and is removed; use comin confirm again: {error}",
-                path.display()
-            ),
+            Err(error) => log::warn!("{error:#}"),
         }
         fs::remove_optional(&path).map(|_| ())
     }

@@ -1,7 +1,7 @@
 //! What the latest deploy found about every head. As long as no head, no accepted main and no setting has
 //! changed, nobody needs to walk a history or to verify a signature to know it.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
@@ -12,7 +12,7 @@ use crate::model::facts::Facts;
 use crate::model::refusal::Accepted;
 use crate::model::remote::RemoteFacts;
 use crate::model::target::Target;
-use crate::sys::fs;
+use crate::sys::json;
 
 /// What was found, and what that rests on.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,14 +44,12 @@ impl VerdictCache {
 
     /// Writes it.
     pub fn write(&self, paths: &Paths) -> Result<()> {
-        let text = serde_json::to_vec(self).context("Failed to write a record")?;
-        fs::replace(&paths.judgement(), &text)
+        json::write(&paths.judgement(), self)
     }
 
     /// The latest one. A record that cannot be understood is none: nothing depends on it.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
-        let content = fs::read_optional(&paths.judgement())?;
-        let judgement: Option<Self> = content.and_then(|it| serde_json::from_slice(&it).ok());
+        let judgement: Option<Self> = json::read_lossy(&paths.judgement())?;
         Ok(judgement.filter(|judgement| judgement.version == 1))
     }
 

@@ -6,6 +6,7 @@ pub mod fs;
 pub mod inotify;
 pub mod journal;
 pub mod journald;
+pub mod json;
 pub mod mutex;
 pub mod progress;
 pub mod signal;

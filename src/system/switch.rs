@@ -24,6 +24,7 @@ use crate::model::outcome::SwitchExit;
 use crate::sys::command;
 use crate::sys::fs::{self, Lock};
 use crate::sys::journald;
+use crate::sys::json;
 use crate::system::systemd::{self, systemctl};
 
 /// nixos-rebuild's own name, so that a rebuild by hand and ours exclude each other.
@@ -62,12 +63,7 @@ struct Record {
 
 impl Record {
     fn read(paths: &Paths) -> Result<Option<Self>> {
-        let Some(content) = fs::read_optional(&paths.activation())? else {
-            return Ok(None);
-        };
-        let record = serde_json::from_slice(&content)
-            .with_context(|| format!("Failed to understand {}", paths.activation().display()))?;
-        Ok(Some(record))
+        json::read(&paths.activation(), "")
     }
 
     fn write(activation: Activation, ended: Option<SwitchExit>, paths: &Paths) -> Result<()> {
@@ -76,7 +72,7 @@ impl Record {
             activation,
             ended,
         };
-        fs::replace(&paths.activation(), &serde_json::to_vec(&record)?)
+        json::write(&paths.activation(), &record)
     }
 }
 

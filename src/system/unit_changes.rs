@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
 use crate::model::unit_changes::UnitChanges;
-use crate::sys::fs;
+use crate::sys::json;
 use crate::system::systemd::{self, State, Unit};
 
 /// How many units of a kind are remembered.
@@ -38,7 +38,7 @@ pub fn remember(paths: &Paths, attempt: u64) {
             attempt,
             units: systemd::units()?,
         };
-        fs::replace(&paths.units(), &serde_json::to_vec(&record)?)
+        json::write(&paths.units(), &record)
     };
     if let Err(error) = remember() {
         log::debug!("The units before the activation are not known: {error:#}");
@@ -49,13 +49,10 @@ pub fn remember(paths: &Paths, attempt: u64) {
 /// nobody knows: there is no systemd, or the machine has booted since.
 pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<UnitChanges> {
     let compare = || -> Result<Option<UnitChanges>> {
-        let Some(content) = fs::read_optional(&paths.units())? else {
+        let before: Option<Record> = json::read_lossy(&paths.units())?;
+        let Some(before) = before.filter(|before| before.attempt == attempt) else {
             return Ok(None);
         };
-        let before: Record = serde_json::from_slice(&content)?;
-        if before.attempt != attempt {
-            return Ok(None);
-        }
         let after = systemd::units()?;
         Ok(Some(UnitChanges::between(&before.units, &after, failed)))
     };

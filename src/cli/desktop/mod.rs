@@ -23,8 +23,8 @@ use crate::report::page::Page;
 use crate::state::deploy_record::DeployRecord;
 use crate::state::store;
 use crate::sys::command::{self, Interrupt};
-use crate::sys::fs;
 use crate::sys::inotify::Folders;
+use crate::sys::json;
 use crate::system::reboot_reasons;
 use notification::{Answer, Id, Notification};
 use topic::{Event, Topic};
@@ -118,9 +118,7 @@ impl<'a> Desktop<'a> {
 
     /// One that cannot be understood counts as absent: at worst, something is told twice.
     fn told(&self) -> Result<Told> {
-        let content = fs::read_optional(&self.record)?;
-        let told = content.and_then(|content| serde_json::from_slice(&content).ok());
-        Ok(told.unwrap_or_default())
+        Ok(json::read_lossy(&self.record)?.unwrap_or_default())
     }
 
     fn remember(&self, topic: &Topic, id: Option<Id>) -> Result<()> {
@@ -129,7 +127,7 @@ impl<'a> Desktop<'a> {
             topic: Some(topic.clone()),
             id,
         };
-        fs::replace(&self.record, &serde_json::to_vec(&told)?)
+        json::write(&self.record, &told)
     }
 
     fn show(&self, situation: &Situation, topic: &Topic, before: Option<Id>) -> Result<Option<Id>> {
