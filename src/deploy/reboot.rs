@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use log::Level;
 use serde::Deserialize;
@@ -297,12 +297,9 @@ fn inhibitors() -> Result<Vec<String>> {
         .args(["--json=short", "call"])
         .args(["org.freedesktop.login1", "/org/freedesktop/login1"])
         .args(["org.freedesktop.login1.Manager", "ListInhibitors"]);
-    let answer = command::ask(&mut busctl, "busctl", Stdio::null(), PATIENCE)?;
-    if answer.code != 0 {
-        bail!("{}", answer.said().last().unwrap_or("it does not answer"));
-    }
+    let answer = command::query(&mut busctl, "busctl", PATIENCE)?;
     let answer: Answer =
-        serde_json::from_slice(&answer.output).context("it answered something else")?;
+        serde_json::from_slice(&answer).context("busctl answered something else")?;
     let (inhibitors,) = answer.data;
     let forbids = |(what, _, _, mode, _, _): &Inhibitor| {
         matches!(mode.as_str(), "block" | "block-weak") && what.split(':').any(|w| w == "shutdown")

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{ensure, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
@@ -45,13 +45,8 @@ pub fn failed_units(paths: &Paths) -> Result<Vec<String>> {
         "--no-legend",
         "--no-pager",
     ]);
-    let answer = command::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)?;
-    ensure!(
-        answer.code == 0,
-        "systemctl cannot list the units that failed: {}",
-        answer.said().next_back().unwrap_or("it does not say why")
-    );
-    let text = String::from_utf8_lossy(&answer.output);
+    let failed = command::query(&mut systemctl, "systemctl list-units", PATIENCE)?;
+    let text = String::from_utf8_lossy(&failed);
     let first = |line: &str| line.split_whitespace().next().map(str::to_string);
     Ok(text.lines().filter_map(first).collect())
 }
@@ -103,13 +98,8 @@ pub fn units() -> Result<BTreeMap<String, Unit>> {
         // Not devices, scopes and slices, which nobody configures, nor targets, which nobody misses.
         .args(["*.service", "*.socket", "*.timer", "*.path"])
         .args(["*.mount", "*.automount", "*.swap"]);
-    let answer = command::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)?;
-    ensure!(
-        answer.code == 0,
-        "systemctl cannot show the units: {}",
-        answer.said().next_back().unwrap_or("it does not say why")
-    );
-    Ok(understand(&String::from_utf8_lossy(&answer.output)))
+    let units = command::query(&mut systemctl, "systemctl show", PATIENCE)?;
+    Ok(understand(&String::from_utf8_lossy(&units)))
 }
 
 /// Understands a paragraph for each unit, with a line for each property.

@@ -1,11 +1,11 @@
 //! When systemd fetches each remote next: what its timers and watches say.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -54,9 +54,8 @@ pub fn ask(remotes: &[Remote], paths: &Paths) -> PendingTimers {
     systemctl.args(["list-timers", "--output=json"]);
     systemctl.args(remotes.iter().map(|remote| unit(&remote.name, "timer")));
     PendingTimers(Some(thread::spawn(move || {
-        let answer = command::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)?;
-        ensure!(answer.code == 0, "systemctl exited with {}", answer.code);
-        Timers::parse(&answer.output)
+        let timers = command::query(&mut systemctl, "systemctl list-timers", PATIENCE)?;
+        Timers::parse(&timers)
     })))
 }
 

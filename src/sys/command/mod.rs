@@ -147,6 +147,20 @@ pub fn ask(
     }
 }
 
+/// [`ask`], of a tool that fails if it has no answer: its standard output.
+pub fn query(command: &mut Command, what: &str, timeout: Duration) -> Result<Vec<u8>> {
+    let answer = ask(command, what, Stdio::null(), timeout)?;
+    if answer.code != 0 {
+        let code = answer.code;
+        let why = answer.said().next_back();
+        bail!(
+            "{what} exited with status {code}: {}",
+            why.unwrap_or("no error message")
+        );
+    }
+    Ok(answer.output)
+}
+
 /// What may end a command before it is done.
 struct Limits<'a> {
     timeout: Option<Duration>,
