@@ -1,67 +1,61 @@
 //! The configuration as it is written: what is left out gets its default here, and nowhere else.
 
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{bail, ensure, Context, Result};
-use jiff::SignedDuration;
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::{Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR};
-use crate::config::url::{Auth, Url};
-use crate::model::names::{check_branch, Branch, Operation, RemoteName};
-use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
-use crate::model::reboot_window::Window;
+use super::Config;
+use crate::config::url::Auth;
+use crate::model::names::{Operation, RemoteName};
 
 /// The file as it is written. Defaults that depend on other keys are in [`File::check`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct File {
-    hostname: String,
-    state_dir: Option<PathBuf>,
-    repository_type: Option<String>,
-    repository_subdir: Option<String>,
-    system_attr: Option<String>,
-    submodules: Option<bool>,
-    profile: Option<String>,
-    gpg_public_key_paths: Option<Vec<PathBuf>>,
-    ssh_allowed_signers_path: Option<PathBuf>,
-    ssh_revoked_keys_path: Option<PathBuf>,
-    signed_ancestors: Option<bool>,
-    eval_timeout: Option<u64>,
-    build_timeout: Option<u64>,
-    retry: Option<RetryFile>,
-    post_deployment_command: Option<PathBuf>,
-    build_confirmer: Option<ConfirmerFile>,
-    deploy_confirmer: Option<ConfirmerFile>,
-    health_check: Option<HealthCheckFile>,
-    rollback: Option<RollbackFile>,
-    exporter: Option<ExporterFile>,
-    reboot: Option<RebootFile>,
-    retention: Option<RetentionFile>,
-    remotes: Vec<RemoteFile>,
+    pub(super) hostname: String,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) repository_type: Option<String>,
+    pub(super) repository_subdir: Option<String>,
+    pub(super) system_attr: Option<String>,
+    pub(super) submodules: Option<bool>,
+    pub(super) profile: Option<String>,
+    pub(super) gpg_public_key_paths: Option<Vec<PathBuf>>,
+    pub(super) ssh_allowed_signers_path: Option<PathBuf>,
+    pub(super) ssh_revoked_keys_path: Option<PathBuf>,
+    pub(super) signed_ancestors: Option<bool>,
+    pub(super) eval_timeout: Option<u64>,
+    pub(super) build_timeout: Option<u64>,
+    pub(super) retry: Option<RetryFile>,
+    pub(super) post_deployment_command: Option<PathBuf>,
+    pub(super) build_confirmer: Option<ConfirmerFile>,
+    pub(super) deploy_confirmer: Option<ConfirmerFile>,
+    pub(super) health_check: Option<HealthCheckFile>,
+    pub(super) rollback: Option<RollbackFile>,
+    pub(super) exporter: Option<ExporterFile>,
+    pub(super) reboot: Option<RebootFile>,
+    pub(super) retention: Option<RetentionFile>,
+    pub(super) remotes: Vec<RemoteFile>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct RetryFile {
-    first_delay: Option<u32>,
-    max_delay: Option<u32>,
+pub(super) struct RetryFile {
+    pub(super) first_delay: Option<u32>,
+    pub(super) max_delay: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct ConfirmerFile {
-    mode: Option<ModeFile>,
-    autoconfirm_duration: Option<u32>,
+pub(super) struct ConfirmerFile {
+    pub(super) mode: Option<ModeFile>,
+    pub(super) autoconfirm_duration: Option<u32>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum ModeFile {
+pub(super) enum ModeFile {
     Without,
     Auto,
     Manual,
@@ -69,85 +63,85 @@ enum ModeFile {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct HealthCheckFile {
-    commands: Option<Vec<String>>,
-    timeout: Option<u64>,
-    connectivity: Option<bool>,
-    connectivity_timeout: Option<u32>,
-    failed_units: Option<bool>,
+pub(super) struct HealthCheckFile {
+    pub(super) commands: Option<Vec<String>>,
+    pub(super) timeout: Option<u64>,
+    pub(super) connectivity: Option<bool>,
+    pub(super) connectivity_timeout: Option<u32>,
+    pub(super) failed_units: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct RollbackFile {
-    enable: Option<bool>,
-    timeout: Option<u64>,
+pub(super) struct RollbackFile {
+    pub(super) enable: Option<bool>,
+    pub(super) timeout: Option<u64>,
 }
 
 /// Only the socket unit looks at it; here it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct ExporterFile {
-    listen_address: Option<String>,
-    port: Option<u16>,
+pub(super) struct ExporterFile {
+    pub(super) listen_address: Option<String>,
+    pub(super) port: Option<u16>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct RebootFile {
-    allow: Option<bool>,
-    window: Option<WindowFile>,
-    delay: Option<u32>,
+pub(super) struct RebootFile {
+    pub(super) allow: Option<bool>,
+    pub(super) window: Option<WindowFile>,
+    pub(super) delay: Option<u32>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct WindowFile {
-    lower: String,
-    upper: String,
+pub(super) struct WindowFile {
+    pub(super) lower: String,
+    pub(super) upper: String,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct RetentionFile {
+pub(super) struct RetentionFile {
     #[serde(rename = "deployment_boot_entry_capacity")]
-    boot_entries: Option<usize>,
+    pub(super) boot_entries: Option<usize>,
     #[serde(rename = "deployment_successful_capacity")]
-    successful: Option<usize>,
+    pub(super) successful: Option<usize>,
     #[serde(rename = "deployment_any_capacity")]
-    any: Option<usize>,
+    pub(super) any: Option<usize>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct RemoteFile {
-    name: RemoteName,
-    url: String,
-    timeout: Option<u64>,
-    auth: Option<Auth>,
-    branches: Option<BranchesFile>,
-    poller: Option<PollerFile>,
+pub(super) struct RemoteFile {
+    pub(super) name: RemoteName,
+    pub(super) url: String,
+    pub(super) timeout: Option<u64>,
+    pub(super) auth: Option<Auth>,
+    pub(super) branches: Option<BranchesFile>,
+    pub(super) poller: Option<PollerFile>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct BranchesFile {
-    main: Option<BranchFile>,
-    testing: Option<BranchFile>,
+pub(super) struct BranchesFile {
+    pub(super) main: Option<BranchFile>,
+    pub(super) testing: Option<BranchFile>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct BranchFile {
-    name: Option<String>,
-    operation: Option<Operation>,
+pub(super) struct BranchFile {
+    pub(super) name: Option<String>,
+    pub(super) operation: Option<Operation>,
 }
 
 /// Only the timers look at it; here it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct PollerFile {
-    period: Option<u64>,
+pub(super) struct PollerFile {
+    pub(super) period: Option<u64>,
 }
 
 impl Config {
@@ -194,323 +188,4 @@ fn fingerprint(text: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text);
     hasher.finish()
-}
-
-impl File {
-    /// Checks every value of a file with this fingerprint.
-    pub fn check(self, fingerprint: u64) -> Result<Config> {
-        ensure!(
-            is_hostname(&self.hostname),
-            "hostname: {:?} is not a host name: use letters, digits, . - and _",
-            self.hostname
-        );
-        let repository_type = repository_type(self.repository_type.as_deref(), self.system_attr)?;
-        let state_dir = self.state_dir.unwrap_or_else(|| STATE_DIR.into());
-        ensure!(
-            state_dir.is_absolute() && !escapes(&state_dir),
-            "state_dir: {} is not an absolute path without ..",
-            state_dir.display()
-        );
-        let repository_subdir = self.repository_subdir.filter(|s| !matches!(&**s, "" | "."));
-        if let Some(subdir) = &repository_subdir {
-            ensure!(
-                Path::new(subdir).is_relative() && !escapes(Path::new(subdir)),
-                "repository_subdir: {subdir:?} is not a path inside of the repository"
-            );
-        }
-        let profile = self.profile.unwrap_or_else(|| "system".to_string());
-        ensure!(
-            is_hostname(&profile),
-            "profile: {profile:?} is not a profile name: use letters, digits, . - and _"
-        );
-        let post_deployment_command = self.post_deployment_command;
-        if let Some(command) = &post_deployment_command {
-            check_file(command).context("post_deployment_command")?;
-        }
-        let gpg_public_key_paths = self.gpg_public_key_paths.unwrap_or_default();
-        for (index, path) in gpg_public_key_paths.iter().enumerate() {
-            check_file(path).with_context(|| format!("gpg_public_key_paths[{index}]"))?;
-        }
-        let ssh_signers = ssh_signers(self.ssh_allowed_signers_path, self.ssh_revoked_keys_path)?;
-        if let Some(exporter) = &self.exporter {
-            exporter.check()?;
-        }
-        ensure!(
-            !self.remotes.is_empty(),
-            "remotes: name at least one remote"
-        );
-        let mut names = BTreeSet::new();
-        let mut remotes = Vec::new();
-        for (index, remote) in self.remotes.into_iter().enumerate() {
-            ensure!(
-                names.insert(remote.name.clone()),
-                "remotes[{index}].name: there is already a remote {}: give each its own name",
-                remote.name
-            );
-            let remote = remote
-                .check(&self.hostname)
-                .map_err(|error| anyhow::anyhow!("remotes[{index}].{error:#}"))?;
-            remotes.push(remote);
-        }
-        ensure!(
-            remotes.iter().any(|remote| remote.main.is_some()),
-            "remotes[].branches.main.name: it is empty for every remote: name the branch to deploy for at least one of them"
-        );
-        Ok(Config {
-            hostname: self.hostname,
-            state_dir,
-            repository_type,
-            repository_subdir,
-            submodules: self.submodules.unwrap_or(false),
-            profile,
-            gpg_public_key_paths,
-            ssh_signers,
-            signed_ancestors: self.signed_ancestors.unwrap_or(false),
-            eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
-            build_timeout: seconds(self.build_timeout.unwrap_or(0)),
-            retry: self.retry.unwrap_or_default().check()?,
-            post_deployment_command,
-            build_confirmer: self.build_confirmer.unwrap_or_default().check(),
-            deploy_confirmer: self.deploy_confirmer.unwrap_or_default().check(),
-            health_check: self.health_check.unwrap_or_default().check()?,
-            rollback: self.rollback.unwrap_or_default().check(),
-            reboot: self.reboot.unwrap_or_default().check()?,
-            retention: self.retention.unwrap_or_default().check()?,
-            remotes,
-            fingerprint,
-        })
-    }
-}
-
-impl RetryFile {
-    fn check(self) -> Result<Backoff> {
-        let seconds = |seconds: u32| SignedDuration::from_secs(seconds.into());
-        let first = self.first_delay.unwrap_or(60);
-        let most = self.max_delay.unwrap_or(60 * 60);
-        ensure!(
-            first > 0,
-            "retry.first_delay: 0 is no wait: use at least 1 (seconds)"
-        );
-        ensure!(
-            first <= most,
-            "retry.max_delay: {most} is less than the first delay, {first}"
-        );
-        Ok(Backoff {
-            first: seconds(first),
-            most: seconds(most),
-        })
-    }
-}
-
-impl ConfirmerFile {
-    fn check(self) -> Confirmer {
-        let seconds = self.autoconfirm_duration.unwrap_or(2 * 60);
-        match self.mode.unwrap_or(ModeFile::Without) {
-            ModeFile::Without => Confirmer::Without,
-            ModeFile::Auto => Confirmer::Auto(SignedDuration::from_secs(seconds.into())),
-            ModeFile::Manual => Confirmer::Manual,
-        }
-    }
-}
-
-impl HealthCheckFile {
-    fn check(self) -> Result<HealthCheck> {
-        let commands = self.commands.unwrap_or_default();
-        for (index, command) in commands.iter().enumerate() {
-            ensure!(
-                !command.trim().is_empty() && !command.contains('\0'),
-                "health_check.commands[{index}]: {command:?} is no command"
-            );
-        }
-        Ok(HealthCheck {
-            commands,
-            timeout: seconds(self.timeout.unwrap_or(60)),
-            connectivity: self.connectivity.unwrap_or(true),
-            connectivity_timeout: Duration::from_secs(
-                self.connectivity_timeout.unwrap_or(120).into(),
-            ),
-            failed_units: self.failed_units.unwrap_or(false),
-        })
-    }
-}
-
-impl RollbackFile {
-    fn check(self) -> Rollback {
-        Rollback {
-            enable: self.enable.unwrap_or(true),
-            timeout: seconds(self.timeout.unwrap_or(15 * 60)),
-        }
-    }
-}
-
-impl ExporterFile {
-    fn check(&self) -> Result<()> {
-        let address = self.listen_address.as_deref().unwrap_or_default();
-        ensure!(
-            address.is_empty() || address.parse::<IpAddr>().is_ok(),
-            "exporter.listen_address: {address:?} is not an IP address: use one of this machine's, or \"\" for all of them"
-        );
-        ensure!(
-            self.port != Some(0),
-            "exporter.port: 0 is no port: use one from 1 to 65535, such as 4243"
-        );
-        Ok(())
-    }
-}
-
-impl RebootFile {
-    fn check(self) -> Result<Reboots> {
-        let window = self.window.map(|window| {
-            Window::new(&window.lower, &window.upper)
-                .map_err(|error| anyhow::anyhow!("reboot.window.{error}"))
-        });
-        Ok(Reboots {
-            allow: self.allow.unwrap_or(false),
-            window: window.transpose()?,
-            delay: SignedDuration::from_secs(self.delay.unwrap_or(60).into()),
-        })
-    }
-}
-
-impl RetentionFile {
-    fn check(self) -> Result<Retention> {
-        let check = |key: &str, written: Option<usize>, default| {
-            let capacity = written.unwrap_or(default);
-            ensure!(
-                capacity > 0,
-                "retention.deployment_{key}_capacity: 0 would keep nothing: use at least 1"
-            );
-            Ok(capacity)
-        };
-        Ok(Retention {
-            boot_entries: check("boot_entry", self.boot_entries, 3)?,
-            successful: check("successful", self.successful, 3)?,
-            any: check("any", self.any, 5)?,
-        })
-    }
-}
-
-impl RemoteFile {
-    fn check(self, hostname: &str) -> Result<Remote> {
-        let url = Url::new(&self.url, self.auth.unwrap_or_default())?;
-        let branches = self.branches.unwrap_or_default();
-        let main = branches.main.unwrap_or_default();
-        let main = main
-            .check("main", Operation::Switch)
-            .context("branches.main.name")?;
-        let testing = branches.testing.unwrap_or_default();
-        let testing = testing
-            .check(&format!("testing-{hostname}"), Operation::Test)
-            .context("branches.testing.name")?;
-        ensure!(
-            main.is_some() || testing.is_some(),
-            "branches: main.name and testing.name are both empty: name a branch to follow, or remove the remote"
-        );
-        if let Some(PollerFile { period: Some(0) }) = self.poller {
-            bail!("poller.period: 0 is no period: use at least 1 (seconds)");
-        }
-        Ok(Remote {
-            name: self.name,
-            url,
-            timeout: seconds(self.timeout.unwrap_or(5 * 60)),
-            main,
-            testing,
-        })
-    }
-}
-
-impl BranchFile {
-    /// The branch; `None` if its name is empty.
-    fn check(self, name: &str, operation: Operation) -> Result<Option<Branch>> {
-        let branch = Branch {
-            name: self.name.unwrap_or_else(|| name.to_string()),
-            operation: self.operation.unwrap_or(operation),
-        };
-        if branch.name.is_empty() {
-            return Ok(None);
-        }
-        check_branch(&branch.name)?;
-        Ok(Some(branch))
-    }
-}
-
-fn repository_type(written: Option<&str>, system_attr: Option<String>) -> Result<RepositoryType> {
-    let system_attr = system_attr.filter(|attribute| !attribute.is_empty());
-    match (written, system_attr) {
-        (None | Some("flake"), None) => Ok(RepositoryType::Flake),
-        (None | Some("flake"), Some(_)) => bail!(
-            "system_attr: the hostname selects a flake's configuration: set repository_type to \"nix\", or leave it out"
-        ),
-        (Some("nix"), system_attr) => {
-            if let Some(attribute) = &system_attr {
-                ensure!(
-                    is_attribute_path(attribute),
-                    "system_attr: {attribute:?} is not an attribute path: use one like hosts.{{name}}, as nix-build -A takes it"
-                );
-            }
-            Ok(RepositoryType::Nix { system_attr })
-        }
-        (Some(other), _) => {
-            bail!("repository_type: {other:?} is not supported: use \"flake\" or \"nix\"")
-        }
-    }
-}
-
-/// An empty path is none, as the module of the Go comin writes it.
-fn ssh_signers(allowed: Option<PathBuf>, revoked: Option<PathBuf>) -> Result<Option<SshSigners>> {
-    let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
-    let revoked_keys_path = given(revoked);
-    if let Some(path) = &revoked_keys_path {
-        check_file(path).context("ssh_revoked_keys_path")?;
-    }
-    let Some(allowed_signers_path) = given(allowed) else {
-        ensure!(
-            revoked_keys_path.is_none(),
-            "ssh_revoked_keys_path: it says nothing without allowed signers: set ssh_allowed_signers_path, or leave it out"
-        );
-        return Ok(None);
-    };
-    check_file(&allowed_signers_path).context("ssh_allowed_signers_path")?;
-    Ok(Some(SshSigners {
-        allowed_signers_path,
-        revoked_keys_path,
-    }))
-}
-
-fn check_file(path: &Path) -> Result<()> {
-    ensure!(
-        path.is_absolute(),
-        "{} is not an absolute path",
-        path.display()
-    );
-    Ok(())
-}
-
-/// Seconds as in the configuration, where 0 stands for no limit. More than a century is none either, and more than
-/// clocks can count.
-fn seconds(seconds: u64) -> Option<Duration> {
-    let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
-    Some(Duration::from_secs(seconds.into()))
-}
-
-/// A name that needs no quoting in an attribute path or a file name.
-fn is_hostname(name: &str) -> bool {
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    name.len() <= 253
-        && name.chars().all(safe)
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// Whether Nix takes a word for an attribute path: not for an option, nor for one with outputs (`a^out`).
-fn is_attribute_path(path: &str) -> bool {
-    !path.starts_with(['-', '.'])
-        && !path.ends_with('.')
-        && !path.contains("..")
-        && !path.contains(|c: char| c.is_control() || c == '^')
-}
-
-/// Whether a path climbs with `..`.
-fn escapes(path: &Path) -> bool {
-    path.components()
-        .any(|part| part == std::path::Component::ParentDir)
 }

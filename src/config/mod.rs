@@ -1,5 +1,6 @@
 //! The configuration: a JSON file, as the NixOS module writes it, turned into checked values.
 
+mod check;
 mod file;
 pub mod paths;
 #[cfg(test)]

@@ -38,20 +38,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl Token {
-    /// Reads the token.
-    pub fn read(&self) -> Result<Secret> {
-        let path = self.path.display();
-        let token = std::fs::read_to_string(place(&self.path)).with_context(|| {
-            format!("Failed to read the access token {path}, which auth.access_token_path names")
-        })?;
-        let token = token.trim();
-        ensure!(
-            !token.is_empty() && !token.contains(char::is_control),
-            "The access token {path} is not one line of text"
-        );
-        Ok(Secret(token.to_string()))
-    }
+/// Reads a token.
+pub fn read(token: &Token) -> Result<Secret> {
+    let path = token.path.display();
+    let text = std::fs::read_to_string(place(&token.path)).with_context(|| {
+        format!("Failed to read the access token {path}, which auth.access_token_path names")
+    })?;
+    let text = text.trim();
+    ensure!(
+        !text.is_empty() && !text.contains(char::is_control),
+        "The access token {path} is not one line of text"
+    );
+    Ok(Secret(text.to_string()))
 }
 
 /// Lets a command, and the git and ssh that it starts, reach the servers of all remotes as comin
@@ -146,7 +144,7 @@ pub fn answer(origin: &str, token: &Token, question: impl BufRead) -> Result<Opt
     if is_other || !origin.eq_ignore_ascii_case(&format!("{protocol}://{host}")) {
         return Ok(None);
     }
-    let (username, secret) = (&token.username, token.read()?);
+    let (username, secret) = (&token.username, read(token)?);
     Ok(Some(format!(
         "username={username}\npassword={}\n",
         secret.expose()

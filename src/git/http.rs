@@ -20,7 +20,7 @@ use ureq::{Agent, BodyReader, RequestBuilder};
 use super::advertisement::Advertisement;
 use super::errors::given_up;
 use crate::config::url::{origin, Http, Token};
-use crate::git::credentials::Secret;
+use crate::git::credentials::{self, Secret};
 use crate::sys::mutex::Shared;
 use crate::sys::text::printable;
 
@@ -70,7 +70,7 @@ impl Server {
 }
 
 fn authorization(token: &Token) -> Result<Secret> {
-    let secret = token.read()?;
+    let secret = credentials::read(token)?;
     let credentials = format!("{}:{}", token.username, secret.expose());
     let credentials = BASE64_STANDARD.encode(credentials);
     Ok(Secret::new(format!("Basic {credentials}")))

@@ -11,18 +11,6 @@ use crate::model::policy::Backoff;
 use crate::model::schedule::NextTry;
 use crate::sys::text::printable;
 
-impl AttemptStatus {
-    /// What it means to a person.
-    pub(super) fn tone(self) -> Tone {
-        match self {
-            Self::Running => Tone::Busy,
-            Self::Done => Tone::Good,
-            Self::Failed | Self::RolledBack => Tone::Bad,
-            Self::Waiting | Self::Skipped => Tone::Notable,
-        }
-    }
-}
-
 /// An attempt.
 #[derive(Debug, Serialize)]
 pub struct Attempt {
@@ -99,7 +87,7 @@ impl Attempt {
         if self.is_left {
             return page.paint(Tone::Notable, &format!("{:<width$}", "interrupted"));
         }
-        let tone = self.status.tone();
+        let tone = tone(self.status);
         page.paint(tone, &format!("{:<width$}", self.status))
     }
 
@@ -113,10 +101,7 @@ impl Attempt {
             (AttemptStatus::Done, Some(at)) => format!("deployed {}", page.ago(at)),
             (status, Some(at)) => {
                 let error = printable(self.error.as_deref().unwrap_or_default());
-                page.paint(
-                    status.tone(),
-                    &format!("{status} {}: {error}", page.ago(at)),
-                )
+                page.paint(tone(status), &format!("{status} {}: {error}", page.ago(at)))
             }
         };
         lines.push(went);
@@ -160,5 +145,15 @@ impl Attempt {
     /// Its commit and its status.
     pub fn result(&self) -> (&crate::model::commit::Commit, AttemptStatus) {
         (&self.target.commit, self.status)
+    }
+}
+
+/// What a status means to a person.
+pub(super) fn tone(status: AttemptStatus) -> Tone {
+    match status {
+        AttemptStatus::Running => Tone::Busy,
+        AttemptStatus::Done => Tone::Good,
+        AttemptStatus::Failed | AttemptStatus::RolledBack => Tone::Bad,
+        AttemptStatus::Waiting | AttemptStatus::Skipped => Tone::Notable,
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::attempt::Attempt;
+use super::attempt::{tone, Attempt};
 use super::closure::Difference;
 use super::page::{length, Page, Tone};
 use super::target::Report;
@@ -115,7 +115,7 @@ impl Report for Details {
         text += &page.entry("began", &self.began(page));
         text += &page.entry("stages", &self.stages(page));
         if let Some(error) = &attempt.error {
-            let error = page.paint(attempt.status.tone(), &printable(error));
+            let error = page.paint(tone(attempt.status), &printable(error));
             let label = match attempt.status {
                 AttemptStatus::Skipped => "why",
                 AttemptStatus::Running

@@ -54,7 +54,7 @@ pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<UnitCha
             return Ok(None);
         };
         let after = systemd::units()?;
-        Ok(Some(UnitChanges::between(&before.units, &after, failed)))
+        Ok(Some(between(&before.units, &after, failed)))
     };
     if !systemd::is_here(paths) {
         return None;
@@ -65,47 +65,45 @@ pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<UnitCha
     })
 }
 
-impl UnitChanges {
-    fn between(
-        before: &BTreeMap<String, Unit>,
-        after: &BTreeMap<String, Unit>,
-        failed: &[String],
-    ) -> Self {
-        let mut touched = Self::default();
-        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-        for name in names {
-            let (was, is) = (before.get(name), after.get(name));
-            let state = |unit: Option<&Unit>| unit.map_or(State::Down, |unit| unit.state);
-            let is_same = was.map(|unit| &unit.invocation) == is.map(|unit| &unit.invocation);
-            let list = match (state(was), state(is)) {
-                (State::Up | State::NextSignal, State::Up | State::NextSignal) if is_same => continue,
-                (State::Up | State::NextSignal, State::Up | State::NextSignal) => &mut touched.restarted,
-                (State::Down | State::Failed, State::Up | State::NextSignal) => &mut touched.started,
-                (State::Up, State::Down) => &mut touched.stopped,
-                // A short job that was at work came to its end.
-                (State::NextSignal | State::Down | State::Failed, State::Down)
-                // Whoever failed is known already.
-                | (State::Up | State::NextSignal | State::Down | State::Failed, State::Failed) => continue,
-            };
-            list.push(name.clone());
-        }
-        touched.failed = failed.to_vec();
-        touched.bounded()
+fn between(
+    before: &BTreeMap<String, Unit>,
+    after: &BTreeMap<String, Unit>,
+    failed: &[String],
+) -> UnitChanges {
+    let mut touched = UnitChanges::default();
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for name in names {
+        let (was, is) = (before.get(name), after.get(name));
+        let state = |unit: Option<&Unit>| unit.map_or(State::Down, |unit| unit.state);
+        let is_same = was.map(|unit| &unit.invocation) == is.map(|unit| &unit.invocation);
+        let list = match (state(was), state(is)) {
+            (State::Up | State::NextSignal, State::Up | State::NextSignal) if is_same => continue,
+            (State::Up | State::NextSignal, State::Up | State::NextSignal) => &mut touched.restarted,
+            (State::Down | State::Failed, State::Up | State::NextSignal) => &mut touched.started,
+            (State::Up, State::Down) => &mut touched.stopped,
+            // A short job that was at work came to its end.
+            (State::NextSignal | State::Down | State::Failed, State::Down)
+            // Whoever failed is known already.
+            | (State::Up | State::NextSignal | State::Down | State::Failed, State::Failed) => continue,
+        };
+        list.push(name.clone());
     }
+    touched.failed = failed.to_vec();
+    bounded(touched)
+}
 
-    /// The state is not to grow without an end, whatever a system has for units.
-    fn bounded(mut self) -> Self {
-        for list in [
-            &mut self.restarted,
-            &mut self.started,
-            &mut self.stopped,
-            &mut self.failed,
-        ] {
-            self.left_out += list.len().saturating_sub(NAMES);
-            list.truncate(NAMES);
-        }
-        self
+/// The state is not to grow without an end, whatever a system has for units.
+fn bounded(mut touched: UnitChanges) -> UnitChanges {
+    for list in [
+        &mut touched.restarted,
+        &mut touched.started,
+        &mut touched.stopped,
+        &mut touched.failed,
+    ] {
+        touched.left_out += list.len().saturating_sub(NAMES);
+        list.truncate(NAMES);
     }
+    touched
 }
 
 #[cfg(test)]
@@ -145,7 +143,7 @@ mod tests {
             ("stuck.service", State::NextSignal, "2"),
         ]);
         let failed = ["broken.service".to_string()];
-        let touched = UnitChanges::between(&before, &after, &failed);
+        let touched = between(&before, &after, &failed);
         assert_eq!(touched.restarted, ["new-version.service", "stuck.service"]);
         assert_eq!(touched.started, ["mended.service", "new.service"]);
         assert_eq!(touched.stopped, ["gone.service"]);
@@ -157,7 +155,7 @@ mod tests {
     fn ten_thousand_units_do_not_fill_the_state() {
         let names: Vec<String> = (0..10_000).map(|n| format!("{n:05}.service")).collect();
         let many: Vec<_> = names.iter().map(|n| (&**n, State::Up, "1")).collect();
-        let touched = UnitChanges::between(&BTreeMap::new(), &units(&many), &names);
+        let touched = between(&BTreeMap::new(), &units(&many), &names);
         assert_eq!(
             (touched.started.len(), touched.failed.len()),
             (NAMES, NAMES)
