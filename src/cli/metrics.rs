@@ -4,10 +4,10 @@ use anyhow::Result;
 
 use super::status::standing;
 use crate::deploy::context::Context;
-use crate::deploy::observe;
+use crate::deploy::observe::Snapshot;
 use crate::model::decision::{due, Action};
+use crate::model::facts::Facts;
 use crate::report::metrics::Metrics;
-use crate::state::fetch_record::FetchRecord;
 use crate::state::store;
 use crate::state::verdicts::VerdictCache;
 
@@ -15,10 +15,7 @@ use crate::state::verdicts::VerdictCache;
 pub fn metrics(machine: &Context) -> Result<Metrics> {
     let state = store::read(&machine.paths)?;
     let judgement = VerdictCache::read(&machine.paths)?;
-    let remotes = machine.config.remotes.iter().map(|remote| {
-        let record = FetchRecord::read(&machine.paths, remote)?;
-        Ok((remote.name.clone(), record))
-    });
+    let snapshot = Snapshot::take(machine)?;
     let given_up = match &judgement {
         Some(VerdictCache {
             selected: Some(target),
@@ -26,7 +23,10 @@ pub fn metrics(machine: &Context) -> Result<Metrics> {
             remotes,
             ..
         }) => {
-            let facts = observe::facts(machine, remotes.clone(), &state)?;
+            let facts = Facts {
+                remotes: remotes.clone(),
+                ..snapshot.facts(&machine.config, &state)
+            };
             matches!(
                 due(target, candidates, &facts),
                 Action::Quarantined(_) | Action::GivenUp
@@ -34,12 +34,14 @@ pub fn metrics(machine: &Context) -> Result<Metrics> {
         }
         Some(_) | None => false,
     };
+    let names = machine.config.remotes.iter();
+    let names = names.map(|remote| remote.name.clone());
     Ok(Metrics {
         hostname: machine.config.hostname.clone(),
-        standing: standing(machine, &state)?,
+        standing: standing(machine, &snapshot, &state)?,
         given_up,
         state,
         selected: judgement.and_then(|judgement| judgement.selected),
-        remotes: remotes.collect::<Result<_>>()?,
+        remotes: names.zip(snapshot.fetches).collect(),
     })
 }

@@ -5,10 +5,11 @@ use anyhow::Result;
 use super::status::{chosen, standing};
 use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
-use crate::deploy::observe;
+use crate::deploy::observe::Snapshot;
 use crate::deploy::operator;
 use crate::deploy::preview::{self, Built, Preview};
 use crate::git::mirror::Mirror;
+use crate::model::select::decide;
 use crate::nix::closure_diff;
 use crate::report::closure::Difference;
 use crate::report::plan::Plan;
@@ -21,14 +22,15 @@ pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan
     let mirror = Mirror::open(&machine.paths);
     let commits = Commits::of_any(&mirror, signers);
     let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
-    let (_, decision) = observe::decide_now(machine, &state, &commits)?;
+    let snapshot = Snapshot::take(machine)?;
+    let decision = decide(&snapshot.facts(&machine.config, &state), &commits);
     let target = decision.selected.as_ref();
     let target = target.map(|target| chosen(target, &mirror));
     Ok(Plan::told(
         &state,
         decision,
         target,
-        standing(machine, &state)?,
+        standing(machine, &snapshot, &state)?,
     ))
 }
 

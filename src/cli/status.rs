@@ -1,12 +1,11 @@
 //! What `comin status` shows.
 
 use anyhow::Result;
-use jiff::Timestamp;
 
 use crate::deploy::boot;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
-use crate::deploy::observe;
+use crate::deploy::observe::Snapshot;
 use crate::deploy::operator;
 use crate::git::mirror::Mirror;
 use crate::model::select::decide;
@@ -18,9 +17,6 @@ use crate::report::running::Running;
 use crate::report::status::Status;
 use crate::report::target::Chosen;
 use crate::signature::signers::Signers;
-use crate::state::deploy_record::DeployRecord;
-use crate::state::fetch_record::FetchRecord;
-use crate::state::requests;
 use crate::state::verdicts::VerdictCache;
 use crate::sys::fs;
 use crate::system::reboot_reasons;
@@ -32,24 +28,25 @@ pub fn status(machine: &Context) -> Result<Status> {
     let polls = timers::ask(&config.remotes, paths);
     let mirror = Mirror::open(paths);
     let state = operator::foreseen(paths, mirror.as_ref().ok())?;
-    let facts = observe::facts(machine, observe::remotes(machine)?, &state)?;
+    let snapshot = Snapshot::take(machine)?;
+    let facts = snapshot.facts(config, &state);
     let decision = match VerdictCache::decision_for(paths, &facts, config)? {
         Some(decision) => decision,
         None => decide(&facts, &Commits::of_any(&mirror, &Signers::load(config))),
     };
     let running = fs::read_link_optional(&paths.current_system())?;
     let polls = polls.answer();
-    let remotes = config.remotes.iter().map(|remote| {
-        let record = FetchRecord::read(paths, remote)?;
+    let remotes = config.remotes.iter().zip(snapshot.fetches.clone());
+    let remotes = remotes.map(|(remote, record)| {
         let poll = polls.of(&remote.name);
-        Ok(RemoteStatus::of(remote, record, poll, &decision.candidates))
+        RemoteStatus::of(remote, record, poll, &decision.candidates)
     });
-    let remotes = remotes.collect::<Result<_>>()?;
+    let remotes = remotes.collect();
     let selected = decision.selected.as_ref();
     let selected = selected.map(|target| chosen(target, &mirror));
     Ok(Status::told(
         &config.hostname,
-        standing(machine, &state)?,
+        standing(machine, &snapshot, &state)?,
         running.map(|out| Running::told(&out, &state)),
         facts,
         decision,
@@ -59,13 +56,13 @@ pub fn status(machine: &Context) -> Result<Status> {
 }
 
 /// How the machine stands, apart from any decision.
-pub fn standing(machine: &Context, state: &State) -> Result<Standing> {
+pub fn standing(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<Standing> {
     let Context { config, paths, .. } = machine;
     Ok(Standing::told(
         state,
         config.retry,
-        DeployRecord::is_one_at_work(paths)?,
-        requests::read_suspension(paths, Timestamp::now())?.is_some(),
+        snapshot.is_deploying,
+        snapshot.suspension.is_some(),
         reboot_reasons::reasons(config, paths, state.last_activation()),
         boot::booted_instead(machine, state)?.as_deref(),
     ))

@@ -36,6 +36,7 @@ use log::Level;
 use crate::config::Remote;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::{Completion, Context};
+use crate::deploy::observe::Snapshot;
 use crate::deploy::reboot::NextStep;
 use crate::git::mirror::Mirror;
 use crate::model::candidate::Candidate;
@@ -92,11 +93,11 @@ pub fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<
     announce::claim(ctx, &store)?;
     let mut ending = recovery::recover(ctx, &mut store)?;
     loop {
-        let remotes = observe::remotes(ctx)?;
+        let snapshot = Snapshot::take(ctx)?;
         let mirror = Mirror::ready(&ctx.paths, &ctx.config.remotes)?;
         operator::apply_requests(ctx, &mut store)?;
         let notice = accepted_main::reconcile(&mut store, &mirror, &ctx.paths)?;
-        let facts = observe::facts(ctx, remotes, store.state())?;
+        let facts = snapshot.facts(&ctx.config, store.state());
         let decision = decide(&facts, &Commits::of(&mirror, signers));
         store.forget_quarantine(&decision.candidates)?;
         let mut decided = announce::announce(ctx, &facts, &decision)?;

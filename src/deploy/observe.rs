@@ -3,7 +3,8 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::config::Remote;
+use crate::config::paths::Paths;
+use crate::config::{Config, Remote};
 use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::git::heads::{self, Heads};
@@ -13,50 +14,90 @@ use crate::model::names::Branch;
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::select::decide;
 use crate::model::state::State;
+use crate::model::suspension::Suspension;
+use crate::state::deploy_record::DeployRecord;
 use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
+
+/// What is known now: each file read once, at one time.
+pub struct Snapshot {
+    /// The time.
+    pub now: Timestamp,
+    /// In the order of the configuration.
+    pub remotes: Vec<RemoteFacts>,
+    /// How the latest fetch of each remote ended.
+    pub fetches: Vec<Option<FetchRecord>>,
+    /// Whether the operator wants nothing deployed.
+    pub suspension: Option<Suspension>,
+    /// Whether a deploy is at work.
+    pub is_deploying: bool,
+}
+
+impl Snapshot {
+    /// Looks at everything.
+    pub fn take(ctx: &Context) -> Result<Self> {
+        let Context { config, paths, .. } = ctx;
+        let now = Timestamp::now();
+        let fetches = config.remotes.iter();
+        let fetches = fetches.map(|remote| FetchRecord::read(paths, remote));
+        let fetches: Vec<_> = fetches.collect::<Result<_>>()?;
+        let remotes = config.remotes.iter().zip(&fetches);
+        Ok(Self {
+            now,
+            remotes: remotes
+                .map(|(remote, record)| facts_of(remote, record.as_ref(), paths))
+                .collect(),
+            fetches,
+            suspension: requests::read_suspension(paths, now)?,
+            is_deploying: DeployRecord::is_one_at_work(paths)?,
+        })
+    }
+
+    /// Plain facts for a decision.
+    pub fn facts(&self, config: &Config, state: &State) -> Facts {
+        Facts {
+            remotes: self.remotes.clone(),
+            accepted: state.accepted(),
+            signed_ancestors: config.signed_ancestors,
+            tried: state.tried(),
+            recent: state.recent(config.retry),
+            awaited: config.awaited(state),
+            quarantine: state.quarantine.clone(),
+            suspended: self.suspension.clone(),
+            now: self.now,
+        }
+    }
+}
 
 /// What is known of the remotes now.
 pub fn remotes(ctx: &Context) -> Result<Vec<RemoteFacts>> {
     let observe = |remote: &Remote| {
         let record = FetchRecord::read(&ctx.paths, remote)?;
-        let (reach, heads) = match heads::known_heads(&ctx.paths, remote) {
-            Ok(heads) => (FetchRecord::reach(record.as_ref()), heads),
-            Err(error) => (Reach::Unreadable(format!("{error:#}")), Heads::default()),
-        };
-        let head = |branch: &Option<Branch>, commit| {
-            let branch = branch.clone()?;
-            Some(Head { branch, commit })
-        };
-        Ok(RemoteFacts {
-            name: remote.name.clone(),
-            reach,
-            main: head(&remote.main, heads.main),
-            testing: head(&remote.testing, heads.testing),
-        })
+        Ok(facts_of(remote, record.as_ref(), &ctx.paths))
     };
     ctx.config.remotes.iter().map(observe).collect()
 }
 
-/// Plain facts for a decision.
-pub fn facts(ctx: &Context, remotes: Vec<RemoteFacts>, state: &State) -> Result<Facts> {
-    let now = Timestamp::now();
-    Ok(Facts {
-        remotes,
-        accepted: state.accepted(),
-        signed_ancestors: ctx.config.signed_ancestors,
-        tried: state.tried(),
-        recent: state.recent(ctx.config.retry),
-        awaited: ctx.config.awaited(state),
-        quarantine: state.quarantine.clone(),
-        suspended: requests::read_suspension(&ctx.paths, now)?,
-        now,
-    })
+fn facts_of(remote: &Remote, record: Option<&FetchRecord>, paths: &Paths) -> RemoteFacts {
+    let (reach, heads) = match heads::known_heads(paths, remote) {
+        Ok(heads) => (FetchRecord::reach(record), heads),
+        Err(error) => (Reach::Unreadable(format!("{error:#}")), Heads::default()),
+    };
+    let head = |branch: &Option<Branch>, commit| {
+        let branch = branch.clone()?;
+        Some(Head { branch, commit })
+    };
+    RemoteFacts {
+        name: remote.name.clone(),
+        reach,
+        main: head(&remote.main, heads.main),
+        testing: head(&remote.testing, heads.testing),
+    }
 }
 
 /// Decides on what is known now, without doing anything.
 pub fn decide_now(ctx: &Context, state: &State, commits: &Commits) -> Result<(Facts, Decision)> {
-    let facts = facts(ctx, remotes(ctx)?, state)?;
+    let facts = Snapshot::take(ctx)?.facts(&ctx.config, state);
     let decision = decide(&facts, commits);
     Ok((facts, decision))
 }
