@@ -7,6 +7,8 @@ mod cli;
 mod config;
 mod deploy;
 mod git;
+#[cfg(test)]
+mod layers;
 mod model;
 mod nix;
 mod report;

@@ -11,7 +11,7 @@ fn cases<const N: usize>(table: &str) -> impl Iterator<Item = [&str; N]> {
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.skip(1).map(|line| {
-        let cells = Vec::from_iter(line.split('|').map(str::trim));
+        let cells = line.split('|').map(str::trim).collect::<Vec<_>>();
         cells
             .try_into()
             .unwrap_or_else(|_| panic!("{line}: not {N} cells"))

@@ -1,0 +1,271 @@
+//! What the sources keep to: each layer imports only what stands to its right in `main.rs`, no files import each other
+//! in a circle, and `model` is pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// The clock, the log, the operating system: nothing for plain data and pure functions.
+const IMPURE: [&str; 9] = [
+    "Timestamp::now",
+    "Zoned::now",
+    "SystemTime",
+    "Instant",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "log",
+    "crate::sys",
+];
+/// What of it is pure all the same.
+const PURE: &str = "crate::sys::text";
+
+/// The texts of files, such as `model/attempt.rs`.
+type Sources = BTreeMap<String, String>;
+
+/// The sources of the program. Tests may import what they like.
+pub fn sources() -> Sources {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Sources::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+            if ["build.rs", "layers.rs", "internals.rs"].contains(&name) {
+                // The build's own program, and tests.
+            } else if path.is_dir() && !name.ends_with("/tests") {
+                folders.push(path);
+            } else if path.is_file() && !name.ends_with("/tests.rs") {
+                sources.insert(name.to_string(), fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    sources
+}
+
+/// The layers from the top down; those that stand together do not know each other.
+pub fn layers() -> Vec<Vec<&'static str>> {
+    let mut lines = include_str!("main.rs").lines();
+    let line = lines.find(|line| line.contains('→')).unwrap();
+    let layers = line.trim_matches(|c: char| !c.is_alphabetic()).split(" → ");
+    let names = layers.map(|layer| layer.trim_matches(['{', '}']).split(", ").collect());
+    names.collect()
+}
+
+/// The layer of a file: its folder, or `main`.
+pub fn layer(file: &str) -> &str {
+    file.split_once('/').map_or("main", |(folder, _)| folder)
+}
+
+/// The module of a file, as in `model::attempt`; that of `main.rs` has no name.
+fn module(file: &str) -> String {
+    let name = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    if name == "main" {
+        return String::new();
+    }
+    name.replace('/', "::")
+}
+
+/// The paths in a source that have more than one name, such as `std::fs` of `std::{fs, io}`.
+fn paths(source: &str) -> BTreeSet<String> {
+    let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = lines.collect::<Vec<_>>().join("\n") + "\n";
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let mut paths = BTreeSet::new();
+    let mut groups: Vec<String> = Vec::new();
+    let (mut path, mut before) = (String::new(), ' ');
+    for c in code.chars() {
+        if is_name(c) {
+            // In a group, what stands before its brace belongs to each of its paths.
+            if path.is_empty() && matches!(before, '{' | ',') {
+                path = groups.last().cloned().unwrap_or_default();
+            }
+            path.push(c);
+        } else {
+            let ended = std::mem::take(&mut path);
+            match c {
+                '{' if ended.ends_with("::") => groups.push(ended),
+                '{' => groups.push(String::new()),
+                _ if ended.contains("::") => {
+                    paths.insert(ended);
+                }
+                _ => {}
+            }
+            if c == '}' {
+                groups.pop();
+            }
+        }
+        if !c.is_whitespace() {
+            before = c;
+        }
+    }
+    paths
+}
+
+/// Whether a path has these names in a row.
+fn has(path: &str, names: &str) -> bool {
+    format!("::{path}::").contains(&format!("::{names}::"))
+}
+
+/// The file that a path of another one leads to, if it leads to one of ours.
+fn target<'a>(path: &str, file: &str, files: &BTreeMap<String, &'a str>) -> Option<&'a str> {
+    let own = module(file);
+    let mut segments = path.split("::").peekable();
+    let mut base: Vec<&str> = own.split("::").filter(|name| !name.is_empty()).collect();
+    match *segments.peek()? {
+        "crate" => base.clear(),
+        "super" => {}
+        name if files.contains_key([&base[..], &[name]].concat().join("::").as_str()) => {}
+        _ => return None,
+    }
+    for name in segments {
+        match name {
+            "crate" | "self" => {}
+            "super" => {
+                base.pop();
+            }
+            name => base.push(name),
+        }
+    }
+    // What follows the module's own path is an item in it.
+    let mut modules = (0..=base.len())
+        .rev()
+        .map(|length| base[..length].join("::"));
+    modules.find_map(|module| files.get(&module).copied())
+}
+
+/// What the sources have against the rules, as sentences.
+fn faults(sources: &Sources) -> Vec<String> {
+    let layers = layers();
+    let rank = |file| {
+        layers
+            .iter()
+            .position(|together| together.contains(&layer(file)))
+    };
+    let files: BTreeMap<_, _> = sources.keys().map(|file| (module(file), &**file)).collect();
+    let mut faults = Vec::new();
+    let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (file, source) in sources {
+        if rank(file).is_none() {
+            faults.push(format!(
+                "src/{file} is in no layer: main.rs does not name its folder"
+            ));
+        }
+        for path in paths(source) {
+            let is_impure = IMPURE.iter().any(|impure| has(&path, impure));
+            if layer(file) == "model" && is_impure && !has(&path, PURE) {
+                faults.push(format!(
+                    "src/{file} uses {path}: model has no clock, no disk, no log"
+                ));
+            }
+            let Some(target) = target(&path, file, &files).filter(|target| target != file) else {
+                continue;
+            };
+            imports.entry(file).or_default().insert(target);
+            if layer(target) != layer(file) && rank(target) <= rank(file) {
+                let (from, to) = (layer(file), layer(target));
+                faults.push(format!(
+                    "src/{file} imports {path}: {to} does not stand below {from}"
+                ));
+            }
+        }
+    }
+    let mut done = BTreeSet::new();
+    let circles = sources
+        .keys()
+        .filter_map(|file| circle(&imports, &mut vec![file], &mut done));
+    faults.extend(circles.map(|files| format!("Files import each other in a circle: {files}")));
+    faults
+}
+
+/// The first circle that is met from the last file of a way.
+fn circle<'a>(
+    imports: &BTreeMap<&str, BTreeSet<&'a str>>,
+    way: &mut Vec<&'a str>,
+    done: &mut BTreeSet<&'a str>,
+) -> Option<String> {
+    let file = *way.last()?;
+    if !done.insert(file) {
+        return None;
+    }
+    for next in imports.get(file).into_iter().flatten() {
+        way.push(next);
+        let begin = way.iter().position(|file| file == next)?;
+        if begin + 1 < way.len() {
+            return Some(way[begin..].join(" → "));
+        }
+        if let Some(circle) = circle(imports, way, done) {
+            return Some(circle);
+        }
+        way.pop();
+    }
+    None
+}
+
+#[test]
+fn sources_keep_to_their_layers() {
+    let sources = sources();
+    assert!(sources.contains_key("deploy/mod.rs"));
+    let faults = faults(&sources);
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn each_breach_of_the_layers_is_a_fault() {
+    // A file, its text, and what is wrong with it.
+    #[rustfmt::skip]
+    let table = [
+        ("cli/a.rs", "use crate::model::names;", ""),
+        ("cli/a.rs", "use crate::{deploy, report::{text, Page}};", ""),
+        ("cli/a.rs", "use crate::sys::fs;\nfn f() { fs::read(); }", ""),
+        ("git/a.rs", "// crate::deploy\n#[cfg(test)]\nmod tests {\n    use crate::deploy;\n}", ""),
+        ("git/a.rs", "use crate::deploy;", "git/a.rs imports crate::deploy: deploy does not stand below git"),
+        ("git/a.rs", "use crate::{config::{A, B}, state::store};", "imports crate::state::store"),
+        ("report/a.rs", "fn f() -> crate::deploy::X { }", "imports crate::deploy::X"),
+        ("sys/a.rs", "use super::super::model::names::{self as n};", "imports super::super::model::names::self"),
+        ("sys/a.rs", "use crate::Failure;", "main does not stand below sys"),
+        ("other/a.rs", "", "other/a.rs is in no layer"),
+        ("model/a.rs", "use crate::sys::text::{self, printable};\nuse jiff::Timestamp;", ""),
+        ("model/a.rs", "use crate::sys::{fs, text};", "uses crate::sys::fs: model has no clock"),
+        ("model/a.rs", "let now = Timestamp::now();", "uses Timestamp::now"),
+        ("model/a.rs", "let now = std::time::Instant::now();", "uses std::time::Instant::now"),
+        ("model/a.rs", "use std::{collections::BTreeMap, fs};", "uses std::fs"),
+        ("model/a.rs", "log::warn!(\"\");", "uses log::warn"),
+        ("git/mod.rs", "pub mod fetch;\nuse fetch::X;", "in a circle: git/fetch.rs → git/mod.rs → git/fetch.rs"),
+        ("git/refs.rs", "use super::mirror::{A, B as C};", "git/fetch.rs → git/refs.rs → git/mirror.rs → git/fetch.rs"),
+        ("git/refs.rs", "use crate::git::errors as mirror;", ""),
+    ];
+    let rest = [
+        ("main.rs", "mod cli; mod git; use cli::Cli;"),
+        ("cli/mod.rs", "pub mod a;"),
+        ("deploy/mod.rs", ""),
+        ("report/mod.rs", ""),
+        ("state/store.rs", ""),
+        ("config/mod.rs", ""),
+        ("model/names.rs", ""),
+        ("sys/fs.rs", ""),
+        ("sys/text.rs", ""),
+        ("git/mod.rs", "pub mod fetch; pub mod mirror;"),
+        ("git/errors.rs", ""),
+        ("git/fetch.rs", "use super::A; use crate::git::refs::B;"),
+        ("git/mirror.rs", "use super::fetch;"),
+        ("git/refs.rs", ""),
+    ];
+    for (file, text, fault) in table {
+        let all = rest.into_iter().chain([(file, text)]);
+        let sources = all
+            .map(|(file, text)| (file.to_string(), text.to_string()))
+            .collect();
+        let faults = faults(&sources);
+        assert_eq!(
+            faults.len(),
+            usize::from(!fault.is_empty()),
+            "{text}: {faults:?}"
+        );
+        assert!(faults.concat().contains(fault), "{text}: {faults:?}");
+    }
+}
