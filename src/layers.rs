@@ -138,6 +138,29 @@ fn target<'a>(path: &str, file: &str, files: &BTreeMap<String, &'a str>) -> Opti
     modules.find_map(|module| files.get(&module).copied())
 }
 
+/// An import of one file by another.
+pub struct Import<'a> {
+    /// Who imports.
+    pub file: &'a str,
+    /// As it is written there.
+    path: String,
+    /// The file that the path leads to.
+    pub target: &'a str,
+}
+
+/// Every import of one file by another.
+pub fn imports(sources: &Sources) -> Vec<Import<'_>> {
+    let files: BTreeMap<_, _> = sources.keys().map(|file| (module(file), &**file)).collect();
+    let mut imports = Vec::new();
+    for (file, source) in sources {
+        for path in paths(source) {
+            let target = target(&path, file, &files).filter(|target| target != file);
+            imports.extend(target.map(|target| Import { file, path, target }));
+        }
+    }
+    imports
+}
+
 /// What the sources have against the rules, as sentences.
 fn faults(sources: &Sources) -> Vec<String> {
     let layers = layers();
@@ -146,45 +169,42 @@ fn faults(sources: &Sources) -> Vec<String> {
             .iter()
             .position(|together| together.contains(&layer(file)))
     };
-    let files: BTreeMap<_, _> = sources.keys().map(|file| (module(file), &**file)).collect();
     let mut faults = Vec::new();
-    let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (file, source) in sources {
         if rank(file).is_none() {
             faults.push(format!(
                 "src/{file} is in no layer: main.rs does not name its folder"
             ));
         }
-        for path in paths(source) {
-            let is_impure = IMPURE.iter().any(|impure| has(&path, impure));
-            if layer(file) == "model" && is_impure && !has(&path, PURE) {
-                faults.push(format!(
-                    "src/{file} uses {path}: model has no clock, no disk, no log"
-                ));
-            }
-            let Some(target) = target(&path, file, &files).filter(|target| target != file) else {
-                continue;
-            };
-            imports.entry(file).or_default().insert(target);
-            if layer(target) != layer(file) && rank(target) <= rank(file) {
-                let (from, to) = (layer(file), layer(target));
-                faults.push(format!(
-                    "src/{file} imports {path}: {to} does not stand below {from}"
-                ));
-            }
+        let used = paths(source).into_iter();
+        let impure = used.filter(|path| IMPURE.iter().any(|impure| has(path, impure)));
+        for path in impure.filter(|path| layer(file) == "model" && !has(path, PURE)) {
+            faults.push(format!(
+                "src/{file} uses {path}: model has no clock, no disk, no log"
+            ));
+        }
+    }
+    let mut targets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for Import { file, path, target } in imports(sources) {
+        targets.entry(file).or_default().insert(target);
+        let (from, to) = (layer(file), layer(target));
+        if from != to && rank(target) <= rank(file) {
+            faults.push(format!(
+                "src/{file} imports {path}: {to} does not stand below {from}"
+            ));
         }
     }
     let mut done = BTreeSet::new();
     let circles = sources
         .keys()
-        .filter_map(|file| circle(&imports, &mut vec![file], &mut done));
+        .filter_map(|file| circle(&targets, &mut vec![file], &mut done));
     faults.extend(circles.map(|files| format!("Files import each other in a circle: {files}")));
     faults
 }
 
 /// The first circle that is met from the last file of a way.
 fn circle<'a>(
-    imports: &BTreeMap<&str, BTreeSet<&'a str>>,
+    targets: &BTreeMap<&str, BTreeSet<&'a str>>,
     way: &mut Vec<&'a str>,
     done: &mut BTreeSet<&'a str>,
 ) -> Option<String> {
@@ -192,13 +212,13 @@ fn circle<'a>(
     if !done.insert(file) {
         return None;
     }
-    for next in imports.get(file).into_iter().flatten() {
+    for next in targets.get(file).into_iter().flatten() {
         way.push(next);
         let begin = way.iter().position(|file| file == next)?;
         if begin + 1 < way.len() {
             return Some(way[begin..].join(" → "));
         }
-        if let Some(circle) = circle(imports, way, done) {
+        if let Some(circle) = circle(targets, way, done) {
             return Some(circle);
         }
         way.pop();

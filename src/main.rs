@@ -8,6 +8,8 @@ mod config;
 mod deploy;
 mod git;
 #[cfg(test)]
+mod internals;
+#[cfg(test)]
 mod layers;
 mod model;
 mod nix;

@@ -1,0 +1,247 @@
+//! Keeps `module/docs/internals.md` true: its pictures and tables are made from the code.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use expect_test::expect_file;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::layers::{imports, layer, layers, sources};
+use crate::model::attempt::{words, Attempt, Blame, Outcome, Stage};
+use crate::model::names::Operation;
+use crate::model::policy::Backoff;
+use crate::model::residue::Left;
+use crate::model::schedule::Again;
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/module/docs/internals.md");
+
+#[test]
+fn page_about_the_internals_says_what_the_code_does() {
+    let Ok(mut page) = fs::read_to_string(PAGE) else {
+        // The build of the package has the sources alone.
+        let line = "skipped: the page about the internals, which is not here\n";
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        return;
+    };
+    for (name, text) in [
+        ("layers", picture_of_layers()),
+        ("states", picture_of_states(&page)),
+        ("files", table_of_files()),
+        ("outcomes", table_of_outcomes()),
+        (
+            "switches",
+            verbatim(include_str!("model/outcome/switches.txt")),
+        ),
+        (
+            "interruptions",
+            verbatim(include_str!("model/outcome/interruptions.txt")),
+        ),
+    ] {
+        let begin = format!("<!-- generated: {name} -->\n");
+        let (before, rest) = page.split_once(&begin).expect(name);
+        let (_, after) = rest.split_once("<!-- end -->").expect(name);
+        page = format!("{before}{begin}{text}<!-- end -->{after}");
+    }
+    // UPDATE_EXPECT=1 writes it.
+    expect_file![PAGE].assert_eq(&page);
+}
+
+/// Whoever reads of a function finds it.
+#[test]
+fn functions_that_the_page_names_are_in_the_files_that_it_names() {
+    let page = fs::read_to_string(PAGE).unwrap_or_default();
+    for line in page.lines() {
+        let links = line.split("](../../src/").skip(1);
+        let files = links.map(|link| link.split(')').next().unwrap());
+        let sources: String = files
+            .map(|file| {
+                fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file))
+                    .expect(file)
+            })
+            .collect();
+        let names = line.split('`').filter_map(|word| word.strip_suffix("()"));
+        for name in names {
+            assert!(
+                sources.contains(&format!("fn {name}(")),
+                "{name} is not there: {line}"
+            );
+        }
+    }
+}
+
+fn verbatim(text: &str) -> String {
+    format!("```text\n{text}```\n")
+}
+
+/// The folders from the top down: what each is for, and what it imports.
+fn picture_of_layers() -> String {
+    let sources = sources();
+    let imports = imports(&sources);
+    let mut picture = String::new();
+    for together in layers() {
+        if !picture.is_empty() {
+            picture += "   ↓\n";
+        }
+        for name in together {
+            let file = if name == "main" {
+                "main.rs".to_string()
+            } else {
+                format!("{name}/mod.rs")
+            };
+            let purpose = sources[&file]
+                .lines()
+                .next()
+                .unwrap()
+                .trim_start_matches("//! ");
+            let imports = imports.iter().filter(|import| layer(import.file) == name);
+            let below: BTreeSet<&str> = imports.map(|import| layer(import.target)).collect();
+            let names = layers()
+                .concat()
+                .into_iter()
+                .filter(|other| *other != name && below.contains(other));
+            let names: Vec<&str> = names.collect();
+            let from = if names.is_empty() {
+                "imports no other".to_string()
+            } else {
+                format!("imports {}", names.join(", "))
+            };
+            writeln!(picture, "{name:10} {purpose}\n{:10} {from}", "").unwrap();
+        }
+    }
+    verbatim(&picture)
+}
+
+/// The transitions that the page has in a table, as GitHub draws them.
+fn picture_of_states(page: &str) -> String {
+    let mut picture = "```mermaid\nstateDiagram-v2\n".to_string();
+    for line in page
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.contains("../src/"))
+    {
+        let cells: Vec<&str> = line
+            .split('|')
+            .map(|cell| cell.trim_matches([' ', '`']))
+            .collect();
+        let (from, to, why) = (cells[1], cells[2], cells[3]);
+        for state in [from, to].into_iter().filter(|state| *state != "[*]") {
+            let known = include_str!("model/attempt.rs");
+            let is_known =
+                ["Self", "Outcome"].map(|kind| known.contains(&format!("{kind}::{state}")));
+            assert!(
+                is_known.contains(&true),
+                "{state} is neither a stage nor an outcome"
+            );
+        }
+        writeln!(picture, "    {from} --> {to}: {why}").unwrap();
+    }
+    picture + "```\n"
+}
+
+/// The files that `config/paths.rs` names with their writer.
+fn table_of_files() -> String {
+    let mut table = "| file | holds | written by |\n|---|---|---|\n".to_string();
+    for function in include_str!("config/paths.rs").split("\n\n") {
+        let lines = function.lines().map(str::trim);
+        let words: Vec<&str> = lines.filter_map(|line| line.strip_prefix("/// ")).collect();
+        let words = words.join(" ");
+        let Some((holds, writer)) = words.split_once(" Writer: ") else {
+            continue;
+        };
+        let name = function.split('"').nth(1).unwrap();
+        let folder = if function.contains("state_dir.join") {
+            "/var/lib/comin"
+        } else {
+            ""
+        };
+        writeln!(table, "| `{folder}/{name}` | {holds} | {writer} |").unwrap();
+    }
+    table
+}
+
+/// What each end of an attempt means for what comes next.
+fn table_of_outcomes() -> String {
+    let error = String::new;
+    let remotes = vec![serde_json::from_str("\"origin\"").unwrap()];
+    let failed = |stage| Outcome::Failed {
+        stage,
+        error: error(),
+    };
+    let interrupted = |stage| Outcome::Interrupted { stage };
+    let preempted = |stage| Outcome::Preempted { stage };
+    let rolled_back = |blame| Outcome::RolledBack {
+        error: error(),
+        blame,
+    };
+    let mut table = "| end | status | tried again | main is accepted | the machine is |\n|---|---|---|---|---|\n".to_string();
+    for (name, outcome) in [
+        ("`Done`", Outcome::Done { generation: None }),
+        ("`Skipped`", Outcome::Skipped { reason: error() }),
+        ("`Preempted` while building", preempted(Stage::Building)),
+        ("`Postponed`", Outcome::Postponed { error: error() }),
+        ("`Failed` while evaluating", failed(Stage::Evaluating)),
+        ("`Failed` while building", failed(Stage::Building)),
+        ("`Failed` while activating", failed(Stage::Activating)),
+        ("`Failed` while rolling back", failed(Stage::RollingBack)),
+        ("`Interrupted` while building", interrupted(Stage::Building)),
+        (
+            "`Interrupted` while activating",
+            interrupted(Stage::Activating),
+        ),
+        (
+            "`RolledBack`, the commit's fault",
+            rolled_back(Blame::Commit),
+        ),
+        (
+            "`RolledBack`, an outage",
+            rolled_back(Blame::Outage(remotes)),
+        ),
+    ] {
+        let mut attempt = Attempt::for_tests(1, Operation::Switch);
+        attempt.end(outcome.clone(), Timestamp::UNIX_EPOCH);
+        let first = again(&attempt);
+        while !attempt.is_last_try() {
+            attempt.tries += 1;
+        }
+        let last = again(&attempt);
+        let again = if first == last {
+            first.to_string()
+        } else {
+            format!("{first}; after {} tries: {last}", attempt.tries)
+        };
+        let accepted = if attempt.reached_activation() {
+            "yes"
+        } else {
+            "no"
+        };
+        let left = match Left::by(&attempt) {
+            Left::Nothing => "whole",
+            Left::Faulty => "activated, with a fault",
+            Left::Unfinished(_) => "half changed",
+        };
+        writeln!(
+            table,
+            "| {name} | {} | {again} | {accepted} | {left} |",
+            words(&outcome).0
+        )
+        .unwrap();
+    }
+    table
+}
+
+fn again(attempt: &Attempt) -> &'static str {
+    let hour = SignedDuration::from_hours(1);
+    let backoff = Backoff {
+        first: hour,
+        most: hour,
+    };
+    match attempt.again(backoff) {
+        Again::Done => "not needed",
+        Again::Never => "after a push or `comin retry`",
+        Again::After(wait) if wait.until == Timestamp::UNIX_EPOCH => "at once",
+        Again::After(_) => "after a wait",
+        Again::WhenBack(_) => "when the remote is back",
+    }
+}
