@@ -9,10 +9,9 @@ shift
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 checkout=$PWD
 
-built=$(cargo test --locked --no-run --message-format=json)
 # The tests on hosts have a root file system of their own (COMIN_TEST_SUITE).
-mapfile -t programs < <(grep -oE '"executable":"[^"]*/deps/[^"]*"' <<<"$built" | cut -d '"' -f 4 |
-    grep -vE '/deps/host[-_][^/]*$')
+built=$(cargo test --locked --no-run --bin comin --test scratch --message-format=json)
+mapfile -t programs < <(grep -oE '"executable":"[^"]*/deps/[^"]*"' <<<"$built" | cut -d '"' -f 4)
 target=$(dirname "$(dirname "$(dirname "${programs[0]}")")")
 
 work=$(mktemp -d)

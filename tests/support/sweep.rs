@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::host::tell;
+use super::tell;
 
 /// Whether this is the long sweep: `COMIN_SWEEP=full`.
 pub fn is_full() -> bool {

@@ -1,0 +1,18 @@
+//! comin on whole machines with a real systemd.
+
+#![allow(clippy::unwrap_used)]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+#[macro_use]
+mod machine;
+
+mod closures;
+mod deployments;
+mod desktop;
+mod moving;
+mod reboot;
+mod rollback;
+mod sweep;
+mod units;

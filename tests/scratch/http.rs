@@ -1,0 +1,291 @@
+//! Remotes on an HTTP server.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::http::{Authority, Fault, Rules, Server};
+use crate::support::Said;
+use crate::world::{Repository, System, World, SHA256};
+
+#[test]
+fn http() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    let server = Server::start(&world.path("."));
+    world.configure(|config| config["remotes"][0]["url"] = json!(format!("{}/origin", server.url)));
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first"]);
+    server.requests.lock().unwrap().clear();
+    assert_eq!(world.comin(&["fetch", "origin"], 0).err, "");
+    assert_eq!(
+        *server.requests.lock().unwrap(),
+        ["GET /origin/info/refs?service=git-upload-pack "]
+    );
+    for n in 0..40 {
+        origin.commit_all(&format!("commit {n}"));
+    }
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
+fn a_token_is_read_where_systemd_has_put_it_for_the_unit() {
+    need!("git");
+    let mut world = World::empty();
+    world.repository("origin").commit_all("one");
+    let server = Server::start(&world.path("."));
+    server.rule(|rules| rules.authorization = Some("Basic Y29taW46aGFuZGVk".to_string()));
+    world.follow("origin", &format!("{}/origin", server.url));
+    let file = world.path("100%:token").display().to_string();
+    world.configure(|config| {
+        config["remotes"][0]["auth"] = json!({"access_token_path": file});
+    });
+    let credentials = world.path("credentials");
+    fs::create_dir(&credentials).unwrap();
+    let name = file.replace('%', "%25").replace('/', "%2F");
+    let copy = credentials.join(name.replace(':', "%3A"));
+    let fetch = || {
+        let mut comin = world.command(&["fetch", "origin"]);
+        let output = comin.env("CREDENTIALS_DIRECTORY", &credentials).output();
+        Said::of(&output.unwrap())
+    };
+
+    // As the module's units have it where there is no token.
+    fs::write(&copy, "\n").unwrap();
+    let said = fetch();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let wanted = format!("Failed to read the access token {file}, which auth.access_token_path");
+    assert!(said.err.contains(&wanted), "{said:?}");
+
+    fs::write(&copy, "handed\n").unwrap();
+    let said = fetch();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!said.err.contains("handed"), "{said:?}");
+}
+
+/// A commit that is too large for the middle of an answer to be anything else.
+fn commit_noise(repository: &Repository) -> String {
+    let noise: Vec<u8> = (0..100_000_u32)
+        .map(|n| n.wrapping_mul(n).wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    fs::write(repository.path.join("noise"), noise).unwrap();
+    repository.commit_all("noise")
+}
+
+#[test]
+fn http_that_fails_is_a_sentence_and_changes_no_ref() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository("origin");
+    let first = origin.commit_all("one");
+    let server = Server::start(&world.path("."));
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
+    world.comin(&["fetch", "origin"], 0);
+    let second = commit_noise(&origin);
+
+    let says = |wanted: &str| {
+        let said = world.comin(&["fetch", "origin"], 1);
+        assert!(said.err.contains(wanted), "{wanted}: {said:?}");
+        assert_eq!(world.mirrored("origin/main"), Some(first.clone()));
+    };
+    let given_up = "it was given up after 1 seconds, the remote's timeout";
+    for (fault, wanted) in [
+        (Fault::Cuts, "Failed to fetch origin from http://127.0.0.1:"),
+        (
+            Fault::Corrupts,
+            "Failed to fetch origin from http://127.0.0.1:",
+        ),
+        (Fault::Hangs, given_up),
+        (Fault::Stalls, given_up),
+    ] {
+        server.rule(|rules| rules.fault = Some(fault));
+        says(wanted);
+    }
+    server.rule(|rules| {
+        rules.fault = None;
+        rules.authorization = Some("Basic eA==".to_string());
+    });
+    says("the server refused access (HTTP 401): check auth.access_token_path");
+    server.rule(|rules| *rules = Rules::default());
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(second));
+    world
+        .configure(|config| config["remotes"][0]["url"] = json!(format!("{}/nothing", server.url)));
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(said.err.contains("HTTP 404"), "{said:?}");
+}
+
+#[test]
+fn what_a_server_breaks_each_time_costs_a_look_at_the_whole_mirror_once() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository("origin");
+    origin.commit_all("one");
+    let server = Server::start(&world.path("."));
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.comin(&["fetch", "origin"], 0);
+    commit_noise(&origin);
+    server.rule(|rules| rules.fault = Some(Fault::Corrupts));
+    let looks = || {
+        let said = world.comin(&["fetch", "origin"], 1);
+        said.err.contains("The mirror is damaged")
+    };
+    assert!(!looks());
+    // Nothing needs it, and only who reads everything finds it.
+    let folder = world.path("root/var/lib/comin/repository/objects/aa");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("a".repeat(38)), "rotten").unwrap();
+    assert!(!looks());
+    // A boot forgets how the fetch before has failed.
+    fs::remove_dir_all(world.path("root/run/comin")).unwrap();
+    assert!(looks());
+}
+
+#[test]
+fn a_repository_with_sha256_objects_is_a_sentence() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository_with("origin", "sha256");
+    origin.commit_all("one");
+    let server = Server::start(&world.path("."));
+    world.follow("origin", &format!("{}/origin", server.url));
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(said.err.contains(SHA256), "{said:?}");
+}
+
+#[test]
+fn a_token_is_read_at_use_and_never_shown() {
+    need!("git");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let server = Server::start(&world.path("."));
+    let token = world.path("token");
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.configure(|config| {
+        config["remotes"][0]["auth"] = json!({"access_token_path": token, "username": "me"});
+    });
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(
+        said.err.contains("Failed to read the access token"),
+        "{said:?}"
+    );
+
+    fs::write(&token, "tok3n\n").unwrap();
+    // base64 of me:tok3n
+    server.rule(|rules| rules.authorization = Some("Basic bWU6dG9rM24=".to_string()));
+    let said = world.comin(&["--debug", "fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
+    let grep = Command::new("grep")
+        .args(["-rE", "tok3n|bWU6dG9rM24"])
+        .arg(world.root())
+        .output()
+        .unwrap();
+    assert!(grep.stdout.is_empty(), "{grep:?}");
+    assert!(
+        !said.err.contains("tok3n") && !said.err.contains("bWU6"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_redirection_is_followed_and_another_host_sees_no_credentials() {
+    need!("git");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let server = Server::start(&world.path("."));
+    let front = Server::start(&world.path("."));
+    front.rule(|rules| rules.redirect = Some(server.url.clone()));
+    fs::write(world.path("token"), "tok3n").unwrap();
+    world.follow("origin", &format!("{}/origin", front.url));
+    let token = world.path("token");
+    world.configure(|config| config["remotes"][0]["auth"] = json!({"access_token_path": token}));
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
+    assert!(front.requests.lock().unwrap()[0].contains("Basic "));
+    for request in server.requests.lock().unwrap().iter() {
+        assert!(!request.contains("Basic"), "{request}");
+    }
+}
+
+#[test]
+fn no_proxy_is_shown_what_stays_on_this_machine() {
+    need!("git");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let server = Server::start(&world.path("."));
+    fs::write(world.path("token"), "tok3n").unwrap();
+    world.follow("origin", &format!("{}/origin", server.url));
+    let token = world.path("token");
+    world.configure(|config| {
+        config["remotes"][0]["auth"] = json!({"access_token_path": token});
+        config["remotes"][0]["timeout"] = json!(10);
+    });
+    let proxy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let mut comin = world.command(&["fetch", "origin"]);
+    comin.env(
+        "http_proxy",
+        format!("http://{}", proxy.local_addr().unwrap()),
+    );
+    let said = Said::of(&comin.env_remove("no_proxy").output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
+    assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn https_is_for_servers_whose_certificate_is_good() {
+    need!("git", "openssl", "faketime");
+    let mut world = World::empty();
+    let commit = world.repository("origin").commit_all("one");
+    let token = world.path("token");
+    fs::write(&token, "tok3n").unwrap();
+    world.follow("origin", "/replaced");
+    let trusted = Authority::new(&world.path("trusted"));
+    let unknown = Authority::new(&world.path("unknown"));
+    let names = "DNS:localhost,IP:127.0.0.1";
+    let (today, over) = (0, 3);
+    let mut fetch = |authority, names, age, code| {
+        let server = Server::start_tls(&world.path("."), authority, names, age);
+        server.rule(|rules| rules.authorization = Some("Basic Y29taW46dG9rM24=".to_string()));
+        world.configure(|config| {
+            config["remotes"][0]["url"] = json!(format!("{}/origin", server.url));
+            config["remotes"][0]["auth"] = json!({"access_token_path": token});
+        });
+        let mut comin = world.command(&["fetch", "origin"]);
+        let said = Said::of(
+            &comin
+                .env("SSL_CERT_FILE", trusted.certificate())
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(said.code, Some(code), "{said:?}");
+        // Nothing is said to a server that may be another one.
+        let heard = !server.requests.lock().unwrap().is_empty();
+        assert_eq!(heard, code == 0);
+        said.err
+    };
+    let said = fetch(&unknown, names, today, 1);
+    assert!(
+        said.contains("is signed by nobody whom this machine trusts: if it is the right one, add"),
+        "{said}"
+    );
+    let said = fetch(&trusted, names, over, 1);
+    assert!(
+        said.contains("certificate has expired, or this machine's clock is wrong"),
+        "{said}"
+    );
+    let said = fetch(&trusted, "DNS:another.example.org", today, 1);
+    assert!(
+        said.contains("certificate is for another host name"),
+        "{said}"
+    );
+    fetch(&trusted, names, today, 0);
+    assert_eq!(world.mirrored("origin/main"), Some(commit));
+}

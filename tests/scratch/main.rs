@@ -1,0 +1,31 @@
+//! comin below a scratch root, on real Git and real Nix.
+
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::unnecessary_debug_formatting)] // Quotes as Nix wants them.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+mod closures;
+mod commands;
+mod confirm;
+mod cycle;
+mod desktop;
+mod exporter;
+mod failures;
+mod fleet;
+mod http;
+mod limits;
+mod moving;
+mod private;
+mod reboot;
+mod remotes;
+mod repositories;
+mod retention;
+mod rollback;
+mod selection;
+mod ssh;
+mod sweep;
+mod watch;
