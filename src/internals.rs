@@ -10,11 +10,11 @@ use expect_test::expect_file;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::layers::{imports, layer, layers, sources};
-use crate::model::attempt::{words, Attempt, Blame, Outcome, Stage};
+use crate::model::attempt::{words, Attempt, FaultOrigin, Outcome, Stage};
 use crate::model::names::Operation;
 use crate::model::policy::Backoff;
-use crate::model::residue::Left;
-use crate::model::schedule::Again;
+use crate::model::residue::Residue;
+use crate::model::schedule::NextTry;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/module/docs/internals.md");
 
@@ -192,11 +192,11 @@ fn table_of_outcomes() -> String {
         ),
         (
             "`RolledBack`, the commit's fault",
-            rolled_back(Blame::Commit),
+            rolled_back(FaultOrigin::Commit),
         ),
         (
             "`RolledBack`, an outage",
-            rolled_back(Blame::Outage(remotes)),
+            rolled_back(FaultOrigin::Outage(remotes)),
         ),
     ] {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
@@ -216,10 +216,10 @@ fn table_of_outcomes() -> String {
         } else {
             "no"
         };
-        let left = match Left::by(&attempt) {
-            Left::Nothing => "whole",
-            Left::Faulty => "activated, with a fault",
-            Left::Unfinished(_) => "half changed",
+        let left = match Residue::by(&attempt) {
+            Residue::Clean => "whole",
+            Residue::FailedActivation => "activated, with a fault",
+            Residue::Unfinished(_) => "half changed",
         };
         writeln!(
             table,
@@ -238,10 +238,10 @@ fn again(attempt: &Attempt) -> &'static str {
         most: hour,
     };
     match attempt.again(backoff) {
-        Again::Done => "not needed",
-        Again::Never => "after a push or `comin retry`",
-        Again::After(wait) if wait.until == Timestamp::UNIX_EPOCH => "at once",
-        Again::After(_) => "after a wait",
-        Again::WhenBack(_) => "when the remote is back",
+        NextTry::None => "not needed",
+        NextTry::OnNewCommit => "after a push or `comin retry`",
+        NextTry::At(wait) if wait.until == Timestamp::UNIX_EPOCH => "at once",
+        NextTry::At(_) => "after a wait",
+        NextTry::WhenReachable(_) => "when the remote is back",
     }
 }
