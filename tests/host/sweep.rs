@@ -23,6 +23,32 @@ while [ -e /srv/$1.armed ]; do sleep 0.01; done
 ";
 const ACTIVATION: &str = "nixos-rebuild-switch-to-configuration";
 
+/// What follows from the death of a comin that changed the machine.
+const INTERRUPTIONS: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/src/model/outcome/interruptions.txt"
+));
+/// No case of that table: nothing was changed, so the attempt is repeated.
+const UNCHANGED: &str = "";
+
+/// How the attempts of a commit end if comin dies in this case.
+fn ends(case: &str) -> &'static [&'static str] {
+    let find = |line: &'static str| {
+        let (found, next) = line.rsplit_once('|')?;
+        (found.split_whitespace().eq(case.split_whitespace())).then(|| next.trim())
+    };
+    let next = match case {
+        UNCHANGED => "repeat",
+        _ => INTERRUPTIONS.lines().find_map(find).unwrap(),
+    };
+    match next.split(':').next().unwrap() {
+        "repeat" => &["interrupted", "done"],
+        "conclude 0" => &["done"],
+        "roll back" => &["rolled_back"],
+        _ => panic!("{case}: {next}"),
+    }
+}
+
 /// A moment of a deployment.
 enum At {
     /// Within what this gate holds up.
@@ -31,11 +57,12 @@ enum At {
     Seen(fn(&Round) -> bool),
 }
 
-/// Every boundary of a deployment that comes to a good end.
-const BOUNDARIES: [(&str, At); 13] = [
+/// Every boundary of a deployment that comes to a good end, and its case.
+const BOUNDARIES: [(&str, At, &str); 13] = [
     (
         "the request was taken",
         At::Seen(|round| round.comin().is_some() && !round.host.path("/run/comin/wanted").exists()),
+        UNCHANGED,
     ),
     (
         "it was decided",
@@ -43,61 +70,80 @@ const BOUNDARIES: [(&str, At); 13] = [
             let decided = round.host.read("/run/comin/decided.json");
             decided.contains(&round.commit)
         }),
+        UNCHANGED,
     ),
     (
         "the attempt was recorded",
         At::Seen(|round| round.is_at("evaluating")),
+        UNCHANGED,
     ),
-    ("evaluating", At::Gate("evaluation")),
+    ("evaluating", At::Gate("evaluation"), UNCHANGED),
     (
         "the build was recorded",
         At::Seen(|round| round.is_at("building")),
+        UNCHANGED,
     ),
-    ("building", At::Gate("build")),
+    ("building", At::Gate("build"), UNCHANGED),
     (
         "the activation was recorded",
         At::Seen(|round| round.is_at("activating")),
+        "activating | - | - | -",
     ),
     (
         "the dead man was armed",
         At::Seen(|round| round.has_transient("comin-dead-man.timer")),
+        "activating | - | - | -",
     ),
     (
         "the profile was set",
         At::Seen(|round| round.host.profile() != round.profile),
+        "activating | - | - | -",
     ),
     (
         "the switch was started",
         At::Seen(|round| round.has_transient(&format!("{ACTIVATION}.service"))),
+        "activating | - | 0 | -",
     ),
-    ("activating", At::Gate("activation")),
+    (
+        "activating",
+        At::Gate("activation"),
+        "activating | - | 0 | -",
+    ),
     (
         "the switch has ended",
         At::Seen(|round| {
             let record = round.host.read("/run/comin/activation.json");
             record.contains(&round.label) && record.contains("\"status\":")
         }),
+        "activating | - | 0 | -",
     ),
-    ("checking", At::Gate("checking")),
+    ("checking", At::Gate("checking"), "checking | - | 0 | -"),
 ];
 
 /// Those of one that is rolled back.
-const BOUNDARIES_BACK: [(&str, At); 4] = [
+const BOUNDARIES_BACK: [(&str, At, &str); 4] = [
     (
         "the rollback was recorded",
         At::Seen(|round| round.is_at("rolling_back")),
+        "rolling_back | it is ill | - | -",
     ),
     (
         "the profile was taken back",
         At::Seen(|round| round.is_at("rolling_back") && round.host.profile() == round.profile),
+        "rolling_back | it is ill | - | -",
     ),
-    ("rolling back", At::Gate("rollback")),
+    (
+        "rolling back",
+        At::Gate("rollback"),
+        "rolling_back | it is ill | - | -",
+    ),
     (
         "it was quarantined",
         At::Seen(|round| {
             let state = round.host.read("/var/lib/comin/state.json");
             state.contains("\"quarantine\"") && state.contains(&round.quarantined())
         }),
+        "rolling_back | it is ill | - | -",
     ),
 ];
 
@@ -245,8 +291,9 @@ impl Sweep {
     }
 
     /// Kills comin at a boundary.
-    fn kill_at(&mut self, name: &str, at: &At, death: Death, ill: bool) {
-        let case = format!("killed when {name}, {death:?}");
+    fn kill_at(&mut self, (name, at, case): &(&str, At, &str), death: Death, ill: bool) {
+        let ends = ends(case);
+        let told = format!("killed when {name}, {death:?}");
         match at {
             At::Gate(gate) => {
                 let (armed, begun) = (self.gate_file(gate, "armed"), self.gate_file(gate, "begun"));
@@ -254,7 +301,7 @@ impl Sweep {
                 let round = self.begin(ill);
                 let begun = round.host.path(&begun);
                 await_that(name, || begun.exists());
-                assert!(round.kill(death), "{case}");
+                assert!(round.kill(death), "{told}");
                 fs::remove_file(begun).unwrap();
                 fs::remove_file(round.host.path(&armed)).unwrap();
             }
@@ -264,18 +311,30 @@ impl Sweep {
                 while !seen(&round) && Instant::now() < limit {
                     thread::yield_now();
                 }
-                assert!(Instant::now() < limit, "never seen: {case}");
+                assert!(Instant::now() < limit, "never seen: {told}");
                 round.kill(death);
             }
         }
-        self.assert_whole(&case, ill, false);
+        self.assert_whole(&told, ends, false);
+        // What can only be seen may be over by the time of the kill.
+        if let At::Gate(_) = at {
+            let label = format!("round{}", self.rounds);
+            let mut attempts = self.host.attempts();
+            attempts.retain(|attempt| attempt["subject"] == label.as_str());
+            let statuses: Vec<_> = attempts.iter().map(|attempt| &attempt["status"]).collect();
+            assert_eq!(statuses, ends, "{told}");
+        }
     }
 
     fn kill_after(&mut self, delay: Duration, death: Death) {
         let round = self.begin(false);
         thread::sleep(delay);
         round.kill(death);
-        self.assert_whole(&format!("killed after {delay:?}, {death:?}"), false, false);
+        self.assert_whole(
+            &format!("killed after {delay:?}, {death:?}"),
+            &["done"],
+            false,
+        );
     }
 
     fn cut_power_after(&mut self, delay: Duration) {
@@ -283,17 +342,18 @@ impl Sweep {
         thread::sleep(delay);
         round.host.cut_power();
         round.host.boot();
-        self.assert_whole(&format!("power cut after {delay:?}"), false, true);
+        self.assert_whole(&format!("power cut after {delay:?}"), &["done"], true);
     }
 
-    /// What has to be true once the machine has come to rest. `powerless`: a switch may have died, and
-    /// is run again then.
+    /// What has to be true once the machine has come to rest, and the attempts of the commit have ended so.
+    /// `powerless`: a switch may have died, and is run again then.
     #[track_caller]
-    fn assert_whole(&mut self, case: &str, ill: bool, powerless: bool) {
+    fn assert_whole(&mut self, case: &str, ends: &[&str], powerless: bool) {
+        let status = *ends.last().unwrap();
+        let ill = status == "rolled_back";
         let host = &self.host;
         tell(&format!("round {}: {case}", self.rounds));
         let label = format!("round{}", self.rounds);
-        let status = if ill { "rolled_back" } else { "done" };
         let mut latest = Value::Null;
         await_that(case, || {
             latest = host.attempts().pop().unwrap_or_default();
@@ -378,15 +438,15 @@ fn whatever_dies_and_whenever_the_machine_reaches_the_right_system() {
     round.host.await_deployed(&round.commit);
     round.host.await_idle();
     let longest = begin.elapsed();
-    sweep.assert_whole("undisturbed", false, false);
+    sweep.assert_whole("undisturbed", &["done"], false);
     tell(&format!("undisturbed: {longest:?}"));
 
     let deaths = if is_full() { 0..3 } else { 0..1 };
     for death in deaths {
         let all = BOUNDARIES.iter().map(|boundary| (boundary, false));
         let all = all.chain(BOUNDARIES_BACK.iter().map(|boundary| (boundary, true)));
-        for (n, ((name, at), ill)) in all.enumerate() {
-            sweep.kill_at(name, at, Death::of(n + death), ill);
+        for (n, (boundary, ill)) in all.enumerate() {
+            sweep.kill_at(boundary, Death::of(n + death), ill);
         }
     }
     for n in 0..times("COMIN_SWEEP_KILLS", 10, 200) {
