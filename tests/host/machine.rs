@@ -241,7 +241,10 @@ impl Host {
             fs::create_dir_all(repository.join(folder)).unwrap();
             for file in fs::read_dir(project.join(from)).unwrap() {
                 let file = file.unwrap();
-                fs::copy(file.path(), repository.join(folder).join(file.file_name())).unwrap();
+                // The pages of module/docs are no part of the module.
+                if file.file_type().unwrap().is_file() {
+                    fs::copy(file.path(), repository.join(folder).join(file.file_name())).unwrap();
+                }
             }
         }
         fs::write(repository.join("flake.nix"), FLAKE.replace("@PATH@", PATH)).unwrap();
