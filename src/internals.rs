@@ -9,7 +9,10 @@ use std::path::Path;
 use expect_test::expect_file;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::layers::{imports, layer, layers, sources};
+use crate::layers::imports;
+use crate::layers::layer;
+use crate::layers::layers;
+use crate::layers::sources;
 use crate::model::attempt::{words, Attempt, FaultOrigin, Outcome, Stage};
 use crate::model::names::Operation;
 use crate::model::policy::Backoff;

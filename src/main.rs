@@ -24,15 +24,13 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Failure};
-use deploy::context::Completion;
 use sys::journal;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     journal::start(cli.debug, cli.may_deploy());
     match cli::execute(cli) {
-        Ok(Completion::Success) => ExitCode::SUCCESS,
-        Ok(Completion::Failure) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(Failure::Failed(error)) => {
             log::error!("{error:#}");
             ExitCode::FAILURE

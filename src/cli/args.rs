@@ -104,6 +104,12 @@ pub enum MachineCommand {
         /// Show it again whenever it changes, until Ctrl-C
         #[arg(long, short)]
         watch: bool,
+        /// Print the line of --oneline, and tell by the exit code how the machine is
+        ///
+        /// 0 up to date or testing; 3 something is under way, due, or waits; 4 failed, held, refused, unreachable or
+        /// not fetched; 5 suspended; 6 another system runs or was booted.
+        #[arg(long, conflicts_with_all = ["watch", "json", "oneline"])]
+        check: bool,
     },
     /// Follow the status: `comin status --watch`
     Watch(Look),

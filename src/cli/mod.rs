@@ -15,6 +15,7 @@ mod watch_events;
 
 use std::os::fd::AsFd;
 use std::path::{absolute, Path};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Error, Result};
 
@@ -53,15 +54,19 @@ impl From<Error> for Failure {
     }
 }
 
-pub fn execute(cli: Cli) -> Result<Completion, Failure> {
+/// Does what the command line says.
+pub fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let root = absolute(&cli.root).context("--root is no path")?;
     let status = MachineCommand::Status {
         look: Look::default(),
         watch: false,
+        check: false,
     };
     match cli.command.unwrap_or(Command::Machine(status)) {
         Command::Machine(command) => execute_on_machine(command, &cli.config, &root),
-        Command::Standalone(command) => execute_alone(command, &cli.config, &root),
+        Command::Standalone(command) => {
+            execute_alone(command, &cli.config, &root).map(ExitCode::from)
+        }
     }
 }
 
@@ -69,7 +74,7 @@ fn execute_on_machine(
     command: MachineCommand,
     config_file: &Path,
     root: &Path,
-) -> Result<Completion, Failure> {
+) -> Result<ExitCode, Failure> {
     let is_machine = Paths::outside_state(root).is_machine();
     if is_machine && !command.only_looks() && !rustix::process::geteuid().is_root() {
         let error = anyhow::anyhow!("Only root can do that: try again with sudo");
@@ -87,7 +92,7 @@ fn execute_on_machine(
         let signers = read_signers().inspect_err(postpone);
         signers.map_err(Failure::Misconfigured)
     };
-    Ok(match command {
+    let completion = match command {
         MachineCommand::Run { remotes } => {
             let remotes = choose(&machine.config, &remotes)?;
             deploy::run(&machine, &remotes, signers()?.as_ref())?
@@ -96,13 +101,21 @@ fn execute_on_machine(
             fetch::fetch(&machine, &choose(&machine.config, &remotes)?)?
         }
         MachineCommand::Deploy => deploy::deploy(&machine, signers()?.as_ref())?,
-        MachineCommand::Status { look, watch: true } | MachineCommand::Watch(look) => {
+        MachineCommand::Status { check: true, .. } => {
+            let status = status::status(&machine)?;
+            print(&status.oneline(&Page::here()))?;
+            return Ok(ExitCode::from(status.exit_code()));
+        }
+        MachineCommand::Status {
+            look, watch: true, ..
+        }
+        | MachineCommand::Watch(look) => {
             // A deployment may change the configuration.
             let status = || status::status(&machine_of(config_file, root)?);
             watch::follow(status, look.style(), &machine.paths)?;
             Completion::Success
         }
-        MachineCommand::Status { look, watch: false } => {
+        MachineCommand::Status { look, .. } => {
             let status = status::status(&machine)?;
             print(&match look.style() {
                 Style::Text => text(&status),
@@ -148,7 +161,8 @@ fn execute_on_machine(
         MachineCommand::Rollback { to } => {
             manual_rollback::roll_back(&machine, to, &read_signers())?
         }
-    })
+    };
+    Ok(completion.into())
 }
 
 fn execute_alone(

@@ -52,7 +52,8 @@ pub fn status(machine: &Context) -> Result<Status> {
         decision,
         selected,
         remotes,
-    ))
+    )
+    .named())
 }
 
 /// How the machine stands, apart from any decision.

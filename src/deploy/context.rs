@@ -1,6 +1,7 @@
 //! What every step of the story is given.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use crate::config::paths::Paths;
 use crate::config::Config;
@@ -25,4 +26,13 @@ pub enum Completion {
     Success,
     /// Something failed, and has been said.
     Failure,
+}
+
+impl From<Completion> for ExitCode {
+    fn from(completion: Completion) -> Self {
+        match completion {
+            Completion::Success => Self::SUCCESS,
+            Completion::Failure => Self::FAILURE,
+        }
+    }
 }

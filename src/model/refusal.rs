@@ -105,6 +105,20 @@ impl Refusal {
         }
     }
 
+    /// A word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFetched => "not_fetched",
+            Self::Unreachable => "unreachable",
+            Self::Missing | Self::NoMain => "missing",
+            Self::Behind(_) | Self::InMain => "behind",
+            Self::Rewound { .. } => "rewound",
+            Self::Rewritten { .. } | Self::NotOnMain(_) => "diverged",
+            Self::Unreadable(_) => "unreadable",
+            Self::Unverified(_) => "unsigned",
+        }
+    }
+
     /// The command that helps, if one does.
     pub fn command(&self) -> Option<String> {
         let (Self::Rewound { head, cure, .. } | Self::Rewritten { head, cure, .. }) = self else {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::page::{took, Page, Tone};
+use super::seconds;
 use super::target::Chosen;
 use crate::model;
 use crate::model::attempt::{words, AttemptStatus, Progress, Stage};
@@ -21,8 +22,11 @@ pub struct Attempt {
     pub(super) generation: Option<u64>,
     pub(super) status: AttemptStatus,
     pub(super) error: Option<String>,
+    #[serde(serialize_with = "seconds::time")]
     pub(super) started_at: Timestamp,
+    #[serde(serialize_with = "seconds::optional")]
     pub(super) ended_at: Option<Timestamp>,
+    #[serde(serialize_with = "seconds::optional")]
     pub(super) retry_at: Option<Timestamp>,
     pub(super) stages: Vec<Entered>,
     /// Whether it has not ended, and nobody is at work at it any more.
@@ -34,7 +38,9 @@ pub struct Attempt {
 #[derive(Debug, Serialize)]
 pub(super) struct Entered {
     pub(super) stage: Stage,
+    #[serde(serialize_with = "seconds::time")]
     pub(super) started_at: Timestamp,
+    #[serde(serialize_with = "seconds::optional")]
     pub(super) ended_at: Option<Timestamp>,
 }
 

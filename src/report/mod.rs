@@ -15,6 +15,7 @@ pub mod plan;
 pub mod preview;
 pub mod remote;
 pub mod running;
+pub mod seconds;
 pub mod status;
 pub mod status_page;
 pub mod target;

@@ -15,12 +15,43 @@ impl Status {
     /// problem if there is one.
     pub fn oneline(&self, page: &Page) -> String {
         let headline = Headline::of(self);
-        let (state, problem) = words(headline, page);
+        let (state, problem) = (word(headline), problem_of(headline, page));
         let commit = self.commit(headline);
         let commit = commit.map_or(String::new(), |commit| format!(" {}", commit.short()));
         let problem = problem.or_else(|| self.problem());
         let problem = problem.map_or(String::new(), |problem| format!(": {problem}"));
         format!("{state}{commit}{problem}")
+    }
+
+    /// The same; the JSON has the word of the line, too.
+    pub fn named(self) -> Self {
+        let state = word(Headline::of(&self)).replace(' ', "_");
+        Self { state, ..self }
+    }
+
+    /// The exit code of `comin status --check`.
+    pub fn exit_code(&self) -> u8 {
+        match Headline::of(self) {
+            Headline::Testing(_) | Headline::UpToDate(_) if self.has_refused() => 4,
+            Headline::Testing(_) | Headline::UpToDate(_) => 0,
+            Headline::UnderWay(_)
+            | Headline::Due(_)
+            | Headline::BootsNext(_)
+            | Headline::Hindered(_, Action::AwaitConfirmation(_, _), _) => 3,
+            Headline::NotFetched
+            | Headline::Unreachable
+            | Headline::NothingQualifies
+            | Headline::Hindered(_, _, _)
+            | Headline::Skipped(_) => 4,
+            Headline::Suspended(_) => 5,
+            Headline::BootedInstead(_) | Headline::Replaced(_) => 6,
+        }
+    }
+
+    /// Whether a remote cannot be fetched, or a branch is refused that somebody expects to be deployed.
+    fn has_refused(&self) -> bool {
+        let mut remotes = self.remotes.iter();
+        remotes.any(|remote| remote.problem().is_some())
     }
 
     /// The commit that a headline is about; what runs, where it is about none.
@@ -52,48 +83,62 @@ impl Status {
     }
 }
 
-/// The words for it, and what is wrong with it.
-fn words(headline: Headline, page: &Page) -> (&'static str, Option<String>) {
+/// The word for it.
+fn word(headline: Headline) -> &'static str {
     match headline {
-        Headline::UnderWay(it) => (it.stage.words(), None),
-        Headline::Suspended(suspension) => {
-            let until = suspension.until.map(|at| format!("until {}", page.at(at)));
-            ("suspended", until)
-        }
-        Headline::NotFetched => ("not fetched", None),
-        Headline::Unreachable => ("unreachable", Some(UNREACHABLE.to_string())),
-        Headline::NothingQualifies => (NOTHING_QUALIFIES, None),
-        Headline::Due(_) => ("due", None),
+        Headline::UnderWay(it) => it.stage.words(),
+        Headline::Suspended(_) => "suspended",
+        Headline::NotFetched => "not fetched",
+        Headline::Unreachable => "unreachable",
+        Headline::NothingQualifies => NOTHING_QUALIFIES,
+        Headline::Due(_) => "due",
         Headline::Hindered(_, action, latest) => match action {
-            Action::Retry(wait) => ("failed", Some(format!("again at {}", page.at(wait.until)))),
+            Action::AwaitRemotes(_) => "rolled back",
+            Action::AwaitConfirmation(_, _) => "waits",
+            Action::Quarantined(_) => "quarantined",
+            Action::GivenUp if latest.is_some_and(Attempt::was_rolled_back) => "rolled back",
+            Action::Retry(_) | Action::GivenUp => "failed",
+            Action::Suspended(_) | Action::Deploy | Action::Nothing => "not deployed",
+        },
+        Headline::Skipped(_) => "skipped",
+        Headline::BootedInstead(_) | Headline::Replaced(_) => "not running",
+        Headline::BootsNext(_) => "boots next",
+        Headline::Testing(_) => "testing",
+        Headline::UpToDate(_) => "up to date",
+    }
+}
+
+/// What is wrong with it, or what it waits for.
+fn problem_of(headline: Headline, page: &Page) -> Option<String> {
+    match headline {
+        Headline::Suspended(suspension) => {
+            suspension.until.map(|at| format!("until {}", page.at(at)))
+        }
+        Headline::Unreachable => Some(UNREACHABLE.to_string()),
+        Headline::Hindered(_, action, _) => match action {
+            Action::Retry(wait) => Some(format!("again at {}", page.at(wait.until))),
             Action::AwaitRemotes(remotes) => {
-                let again = format!("again when {} is back", either(remotes));
-                ("rolled back", Some(again))
+                Some(format!("again when {} is back", either(remotes)))
             }
             Action::AwaitConfirmation(step, until) => {
                 let at = until.map(|wait| format!(" at {}", page.at(wait.until)));
                 let at = at.unwrap_or_default();
-                ("waits", Some(format!("to be {}{at}", step.participle())))
+                Some(format!("to be {}{at}", step.participle()))
             }
-            Action::Quarantined(_) => ("quarantined", None),
-            Action::GivenUp => {
-                let rolled_back = latest.is_some_and(Attempt::was_rolled_back);
-                let state = if rolled_back { "rolled back" } else { "failed" };
-                (state, Some("not tried again".to_string()))
+            Action::GivenUp => Some("not tried again".to_string()),
+            Action::Quarantined(_) | Action::Suspended(_) | Action::Deploy | Action::Nothing => {
+                None
             }
-            Action::Suspended(_) | Action::Deploy | Action::Nothing => ("not deployed", None),
         },
-        Headline::Skipped(_) => ("skipped", None),
-        Headline::BootedInstead(_) => {
-            let problem = "another system was booted".to_string();
-            ("not running", Some(problem))
-        }
-        Headline::Replaced(_) => {
-            let problem = "another system was activated".to_string();
-            ("not running", Some(problem))
-        }
-        Headline::BootsNext(_) => ("boots next", None),
-        Headline::Testing(_) => ("testing", None),
-        Headline::UpToDate(_) => ("up to date", None),
+        Headline::BootedInstead(_) => Some("another system was booted".to_string()),
+        Headline::Replaced(_) => Some("another system was activated".to_string()),
+        Headline::UnderWay(_)
+        | Headline::NotFetched
+        | Headline::NothingQualifies
+        | Headline::Due(_)
+        | Headline::Skipped(_)
+        | Headline::BootsNext(_)
+        | Headline::Testing(_)
+        | Headline::UpToDate(_) => None,
     }
 }

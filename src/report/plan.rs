@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::blocker;
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
 use super::host_state::{Standing, UnderWay};
 use super::page::{column, Page, Tone};
 use super::target::{by_name, Chosen, Report};
+use super::{blocker, seconds};
 use crate::model::attempt::Attempt;
 use crate::model::candidate::{self, Candidate};
 use crate::model::commit::Commit;
@@ -28,6 +28,7 @@ pub struct Plan {
     action: Action,
     hindrance: Option<String>,
     target: Option<Chosen>,
+    #[serde(serialize_with = "seconds::optional")]
     retry_at: Option<Timestamp>,
     candidates: Vec<Planned>,
     /// That there is no main.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::page::{column, Page, Tone};
+use super::seconds;
 use crate::config::Remote;
 use crate::model::candidate::Candidate;
 use crate::model::commit::Commit;
@@ -17,9 +18,15 @@ use crate::system::timers::FetchSchedule;
 pub struct RemoteStatus {
     name: String,
     url: String,
+    /// The latest fetch that worked.
+    #[serde(serialize_with = "seconds::optional")]
     pub(super) fetched_at: Option<Timestamp>,
+    /// The latest fetch.
+    #[serde(serialize_with = "seconds::optional")]
+    pub(super) attempted_at: Option<Timestamp>,
     pub(super) error: Option<String>,
     /// When systemd fetches it next, where that is known.
+    #[serde(serialize_with = "seconds::optional")]
     pub(super) next_fetch_at: Option<Timestamp>,
     /// Whether systemd fetches it when there is a commit.
     pub(super) watched: bool,
@@ -33,6 +40,8 @@ pub(super) struct BranchStatus {
     name: String,
     commit: Option<Commit>,
     refused: Option<String>,
+    /// The same for programs.
+    reason: Option<&'static str>,
     /// The command that helps, if one does.
     cure: Option<String>,
     #[serde(skip)]
@@ -66,6 +75,7 @@ impl RemoteStatus {
             name: remote.name.to_string(),
             url: remote.url.to_string(),
             fetched_at: record.as_ref().and_then(|record| record.succeeded_at),
+            attempted_at: record.as_ref().map(|record| record.attempted_at),
             error: record.and_then(|record| record.error),
             next_fetch_at: poll.next,
             watched: poll.watched,
@@ -121,9 +131,11 @@ impl RemoteStatus {
 
 impl BranchStatus {
     fn of(candidate: &Candidate) -> Self {
-        let refusal = candidate.refusal();
+        // A testing branch that does not exist is nothing to be refused.
+        let is_absent = |it: &Refusal| candidate.testing && *it == Refusal::Missing;
+        let refusal = candidate.refusal().filter(|it| !is_absent(it));
         let remark = match &refusal {
-            Some(Refusal::Missing) if candidate.testing => Remark::Silence,
+            None if candidate.head.commit.is_none() => Remark::Silence,
             Some(Refusal::NotFetched | Refusal::Unreachable) => Remark::Silence,
             Some(refusal) if refusal.is_notable() => Remark::News,
             Some(_) | None => Remark::Aside,
@@ -132,6 +144,7 @@ impl BranchStatus {
             name: candidate.head.branch.name.clone(),
             commit: candidate.head.commit.clone(),
             refused: refusal.as_ref().map(Refusal::to_string),
+            reason: refusal.as_ref().map(Refusal::reason),
             cure: refusal.as_ref().and_then(Refusal::command),
             remark,
         }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::page::Page;
+use super::seconds;
 use crate::model;
 use crate::model::commit::Commit;
 use crate::model::state::State;
@@ -21,6 +22,7 @@ pub struct Running {
     pub(super) remote: Option<String>,
     pub(super) branch: Option<String>,
     pub(super) generation: Option<u64>,
+    #[serde(serialize_with = "seconds::optional")]
     pub(super) since: Option<Timestamp>,
 }
 

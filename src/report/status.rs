@@ -1,11 +1,13 @@
 //! What the machine runs, what it should run, and what is in between.
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::host_state::Standing;
 use super::remote::RemoteStatus;
 use super::running::Running;
+use super::seconds;
 use super::target::{by_name, Chosen};
 use crate::model::commit::Commit;
 use crate::model::decision::{Action, Decision};
@@ -15,6 +17,10 @@ use crate::model::suspension::Suspension;
 /// What the machine runs, what it should run, and what is in between.
 #[derive(Debug, Serialize)]
 pub struct Status {
+    /// Of this document.
+    pub(super) version: u32,
+    /// The word of the short line.
+    pub(super) state: String,
     pub(super) hostname: String,
     #[serde(flatten)]
     pub(super) standing: Standing,
@@ -28,7 +34,7 @@ pub struct Status {
     /// That there is no main.
     #[serde(skip)]
     pub(super) missing: Option<String>,
-    #[serde(skip)]
+    #[serde(serialize_with = "suspension")]
     pub(super) suspension: Option<Suspension>,
 }
 
@@ -44,6 +50,8 @@ impl Status {
         remotes: Vec<RemoteStatus>,
     ) -> Self {
         Self {
+            version: 1,
+            state: String::new(),
             hostname: hostname.to_string(),
             standing,
             running,
@@ -63,7 +71,7 @@ impl Status {
         let mut news = serde_json::to_value(self)?;
         let remotes = news["remotes"].as_array_mut();
         for remote in remotes.into_iter().flatten() {
-            for time in ["fetched_at", "next_fetch_at"] {
+            for time in ["fetched_at", "attempted_at", "next_fetch_at"] {
                 remote[time].take();
             }
         }
@@ -75,4 +83,23 @@ impl Status {
         let running = self.running.as_ref().and_then(|it| it.commit.as_ref());
         running == Some(&target.commit)
     }
+}
+
+/// A suspension as the JSON has it.
+#[allow(clippy::ref_option)] // As serde calls it.
+fn suspension<S: Serializer>(suspension: &Option<Suspension>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        reason: Option<&'a str>,
+        #[serde(serialize_with = "seconds::optional")]
+        until: Option<Timestamp>,
+        #[serde(serialize_with = "seconds::time")]
+        since: Timestamp,
+    }
+    let told = suspension.as_ref().map(|suspension| Told {
+        reason: suspension.reason.as_deref(),
+        until: suspension.until,
+        since: suspension.since,
+    });
+    told.serialize(to)
 }

@@ -234,3 +234,74 @@ fn a_terminal_is_drawn_on_and_given_back() {
     assert!(end.contains("\u{1b}[?25h"), "{end:?}");
     assert_eq!(script.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn exit_code_of_a_check_tells_how_the_machine_is() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let check = |code: i32, state: &str| {
+        let said = world.comin(&["status", "--check"], code);
+        assert!(said.out.starts_with(&state.replace('_', " ")), "{said:?}");
+        assert_eq!(world.status()["state"], state);
+    };
+    check(4, "not_fetched");
+    world.comin(&["run"], 0);
+    check(0, "up_to_date");
+    let first = fs::read_link(world.path("root/run/current-system")).unwrap();
+
+    world.comin(&["suspend", "--reason", "the move"], 0);
+    origin.commit("second", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    check(5, "suspended");
+    assert_eq!(world.status()["suspension"]["reason"], "the move");
+    world.comin(&["resume"], 0);
+    assert!(world.status()["suspension"].is_null());
+    check(3, "due");
+    world.comin(&["run"], 0);
+
+    // Somebody activates the first system by hand.
+    let link = world.path("root/run/current-system");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&first, &link).unwrap();
+    check(6, "not_running");
+    world.comin(&["retry"], 0);
+    world.comin(&["run"], 0);
+
+    origin.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    world.comin(&["run"], 0);
+    world.comin(&["status", "--check"], 4);
+    let status = world.status();
+    let [main, testing] = ["main", "testing"].map(|branch| &status["remotes"][0][branch]);
+    assert_eq!(main["reason"], "rewound");
+    // A testing branch that does not exist is not refused.
+    assert_eq!(
+        (&testing["commit"], &testing["refused"], &testing["reason"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+}
+
+#[test]
+fn times_in_json_are_whole_seconds() {
+    need!("git", "nix");
+    let (world, _) = World::new();
+    world.comin(&["run"], 0);
+    let status = world.status();
+    let remote = &status["remotes"][0];
+    let deployed = &status["deployed"];
+    for time in [
+        &remote["fetched_at"],
+        &remote["attempted_at"],
+        &deployed["started_at"],
+        &deployed["ended_at"],
+        &deployed["stages"][0]["started_at"],
+        &status["running"]["since"],
+    ] {
+        let time = time.as_str().unwrap();
+        assert_eq!(
+            (time.len(), time.chars().last()),
+            ("2026-01-02T03:04:05Z".len(), Some('Z')),
+            "{time}"
+        );
+    }
+    assert_eq!(status["version"], 1);
+}
