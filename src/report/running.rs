@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::page::Page;
 use super::seconds;
-use crate::model;
+use crate::model::attempt::Attempt;
 use crate::model::commit::Commit;
 use crate::model::state::State;
 use crate::sys::text::printable;
@@ -16,7 +16,7 @@ use crate::sys::text::printable;
 #[derive(Debug, Serialize)]
 pub struct Running {
     pub(super) out: String,
-    /// The commit that it was deployed from; `None` where that was not comin.
+    /// The commit that it was activated from; `None` if that was not comin.
     pub(super) commit: Option<Commit>,
     pub(super) subject: Option<String>,
     pub(super) remote: Option<String>,
@@ -27,10 +27,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Tells which attempt brought a system.
+    /// Tells which attempt brought a system, whether or not that attempt ended well.
     pub fn told(out: &Path, state: &State) -> Self {
-        let is_it = |attempt: &&model::attempt::Attempt| {
-            attempt.is_done() && attempt.out.as_deref() == Some(out)
+        let is_it = |attempt: &&Attempt| {
+            let activated = attempt.is_done() || attempt.changed_the_machine();
+            activated && attempt.out.as_deref() == Some(out)
         };
         let by = state.attempts.iter().rfind(is_it);
         Self {
@@ -39,9 +40,10 @@ impl Running {
             subject: by.map(|by| by.subject.clone()),
             remote: by.map(|by| by.target.remote.to_string()),
             branch: by.map(|by| by.target.branch.clone()),
-            generation: by.and_then(model::attempt::Attempt::generation),
+            generation: by.and_then(Attempt::generation),
             since: by
-                .and_then(model::attempt::Attempt::ended)
+                .filter(|by| by.is_done())
+                .and_then(Attempt::ended)
                 .map(|(at, _)| at),
         }
     }

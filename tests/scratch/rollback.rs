@@ -375,6 +375,7 @@ fn half_switched_system_that_is_well_is_kept_and_reported() {
         assert_eq!(status["deployed"]["status"], "failed");
         assert_eq!(status["deployed"]["commit"], commit.as_str());
         assert_eq!(status["accepted_main"], commit.as_str());
+        assert_eq!(status["running"]["commit"], commit.as_str());
         assert_eq!(world.plan()["action"], "given_up");
     }
 }
