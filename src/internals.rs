@@ -206,13 +206,16 @@ fn table_of_outcomes() -> String {
         attempt.end(outcome.clone(), Timestamp::UNIX_EPOCH);
         let first = again(&attempt);
         while !attempt.is_last_try() {
-            attempt.tries += 1;
+            attempt.interruptions += 1;
         }
         let last = again(&attempt);
         let again = if first == last {
             first.to_string()
         } else {
-            format!("{first}; after {} tries: {last}", attempt.tries)
+            format!(
+                "{first}; after {} in a row: {last}",
+                attempt.interruptions + 1
+            )
         };
         let accepted = if attempt.reached_activation() {
             "yes"

@@ -43,7 +43,7 @@ impl Paths {
         self.root == Path::new("/")
     }
 
-    /// The bare mirror of the remotes. Writer: fetch.
+    /// The bare mirror of the remotes. Writer: fetch; deploy keeps its own refs there, and repacks.
     pub fn repository(&self) -> PathBuf {
         self.state_dir.join("repository")
     }
@@ -58,7 +58,7 @@ impl Paths {
         self.below("run/comin/repository.lock")
     }
 
-    /// Accepted main and attempts. Writer: deploy.
+    /// Accepted main and attempts. Writer: whoever holds the deploy lock: deploy, rollback, the rollback timer.
     pub fn state(&self) -> PathBuf {
         self.state_dir.join("state.json")
     }
@@ -103,7 +103,7 @@ impl Paths {
         self.state_dir.join("gcroots")
     }
 
-    /// How the latest fetch of a remote ended. Writer: fetch.
+    /// How the latest fetch of a remote ended. Writer: fetch, and a rollback that finds it unreachable.
     pub fn remote(&self, name: &RemoteName) -> PathBuf {
         self.below(format!("run/comin/remotes/{name}.json"))
     }
@@ -113,7 +113,7 @@ impl Paths {
         self.below(format!("run/comin/remotes/{name}.lock"))
     }
 
-    /// The request to deploy. Writer: fetch; deploy removes it.
+    /// The request to deploy. Writer: fetch and the operator's commands; deploy removes it.
     pub fn wanted(&self) -> PathBuf {
         self.below("run/comin/wanted")
     }

@@ -70,7 +70,7 @@ pub fn conclude(
         Next::Repeat => Outcome::Interrupted { stage },
         Next::Restore(error) => {
             if attempt.operation().moves_profile() {
-                restore_boot(&ctx.paths, attempt.id, &attempt.before)?;
+                restore_boot(&ctx.paths, attempt.id, &attempt.before);
             }
             Outcome::Failed { stage, error }
         }

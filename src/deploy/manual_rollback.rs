@@ -55,10 +55,13 @@ pub fn roll_back(
     let state = store.state().clone();
     store.go_back(held)?;
     log::info!("Activating generation {to}, {}", system.display());
-    match switch(ctx, &found, to, &system, operation) {
+    let footprint = system::footprint(&ctx.paths)?;
+    let next = switch(ctx, &found, to, &system, operation);
+    let is_untouched = system::footprint(&ctx.paths)? == footprint;
+    match next {
         Ok(Next::Done) => {}
         Ok(Next::Restore(error) | Next::Skip(error)) => {
-            restore_boot(&ctx.paths, 0, &found)?;
+            restore_boot(&ctx.paths, 0, &found);
             store.restore(state)?;
             bail!("{error}");
         }
@@ -67,10 +70,13 @@ pub fn roll_back(
             store.restore(state)?;
             bail!("{error}");
         }
-        Err(error) => {
+        Err(error) if is_untouched => {
             system::take_profile_back(&found)?;
             store.restore(state)?;
             return Err(error);
+        }
+        Err(error) => {
+            bail!("The rollback to generation {to} is unfinished: {error:#}; try it again")
         }
         Ok(Next::Keep(error)) => {
             bail!("Rolled back to generation {to}, and comin stays there, but {error}")
@@ -119,7 +125,9 @@ pub fn switch(
     let switched = system::after_switch(&ctx.paths, found, system, exit, operation, true)?;
     outcome::of_activation(&switched, || {
         Ok(Checks {
-            new_failures: health::new_failures(&ctx.paths, &found.failed_units)?,
+            new_failures: health::new_failures(&ctx.paths, &found.failed_units)
+                .inspect_err(|error| log::warn!("{error:#}"))
+                .unwrap_or_default(),
             fault: None,
         })
     })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
@@ -12,12 +12,12 @@ use crate::deploy::journal_fields;
 use crate::deploy::observe;
 use crate::model::attempt::{Attempt, FaultOrigin, Outcome, PreviousSystem, Stage};
 use crate::model::names::Operation;
-use crate::model::outcome::Fault;
+use crate::model::outcome::{Fault, SwitchExit};
 use crate::model::quarantine::Quarantine;
 use crate::model::remote::RemoteFacts;
 use crate::state::fetch_record::FetchRecord;
 use crate::state::store::Store;
-use crate::sys::fs::Lock;
+use crate::sys::fs::{self, Lock};
 use crate::system;
 use crate::system::rollback_timer;
 use crate::system::switch::{self, Activation};
@@ -31,7 +31,11 @@ pub fn roll_back(
 ) -> Result<Outcome> {
     let error = &fault.error;
     if !ctx.config.rollback.enable {
-        let (stage, error) = (Stage::Checking, error.clone());
+        let (stage, error) = (attempt.stage(), error.clone());
+        let runs = fs::read_link_optional(&ctx.paths.current_system())?;
+        if attempt.operation().moves_profile() && runs != attempt.out {
+            restore_boot(&ctx.paths, attempt.id, &attempt.before);
+        }
         return Ok(Outcome::Failed { stage, error });
     }
     log::warn!("Rolling back {}: {error}", attempt.target);
@@ -80,11 +84,11 @@ pub fn go_back(
         // What is to be undone may be what has filled the disk.
         log::warn!("{error:#}");
     }
-    switch::await_other_switch(paths)?;
-    let undone = undo(paths, attempt);
-    let blame = match &undone {
-        Ok(()) => blame()?,
-        Err(_) => FaultOrigin::Commit,
+    // As long as another switch runs, the rollback is not over.
+    let failure = undo(paths, attempt)?;
+    let blame = match &failure {
+        None => blame()?,
+        Some(_) => FaultOrigin::Commit,
     };
     if blame == FaultOrigin::Commit {
         store.quarantine(Quarantine::of(
@@ -94,25 +98,28 @@ pub fn go_back(
             Timestamp::now(),
         ))?;
     }
-    Ok(match undone {
-        Ok(()) => Outcome::RolledBack {
+    Ok(match failure {
+        None => Outcome::RolledBack {
             error: error.to_string(),
             blame,
         },
-        Err(failure) => Outcome::Failed {
+        Some(failure) => Outcome::Failed {
             stage: Stage::RollingBack,
-            error: format!("{error}; and the rollback failed: {failure:#}"),
+            error: format!("{error}; and the rollback failed: {failure}"),
         },
     })
 }
 
-/// Brings back what an activation found: the generation of the profile, what boots, what runs.
-fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
+/// Brings back what an activation found: the generation of the profile, what boots, what runs. Returns why that failed,
+/// if it did.
+///
+/// # Errors
+/// Another switch runs, so the rollback cannot go on.
+fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
     let before = &attempt.before;
-    let runs = before
-        .system
-        .clone()
-        .context("it is not known what ran before")?;
+    let Some(runs) = before.system.clone() else {
+        return Ok(Some("it is not known what ran before".to_string()));
+    };
     let boots = before.boots.clone().unwrap_or_else(|| runs.clone());
     if attempt.operation().moves_profile() {
         take_profile_back(before, &boots);
@@ -128,25 +135,32 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<()> {
         log::info!("Activating {} again by {operation}", system.display());
         let activation = Activation::of(attempt, system, operation);
         // A comin that died may have got this far already.
-        let ended = match activation.outcome(paths)? {
-            Some(ended) => ended,
-            None => activation.run(paths)?,
-        };
-        if !ended.is_success() {
-            log::warn!("{}", ended.describe());
+        let mut exit = Ok(activation.outcome(paths)?);
+        while matches!(&exit, Ok(exit) if exit.as_ref().is_none_or(SwitchExit::is_busy)) {
+            switch::await_other_switch(paths)?;
+            exit = activation.run(paths).map(Some);
+        }
+        match exit {
+            Ok(Some(exit)) if !exit.is_success() => log::warn!("{}", exit.describe()),
+            Ok(_) => {}
+            Err(error) => return Ok(Some(format!("{error:#}"))),
         }
     }
-    ensure!(
-        system::has(&before.profile, paths, &runs, Operation::Test)?,
-        "{} does not run",
-        runs.display()
-    );
-    Ok(())
+    let is_back = system::has(&before.profile, paths, &runs, Operation::Test)?;
+    Ok((!is_back).then(|| format!("{} does not run", runs.display())))
 }
 
 /// Lets the profile and the boot menu agree with what runs, after a switch that activated nothing: a switch runs the
-/// boot loader first.
-pub fn restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) -> Result<()> {
+/// boot loader first. If that fails, the reason why nothing was activated still counts.
+pub fn restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) {
+    if let Err(error) = try_to_restore_boot(paths, attempt, before) {
+        log::warn!(
+            "The profile or the boot menu may still name a system that was not activated: {error:#}"
+        );
+    }
+}
+
+fn try_to_restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) -> Result<()> {
     system::take_profile_back(before)?;
     let boots = system::of_profile(&before.profile);
     let Some(boots) = boots.filter(|boots| before.boots.as_ref() == Some(boots)) else {
@@ -158,12 +172,7 @@ pub fn restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) -> Res
         operation: Operation::Boot,
     };
     let exit = activation.run(paths)?;
-    if !exit.is_success() {
-        log::warn!(
-            "The boot menu may still name a system that was not activated: {}",
-            exit.describe()
-        );
-    }
+    ensure!(exit.is_success(), "{}", exit.describe());
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! The time of an activation is up: whoever is at work is stopped, and the system before runs again.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::Result;
 use jiff::Timestamp;
 
@@ -15,30 +18,38 @@ use crate::state::store::{self, Store};
 use crate::system::switch;
 use crate::system::systemd::systemctl;
 
+/// How long another switch that is in the way is left alone. Meanwhile the next deploy may do the same.
+const PAUSE: Duration = Duration::from_secs(60);
+
 /// The time is up: stops whoever is at work, rolls back, and runs the owner's command. Only that needs `machine`.
 pub fn on_timeout(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Context>) -> Result<()> {
-    let state = store::read(paths)?;
-    let Some(attempt) = state.latest().filter(|latest| is_at(latest, id)) else {
-        return Ok(());
-    };
-    journal_fields::set(attempt);
-    log::warn!("The activation of attempt {id} has not passed its checks in time");
-    // Else a request that waits would start it over and over meanwhile.
-    systemctl(paths, &["stop", "comin.path"]);
-    systemctl(paths, &["kill", "--signal=KILL", "comin.service"]);
-    // What cannot be done now, such as while another switch runs, is left to the next deploy.
-    let struck = roll_back_after_timeout(paths, id).or_else(|error| {
-        log::warn!("{error:#}");
-        requests::request_deploy(paths).map(|()| None)
-    });
-    // In any case, or nothing would be deployed any more.
-    systemctl(paths, &["start", "comin.path"]);
-    // The next deploy still waits for the store.
-    if let Some((_store, attempt)) = struck? {
-        match machine() {
-            Ok(machine) => post_deployment::run(&machine, &attempt),
-            Err(error) => log::warn!("No post-deployment command is run: {error:#}"),
+    let (_store, attempt) = loop {
+        let state = store::read(paths)?;
+        let Some(attempt) = state.latest().filter(|latest| is_at(latest, id)) else {
+            return Ok(());
+        };
+        journal_fields::set(attempt);
+        log::warn!("The activation of attempt {id} has not passed its checks in time");
+        // Else a request that waits would start it over and over meanwhile.
+        systemctl(paths, &["stop", "comin.path"]);
+        systemctl(paths, &["kill", "--signal=KILL", "comin.service"]);
+        let struck = roll_back_after_timeout(paths, id);
+        if struck.is_err() {
+            requests::request_deploy(paths)?;
         }
+        // In any case, or nothing would be deployed any more.
+        systemctl(paths, &["start", "comin.path"]);
+        match struck {
+            Ok(Some(struck)) => break struck,
+            Ok(None) => return Ok(()),
+            Err(error) => log::warn!("{error:#}; it is tried again"),
+        }
+        thread::sleep(PAUSE);
+    };
+    // The next deploy still waits for the store.
+    match machine() {
+        Ok(machine) => post_deployment::run(&machine, &attempt),
+        Err(error) => log::warn!("No post-deployment command is run: {error:#}"),
     }
     Ok(())
 }

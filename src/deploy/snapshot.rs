@@ -14,13 +14,14 @@ use crate::sys::fs;
 use crate::system;
 use crate::system::systemd;
 
-/// What there is before an activation. What the very system that is activated broke when it was activated before
-/// has not failed before it.
+/// What there is before an activation. Units that the very system broke when it was last activated have not failed
+/// before it.
 pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> {
     let profile = ctx.paths.profile(&ctx.config.profile);
     let mut failed_units = systemd::failed_units(&ctx.paths)?;
-    if let Some(first) = state.latest_activation_of(out) {
-        failed_units.retain(|unit| first.before.failed_units.contains(unit));
+    let latest = state.latest_activation_of(out);
+    if let Some(units) = latest.and_then(|latest| latest.units.as_ref()) {
+        failed_units.retain(|unit| !units.failed.contains(unit));
     }
     let mut system = fs::read_link_optional(&ctx.paths.current_system())?;
     if let Some(runs) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {

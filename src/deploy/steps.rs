@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{anyhow, Result};
 use jiff::Timestamp;
 
 use crate::deploy::activate;
@@ -70,12 +70,28 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
         }
     };
     deployment.enter(Stage::Activating)?;
+    let found = system::footprint(&ctx.paths)?;
     let Deployment { store, attempt, .. } = deployment;
-    match activate::activate(ctx, attempt, &profile, out.clone()) {
-        Ok(exit) => Ok(activate::conclude(ctx, store, attempt, &out, exit)?),
-        Err(error) => {
+    let exit = activate::activate(ctx, attempt, &profile, out.clone());
+    let is_untouched = system::footprint(&ctx.paths)? == found;
+    match exit {
+        Ok(exit) if !(exit.is_busy() && is_untouched) => {
+            Ok(activate::conclude(ctx, store, attempt, &out, exit)?)
+        }
+        Ok(_) => {
+            activate::take_profile_back(attempt)?;
+            Err(postponed(&anyhow!(
+                "another switch-to-configuration is running"
+            )))
+        }
+        Err(error) if is_untouched => {
             activate::take_profile_back(attempt)?;
             Err(postponed(&error))
+        }
+        Err(error) => {
+            log::warn!("{error:#}");
+            let stage = Stage::Activating;
+            Ok(Outcome::Interrupted { stage })
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Attempt {
     pub boot: Option<String>,
     /// The how-manieth try of the same target in a row, from 1.
     pub tries: u32,
+    /// How many of these tries, before this one, were interrupted or undone by an outage.
+    pub interruptions: u32,
     /// The derivation, once evaluated.
     pub derivation: Option<String>,
     /// The system, once evaluated.
@@ -387,6 +389,7 @@ impl Attempt {
             started_at: Timestamp::UNIX_EPOCH,
             boot: None,
             tries: 1,
+            interruptions: 0,
             derivation: None,
             out: None,
             inhibitors: Vec::new(),
@@ -448,9 +451,20 @@ impl Attempt {
         }
     }
 
+    /// The interruptions before another try right after this one.
+    pub fn interruptions_so_far(&self) -> u32 {
+        match self.ended() {
+            Some((_, Outcome::Interrupted { .. })) => self.interruptions.saturating_add(1),
+            Some((_, Outcome::RolledBack { blame, .. })) if *blame != FaultOrigin::Commit => {
+                self.interruptions.saturating_add(1)
+            }
+            Some(_) | None => self.interruptions,
+        }
+    }
+
     /// Whether an interruption now would be one too many.
     pub fn is_last_try(&self) -> bool {
-        self.tries >= INTERRUPTIONS
+        self.interruptions.saturating_add(1) >= INTERRUPTIONS
     }
 
     /// Whether, and when, the same target may be tried again.

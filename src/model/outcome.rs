@@ -37,6 +37,11 @@ impl SwitchExit {
         matches!(self, Self::Status(0 | Self::UNITS_FAILED | Self::REBOOT))
     }
 
+    /// The lock of the switch was taken, if nothing has changed since.
+    pub fn is_busy(&self) -> bool {
+        *self == Self::Status(Self::BUSY)
+    }
+
     /// As in "switch-to-configuration exited with status 2".
     pub fn describe(&self) -> String {
         match self {
@@ -164,6 +169,10 @@ fn without_checks(switched: &Switched) -> Option<Next> {
 fn with_checks(exit: &SwitchExit, checks: &Checks) -> Next {
     if let Some(fault) = &checks.fault {
         return Next::RollBack(fault.clone());
+    }
+    if *exit == SwitchExit::Status(SwitchExit::REBOOT) {
+        // The system before runs on.
+        return Next::Done;
     }
     let why = match (exit, checks.new_failures.as_deref()) {
         (exit, Some(units @ [_, ..])) if exit.is_success() => {

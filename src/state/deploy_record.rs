@@ -104,6 +104,11 @@ impl DeployRecord {
         !self.settled && self.by.lives()
     }
 
+    /// Whether another process than this one is at work.
+    pub fn is_of_another(&self) -> bool {
+        self.is_running() && Process::own().is_ok_and(|own| own != self.by)
+    }
+
     /// Whether a deploy is at work.
     pub fn is_one_at_work(paths: &Paths) -> Result<bool> {
         Ok(Self::read(paths)?.is_some_and(|decided| decided.is_running()))

@@ -87,6 +87,8 @@ struct AttemptV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
     tries: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    interruptions: u32,
     derivation: Option<String>,
     out: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -114,6 +116,11 @@ struct AttemptV1 {
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<RemoteName>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn is_default(before: &PreviousSystem) -> bool {
@@ -217,6 +224,7 @@ impl From<AttemptV1> for Attempt {
             started_at: file.started_at,
             boot: file.boot,
             tries: file.tries,
+            interruptions: file.interruptions,
             derivation: file.derivation,
             out: file.out,
             inhibitors: file.inhibitors,
@@ -247,6 +255,7 @@ impl From<&State> for V1 {
 }
 
 impl From<&Attempt> for AttemptV1 {
+    #[allow(clippy::too_many_lines)] // One for each field.
     fn from(attempt: &Attempt) -> Self {
         let Attempt {
             id,
@@ -255,6 +264,7 @@ impl From<&Attempt> for AttemptV1 {
             started_at,
             boot,
             tries,
+            interruptions,
             derivation,
             out,
             inhibitors,
@@ -279,6 +289,7 @@ impl From<&Attempt> for AttemptV1 {
             started_at,
             boot,
             tries,
+            interruptions,
             derivation,
             out,
             inhibitors,

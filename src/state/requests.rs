@@ -166,6 +166,8 @@ impl Confirmation {
     /// meanwhile takes it once more.
     pub fn take(paths: &Paths, take: impl FnOnce(Self) -> Result<()>) -> Result<()> {
         let path = paths.confirmation();
+        // An order that cannot be read now is left to the next deploy.
+        fs::read_optional(&path)?;
         match json::read(&path, " and is removed; use comin confirm again") {
             Ok(None) => return Ok(()),
             Ok(Some(order)) => take(order)?,

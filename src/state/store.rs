@@ -90,6 +90,7 @@ impl Store {
         let mut attempt = Attempt {
             id: before.map_or(0, |before| before.id).saturating_add(1),
             tries: again.map_or(0, |again| again.tries).saturating_add(1),
+            interruptions: again.map_or(0, Attempt::interruptions_so_far),
             target,
             subject,
             started_at: Timestamp::now(),
@@ -275,5 +276,37 @@ mod tests {
             state = attempt(Outcome::Done { generation: None });
         }
         assert_eq!(state.attempts[0].id, 303);
+    }
+
+    #[test]
+    fn failures_before_an_interruption_do_not_make_it_one_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::outside_state(folder.path());
+        let mut store = Store::open(&paths).unwrap();
+        let target = Attempt::for_tests(1, Operation::Switch).target;
+        let mut is_last_try = |ends: Outcome| {
+            let mut attempt = store.begin(target.clone(), String::new(), None).unwrap();
+            let is_last_try = attempt.is_last_try();
+            attempt.end(ends, Timestamp::now());
+            store.record(&attempt).unwrap();
+            is_last_try
+        };
+        let postponed = || Outcome::Postponed {
+            error: String::new(),
+        };
+        let interrupted = || Outcome::Interrupted {
+            stage: Stage::Activating,
+        };
+        for ends in [
+            postponed(),
+            postponed(),
+            postponed(),
+            interrupted(),
+            postponed(),
+            interrupted(),
+        ] {
+            assert!(!is_last_try(ends));
+        }
+        assert!(is_last_try(interrupted()));
     }
 }

@@ -58,6 +58,15 @@ pub fn unit_lists(paths: &Paths) -> Result<BTreeMap<String, Timestamp>> {
     Ok(lists)
 }
 
+/// What a switch changes first: the system that runs, and the lists of units.
+pub type Footprint = (Option<PathBuf>, BTreeMap<String, Timestamp>);
+
+/// What a switch would change first, as it is now.
+pub fn footprint(paths: &Paths) -> Result<Footprint> {
+    let runs = read_link_optional(&paths.current_system())?;
+    Ok((runs, unit_lists(paths)?))
+}
+
 /// A switch that came to an end, with what it left of the machine.
 pub fn after_switch(
     paths: &Paths,
@@ -67,14 +76,13 @@ pub fn after_switch(
     operation: Operation,
     is_last_try: bool,
 ) -> Result<Switched> {
-    let runs = read_link_optional(&paths.current_system())?;
+    let (runs, lists) = footprint(paths)?;
     let runs_new = runs.as_deref() == Some(out);
     let runs_old = match &before.system {
         Some(old) => runs.as_ref() == Some(old),
         // It may have been lost.
         None => !runs_new,
     };
-    let lists = unit_lists(paths)?;
     let is_old = |(list, time): (&String, &Timestamp)| before.unit_lists.get(list) == Some(time);
     Ok(Switched {
         exit,

@@ -67,7 +67,7 @@ pub enum State {
     /// It runs, or has done what it is for.
     Up,
     /// It is being started.
-    NextSignal,
+    Coming,
     /// It does not run, or is not there.
     Down,
     /// It has failed.
@@ -79,7 +79,7 @@ impl State {
     fn of(word: &str) -> Self {
         match word {
             "active" | "reloading" | "refreshing" => Self::Up,
-            "activating" => Self::NextSignal,
+            "activating" => Self::Coming,
             "failed" => Self::Failed,
             // `inactive`, `deactivating`, `maintenance`, and what a later systemd may add.
             _ => Self::Down,
@@ -166,7 +166,7 @@ mod tests {
             found,
             [
                 ("bad.service", State::Failed),
-                ("job.service", State::NextSignal),
+                ("job.service", State::Coming),
                 ("user@1000.service", State::Up),
                 ("web.service", State::Up),
             ]

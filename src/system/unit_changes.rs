@@ -77,14 +77,14 @@ fn between(
         let state = |unit: Option<&Unit>| unit.map_or(State::Down, |unit| unit.state);
         let is_same = was.map(|unit| &unit.invocation) == is.map(|unit| &unit.invocation);
         let list = match (state(was), state(is)) {
-            (State::Up | State::NextSignal, State::Up | State::NextSignal) if is_same => continue,
-            (State::Up | State::NextSignal, State::Up | State::NextSignal) => &mut touched.restarted,
-            (State::Down | State::Failed, State::Up | State::NextSignal) => &mut touched.started,
+            (State::Up | State::Coming, State::Up | State::Coming) if is_same => continue,
+            (State::Up | State::Coming, State::Up | State::Coming) => &mut touched.restarted,
+            (State::Down | State::Failed, State::Up | State::Coming) => &mut touched.started,
             (State::Up, State::Down) => &mut touched.stopped,
             // A short job that was at work came to its end.
-            (State::NextSignal | State::Down | State::Failed, State::Down)
+            (State::Coming | State::Down | State::Failed, State::Down)
             // Whoever failed is known already.
-            | (State::Up | State::NextSignal | State::Down | State::Failed, State::Failed) => continue,
+            | (State::Up | State::Coming | State::Down | State::Failed, State::Failed) => continue,
         };
         list.push(name.clone());
     }
@@ -126,11 +126,11 @@ mod tests {
         let before = units(&[
             ("broken.service", State::Up, "1"),
             ("gone.service", State::Up, "1"),
-            ("job.service", State::NextSignal, "1"),
+            ("job.service", State::Coming, "1"),
             ("mended.service", State::Failed, "1"),
             ("new-version.service", State::Up, "1"),
             ("same.service", State::Up, "1"),
-            ("slow.service", State::NextSignal, "1"),
+            ("slow.service", State::Coming, "1"),
             ("stuck.service", State::Up, "1"),
         ]);
         let after = units(&[
@@ -140,7 +140,7 @@ mod tests {
             ("new.service", State::Up, "2"),
             ("same.service", State::Up, "1"),
             ("slow.service", State::Up, "1"),
-            ("stuck.service", State::NextSignal, "2"),
+            ("stuck.service", State::Coming, "2"),
         ]);
         let failed = ["broken.service".to_string()];
         let touched = between(&before, &after, &failed);
