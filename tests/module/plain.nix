@@ -450,7 +450,7 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
         relative = file: lib.removePrefix "${toString ../..}/" (toString file);
       in
       builtins.sort builtins.lessThan (
-        builtins.filter (file: !lib.hasSuffix ".rs" file) (map relative files)
+        builtins.filter (file: !lib.hasPrefix "src/" file) (map relative files)
       )
     )
   )
