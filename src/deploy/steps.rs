@@ -16,6 +16,7 @@ use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
 use crate::model::names::Operation;
+use crate::model::outcome::SwitchExit;
 use crate::model::residue::Residue;
 use crate::model::target::Target;
 use crate::signature::signers::Signers;
@@ -71,29 +72,32 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     };
     deployment.enter(Stage::Activating)?;
     let found = system::footprint(&ctx.paths)?;
-    let Deployment { store, attempt, .. } = deployment;
+    let Deployment {
+        store,
+        attempt,
+        left,
+        ..
+    } = deployment;
     let exit = activate::activate(ctx, attempt, &profile, out.clone());
     let is_untouched = system::footprint(&ctx.paths)? == found;
-    match exit {
-        Ok(exit) if !(exit.is_busy() && is_untouched) => {
-            Ok(activate::conclude(ctx, store, attempt, &out, exit)?)
+    // After a switch that ended half-way, that this one changed nothing does not tell that nothing is changed.
+    let is_whole = !matches!(left, Residue::Unfinished(_));
+    let error = match exit {
+        Ok(exit) if exit.is_busy() && is_untouched => {
+            anyhow!("another switch-to-configuration is running")
         }
-        Ok(_) => {
-            activate::take_profile_back(attempt)?;
-            Err(postponed(&anyhow!(
-                "another switch-to-configuration is running"
-            )))
-        }
-        Err(error) if is_untouched => {
-            activate::take_profile_back(attempt)?;
-            Err(postponed(&error))
-        }
+        Ok(exit) => return Ok(activate::conclude(ctx, store, attempt, &out, exit)?),
+        Err(error) if is_untouched && is_whole => error,
         Err(error) => {
             log::warn!("{error:#}");
-            let stage = Stage::Activating;
-            Ok(Outcome::Interrupted { stage })
+            let lost = SwitchExit::Lost;
+            return Ok(activate::conclude(ctx, store, attempt, &out, lost)?);
         }
+    };
+    if is_whole {
+        activate::take_profile_back(attempt)?;
     }
+    Err(postponed(&error))
 }
 
 /// What could not begin is tried again, and nobody is blamed.

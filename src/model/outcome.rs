@@ -15,6 +15,8 @@ pub enum SwitchExit {
     Status(i32),
     /// By a signal.
     Signal(i32),
+    /// Nobody knows: whoever ran it has left no result.
+    Lost,
 }
 
 impl SwitchExit {
@@ -29,7 +31,10 @@ impl SwitchExit {
 
     /// The switch was killed or panicked. The next run of it recovers.
     fn crashed(&self) -> bool {
-        matches!(self, Self::Status(Self::PANIC) | Self::Signal(_))
+        matches!(
+            self,
+            Self::Status(Self::PANIC) | Self::Signal(_) | Self::Lost
+        )
     }
 
     /// The codes with which `switch-to-configuration` says that it did all that it had to do.
@@ -49,6 +54,7 @@ impl SwitchExit {
             Self::Signal(signal) => {
                 format!("switch-to-configuration was killed by signal {signal}")
             }
+            Self::Lost => "switch-to-configuration left no result".to_string(),
         }
     }
 }
@@ -156,7 +162,7 @@ fn without_checks(switched: &Switched) -> Option<Next> {
             SwitchExit::Status(1) => Next::Restore(format!(
                 "{how}: the boot loader or a check before the switch failed, and nothing was activated"
             )),
-            SwitchExit::Status(_) | SwitchExit::Signal(_) => {
+            SwitchExit::Status(_) | SwitchExit::Signal(_) | SwitchExit::Lost => {
                 Next::Restore(format!("{how}, and nothing was activated"))
             }
         }),
@@ -188,7 +194,7 @@ fn with_checks(exit: &SwitchExit, checks: &Checks) -> Next {
         (SwitchExit::Status(2), _) => {
             ": the activation script failed; the new system stays active".to_string()
         }
-        (SwitchExit::Status(_) | SwitchExit::Signal(_), _) => {
+        (SwitchExit::Status(_) | SwitchExit::Signal(_) | SwitchExit::Lost, _) => {
             " after the activation; the new system stays active".to_string()
         }
     };

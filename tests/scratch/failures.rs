@@ -360,6 +360,28 @@ fn a_switch_that_is_killed_is_run_again_and_then_rolled_back() {
 }
 
 #[test]
+fn switch_that_leaves_no_result_is_run_again_and_then_rolled_back() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    // The new system runs, and whoever runs the switch dies before it can say so.
+    origin.commit(
+        "second",
+        &System::with("afterActivation = \"kill -9 $PPID; sleep 0.1\";"),
+    );
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("left no result"), "{said:?}");
+    let second = "switch second".to_string();
+    assert_eq!(
+        world.switches(),
+        ["switch first", &second, &second, &second, "switch first"]
+    );
+    assert_eq!(world.status()["deployed"]["status"], "rolled_back");
+    assert_eq!(world.running(), "first");
+    assert_eq!(world.profile().unwrap(), "system-1-link");
+}
+
+#[test]
 fn two_cycles_at_once_deploy_once() {
     need!("git", "nix");
     let (world, _) = World::new();

@@ -29,6 +29,7 @@ fn last_try(text: &str) -> (bool, &str) {
 fn exit(text: &str) -> SwitchExit {
     match text.strip_prefix("signal ") {
         Some(signal) => SwitchExit::Signal(signal.parse().unwrap()),
+        None if text == "lost" => SwitchExit::Lost,
         None => SwitchExit::Status(text.parse().unwrap()),
     }
 }
@@ -135,6 +136,7 @@ fn outcome_of_each_interruption() {
             Recovery::Conclude(SwitchExit::Status(code) | SwitchExit::Signal(code)) => {
                 format!("conclude {code}")
             }
+            Recovery::Conclude(SwitchExit::Lost) => "conclude lost".to_string(),
             Recovery::RollBack(fault) => {
                 format!(
                     "roll back: {}",
