@@ -436,16 +436,7 @@ fn a_commit_that_was_deployed_may_be_amended_and_the_status_names_the_command() 
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "second");
 
-    tree.write("", "amended", &System::default());
-    tree.git(&[
-        "commit",
-        "--quiet",
-        "--all",
-        "--amend",
-        "--message",
-        "amended",
-    ]);
-    let amended = tree.git(&["rev-parse", "HEAD"]);
+    let amended = tree.amend("amended", &System::default());
     let said = world.comin(&["run"], 0);
     let command = format!("→ sudo comin accept {}\n", &amended[..8]);
     assert!(said.err.contains(&command), "{said:?}");
@@ -466,15 +457,7 @@ fn a_commit_that_was_deployed_may_be_rebased_and_pushed_and_the_status_names_the
     let (world, tree) = origin_and_work_tree();
     tree.commit("second", &System::default());
     world.comin(&["run"], 0);
-    tree.write("", "amended", &System::default());
-    tree.git(&[
-        "commit",
-        "--quiet",
-        "--all",
-        "--amend",
-        "--message",
-        "amended",
-    ]);
+    tree.amend("amended", &System::default());
     world.comin(&["run"], 0);
     push_of_another(&world);
     tree.git(&["pull", "--quiet", "--rebase"]);
@@ -504,15 +487,7 @@ fn a_work_tree_for_testing_only_may_be_rewritten_at_any_time() {
     tree.commit("second", &System::default());
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "second");
-    tree.write("", "amended", &System::default());
-    tree.git(&[
-        "commit",
-        "--quiet",
-        "--all",
-        "--amend",
-        "--message",
-        "amended",
-    ]);
+    tree.amend("amended", &System::default());
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "amended");
     push_of_another(&world);

@@ -8,13 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
-use crate::support::{isolated, Said};
+use crate::support::{self, isolated, Said};
 
 /// What is said of a repository whose objects have names of SHA-256.
 pub const SHA256: &str = "a repository with SHA-256 objects cannot be followed: use one with SHA-1 objects, as git init --object-format=sha1 makes it";
@@ -331,6 +329,20 @@ impl Repository {
         self.git(&["rev-parse", "HEAD"])
     }
 
+    /// Puts a system in place of the latest commit's, and returns the commit.
+    pub fn amend(&self, subject: &str, system: &System) -> String {
+        self.write("", subject, system);
+        self.git(&[
+            "commit",
+            "--quiet",
+            "--all",
+            "--amend",
+            "--message",
+            subject,
+        ]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
     /// Writes a flake into a folder of the work tree.
     pub fn write(&self, folder: &str, label: &str, system: &System) {
         let configuration = self.configuration(folder, label, system);
@@ -365,12 +377,8 @@ impl Repository {
 
 /// Waits for what another process brings about.
 #[track_caller]
-pub fn await_that(mut done: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < limit);
-        thread::sleep(Duration::from_millis(5));
-    }
+pub fn await_that(done: impl FnMut() -> bool) {
+    support::await_that("see the line of this panic", done);
 }
 
 /// Starts the program.
