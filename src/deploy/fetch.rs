@@ -21,7 +21,7 @@ use crate::sys::text;
 ///
 /// # Errors
 /// The record of the fetch cannot be written. A fetch that fails is no error: it is recorded.
-pub fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
+fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
     let _alone = Lock::wait(&ctx.paths.remote_lock(&remote.name))?;
     let before = FetchRecord::read(&ctx.paths, remote)?;
     let told = before.as_ref().and_then(|before| before.error.as_deref());

@@ -34,7 +34,7 @@ pub fn finish(
 }
 
 /// Says how an attempt ended.
-pub fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
+fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
     let name = attempt.target.to_string();
     let Some((_, outcome)) = attempt.ended() else {
         return Completion::Success;

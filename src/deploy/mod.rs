@@ -91,7 +91,7 @@ pub fn postpone(ctx: &Context) {
 
 /// Deploys until there is nothing left to do: a deployment moves the accepted main, and with it
 /// what comes next.
-pub fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
+fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
     let mut store = Store::open(&ctx.paths)?;
     requests::take_deploy_request(&ctx.paths)?;
     announce::claim(ctx, &store)?;
@@ -123,7 +123,7 @@ pub fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<
 }
 
 /// Ends a deploy that has nothing left to do, and says until when, and why if that is not obvious.
-pub fn settle(
+fn settle(
     ctx: &Context,
     store: &mut Store,
     facts: &Facts,

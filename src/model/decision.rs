@@ -46,7 +46,7 @@ pub struct Decision {
     pub candidates: Vec<Candidate>,
 }
 
-pub fn action(selected: Option<&Target>, candidates: &[Candidate], facts: &Facts) -> Action {
+fn action(selected: Option<&Target>, candidates: &[Candidate], facts: &Facts) -> Action {
     let Some(target) = selected else {
         return Action::Nothing;
     };

@@ -317,7 +317,7 @@ fn realise(path: &Path, root: &Path) -> Command {
 }
 
 /// What differs between the closures of two systems that are there, in Nix' own words.
-pub fn diff_closures(before: &Path, after: &Path) -> Result<String> {
+fn diff_closures(before: &Path, after: &Path) -> Result<String> {
     for path in [before, after] {
         ensure!(is_store_path(path), "{} is no store path", path.display());
     }
