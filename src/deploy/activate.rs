@@ -79,9 +79,9 @@ pub fn conclude(
     })
 }
 
-pub fn generation_of(ctx: &Context, attempt: &Attempt) -> Option<u64> {
+fn generation_of(ctx: &Context, attempt: &Attempt) -> Option<u64> {
     let moves = attempt.operation().moves_profile();
-    let profile = ctx.paths.profile(&ctx.config.profile);
+    let profile = ctx.profile();
     moves.then(|| system::generation(&profile).ok().flatten())?
 }
 

@@ -13,7 +13,7 @@ use crate::system;
 /// The system that the machine booted instead of the one that was deployed last to stay.
 pub fn booted_instead(ctx: &Context, state: &State) -> Result<Option<PathBuf>> {
     let booted = fs::read_link_optional(&ctx.paths.booted_system())?;
-    let boots = system::of_profile(&ctx.paths.profile(&ctx.config.profile));
+    let boots = system::of_profile(&ctx.profile());
     let boot = id(&ctx.paths)?;
     let deployed = state.last_permanent();
     let facts = Facts {

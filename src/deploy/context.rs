@@ -19,6 +19,13 @@ pub struct Context {
     pub paths: Paths,
 }
 
+impl Context {
+    /// The profile whose generations comin makes.
+    pub fn profile(&self) -> PathBuf {
+        self.paths.profile(&self.config.profile)
+    }
+}
+
 /// How a command ended whose failures have been reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {

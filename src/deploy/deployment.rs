@@ -110,7 +110,7 @@ impl<'a> Deployment<'a> {
 
     /// Whether the machine has got the system already, whole.
     pub fn is_active(&self) -> Result<bool> {
-        let profile = self.ctx.paths.profile(&self.ctx.config.profile);
+        let profile = self.ctx.profile();
         let operation = self.attempt.target.operation;
         match (&self.attempt.out, &self.left) {
             (Some(out), Residue::Clean) => system::has(&profile, &self.ctx.paths, out, operation),

@@ -20,7 +20,7 @@ use crate::model::outcome::{self, Checks, Fault, Next};
 use crate::model::quarantine::Quarantine;
 use crate::signature::signers::Signers;
 use crate::state::store::Store;
-use crate::sys::fs::{self};
+use crate::sys::fs;
 use crate::system;
 use crate::system::switch::{self, Activation};
 
@@ -34,7 +34,7 @@ pub fn roll_back(
 ) -> Result<Completion> {
     let mut store = Store::open(&ctx.paths)?;
     recovery::recover(ctx, &mut store)?;
-    let profile = ctx.paths.profile(&ctx.config.profile);
+    let profile = ctx.profile();
     let (to, system) = generation_to_go_back_to(ctx, &profile, to)?;
     system::check(&system)?;
     let held = held(ctx, &store, to, signers)?;
@@ -104,7 +104,7 @@ pub fn roll_back(
 }
 
 /// Activates a generation of the profile.
-pub fn switch(
+fn switch(
     ctx: &Context,
     found: &PreviousSystem,
     to: u64,
@@ -133,7 +133,7 @@ pub fn switch(
     })
 }
 
-pub fn generation_to_go_back_to(
+fn generation_to_go_back_to(
     ctx: &Context,
     profile: &Path,
     to: Option<u64>,
@@ -162,12 +162,12 @@ pub fn generation_to_go_back_to(
     Ok((to, system))
 }
 
-pub fn running(ctx: &Context) -> Result<Option<PathBuf>> {
+fn running(ctx: &Context) -> Result<Option<PathBuf>> {
     fs::read_link_optional(&ctx.paths.current_system())
 }
 
 /// What must not come back after a rollback by hand.
-pub fn held(
+fn held(
     ctx: &Context,
     store: &Store,
     to: u64,

@@ -81,7 +81,7 @@ pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
     let Evaluation {
         derivation, out, ..
     } = evaluation;
-    let profile = ctx.paths.profile(&ctx.config.profile);
+    let profile = ctx.profile();
     let operation = target.operation;
     let inhibitors = system::switch_inhibitors(&ctx.paths, &out);
     Ok(Preview::System(Built {

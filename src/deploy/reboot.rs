@@ -222,7 +222,7 @@ fn system_awaiting_reboot<'a>(
     state: &State,
     attempt: &'a Attempt,
 ) -> Result<Option<&'a Path>> {
-    let boots = system::of_profile(&ctx.paths.profile(&ctx.config.profile));
+    let boots = system::of_profile(&ctx.profile());
     let runs = fs::read_link_optional(&ctx.paths.current_system())?;
     let booted = fs::read_link_optional(&ctx.paths.booted_system())?;
     // With a boot, what runs is still what it found, or an attempt on the same system before it.

@@ -28,8 +28,7 @@ pub fn recover(ctx: &Context, store: &mut Store) -> Result<Completion> {
         return Ok(Completion::Success);
     };
     journal_fields::set(&attempt);
-    let outcome = settle(ctx, store, &mut attempt, stage);
-    let outcome = match outcome {
+    let outcome = match settle(ctx, store, &mut attempt, stage) {
         Ok(outcome) => outcome,
         Err(error) => attempt.failed(error)?,
     };

@@ -47,7 +47,7 @@ struct Surplus {
 
 /// Removes what is no longer to be kept.
 pub fn prune(ctx: &Context, state: &State) -> Result<()> {
-    let profile = ctx.paths.profile(&ctx.config.profile);
+    let profile = ctx.profile();
     let gcroots = ctx.paths.gcroots();
     let mut in_use = Vec::new();
     for link in [

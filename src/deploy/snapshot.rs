@@ -17,7 +17,7 @@ use crate::system::systemd;
 /// What there is before an activation. Units that the very system broke when it was last activated have not failed
 /// before it.
 pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> {
-    let profile = ctx.paths.profile(&ctx.config.profile);
+    let profile = ctx.profile();
     let mut failed_units = systemd::failed_units(&ctx.paths)?;
     let latest = state.latest_activation_of(out);
     if let Some(units) = latest.and_then(|latest| latest.units.as_ref()) {

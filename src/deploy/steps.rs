@@ -53,7 +53,7 @@ pub fn run(
 /// Evaluates, builds, activates and checks; the attempt tells how far it came.
 fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     let ctx = deployment.ctx;
-    let profile = ctx.paths.profile(&ctx.config.profile);
+    let profile = ctx.profile();
     let out = build::evaluate_and_build(deployment)?;
     if deployment.is_active()? {
         log::info!("{} runs already", out.display());
@@ -84,7 +84,7 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     let is_whole = !matches!(left, Residue::Unfinished(_));
     let error = match exit {
         Ok(exit) if exit.is_busy() && is_untouched => {
-            anyhow!("another switch-to-configuration is running")
+            anyhow!(SwitchExit::BUSY_WORDS)
         }
         Ok(exit) => return Ok(activate::conclude(ctx, store, attempt, &out, exit)?),
         Err(error) if is_untouched && is_whole => error,

@@ -22,6 +22,8 @@ pub enum SwitchExit {
 impl SwitchExit {
     /// The lock of `switch-to-configuration` was taken.
     const BUSY: i32 = 11;
+    /// Why nothing was activated then.
+    pub const BUSY_WORDS: &str = "another switch-to-configuration is running";
     /// The system was activated, and some unit has failed, maybe one that had failed before.
     const UNITS_FAILED: i32 = 4;
     /// The init of the new system needs a reboot: the boot loader was run, and nothing else.
@@ -157,7 +159,7 @@ fn without_checks(switched: &Switched) -> Option<Next> {
         exit if exit.is_success() => None,
         exit if *is_unchanged || !operation.activates() => Some(match exit {
             SwitchExit::Status(SwitchExit::BUSY) => {
-                Next::Postpone("another switch-to-configuration is running".to_string())
+                Next::Postpone(SwitchExit::BUSY_WORDS.to_string())
             }
             SwitchExit::Status(1) => Next::Restore(format!(
                 "{how}: the boot loader or a check before the switch failed, and nothing was activated"
