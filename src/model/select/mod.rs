@@ -29,13 +29,13 @@ use cached::Cached;
 ///    tried of its branch stands for it, if the branch still contains that.
 pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     let history = Cached::new(history);
-    let court = Selector { facts, history };
+    let selector = Selector { facts, history };
     let mut mains: Vec<Evaluated> = facts
         .remotes
         .iter()
-        .filter_map(|remote| court.judge_main(remote))
+        .filter_map(|remote| selector.evaluate_main(remote))
         .collect();
-    let chosen = court.choose(&mains);
+    let chosen = selector.choose(&mains);
     if chosen.is_some() {
         mains.iter_mut().for_each(Evaluated::wait_for_push);
     }
@@ -46,11 +46,11 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     let mut testings: Vec<Evaluated> = facts
         .remotes
         .iter()
-        .filter_map(|remote| court.judge_testing(remote, base.as_ref()))
+        .filter_map(|remote| selector.evaluate_testing(remote, base.as_ref()))
         .collect();
     let tested = first(&testings, Standing::Ahead);
-    if chosen.is_none() && court.is_lost(mains.iter().chain(&testings)) {
-        court.propose(&mut mains);
+    if chosen.is_none() && selector.is_lost(mains.iter().chain(&testings)) {
+        selector.propose(&mut mains);
     }
 
     let winner = match (tested, chosen) {
@@ -109,9 +109,9 @@ pub fn allows(facts: &Facts, target: &Target, history: &impl History) -> bool {
     before.is_some_and(is_contained) && candidates.any(|it| is_it(&it))
 }
 
-fn first(judged: &[Evaluated], standing: Standing) -> Option<usize> {
-    let stands = |judged: &Evaluated| matches!(&judged.result, Ok((_, s)) if *s == standing);
-    judged.iter().position(stands)
+fn first(evaluated: &[Evaluated], standing: Standing) -> Option<usize> {
+    let stands = |evaluated: &Evaluated| matches!(&evaluated.result, Ok((_, s)) if *s == standing);
+    evaluated.iter().position(stands)
 }
 
 /// How a head that qualifies stands to its base.
@@ -121,7 +121,7 @@ enum Standing {
     Level,
 }
 
-/// Judges heads.
+/// Evaluates heads.
 struct Selector<'a, H> {
     facts: &'a Facts,
     history: Cached<'a, H>,
@@ -153,7 +153,7 @@ impl<'a, H: History> Selector<'a, H> {
         first(mains, Standing::Level)
     }
 
-    fn judge_main(&self, remote: &'a RemoteFacts) -> Option<Evaluated<'a>> {
+    fn evaluate_main(&self, remote: &'a RemoteFacts) -> Option<Evaluated<'a>> {
         let head = remote.main.as_ref()?;
         let accepted = self.facts.accepted.as_ref();
         let stand = |commit: &Commit| {
@@ -177,11 +177,11 @@ impl<'a, H: History> Selector<'a, H> {
             }
         };
         let base = accepted.map(|accepted| &accepted.commit);
-        let result = self.judge(remote, head, false, base, stand);
+        let result = self.evaluate(remote, head, false, base, stand);
         Some(Evaluated::new(remote, head, false, result))
     }
 
-    fn judge_testing(
+    fn evaluate_testing(
         &self,
         remote: &'a RemoteFacts,
         base: Option<&Commit>,
@@ -196,24 +196,24 @@ impl<'a, H: History> Selector<'a, H> {
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
             }
         };
-        let result = self.judge(remote, head, true, base, stand);
+        let result = self.evaluate(remote, head, true, base, stand);
         Some(Evaluated::new(remote, head, true, result))
     }
 
     /// Whether no followed branch contains the accepted main any more, if no main qualifies: it was amended or
     /// rebased. As long as a remote cannot be fetched that had branches, nobody knows.
-    fn is_lost<'j>(&self, mut judged: impl Iterator<Item = &'j Evaluated<'a>>) -> bool
+    fn is_lost<'e>(&self, mut evaluated: impl Iterator<Item = &'e Evaluated<'a>>) -> bool
     where
-        'a: 'j,
+        'a: 'e,
     {
         let Some(accepted) = &self.facts.accepted else {
             return false;
         };
-        judged.all(|judged| match &judged.result {
+        evaluated.all(|evaluated| match &evaluated.result {
             // What lacks a signature contains it all the same.
             Ok(_) | Err(Refusal::Unverified(_) | Refusal::Unreadable(_)) => false,
-            Err(Refusal::NotFetched | Refusal::Unreachable) => judged.head.commit.is_none(),
-            Err(Refusal::InMain) => judged.head.commit.as_ref() != Some(&accepted.commit),
+            Err(Refusal::NotFetched | Refusal::Unreachable) => evaluated.head.commit.is_none(),
+            Err(Refusal::InMain) => evaluated.head.commit.as_ref() != Some(&accepted.commit),
             Err(
                 Refusal::Missing
                 | Refusal::Behind(_)
@@ -254,7 +254,7 @@ impl<'a, H: History> Selector<'a, H> {
 
     /// The head if it qualifies. If it only lacks a signature, an ancestor that lacks nothing: the newest one if the
     /// owner wants that, else the one that was tried last.
-    fn judge(
+    fn evaluate(
         &self,
         remote: &RemoteFacts,
         head: &Head,
@@ -304,7 +304,7 @@ impl<'a, H: History> Selector<'a, H> {
     }
 }
 
-/// A head under judgement.
+/// A head, and whether it qualifies.
 struct Evaluated<'a> {
     remote: &'a RemoteName,
     head: &'a Head,
