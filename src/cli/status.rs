@@ -36,7 +36,8 @@ pub fn status(machine: &Context) -> Result<Status> {
     };
     let running = fs::read_link_optional(&paths.current_system())?;
     let polls = polls.answer();
-    let remotes = config.remotes.iter().zip(snapshot.fetches.clone());
+    let standing = standing(machine, &snapshot, &state)?;
+    let remotes = config.remotes.iter().zip(snapshot.fetches);
     let remotes = remotes.map(|(remote, record)| {
         let poll = polls.of(&remote.name);
         RemoteStatus::of(remote, record, poll, &decision.candidates)
@@ -46,14 +47,13 @@ pub fn status(machine: &Context) -> Result<Status> {
     let selected = selected.map(|target| chosen(target, &mirror));
     Ok(Status::told(
         &config.hostname,
-        standing(machine, &snapshot, &state)?,
+        standing,
         running.map(|out| Running::told(&out, &state)),
         facts,
         decision,
         selected,
         remotes,
-    )
-    .named())
+    ))
 }
 
 /// How the machine stands, apart from any decision.

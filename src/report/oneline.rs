@@ -24,7 +24,7 @@ impl Status {
     }
 
     /// The same; the JSON has the word of the line, too.
-    pub fn named(self) -> Self {
+    pub(super) fn named(self) -> Self {
         let state = word(Headline::of(&self)).replace(' ', "_");
         Self { state, ..self }
     }

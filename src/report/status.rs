@@ -49,7 +49,7 @@ impl Status {
         selected: Option<Chosen>,
         remotes: Vec<RemoteStatus>,
     ) -> Self {
-        Self {
+        let status = Self {
             version: 1,
             state: String::new(),
             hostname: hostname.to_string(),
@@ -62,7 +62,8 @@ impl Status {
             missing: decision.missing(),
             action: decision.action,
             suspension: facts.suspended,
-        }
+        };
+        status.named()
     }
 
     /// What there is to know of it but the times of the fetches: as long as this is the same, nothing has
