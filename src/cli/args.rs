@@ -6,7 +6,6 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::deploy::confirm::Expectation;
-use crate::model::confirmation::Step;
 use crate::model::names::Operation;
 
 /// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it
@@ -51,11 +50,14 @@ pub struct Cli {
 impl Cli {
     /// Whether it may work at an attempt to deploy something.
     pub fn may_deploy(&self) -> bool {
-        match &self.command {
-            Some(Command::Machine(command)) => command.may_deploy(),
-            Some(Command::Standalone(command)) => matches!(command, StandaloneCommand::Undo { .. }),
-            None => false,
-        }
+        use MachineCommand::{Deploy, Rollback, Run};
+        matches!(
+            &self.command,
+            Some(
+                Command::Machine(Run { .. } | Deploy | Rollback { .. })
+                    | Command::Standalone(StandaloneCommand::Undo { .. })
+            )
+        )
     }
 }
 
@@ -156,7 +158,7 @@ pub enum MachineCommand {
     ///
     /// Only where `build_confirmer` or `deploy_confirmer` of the configuration ask for it. It is refused when
     /// another commit is to be deployed meanwhile.
-    Confirm(Expected),
+    Confirm(Expectation),
     /// Go back to the system before, and stay there
     ///
     /// What was deployed last does not come back before a head moves, or `comin retry`.
@@ -193,43 +195,17 @@ pub enum MachineCommand {
 }
 
 impl MachineCommand {
-    /// Whether it only looks, which everybody may.
+    /// Whether it only looks, which everybody may; a command that is not in this list is only for root.
     pub fn only_looks(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Status { .. }
-            | Self::Watch(_)
-            | Self::Plan { .. }
-            | Self::History { .. }
-            | Self::Exporter
-            | Self::Desktop { .. } => true,
-            Self::Run { .. }
-            | Self::Fetch { .. }
-            | Self::Deploy
-            | Self::Accept { .. }
-            | Self::Suspend { .. }
-            | Self::Resume
-            | Self::Retry
-            | Self::Confirm(_)
-            | Self::Rollback { .. } => false,
-        }
-    }
-
-    fn may_deploy(&self) -> bool {
-        match self {
-            Self::Run { .. } | Self::Deploy | Self::Rollback { .. } => true,
-            Self::Status { .. }
-            | Self::Watch(_)
-            | Self::Plan { .. }
-            | Self::History { .. }
-            | Self::Exporter
-            | Self::Fetch { .. }
-            | Self::Accept { .. }
-            | Self::Suspend { .. }
-            | Self::Resume
-            | Self::Retry
-            | Self::Confirm(_)
-            | Self::Desktop { .. } => false,
-        }
+                | Self::Watch(_)
+                | Self::Plan { .. }
+                | Self::History { .. }
+                | Self::Exporter
+                | Self::Desktop { .. }
+        )
     }
 }
 
@@ -323,29 +299,6 @@ pub enum StandaloneCommand {
 }
 
 // What several commands take has no doc comment: clap would say it of the command, in place of its own.
-
-// What is expected to wait for a confirmation; whatever it is where nothing is named.
-#[derive(Debug, Args)]
-pub struct Expected {
-    /// The step that is expected to wait; whichever one does where none is named
-    pub step: Option<Step>,
-    /// The commit that is expected to wait: its id, or at least the first 7 digits; any where none is named
-    #[arg(long, value_name = "COMMIT")]
-    pub commit: Option<String>,
-    /// How it is expected to be activated; any way where none is named
-    #[arg(long, value_name = "OPERATION")]
-    pub operation: Option<Operation>,
-}
-
-impl From<Expected> for Expectation {
-    fn from(expected: Expected) -> Self {
-        Self {
-            commit: expected.commit,
-            step: expected.step,
-            operation: expected.operation,
-        }
-    }
-}
 
 // How to show something.
 #[derive(Debug, Args)]

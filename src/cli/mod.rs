@@ -155,7 +155,7 @@ fn execute_on_machine(
         MachineCommand::Resume => operator::resume(&machine)?,
         MachineCommand::Retry => operator::retry(&machine)?,
         MachineCommand::Confirm(expected) => {
-            confirm::confirm(&machine, &expected.into(), signers()?.as_ref())?
+            confirm::confirm(&machine, &expected, signers()?.as_ref())?
         }
         MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
         MachineCommand::Rollback { to } => {

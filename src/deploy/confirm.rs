@@ -2,6 +2,7 @@
 //! or by time, taken up by the next deploy.
 
 use anyhow::{bail, ensure, Result};
+use clap::Args;
 
 use crate::config::paths::Paths;
 use crate::deploy::commits::Commits;
@@ -135,14 +136,16 @@ pub fn foresee(state: &mut State, paths: &Paths) {
     }
 }
 
-/// What an operator confirms, as far as they say it.
-#[derive(Debug, Default)]
+// What an operator confirms; whatever waits where nothing is named. No doc comment: clap would say it of the command.
+#[derive(Debug, Default, Args)]
 pub struct Expectation {
-    /// The beginning of the commit's id.
-    pub commit: Option<String>,
-    /// The step.
+    /// The step that is expected to wait; whichever one does where none is named
     pub step: Option<Step>,
-    /// How the commit is activated.
+    /// The commit that is expected to wait: its id, or at least the first 7 digits; any where none is named
+    #[arg(long, value_name = "COMMIT")]
+    pub commit: Option<String>,
+    /// How it is expected to be activated; any way where none is named
+    #[arg(long, value_name = "OPERATION")]
     pub operation: Option<Operation>,
 }
 

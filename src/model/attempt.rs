@@ -326,10 +326,7 @@ impl Attempt {
 
     /// Whether it waits for a confirmation of this step.
     pub fn waits_for(&self, step: Step) -> bool {
-        match self.progress {
-            Progress::Awaiting(awaited) => awaited == step,
-            Progress::Running(_) | Progress::Ended(_, _) => false,
-        }
+        self.progress == Progress::Awaiting(step)
     }
 
     /// The outcome, when something goes wrong where it is now.
@@ -432,14 +429,9 @@ impl Attempt {
 
     /// Why it was not to be, if it was not.
     pub fn skipped(&self) -> Option<&str> {
-        match self.ended()?.1 {
-            Outcome::Skipped { reason } => Some(reason),
-            Outcome::Done { .. }
-            | Outcome::Failed { .. }
-            | Outcome::Postponed { .. }
-            | Outcome::Preempted { .. }
-            | Outcome::RolledBack { .. }
-            | Outcome::Interrupted { .. } => None,
+        match &self.progress {
+            Progress::Ended(_, Outcome::Skipped { reason }) => Some(reason),
+            _ => None,
         }
     }
 
