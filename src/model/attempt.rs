@@ -17,41 +17,51 @@ use crate::model::unit_changes::UnitChanges;
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;
 
-/// One try to deploy a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One try to deploy a commit. What comin 0.1 did not have is left out of the state where there is none of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Counts up; never used twice as long as the state lives.
     pub id: u64,
     /// What is deployed.
+    #[serde(flatten)]
     pub target: Target,
     /// The first line of the commit's message, as the author wrote it.
     pub subject: String,
     /// When it began.
     pub started_at: Timestamp,
     /// The boot in which it began, or went on after it had been confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
     /// The how-manieth try of the same target in a row, from 1.
     pub tries: u32,
     /// How many of these tries, before this one, were interrupted or undone by an outage.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub interruptions: u32,
     /// The derivation, once evaluated.
     pub derivation: Option<String>,
     /// The system, once evaluated.
     pub out: Option<PathBuf>,
     /// What of the running system cannot become what it is in the new one before a reboot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inhibitors: Vec<String>,
     /// What the activation found, once it begins.
+    #[serde(default, skip_serializing_if = "PreviousSystem::is_none")]
     pub before: PreviousSystem,
     /// The steps that need no confirmation any more: it was given to this attempt, or to one before it of the
     /// same in a row.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub confirmed: BTreeSet<Step>,
     /// What its activation did to units, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<UnitChanges>,
     /// Why it is rolled back, once it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// When each stage began; it ended when the next one did.
+    #[serde(skip)]
     pub stages: Vec<Entered>,
-    /// How far it is, or how it ended.
+    /// How far it is, or how it ended. The file has this and the stages in keys of its own.
+    #[serde(skip)]
     pub progress: Progress,
 }
 
@@ -84,6 +94,17 @@ pub struct PreviousSystem {
     pub unit_lists: BTreeMap<String, Timestamp>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl PreviousSystem {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The beginning of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entered {
@@ -103,6 +124,12 @@ pub enum Progress {
     Awaiting(Step),
     /// Over.
     Ended(Timestamp, Outcome),
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::Running(Stage::Evaluating)
+    }
 }
 
 /// The part of a deployment that is under way.
@@ -256,35 +283,29 @@ impl AttemptStatus {
 /// As a person says it.
 impl fmt::Display for AttemptStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Running | Self::Waiting | Self::Done | Self::Failed | Self::Skipped => {
-                self.name()
-            }
-            Self::RolledBack => "rolled back",
-        })
+        f.pad(&self.name().replace('_', " "))
     }
 }
 
 /// An outcome as the reports have it: status, error, generation.
 pub fn words(outcome: &Outcome) -> (AttemptStatus, Option<String>, Option<u64>) {
-    match outcome {
-        Outcome::Done { generation } => (AttemptStatus::Done, None, *generation),
+    let (status, error) = match outcome {
+        Outcome::Done { generation } => return (AttemptStatus::Done, None, *generation),
         Outcome::Failed { error, .. } | Outcome::Postponed { error } => {
-            (AttemptStatus::Failed, Some(error.clone()), None)
+            (AttemptStatus::Failed, error.clone())
         }
-        Outcome::RolledBack { error, .. } => (AttemptStatus::RolledBack, Some(error.clone()), None),
-        Outcome::Preempted { stage } => (
-            AttemptStatus::Skipped,
-            Some(format!("stopped while {}", stage.words())),
-            None,
-        ),
-        Outcome::Interrupted { stage } => (
-            AttemptStatus::Failed,
-            Some(format!("interrupted while {}", stage.words())),
-            None,
-        ),
-        Outcome::Skipped { reason } => (AttemptStatus::Skipped, Some(reason.clone()), None),
-    }
+        Outcome::RolledBack { error, .. } => (AttemptStatus::RolledBack, error.clone()),
+        Outcome::Skipped { reason } => (AttemptStatus::Skipped, reason.clone()),
+        Outcome::Preempted { stage } => {
+            let error = format!("stopped while {}", stage.words());
+            (AttemptStatus::Skipped, error)
+        }
+        Outcome::Interrupted { stage } => {
+            let error = format!("interrupted while {}", stage.words());
+            (AttemptStatus::Failed, error)
+        }
+    };
+    (status, Some(error), None)
 }
 
 impl Attempt {

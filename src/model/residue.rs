@@ -17,31 +17,13 @@ impl Residue {
     /// What this attempt has left.
     pub fn by(attempt: &Attempt) -> Self {
         let unfinished = || Self::Unfinished(Box::new(attempt.before.clone()));
-        match attempt.ended() {
-            Some((_, Outcome::Interrupted { stage })) if stage.changes_the_machine() => {
-                unfinished()
-            }
-            Some((
-                _,
-                Outcome::Failed {
-                    stage: Stage::RollingBack,
-                    ..
-                },
-            )) => unfinished(),
-            Some((_, Outcome::Failed { stage, .. })) if stage.changes_the_machine() => {
+        match attempt.ended().map(|(_, outcome)| outcome) {
+            Some(Outcome::Interrupted { stage }) if stage.changes_the_machine() => unfinished(),
+            Some(Outcome::Failed { stage, .. }) if *stage == Stage::RollingBack => unfinished(),
+            Some(Outcome::Failed { stage, .. }) if stage.changes_the_machine() => {
                 Self::FailedActivation
             }
-            None
-            | Some((
-                _,
-                Outcome::Done { .. }
-                | Outcome::Failed { .. }
-                | Outcome::Interrupted { .. }
-                | Outcome::Postponed { .. }
-                | Outcome::Preempted { .. }
-                | Outcome::RolledBack { .. }
-                | Outcome::Skipped { .. },
-            )) => Self::Clean,
+            Some(_) | None => Self::Clean,
         }
     }
 }

@@ -19,6 +19,7 @@ pub struct Target {
     /// Its head, or the newest ancestor that is signed where the owner wants that.
     pub commit: Commit,
     /// Who signed it, where that is required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// How it is activated.
     pub operation: Operation,

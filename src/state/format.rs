@@ -1,24 +1,19 @@
 //! The state as it stands in its file. A file of the next version is read too, for a rollback brings
 //! the older comin back: versions only add keys, and unknown ones are passed over.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-
 use anyhow::{anyhow, ensure, Result};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::format_stages::{apart, together, EnteredV1, StageV1, WaitV1};
-use crate::model::attempt::{Attempt, FaultOrigin, Outcome, PreviousSystem, Progress, Stage};
+use crate::model::attempt::{Attempt, FaultOrigin, Outcome, Progress, Stage};
 use crate::model::commit::Commit;
 use crate::model::confirmation::Step;
-use crate::model::names::{Operation, RemoteName};
+use crate::model::names::RemoteName;
 use crate::model::quarantine::Quarantine;
 use crate::model::reboot::Reboot;
 use crate::model::state::State;
-use crate::model::target::Target;
-use crate::model::unit_changes::UnitChanges;
 
 /// The version that this comin writes.
 const VERSION: u32 = 1;
@@ -71,42 +66,17 @@ struct V1 {
     attempts: Vec<AttemptV1>,
 }
 
+/// An attempt, with how far it is in keys that every comin knows.
 #[derive(Serialize, Deserialize)]
 struct AttemptV1 {
-    id: u64,
-    commit: Commit,
-    subject: String,
-    remote: RemoteName,
-    branch: String,
-    testing: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    signer: Option<String>,
-    operation: Operation,
-    main: Commit,
-    started_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    boot: Option<String>,
-    tries: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    interruptions: u32,
-    derivation: Option<String>,
-    out: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    inhibitors: Vec<String>,
+    #[serde(flatten)]
+    attempt: Attempt,
     generation_before: Option<u64>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    before: PreviousSystem,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    units: Option<UnitChanges>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stages: Vec<EnteredV1>,
     /// When it began to wait for a confirmation: comin 0.1 knows no such stage, and would not read the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitV1>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    confirmed: BTreeSet<Step>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     awaiting: Option<Step>,
     stage: Option<StageV1>,
@@ -116,15 +86,6 @@ struct AttemptV1 {
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<RemoteName>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-fn is_default(before: &PreviousSystem) -> bool {
-    *before == PreviousSystem::default()
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -149,7 +110,7 @@ impl V1 {
     /// Refuses what no comin has ever written. Times prove nothing: a clock may be set back.
     fn check(&self) -> Result<()> {
         let mut newest = 0;
-        for AttemptV1 { id, tries, .. } in &self.attempts {
+        for Attempt { id, tries, .. } in self.attempts.iter().map(|it| &it.attempt) {
             ensure!(*id > newest, "attempt {id} follows attempt {newest}");
             ensure!(*tries > 0, "attempt {id} is try number 0");
             newest = *id;
@@ -189,7 +150,8 @@ impl From<AttemptV1> for Attempt {
         };
         let stage = stage.unwrap_or(Stage::Evaluating);
         let text = file.error.unwrap_or_default();
-        let ended = |outcome| Progress::Ended(file.ended_at.unwrap_or(file.started_at), outcome);
+        let ended_at = file.ended_at.unwrap_or(file.attempt.started_at);
+        let ended = |outcome| Progress::Ended(ended_at, outcome);
         let progress = match file.status {
             Status::Running => Progress::Running(stage),
             Status::Waiting => Progress::Awaiting(file.awaiting.unwrap_or(Step::Build)),
@@ -209,35 +171,13 @@ impl From<AttemptV1> for Attempt {
                 },
             }),
         };
-        Self {
-            id: file.id,
-            target: Target {
-                remote: file.remote,
-                branch: file.branch,
-                testing: file.testing,
-                commit: file.commit,
-                signer: file.signer,
-                operation: file.operation,
-                main: file.main,
-            },
-            subject: file.subject,
-            started_at: file.started_at,
-            boot: file.boot,
-            tries: file.tries,
-            interruptions: file.interruptions,
-            derivation: file.derivation,
-            out: file.out,
-            inhibitors: file.inhibitors,
-            before: PreviousSystem {
-                generation: file.generation_before,
-                ..file.before
-            },
-            confirmed: file.confirmed,
-            units: file.units,
-            fault: file.fault,
+        let mut attempt = Self {
             stages,
             progress,
-        }
+            ..file.attempt
+        };
+        attempt.before.generation = file.generation_before;
+        attempt
     }
 }
 
@@ -255,115 +195,52 @@ impl From<&State> for V1 {
 }
 
 impl From<&Attempt> for AttemptV1 {
-    #[allow(clippy::too_many_lines)] // One for each field.
     fn from(attempt: &Attempt) -> Self {
-        let Attempt {
-            id,
-            target,
-            subject,
-            started_at,
-            boot,
-            tries,
-            interruptions,
-            derivation,
-            out,
-            inhibitors,
-            before,
-            confirmed,
-            units,
-            fault,
-            stages,
-            progress,
-        } = attempt.clone();
-        let (stages, waits) = apart(stages);
-        let mut file = Self {
-            id,
-            commit: target.commit,
-            subject,
-            remote: target.remote,
-            branch: target.branch,
-            testing: target.testing,
-            signer: target.signer,
-            operation: target.operation,
-            main: target.main,
-            started_at,
-            boot,
-            tries,
-            interruptions,
-            derivation,
-            out,
-            inhibitors,
-            generation_before: before.generation,
-            before: PreviousSystem {
-                generation: None,
-                ..before
+        let mut attempt = attempt.clone();
+        let (stages, waits) = apart(std::mem::take(&mut attempt.stages));
+        let (mut awaiting, mut waiting_for) = (None, Vec::new());
+        let (status, stage, error) = match &attempt.progress {
+            Progress::Running(stage) => (Status::Running, Some(*stage), None),
+            Progress::Awaiting(step) => {
+                awaiting = Some(*step);
+                (Status::Waiting, None, Some("it waits for a confirmation"))
+            }
+            Progress::Ended(_, outcome) => match outcome {
+                Outcome::Done { .. } => (Status::Done, None, None),
+                Outcome::Failed { stage, error } => (Status::Failed, Some(*stage), Some(&**error)),
+                Outcome::Interrupted { stage } => (Status::Interrupted, Some(*stage), None),
+                Outcome::Skipped { reason } => (Status::Skipped, None, Some(&**reason)),
+                Outcome::Postponed { error } => (Status::Postponed, None, Some(&**error)),
+                Outcome::Preempted { stage } => (Status::Preempted, Some(*stage), None),
+                Outcome::RolledBack { error, blame } => {
+                    if let FaultOrigin::Outage(remotes) = blame {
+                        waiting_for.clone_from(remotes);
+                    }
+                    (Status::RolledBack, None, Some(&**error))
+                }
             },
-            units,
-            fault,
+        };
+        Self {
+            generation_before: attempt.before.generation.take(),
             stages,
             waits,
-            confirmed,
-            awaiting: None,
-            stage: None,
-            status: Status::Running,
-            ended_at: None,
-            generation: None,
-            error: None,
-            waiting_for: Vec::new(),
-        };
-        match progress {
-            Progress::Running(stage) => file.stage = StageV1::of(stage),
-            Progress::Awaiting(step) => {
-                file.status = Status::Waiting;
-                file.awaiting = Some(step);
-                file.error = Some("it waits for a confirmation".to_string());
-            }
-            Progress::Ended(at, outcome) => {
-                file.ended_at = Some(at);
-                match outcome {
-                    Outcome::Done { generation } => {
-                        file.status = Status::Done;
-                        file.generation = generation;
-                    }
-                    Outcome::Failed { stage, error } => {
-                        file.status = Status::Failed;
-                        file.stage = StageV1::of(stage);
-                        file.error = Some(error);
-                    }
-                    Outcome::Interrupted { stage } => {
-                        file.status = Status::Interrupted;
-                        file.stage = StageV1::of(stage);
-                    }
-                    Outcome::Skipped { reason } => {
-                        file.status = Status::Skipped;
-                        file.error = Some(reason);
-                    }
-                    Outcome::Postponed { error } => {
-                        file.status = Status::Postponed;
-                        file.error = Some(error);
-                    }
-                    Outcome::Preempted { stage } => {
-                        file.status = Status::Preempted;
-                        file.stage = StageV1::of(stage);
-                    }
-                    Outcome::RolledBack { error, blame } => {
-                        file.status = Status::RolledBack;
-                        file.error = Some(error);
-                        file.waiting_for = match blame {
-                            FaultOrigin::Commit => Vec::new(),
-                            FaultOrigin::Outage(remotes) => remotes,
-                        };
-                    }
-                }
-            }
+            awaiting,
+            stage: stage.and_then(StageV1::of),
+            status,
+            ended_at: attempt.ended().map(|(at, _)| at),
+            generation: attempt.generation(),
+            error: error.map(str::to_string),
+            waiting_for,
+            attempt,
         }
-        file
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::names::Operation;
+    use crate::model::unit_changes::UnitChanges;
 
     /// Written by comin 0.1. Never edited: later versions must go on reading it.
     const OF_0_1: &[u8] = include_bytes!("../../tests/states/0.1.json");
