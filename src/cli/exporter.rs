@@ -4,12 +4,13 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use httparse::Status;
 
 /// How long the other side may take to ask, and how long to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,6 +21,9 @@ const HEADERS: usize = 64;
 
 /// What is there beside the metrics.
 const FRONT: &str = "The metrics of comin are at /metrics.\n";
+/// Why there are none is in the journal, and not for everybody.
+const NONE: &str = "There are no metrics: the journal of this machine says why.\n";
+const BAD: &str = "This is no GET request.\n";
 /// The format that every Prometheus reads.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -37,180 +41,67 @@ pub fn answer<M: Display>(input: BorrowedFd<'_>, metrics: impl Fn() -> Result<M>
     if !file.metadata().is_ok_and(|m| m.file_type().is_socket()) {
         return super::output::print(metrics()?.to_string().trim_end());
     }
-    let mut client = Client(TcpStream::from(OwnedFd::from(file)));
-    let request = match client.request() {
-        Ok(request) => request,
+    let mut client = TcpStream::from(OwnedFd::from(file));
+    let path = match requested_path(&mut client) {
+        Ok(path) => path,
         Err(error) => {
             log::debug!("There was no request: {error}");
             return Ok(());
         }
     };
-    let (response, result) = match &request {
-        Request::For { path, .. } if path == "/metrics" => match metrics() {
-            Ok(metrics) => (Response::ok(METRICS, &metrics.to_string()), Ok(())),
-            Err(error) => (Response::failed(), Err(error)),
+    let mut result = Ok(());
+    let (status, kind, body) = match path.as_deref() {
+        Some("/metrics") => match metrics() {
+            Ok(metrics) => ("200 OK", METRICS, metrics.to_string()),
+            Err(error) => {
+                result = Err(error);
+                ("500 Internal Server Error", TEXT, NONE.to_string())
+            }
         },
-        Request::For { path, .. } if path == "/" => (Response::ok(TEXT, FRONT), Ok(())),
-        Request::For { .. } => (Response::not_found(), Ok(())),
-        Request::OfAnotherMethod => (Response::method_not_allowed(), Ok(())),
-        Request::Malformed => (Response::bad_request(), Ok(())),
+        Some("/") => ("200 OK", TEXT, FRONT.to_string()),
+        Some(_) => ("404 Not Found", TEXT, FRONT.to_string()),
+        None => ("400 Bad Request", TEXT, BAD.to_string()),
     };
-    if let Err(error) = client.respond(&request, &response) {
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    let sent = client.set_write_timeout(Some(PATIENCE));
+    if let Err(error) = sent.and_then(|()| client.write_all(answer.as_bytes())) {
         log::debug!("Whoever asked has hung up: {error}");
     }
     result
 }
 
-/// What somebody asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Request {
-    /// A page, without its query.
-    For {
-        path: String,
-        /// With HEAD, nothing but what would be said of it.
-        head_only: bool,
-    },
-    /// To do something with a page.
-    OfAnotherMethod,
-    /// No HTTP, or more than anybody needs to say.
-    Malformed,
-}
-
-impl Request {
-    /// The request, once its head is complete.
-    fn parse(bytes: &[u8]) -> Option<Self> {
+/// The path of a GET request, without its query; `None` if it is no such request, or says more than anybody needs to.
+/// Whoever asks need not do so by TCP: whatever socket it is, the type only gives it a time limit.
+fn requested_path(client: &mut TcpStream) -> io::Result<Option<String>> {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut head, mut more) = (Vec::new(), [0; 1024]);
+    while head.len() < REQUEST {
+        client.set_read_timeout(Some(deadline.saturating_duration_since(Instant::now())))?;
+        match client.read(&mut more)? {
+            0 if head.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
+            0 => break,
+            read => head.extend_from_slice(&more[..read]),
+        }
         let mut headers = [httparse::EMPTY_HEADER; HEADERS];
         let mut request = httparse::Request::new(&mut headers);
-        match request.parse(bytes) {
-            Err(_) => Some(Self::Malformed),
-            Ok(httparse::Status::Partial) => None,
-            Ok(httparse::Status::Complete(_)) => {
-                let target = request.path.unwrap_or_default();
-                let path = target.split_once('?').map_or(target, |(path, _)| path);
-                let head_only = match request.method {
-                    Some("GET") => false,
-                    Some("HEAD") => true,
-                    Some(_) | None => return Some(Self::OfAnotherMethod),
-                };
-                Some(Self::For {
-                    path: path.to_string(),
-                    head_only,
-                })
+        match request.parse(&head) {
+            Ok(Status::Partial) => {}
+            Ok(Status::Complete(_)) if request.method == Some("GET") => {
+                let path = request.path.and_then(|path| path.split('?').next());
+                return Ok(path.map(str::to_string));
             }
+            Ok(Status::Complete(_)) | Err(_) => break,
         }
     }
-}
-
-/// What is answered.
-struct Response {
-    status: &'static str,
-    kind: &'static str,
-    body: String,
-}
-
-impl Response {
-    fn ok(kind: &'static str, body: &str) -> Self {
-        Self {
-            status: "200 OK",
-            kind,
-            body: body.to_string(),
-        }
-    }
-
-    fn error(status: &'static str, body: &str) -> Self {
-        Self {
-            status,
-            kind: TEXT,
-            body: body.to_string(),
-        }
-    }
-
-    fn bad_request() -> Self {
-        Self::error("400 Bad Request", "This is no HTTP request.\n")
-    }
-
-    fn not_found() -> Self {
-        Self::error("404 Not Found", FRONT)
-    }
-
-    fn method_not_allowed() -> Self {
-        Self::error("405 Method Not Allowed\r\nAllow: GET, HEAD", "Use GET.\n")
-    }
-
-    /// Why, is in the journal, and nothing for everybody.
-    fn failed() -> Self {
-        let body = "There are no metrics: the journal of this machine says why.\n";
-        Self::error("500 Internal Server Error", body)
-    }
-}
-
-/// Who asks. Not necessarily by TCP: whatever socket it is, the type only gives it a time limit.
-struct Client(TcpStream);
-
-impl Client {
-    fn request(&mut self) -> io::Result<Request> {
-        let limit = Instant::now() + PATIENCE;
-        let mut bytes = Vec::new();
-        let mut more = [0; 1024];
-        while bytes.len() < REQUEST {
-            match self.read(&mut more, limit)? {
-                0 if bytes.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
-                0 => return Ok(Request::Malformed),
-                read => bytes.extend_from_slice(&more[..read]),
-            }
-            if let Some(request) = Request::parse(&bytes) {
-                return Ok(request);
-            }
-        }
-        Ok(Request::Malformed)
-    }
-
-    fn respond(&mut self, request: &Request, response: &Response) -> io::Result<()> {
-        let Response { status, kind, body } = response;
-        let length = body.len();
-        let mut text = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-        );
-        if !matches!(
-            request,
-            Request::For {
-                head_only: true,
-                ..
-            }
-        ) {
-            text.push_str(body);
-        }
-        self.0.set_write_timeout(Some(PATIENCE))?;
-        self.0.write_all(text.as_bytes())?;
-        self.0.shutdown(Shutdown::Write)?;
-        // Closed with something unread, the connection would be reset, and the answer be lost.
-        let limit = Instant::now() + PATIENCE;
-        let mut rest = [0; 1024];
-        let mut left = 64 * REQUEST;
-        while left > 0 {
-            match self.read(&mut rest, limit)? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, buffer: &mut [u8], limit: Instant) -> io::Result<usize> {
-        let left = limit.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        self.0.set_read_timeout(Some(left))?;
-        match self.0.read(buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.read(buffer, limit),
-            read => read,
-        }
-    }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Shutdown;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::thread;
@@ -249,14 +140,13 @@ mod tests {
                 200,
                 "\r\n\r\ncomin_x 1\n",
             ),
-            ("HEAD /metrics HTTP/1.1\r\n\r\n", 200, "\r\n\r\n"),
             ("GET / HTTP/1.1\r\n\r\n", 200, FRONT),
             ("GET /metrics/ HTTP/1.1\r\n\r\n", 404, FRONT),
             ("GET /../etc/passwd HTTP/1.1\r\n\r\n", 404, FRONT),
             (
                 "POST /metrics HTTP/1.1\r\nContent-Length: 1\r\n\r\nx",
-                405,
-                "Use GET.\n",
+                400,
+                "request.\n",
             ),
             ("GET /metrics\r\n\r\n", 400, "request.\n"),
             ("GET /metrics HTTP/1.1\r\n", 400, "request.\n"),
@@ -268,9 +158,9 @@ mod tests {
             assert!(response.starts_with(&wanted), "{request:?}: {response}");
             assert!(response.ends_with(end), "{request:?}: {response}");
         }
-        let (_, head) = ask(b"HEAD /metrics HTTP/1.1\r\n\r\n");
-        assert!(head.contains("\r\nContent-Length: 10\r\n"), "{head}");
-        assert!(head.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+        let (_, answer) = ask(b"GET /metrics HTTP/1.1\r\n\r\n");
+        assert!(answer.contains("\r\nContent-Length: 10\r\n"), "{answer}");
+        assert!(answer.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     }
 
     #[test]
