@@ -533,41 +533,6 @@ fn a_plan_that_is_interrupted_takes_along_what_it_awaits_and_leaves_nothing() {
 }
 
 #[test]
-fn what_a_plan_that_was_killed_left_goes_with_the_next_one() {
-    need!("git", "nix");
-    let (world, origin) = World::new();
-    let begun = world.path("begun");
-    let script = hanging(&begun);
-    origin.commit("slow", &with_switch(&script));
-    world.comin(&["fetch", "origin"], 0);
-    let start = || {
-        let mut command = tidily(&world, &["plan", "--build"]);
-        let comin = command.stdout(Stdio::null()).spawn().unwrap();
-        await_that(|| begun.exists());
-        let asked = fs::read_to_string(&begun).unwrap();
-        fs::remove_file(&begun).unwrap();
-        (comin, Pid::from_raw(asked.trim().parse().unwrap()).unwrap())
-    };
-    let (mut killed, left_alone) = start();
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    kill_process(left_alone, Signal::KILL).unwrap();
-    let left = left_behind(&world);
-    assert_eq!(left.len(), 1);
-
-    // The one that is at work keeps its own.
-    let (mut at_work, asked) = start();
-    let kept = left_behind(&world);
-    assert!(kept.len() == 1 && kept != left, "{kept:?}");
-    let another = tidily(&world, &["plan", "--build"]).output().unwrap();
-    assert!(another.status.success(), "{another:?}");
-    assert_eq!(left_behind(&world), kept);
-    kill_process(asked, Signal::KILL).unwrap();
-    at_work.wait().unwrap();
-    assert_eq!(left_behind(&world), [""; 0].map(PathBuf::from));
-}
-
-#[test]
 fn who_interrupts_twice_waits_no_longer() {
     need!("git", "nix");
     let (world, origin) = World::new();
