@@ -69,18 +69,10 @@ pub fn run_interruptible(
     timeout: Option<Duration>,
     interrupt: Option<&Interrupt>,
 ) -> Result<Option<String>> {
-    let limits = Limits { timeout, interrupt };
-    let Said {
-        ended,
-        output,
-        tail,
-    } = complete(
-        command.stdin(Stdio::null()),
-        what,
-        &limits,
-        log::Level::Info,
-    )?;
-    match ended {
+    let command = command.stdin(Stdio::null());
+    let said = complete(command, what, timeout, interrupt, log::Level::Info)?;
+    let (output, tail) = (said.output, said.tail);
+    match said.ended {
         Ended::InTime(status) if status.success() => String::from_utf8(output)
             .map(Some)
             .with_context(|| format!("{what} answered no text")),
@@ -122,16 +114,10 @@ pub fn ask(
     input: impl Into<Stdio>,
     timeout: Duration,
 ) -> Result<Answer> {
-    let limits = Limits {
-        timeout: Some(timeout),
-        interrupt: None,
-    };
-    let Said {
-        ended,
-        output,
-        tail,
-    } = complete(command.stdin(input), what, &limits, log::Level::Debug)?;
-    match ended {
+    let command = command.stdin(input);
+    let said = complete(command, what, Some(timeout), None, log::Level::Debug)?;
+    let (output, tail) = (said.output, said.tail);
+    match said.ended {
         Ended::InTime(status) => {
             let code = status
                 .code()
@@ -152,19 +138,10 @@ pub fn query(command: &mut Command, what: &str, timeout: Duration) -> Result<Vec
     let answer = ask(command, what, Stdio::null(), timeout)?;
     if answer.code != 0 {
         let code = answer.code;
-        let why = answer.said().next_back();
-        bail!(
-            "{what} exited with status {code}: {}",
-            why.unwrap_or("no error message")
-        );
+        let why = answer.said().next_back().unwrap_or("no error message");
+        bail!("{what} exited with status {code}: {why}");
     }
     Ok(answer.output)
-}
-
-/// What may end a command before it is done.
-struct Limits<'a> {
-    timeout: Option<Duration>,
-    interrupt: Option<&'a Interrupt<'a>>,
 }
 
 struct Said {
@@ -173,7 +150,13 @@ struct Said {
     tail: StderrTail,
 }
 
-fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Level) -> Result<Said> {
+fn complete(
+    command: &mut Command,
+    what: &str,
+    timeout: Option<Duration>,
+    interrupt: Option<&Interrupt>,
+    level: log::Level,
+) -> Result<Said> {
     log::debug!("Running {command:?}");
     let signals = SignalGuard::begin()?;
     let mut child = command
@@ -196,7 +179,7 @@ fn complete(command: &mut Command, what: &str, limits: &Limits, level: log::Leve
         move || StderrTail::stream(BufReader::new(stderr), level, &tail, &listening)
     });
 
-    let ended = await_end(&mut child, limits, &signals)?;
+    let ended = await_end(&mut child, timeout, interrupt, &signals)?;
     // Where a signal has come, this is the end, unless another command is awaited, too.
     drop(signals);
     // What it has started and left behind may keep the pipes for ever.
@@ -220,19 +203,24 @@ fn collect(mut pipe: impl Read, output: &Shared<Vec<u8>>, _listening: &Sender<In
     }
 }
 
+/// How a command came to its end.
 enum Ended {
     InTime(ExitStatus),
     TimedOut(Duration),
+    /// By an [`Interrupt`], or because comin is to end.
     Interrupted,
 }
 
 /// Awaits the end of a child, or brings it about.
-fn await_end(child: &mut Child, limits: &Limits, signals: &SignalGuard) -> Result<Ended> {
+fn await_end(
+    child: &mut Child,
+    timeout: Option<Duration>,
+    interrupt: Option<&Interrupt>,
+    signals: &SignalGuard,
+) -> Result<Ended> {
     let group = Pid::from_child(child);
-    let early = match ends_early(group, limits, signals) {
-        Ok(None) => return Ok(Ended::InTime(child.wait()?)),
-        Ok(Some(early)) => Ok(early),
-        Err(error) => Err(error),
+    let Some(early) = ends_early(group, timeout, interrupt, signals).transpose() else {
+        return Ok(Ended::InTime(child.wait()?));
     };
     let signal = NextSignal::from_now();
     // Nix ends its builders when it is asked to end; killed, it would leave them.
@@ -247,36 +235,29 @@ fn await_end(child: &mut Child, limits: &Limits, signals: &SignalGuard) -> Resul
         log::debug!("Nothing is left to kill: {error}");
     }
     child.wait()?;
-    Ok(match early? {
-        Early::TimedOut(after) => Ended::TimedOut(after),
-        Early::Interrupted | Early::Signalled => Ended::Interrupted,
-    })
-}
-
-/// Why a child is not to come to its own end.
-enum Early {
-    TimedOut(Duration),
-    Interrupted,
-    Signalled,
+    early
 }
 
 /// Waits until the child ends, its time is up, it is interrupted or comin is to end; `None` for the
 /// first.
-fn ends_early(child: Pid, limits: &Limits, signals: &SignalGuard) -> Result<Option<Early>> {
+fn ends_early(
+    child: Pid,
+    timeout: Option<Duration>,
+    interrupt: Option<&Interrupt>,
+    signals: &SignalGuard,
+) -> Result<Option<Ended>> {
     let pidfd = pidfd_of(child)?;
     let started = Instant::now();
     loop {
-        let left = limits.timeout.map(|t| t.saturating_sub(started.elapsed()));
+        let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
         let left = left.map(Timespec::try_from).transpose()?;
         let mut fds = vec![
             PollFd::new(&pidfd, PollFlags::IN),
             PollFd::new(signals, PollFlags::IN),
         ];
-        if let Some(interrupt) = limits.interrupt {
-            fds.push(PollFd::new(&interrupt.signal, PollFlags::IN));
-        }
-        match (poll(&mut fds, left.as_ref()), limits.timeout) {
-            (Ok(0), Some(timeout)) => return Ok(Some(Early::TimedOut(timeout))),
+        fds.extend(interrupt.map(|interrupt| PollFd::new(&interrupt.signal, PollFlags::IN)));
+        match (poll(&mut fds, left.as_ref()), timeout) {
+            (Ok(0), Some(timeout)) => return Ok(Some(Ended::TimedOut(timeout))),
             (Ok(_) | Err(rustix::io::Errno::INTR), _) => {}
             (Err(error), _) => return Err(error.into()),
         }
@@ -285,11 +266,11 @@ fn ends_early(child: Pid, limits: &Limits, signals: &SignalGuard) -> Result<Opti
             return Ok(None);
         }
         if ready(1) {
-            return Ok(Some(Early::Signalled));
+            return Ok(Some(Ended::Interrupted));
         }
-        if let Some(interrupt) = limits.interrupt.filter(|_| ready(2)) {
+        if let Some(interrupt) = interrupt.filter(|_| ready(2)) {
             if (interrupt.ends)()? {
-                return Ok(Some(Early::Interrupted));
+                return Ok(Some(Ended::Interrupted));
             }
         }
     }
@@ -301,15 +282,11 @@ pub fn end(child: &mut Child, grace: Duration) -> Result<()> {
     if child.try_wait()?.is_some() {
         return Ok(());
     }
-    if !ends_within(Pid::from_child(child), grace)? {
+    if !is_one_ready_within(&[&pidfd_of(Pid::from_child(child))?], grace)? {
         child.kill()?;
     }
     child.wait()?;
     Ok(())
-}
-
-fn ends_within(pid: Pid, time: Duration) -> Result<bool> {
-    is_one_ready_within(&[&pidfd_of(pid)?], time)
 }
 
 /// Becomes readable when a process ends.
@@ -455,7 +432,8 @@ mod tests {
         let pid = std::fs::read_to_string(&grandchild).unwrap();
         let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
         let limit = Duration::from_secs(10);
-        assert!(ends_within(pid, limit).unwrap_or(true));
+        let ended = pidfd_of(pid).and_then(|pidfd| is_one_ready_within(&[&pidfd], limit));
+        assert!(ended.unwrap_or(true));
     }
 
     #[test]
