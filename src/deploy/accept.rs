@@ -33,7 +33,11 @@ pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<
         log::info!("{commit} is the accepted main already");
         return Ok(Completion::Success);
     }
-    let rewrite = Rewrite::new(commit.clone(), remote.clone(), branch.name.clone());
+    let rewrite = Rewrite {
+        commit: commit.clone(),
+        remote: remote.clone(),
+        branch: branch.name.clone(),
+    };
     rewrite.write(&ctx.paths)?;
     log::info!("{rewrite} is accepted as main, and deployed next");
     requests::request_for_order(&ctx.paths);

@@ -57,36 +57,32 @@ pub fn roll_back(
     log::info!("Activating generation {to}, {}", system.display());
     let footprint = system::footprint(&ctx.paths)?;
     let next = switch(ctx, &found, to, &system, operation);
-    let is_untouched = system::footprint(&ctx.paths)? == footprint;
+    let next = match next {
+        Err(error) if system::footprint(&ctx.paths)? == footprint => {
+            Next::Postpone(format!("{error:#}"))
+        }
+        Err(error) => Next::RollBack(Fault::local(format!("{error:#}"))),
+        Ok(next) => next,
+    };
     match next {
-        Ok(Next::Done) => {}
-        Ok(Next::Restore(error) | Next::Skip(error)) => {
+        Next::Done => {}
+        Next::Restore(error) | Next::Skip(error) => {
             restore_boot(&ctx.paths, 0, &found);
             store.restore(state)?;
             bail!("{error}");
         }
-        Ok(Next::Postpone(error)) => {
+        Next::Postpone(error) => {
             system::take_profile_back(&found)?;
             store.restore(state)?;
             bail!("{error}");
         }
-        Err(error) if is_untouched => {
-            system::take_profile_back(&found)?;
-            store.restore(state)?;
-            return Err(error);
-        }
-        Err(error) => {
-            bail!("The rollback to generation {to} is unfinished: {error:#}; try it again")
-        }
-        Ok(Next::Keep(error)) => {
+        Next::Keep(error) => {
             bail!("Rolled back to generation {to}, and comin stays there, but {error}")
         }
-        Ok(Next::RollBack(Fault { error, .. })) => {
+        Next::RollBack(Fault { error, .. }) => {
             bail!("The rollback to generation {to} is unfinished: {error}; try it again")
         }
-        Ok(Next::Repeat) => {
-            bail!("The rollback to generation {to} was interrupted: try it again")
-        }
+        Next::Repeat => bail!("The rollback to generation {to} was interrupted: try it again"),
     }
     if let Some((waiting, _)) = store.state().awaiting() {
         let waiting = waiting.clone();
@@ -141,29 +137,26 @@ fn generation_to_go_back_to(
     let current = system::generation(profile)?
         .with_context(|| format!("{} has no generation to go back from", profile.display()))?;
     let generations = system::generations(profile)?;
-    let is_current = system::of_profile(profile) == running(ctx)?;
+    let running = fs::read_link_optional(&ctx.paths.current_system())?;
+    let is_current = system::of_profile(profile) == running;
     let is_candidate = |g: &&u64| **g < current || (**g == current && !is_current);
     let to = to
         .or_else(|| generations.iter().rfind(is_candidate).copied())
         .context("there is no generation before this one")?;
-    let there_are = || {
-        let numbers: Vec<_> = generations.iter().map(u64::to_string).collect();
-        numbers.join(", ")
-    };
     ensure!(
         generations.contains(&to),
         "{} has no generation {to}: it has {}",
         profile.display(),
-        there_are()
+        generations
+            .iter()
+            .map(u64::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     let link = system::generation_link(profile, to);
     let system = std::fs::canonicalize(&link)
         .with_context(|| format!("{} leads nowhere", link.display()))?;
     Ok((to, system))
-}
-
-fn running(ctx: &Context) -> Result<Option<PathBuf>> {
-    fs::read_link_optional(&ctx.paths.current_system())
 }
 
 /// What must not come back after a rollback by hand.

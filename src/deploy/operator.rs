@@ -13,6 +13,7 @@ use crate::model::suspension::Suspension;
 use crate::state::requests::{self, Rewrite};
 use crate::state::store::Store;
 use crate::sys::fs;
+use crate::sys::json;
 
 /// Suspends deployments.
 pub fn suspend(
@@ -20,10 +21,13 @@ pub fn suspend(
     reason: Option<String>,
     time: Option<SignedDuration>,
 ) -> Result<Completion> {
-    let until = time.and_then(|time| Timestamp::now().checked_add(time).ok());
-    let reason = reason.filter(|reason| !reason.trim().is_empty());
-    let suspension = Suspension::new(Timestamp::now(), until, reason);
-    requests::write_suspension(&suspension, &ctx.paths)?;
+    let since = Timestamp::now();
+    let suspension = Suspension {
+        since,
+        until: time.and_then(|time| since.checked_add(time).ok()),
+        reason: reason.filter(|reason| !reason.trim().is_empty()),
+    };
+    json::write_durably(&ctx.paths.suspension(), &suspension)?;
     log::info!("{suspension}");
     // What is evaluated or built at the moment notices.
     requests::request_for_order(&ctx.paths);
@@ -32,7 +36,7 @@ pub fn suspend(
 
 /// Ends a suspension, and asks for a deploy.
 pub fn resume(ctx: &Context) -> Result<Completion> {
-    if requests::end_suspension(&ctx.paths)? {
+    if fs::remove_optional(&ctx.paths.suspension())? {
         log::info!("comin deploys again");
     } else {
         log::info!("comin was not suspended");

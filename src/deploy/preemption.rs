@@ -14,15 +14,17 @@ use crate::model::select::allows;
 use crate::model::state::State;
 use crate::model::target::Target;
 use crate::signature::signers::Signers;
-use crate::state::requests::RequestWatch;
+use crate::state::requests;
 use crate::sys::command::Interrupt;
+use crate::sys::inotify::Folders;
 
 /// The watch over what is requested while a target is evaluated and built.
 pub struct Preemption<'a> {
     ctx: &'a Context,
     mirror: &'a Mirror,
     signers: Option<&'a Signers>,
-    requests: RequestWatch,
+    /// Where a request comes.
+    requests: Folders,
     state: State,
     target: Target,
 }
@@ -34,7 +36,7 @@ impl<'a> Preemption<'a> {
             ctx: deployment.ctx,
             mirror: deployment.mirror,
             signers: deployment.signers,
-            requests: RequestWatch::watch(&deployment.ctx.paths)?,
+            requests: Folders::watch(&[&deployment.ctx.paths.run()])?,
             state: deployment.store.state().clone(),
             target: deployment.attempt.target.clone(),
         })
@@ -64,7 +66,8 @@ impl<'a> Preemption<'a> {
         let Self {
             ctx, state, target, ..
         } = self;
-        if !self.requests.take(&ctx.paths)? {
+        self.requests.drain();
+        if !requests::take_deploy_request(&ctx.paths)? {
             return Ok(false);
         }
         let commits = Commits::of(self.mirror, self.signers);

@@ -2,6 +2,7 @@
 //! of the machine.
 
 use std::path::PathBuf;
+use std::{fs, io};
 
 use anyhow::{Context as _, Result};
 
@@ -11,7 +12,7 @@ use crate::deploy::context::Context;
 use crate::git::mirror::{self, Mirror};
 use crate::model::target::Target;
 use crate::nix::{self, Evaluation};
-use crate::sys::fs;
+use crate::sys::fs::read_link_optional;
 use crate::sys::progress;
 use crate::sys::temp_dir::TempDir;
 use crate::system;
@@ -41,43 +42,29 @@ pub struct Built {
     pub inhibitors: Vec<String>,
     /// What its switch says that it would do.
     pub rehearsal: Rehearsal,
-    _root: ScratchRoot,
+    _root: TempDir,
 }
 
-/// Where Nix reads and writes instead: below a root that is the asker's, for only root can write to the
-/// mirror, and that goes away.
-#[derive(Debug)]
-struct ScratchRoot {
-    paths: Paths,
-    _folder: TempDir,
-}
-
-impl ScratchRoot {
-    fn new() -> Result<Self> {
-        let make = || -> std::io::Result<Self> {
-            let folder = TempDir::new("comin-plan-")?;
-            let paths = Paths::outside_state(folder.path());
-            std::fs::create_dir_all(paths.gcroots())?;
-            // A deploy has recorded that it decides by the time that it evaluates.
-            std::fs::create_dir_all(paths.run())?;
-            Ok(Self {
-                paths,
-                _folder: folder,
-            })
-        };
-        make().context("Failed to make a folder for what is not to stay")
-    }
+/// A root of the asker's below which Nix reads and writes instead, for only root can write to the mirror.
+fn scratch_root() -> io::Result<TempDir> {
+    let folder = TempDir::new("comin-plan-")?;
+    let paths = Paths::outside_state(folder.path());
+    fs::create_dir_all(paths.gcroots())?;
+    // A deploy has recorded that it decides by the time that it evaluates.
+    fs::create_dir_all(paths.run())?;
+    Ok(folder)
 }
 
 /// Finds out what the deployment of a target would bring.
 pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
-    let aside = ScratchRoot::new()?;
-    Mirror::open(&ctx.paths)?.lend(&target.commit, &aside.paths)?;
-    let evaluation = evaluate_aside(ctx, target, &aside.paths)?;
+    let root = scratch_root().context("Failed to create a temporary directory")?;
+    let aside = Paths::outside_state(root.path());
+    Mirror::open(&ctx.paths)?.lend(&target.commit, &aside)?;
+    let evaluation = evaluate_aside(ctx, target, &aside)?;
     if let Some(reason) = build::machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
         return Ok(Preview::Skipped(reason));
     }
-    build_aside(ctx, target, &evaluation, &aside.paths)?;
+    build_aside(ctx, target, &evaluation, &aside)?;
     let Evaluation {
         derivation, out, ..
     } = evaluation;
@@ -86,12 +73,12 @@ pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
     let inhibitors = system::switch_inhibitors(&ctx.paths, &out);
     Ok(Preview::System(Built {
         derivation,
-        runs: fs::read_link_optional(&ctx.paths.current_system())?,
+        runs: read_link_optional(&ctx.paths.current_system())?,
         is_there: system::has(&profile, &ctx.paths, &out, operation)?,
         rehearsal: Rehearsal::of(&ctx.paths, &out, operation, &inhibitors)?,
         inhibitors,
         out,
-        _root: aside,
+        _root: root,
     }))
 }
 

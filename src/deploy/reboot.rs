@@ -419,7 +419,11 @@ mod tests {
             let wanted = opens.map_or(Decision::Now(told_before.clone()), Decision::Closed);
             assert_eq!(decide(&facts), wanted, "{lower}–{upper}");
         }
-        let suspension = Suspension::new(Timestamp::now(), None, None);
+        let suspension = Suspension {
+            since: Timestamp::now(),
+            until: None,
+            reason: None,
+        };
         let suspended = Facts {
             suspended: Some(&suspension),
             ..facts()

@@ -11,7 +11,6 @@ use crate::sys::text::{self, printable};
 /// The order to deploy nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspension {
-    version: u32,
     /// Since when.
     pub since: Timestamp,
     /// Until when, if not until `comin resume`.
@@ -35,16 +34,6 @@ impl fmt::Display for Suspension {
 }
 
 impl Suspension {
-    /// A suspension.
-    pub fn new(since: Timestamp, until: Option<Timestamp>, reason: Option<String>) -> Self {
-        Self {
-            version: 1,
-            since,
-            until,
-            reason,
-        }
-    }
-
     /// The wait from now on for its end, if it has one.
     pub fn wait(&self, now: Timestamp) -> Option<Delay> {
         self.until.map(|until| Delay::until(now, until))

@@ -42,6 +42,15 @@ const OPTIONS: [&str; 19] = [
     "--display-charset=utf-8",
 ];
 
+/// Status lines with gpg's judgement of one signature (doc/DETAILS of gpg).
+const VERDICTS: [&str; 6] = [
+    "GOODSIG",
+    "EXPSIG",
+    "EXPKEYSIG",
+    "REVKEYSIG",
+    "BADSIG",
+    "ERRSIG",
+];
 /// Status lines about what is no detached signature.
 const FOREIGN: [&str; 4] = ["NODATA", "UNEXPECTED", "PLAINTEXT", "FAILURE"];
 
@@ -58,7 +67,7 @@ impl Keyring {
     /// Reads the files, each with at least one public key.
     pub fn load(paths: &[PathBuf]) -> Result<Self, LoadError> {
         let mut keyring = Self {
-            home: private_folder().map_err(LoadError::Broken)?,
+            home: private_folder()?,
             fingerprints: BTreeSet::new(),
         };
         for path in paths {
@@ -71,7 +80,7 @@ impl Keyring {
 
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
         let content = read(path).map_err(LoadError::Misconfigured)?;
-        let answer = self.import(&content).map_err(LoadError::Broken)?;
+        let answer = self.import(&content)?;
         if answer
             .said()
             .any(|line| line.contains("no keyboxd running"))
@@ -116,10 +125,11 @@ impl Keyring {
             1 => {}
             _ => return Err(Unverified::SeveralSignatures),
         }
-        let mut verdicts = lines().filter_map(|(keyword, rest)| Verdict::of(keyword, rest));
-        let (Some(verdict), None) = (verdicts.next(), verdicts.next()) else {
+        let mut verdicts = lines().filter(|(keyword, _)| VERDICTS.contains(keyword));
+        let (Some((verdict, rest)), None) = (verdicts.next(), verdicts.next()) else {
             return Err(no_verdict(answer));
         };
+        let (id, name) = rest.split_once(' ').unwrap_or((rest, ""));
         let mut valid = lines().filter(|(keyword, _)| *keyword == "VALIDSIG");
         let valid = match (valid.next(), valid.next()) {
             (Some((_, rest)), None) => Valid::parse(rest),
@@ -130,7 +140,7 @@ impl Keyring {
             Key::Gpg(primary.unwrap_or_else(|| printable(otherwise).into_owned()))
         };
         match verdict {
-            Verdict::Good { name } => {
+            "GOODSIG" => {
                 let Some(valid) = valid else {
                     return Err(no_verdict(answer));
                 };
@@ -154,76 +164,32 @@ impl Keyring {
                 let name = printable(&name).into_owned();
                 Ok(Signer { name, key })
             }
-            Verdict::Expired { id } => {
+            "EXPSIG" => {
                 let at = valid.as_ref().and_then(|valid| time(valid.expires));
                 Err(Unverified::Expired(key(id), at))
             }
-            Verdict::KeyExpired { id } => {
+            "EXPKEYSIG" => {
                 let at = lines().filter(|(keyword, _)| *keyword == "KEYEXPIRED");
                 let at = at.last().and_then(|(_, rest)| time(rest));
                 Err(Unverified::KeyExpired(key(id), at))
             }
-            Verdict::KeyRevoked { id } => Err(Unverified::KeyRevoked(key(id))),
-            Verdict::Bad { id } => Err(Unverified::Forged(Some(key(id)))),
-            Verdict::Error {
-                id,
-                digest: number,
-                reason,
-            } => Err(match reason {
-                "9" => Unverified::Untrusted(key(id)),
-                "5" => Unverified::Weak(key(id), digest(number)),
-                _ => Unverified::Objected(key(id), last_words(answer)),
-            }),
-        }
-    }
-}
-
-/// gpg's judgement of one signature.
-enum Verdict<'a> {
-    Good {
-        name: &'a str,
-    },
-    Expired {
-        id: &'a str,
-    },
-    KeyExpired {
-        id: &'a str,
-    },
-    KeyRevoked {
-        id: &'a str,
-    },
-    Bad {
-        id: &'a str,
-    },
-    /// It could not be verified; by a number of libgpg-error.
-    Error {
-        id: &'a str,
-        digest: &'a str,
-        reason: &'a str,
-    },
-}
-
-impl<'a> Verdict<'a> {
-    /// From a status line (doc/DETAILS of gpg); `None` if it is about something else.
-    fn of(keyword: &str, rest: &'a str) -> Option<Self> {
-        let (id, name) = rest.split_once(' ').unwrap_or((rest, ""));
-        Some(match keyword {
-            "GOODSIG" => Self::Good { name },
-            "EXPSIG" => Self::Expired { id },
-            "EXPKEYSIG" => Self::KeyExpired { id },
-            "REVKEYSIG" => Self::KeyRevoked { id },
-            "BADSIG" => Self::Bad { id },
-            "ERRSIG" => {
+            "REVKEYSIG" => Err(Unverified::KeyRevoked(key(id))),
+            "BADSIG" => Err(Unverified::Forged(Some(key(id)))),
+            // ERRSIG: it could not be verified; by a number of libgpg-error.
+            _ => {
                 let fields: Vec<&str> = rest.split(' ').collect();
+                let (Some(number), Some(reason)) = (fields.get(2), fields.get(5)) else {
+                    return Err(no_verdict(answer));
+                };
                 let fingerprint = fields.get(6).filter(|fingerprint| **fingerprint != "-");
-                Self::Error {
-                    id: fingerprint.unwrap_or(&id),
-                    digest: fields.get(2)?,
-                    reason: fields.get(5)?,
-                }
+                let key = key(fingerprint.unwrap_or(&id));
+                Err(match *reason {
+                    "9" => Unverified::Untrusted(key),
+                    "5" => Unverified::Weak(key, digest(number)),
+                    _ => Unverified::Objected(key, last_words(answer)),
+                })
             }
-            _ => return None,
-        })
+        }
     }
 }
 

@@ -30,7 +30,7 @@ impl AllowedSigners {
     /// Reads the files, the allowed signers with at least one key.
     pub fn load(signers: &SshSigners) -> Result<Self, LoadError> {
         let mut loaded = Self {
-            folder: private_folder().map_err(LoadError::Broken)?,
+            folder: private_folder()?,
             revoked: None,
         };
         let path = &signers.allowed_signers_path;
@@ -51,7 +51,7 @@ impl AllowedSigners {
             .map(|line| after_principals(line).to_vec())
             .collect();
         self.check(&keys, "PRINCIPALS [OPTIONS] KEY")?;
-        self.keep(&self.allowed(), &content)
+        Ok(self.keep(&self.allowed(), &content)?)
     }
 
     fn revoke(&mut self, path: &Path) -> Result<(), LoadError> {
@@ -60,8 +60,7 @@ impl AllowedSigners {
         self.keep(&revoked, &content)?;
         if content.starts_with(KRL) {
             let mut keygen = self.keygen();
-            let answer = ask(keygen.args(["-Q", "-l", "-f"]).arg(&revoked), Stdio::null())
-                .map_err(LoadError::Broken)?;
+            let answer = ask(keygen.args(["-Q", "-l", "-f"]).arg(&revoked), Stdio::null())?;
             if answer.code != 0 {
                 return Err(LoadError::Misconfigured(Error::msg(last_words(&answer))));
             }
@@ -76,10 +75,9 @@ impl AllowedSigners {
         Ok(())
     }
 
-    fn keep(&self, file: &Path, content: &[u8]) -> Result<(), LoadError> {
+    fn keep(&self, file: &Path, content: &[u8]) -> Result<()> {
         fs::write(file, content)
             .with_context(|| format!("Failed to write into {}", self.folder.path().display()))
-            .map_err(LoadError::Broken)
     }
 
     /// Whether each line is a key, after options if any. ssh-keygen itself passes over others.
@@ -87,8 +85,7 @@ impl AllowedSigners {
         let file = self.folder.path().join("keys");
         self.keep(&file, &keys.join(&b'\n'))?;
         let mut keygen = self.keygen();
-        let answer =
-            ask(keygen.args(["-l", "-f"]).arg(&file), Stdio::null()).map_err(LoadError::Broken)?;
+        let answer = ask(keygen.args(["-l", "-f"]).arg(&file), Stdio::null())?;
         if answer.code == 0 && lines(&answer.output).count() == keys.len() {
             Ok(())
         } else {

@@ -19,6 +19,13 @@ pub enum LoadError {
     Broken(Error),
 }
 
+/// What the tool is asked may fail for many reasons; that the owner is to blame is said where it is found.
+impl From<Error> for LoadError {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
 impl LoadError {
     /// With the key of the configuration and the file, if those are to blame.
     pub fn named(self, key: &str, path: &Path) -> Self {

@@ -19,7 +19,6 @@ const NOTICES: usize = 20;
 /// What the latest deploy decided on. Absent after a boot: then a deploy is due.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeployRecord {
-    version: u32,
     /// The configuration that it went by.
     #[serde(default)]
     fingerprint: u64,
@@ -49,7 +48,6 @@ impl DeployRecord {
         notices: Vec<String>,
     ) -> Result<Self> {
         Ok(Self {
-            version: 1,
             fingerprint: config.fingerprint,
             remotes,
             by: Process::own()?,

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::config::url::Url;
 use crate::config::Remote;
 use crate::model::remote::Reach;
 use crate::sys::json;
@@ -14,8 +13,7 @@ use crate::sys::json;
 /// The record of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchRecord {
-    version: u32,
-    /// What was fetched; a record of another URL says nothing.
+    /// What was fetched; a record of another URL says nothing. The configuration refuses one with credentials.
     url: String,
     /// The latest fetch.
     pub attempted_at: Timestamp,
@@ -39,7 +37,7 @@ impl FetchRecord {
     /// replaces it, and nothing depends on it.
     pub fn read(paths: &Paths, remote: &Remote) -> Result<Option<Self>> {
         let record: Option<Self> = json::read_lossy(&paths.remote(&remote.name))?;
-        Ok(record.filter(|record| record.url == text(&remote.url)))
+        Ok(record.filter(|record| record.url == remote.url.to_string()))
     }
 
     /// The record of a fetch that ended now.
@@ -48,8 +46,7 @@ impl FetchRecord {
         let (successes, failures) = before.map_or((0, 0), |b| (b.successes, b.failures));
         let failed = u64::from(error.is_some());
         Self {
-            version: 1,
-            url: text(&remote.url),
+            url: remote.url.to_string(),
             attempted_at: now,
             succeeded_at: match &error {
                 None => Some(now),
@@ -74,11 +71,6 @@ impl FetchRecord {
             Some(_) => Reach::Fetched,
         }
     }
-}
-
-/// The URL as it may be shown: the configuration refuses one with credentials.
-fn text(url: &Url) -> String {
-    url.to_string()
 }
 
 #[cfg(test)]

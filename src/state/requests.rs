@@ -2,8 +2,6 @@
 //! rewrite. A deploy removes the file of a request once the state has it.
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -16,7 +14,6 @@ use crate::model::confirmation::Step;
 use crate::model::names::RemoteName;
 use crate::model::suspension::Suspension;
 use crate::sys::fs;
-use crate::sys::inotify::Folders;
 use crate::sys::json;
 
 /// Asks for a deploy: the path unit of systemd sees the file.
@@ -37,30 +34,6 @@ pub fn take_deploy_request(paths: &Paths) -> Result<bool> {
     fs::remove_optional(&paths.wanted())
 }
 
-/// The requests that come while a deploy is at work.
-#[derive(Debug)]
-pub struct RequestWatch(Folders);
-
-impl RequestWatch {
-    /// Looks out for them from now on.
-    pub fn watch(paths: &Paths) -> Result<Self> {
-        let wanted = paths.wanted();
-        Folders::watch(&[wanted.parent().unwrap_or(Path::new("/"))]).map(Self)
-    }
-
-    /// Takes back a request that came meanwhile, and says whether there was one.
-    pub fn take(&self, paths: &Paths) -> Result<bool> {
-        self.0.drain();
-        take_deploy_request(paths)
-    }
-}
-
-impl AsFd for RequestWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 /// The suspension that is in force, if one is.
 ///
 /// # Errors
@@ -72,37 +45,18 @@ pub fn read_suspension(paths: &Paths, now: Timestamp) -> Result<Option<Suspensio
     Ok(suspension.filter(|s| s.until.is_none_or(|until| now < until)))
 }
 
-/// Puts a suspension into force.
-pub fn write_suspension(suspension: &Suspension, paths: &Paths) -> Result<()> {
-    json::write_durably(&paths.suspension(), suspension)
-}
-
-/// Ends any suspension; says whether there was one.
-pub fn end_suspension(paths: &Paths) -> Result<bool> {
-    fs::remove_optional(&paths.suspension())
-}
-
 /// The order to accept a main.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Rewrite {
-    version: u32,
     /// The head of main that is accepted.
     pub commit: Commit,
-    remote: RemoteName,
-    branch: String,
+    /// The remote that has it.
+    pub remote: RemoteName,
+    /// The branch.
+    pub branch: String,
 }
 
 impl Rewrite {
-    /// The order to accept this head of a main.
-    pub fn new(commit: Commit, remote: RemoteName, branch: String) -> Self {
-        Self {
-            version: 1,
-            commit,
-            remote,
-            branch,
-        }
-    }
-
     /// Reads the order, if there is one.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
         json::read(&paths.rewrite(), "; remove it, and use comin accept again")
@@ -130,7 +84,6 @@ impl fmt::Display for Rewrite {
 /// for something else.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Confirmation {
-    version: u32,
     attempt: u64,
     /// The commit.
     pub commit: Commit,
@@ -141,7 +94,6 @@ pub struct Confirmation {
 impl Confirmation {
     pub fn of(attempt: &Attempt, step: Step) -> Self {
         Self {
-            version: 1,
             attempt: attempt.id,
             commit: attempt.target.commit.clone(),
             step,

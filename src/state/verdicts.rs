@@ -17,7 +17,6 @@ use crate::sys::json;
 /// What was found, and what that rests on.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct VerdictCache {
-    version: u32,
     /// That a key which the configuration names has another content is met by the next deploy, as ever.
     fingerprint: u64,
     /// The heads it is about.
@@ -33,7 +32,6 @@ impl VerdictCache {
     /// What a decision found.
     pub fn of(facts: &Facts, decision: &Decision, config: &Config) -> Self {
         Self {
-            version: 1,
             fingerprint: config.fingerprint,
             remotes: facts.remotes.clone(),
             accepted: facts.accepted.clone(),
@@ -49,20 +47,18 @@ impl VerdictCache {
 
     /// The latest one. A record that cannot be understood is none: nothing depends on it.
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
-        let judgement: Option<Self> = json::read_lossy(&paths.judgement())?;
-        Ok(judgement.filter(|judgement| judgement.version == 1))
+        json::read_lossy(&paths.judgement())
     }
 
     /// The decision on these facts, if what it rests on is what it was.
     pub fn decision_for(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
-        let judgement = Self::read(paths)?.filter(|judgement| judgement.holds(facts, config));
+        let is_valid = |it: &Self| {
+            it.fingerprint == config.fingerprint
+                && it.remotes == facts.remotes
+                && it.accepted == facts.accepted
+        };
+        let judgement = Self::read(paths)?.filter(is_valid);
         Ok(judgement.map(|it| Decision::recalled(it.selected, it.candidates, facts)))
-    }
-
-    fn holds(&self, facts: &Facts, config: &Config) -> bool {
-        self.fingerprint == config.fingerprint
-            && self.remotes == facts.remotes
-            && self.accepted == facts.accepted
     }
 }
 

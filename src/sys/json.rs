@@ -4,9 +4,19 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::sys::fs;
+
+/// The version of every record until now. A later one may only add keys, which [`read`] passes over.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    #[serde(flatten)]
+    record: T,
+}
 
 /// Reads a record, `None` if there is none. `cure` ends the sentence about a record that cannot be understood.
 pub fn read<T: DeserializeOwned>(path: &Path, cure: &str) -> Result<Option<T>> {
@@ -20,18 +30,27 @@ pub fn read<T: DeserializeOwned>(path: &Path, cure: &str) -> Result<Option<T>> {
     })
 }
 
-/// [`read`], of a record that the next one replaces: one that cannot be understood counts as absent.
+/// [`read`], of a record that the next one replaces: one that cannot be understood, or is of another version, counts
+/// as absent.
 pub fn read_lossy<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let content = fs::read_optional(path)?;
-    Ok(content.and_then(|content| serde_json::from_slice(&content).ok()))
+    let content = fs::read_optional(path)?.unwrap_or_default();
+    let record = serde_json::from_slice::<Versioned<T>>(&content).ok();
+    Ok(record
+        .filter(|it| it.version == VERSION)
+        .map(|it| it.record))
 }
 
 /// Writes a record, as [`fs::replace`].
 pub fn write(path: &Path, record: &impl Serialize) -> Result<()> {
-    fs::replace(path, &serde_json::to_vec(record)?)
+    fs::replace(path, &encoded(record)?)
 }
 
 /// Writes a record, as [`fs::replace_durably`].
 pub fn write_durably(path: &Path, record: &impl Serialize) -> Result<()> {
-    fs::replace_durably(path, &serde_json::to_vec(record)?)
+    fs::replace_durably(path, &encoded(record)?)
+}
+
+fn encoded(record: &impl Serialize) -> Result<Vec<u8>> {
+    let version = VERSION;
+    Ok(serde_json::to_vec(&Versioned { version, record })?)
 }

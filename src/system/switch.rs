@@ -56,7 +56,6 @@ pub struct Activation {
 /// The order for it, and how it ended once the runner is done.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
-    version: u32,
     activation: Activation,
     ended: Option<SwitchExit>,
 }
@@ -67,11 +66,7 @@ impl Record {
     }
 
     fn write(activation: Activation, ended: Option<SwitchExit>, paths: &Paths) -> Result<()> {
-        let record = Self {
-            version: 1,
-            activation,
-            ended,
-        };
+        let record = Self { activation, ended };
         json::write(&paths.activation(), &record)
     }
 }

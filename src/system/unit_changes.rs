@@ -21,7 +21,6 @@ const NAMES: usize = 30;
 /// The units that were up before an activation.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
-    version: u32,
     attempt: u64,
     units: BTreeMap<String, Unit>,
 }
@@ -34,7 +33,6 @@ pub fn remember(paths: &Paths, attempt: u64) {
     }
     let remember = || -> Result<()> {
         let record = Record {
-            version: 1,
             attempt,
             units: systemd::units()?,
         };

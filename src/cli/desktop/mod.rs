@@ -37,7 +37,6 @@ const AUTHENTICATION: Duration = Duration::from_secs(10 * 60);
 /// What was told last in this session.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Told {
-    version: u32,
     topic: Option<Topic>,
     /// The notification, which the next one replaces.
     id: Option<Id>,
@@ -123,7 +122,6 @@ impl<'a> Desktop<'a> {
 
     fn remember(&self, topic: &Topic, id: Option<Id>) -> Result<()> {
         let told = Told {
-            version: 1,
             topic: Some(topic.clone()),
             id,
         };

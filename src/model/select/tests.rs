@@ -717,7 +717,11 @@ fn neither_a_confirmation_nor_time_ends_a_suspension_or_a_quarantine() {
     for consent in [Approval::Given, Approval::Missing] {
         let mut facts = held(consent);
         let target = decide(&facts, &Unasked).selected.unwrap();
-        facts.suspended = Some(Suspension::new(Timestamp::now(), None, None));
+        facts.suspended = Some(Suspension {
+            since: Timestamp::now(),
+            until: None,
+            reason: None,
+        });
         assert_eq!(decide(&facts, &Unasked).action.name(), "suspended");
         let reason = "rolled back by hand".to_string();
         facts.quarantine = vec![Quarantine::of(
@@ -765,11 +769,11 @@ fn a_quarantine_holds_until_a_head_moves() {
 fn a_suspension_holds_whatever_would_be_deployed_and_nothing_else() {
     let facts = |recent| Facts {
         recent,
-        suspended: Some(Suspension::new(
-            Timestamp::now(),
-            None,
-            Some("the move".to_string()),
-        )),
+        suspended: Some(Suspension {
+            since: Timestamp::now(),
+            until: None,
+            reason: Some("the move".to_string()),
+        }),
         ..facts("A", "o:A/-")
     };
     let action = decide(&facts(vec![]), &Unasked).action;
