@@ -27,7 +27,7 @@ pub struct Hosts(Vec<String>);
 #[serde(transparent)]
 pub struct Systems(Vec<System>);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct System {
     host: String,
     derivation: Option<String>,
@@ -44,33 +44,12 @@ pub fn list(flake: &str) -> Result<Hosts> {
     Ok(Hosts(hosts))
 }
 
-/// Evaluates the host of that name, or each host of the flake. One that fails is reported, and the
-/// others are evaluated all the same.
-pub fn evaluate(flake: &str, hostname: Option<&str>) -> Result<Systems> {
-    each(flake, hostname, |host| Ok((host.evaluate()?, None)))
-}
-
-/// Evaluates and builds the host of that name, or each host of the flake. `link` becomes a link to
-/// the system that keeps it from being collected, or `link-<host>` where no host is named. One
-/// that fails is reported, and the others are built all the same.
-pub fn build(flake: &str, hostname: Option<&str>, link: &Path) -> Result<Systems> {
-    let link = absolute(link).context("--out-link is no path")?;
-    each(flake, hostname, |host| {
-        let link = match hostname {
-            Some(_) => link.clone(),
-            None => link_of(&link, &host.name),
-        };
-        let evaluation = host.evaluate()?;
-        host.build(&evaluation, &link)?;
-        Ok((evaluation, Some(link)))
-    })
-}
-
-fn each(
-    flake: &str,
-    hostname: Option<&str>,
-    job: impl Fn(&Host) -> Result<(Evaluation, Option<PathBuf>)>,
-) -> Result<Systems> {
+/// Evaluates the host of that name, or each host of the flake, and with an `out_link` also builds it. That becomes a
+/// link to the system that keeps it from being collected, or `out_link-<host>` where no host is named. One that fails
+/// is reported, and the others are made all the same.
+pub fn systems(flake: &str, hostname: Option<&str>, out_link: Option<&Path>) -> Result<Systems> {
+    let out_link = out_link.map(absolute).transpose();
+    let out_link = out_link.context("--out-link is no path")?;
     let names = match hostname {
         Some(hostname) => vec![hostname.to_string()],
         None => list(flake)?.0,
@@ -81,16 +60,34 @@ fn each(
     );
     let count = names.len();
     let systems = (1..).zip(names).map(|(number, name)| {
-        let host = Host {
-            flake,
-            name,
-            number,
-            count,
+        let link = out_link.as_ref().map(|link| match hostname {
+            Some(_) => link.clone(),
+            None => link_of(link, &name),
+        });
+        let shown = match count {
+            1 => printable(&name).into_owned(),
+            count => format!("{} ({number} of {count})", printable(&name)),
         };
-        let done = job(&host);
-        System::of(host.name, done)
+        let made = make(flake, &name, &shown, link.as_deref());
+        System::of(name, made, link)
     });
     Ok(Systems(systems.collect()))
+}
+
+/// Evaluates a host, and with a link also builds it.
+fn make(flake: &str, name: &str, shown: &str, link: Option<&Path>) -> Result<Evaluation> {
+    let evaluate = || nix::evaluate_host(flake, name);
+    let evaluation = progress::during_told(&format!("Evaluating {shown}"), evaluate)
+        .with_context(|| format!("Failed to evaluate {}", printable(name)))?;
+    if let Some(link) = link {
+        let build = || {
+            nix::build(&evaluation.derivation, link, None, None)?;
+            system::check(&evaluation.out)
+        };
+        progress::during_told(&format!("Building {shown}"), build)
+            .with_context(|| format!("Failed to build {}", printable(name)))?;
+    }
+    Ok(evaluation)
 }
 
 /// The link to the system of one host of many; its name may be any text.
@@ -101,43 +98,11 @@ fn link_of(link: &Path, host: &str) -> PathBuf {
     name.into()
 }
 
-/// A host that is worked at.
-struct Host<'a> {
-    flake: &'a str,
-    name: String,
-    number: usize,
-    count: usize,
-}
-
-impl Host<'_> {
-    fn evaluate(&self) -> Result<Evaluation> {
-        self.during("Evaluating", || nix::evaluate_host(self.flake, &self.name))
-            .with_context(|| format!("Failed to evaluate {}", printable(&self.name)))
-    }
-
-    fn build(&self, evaluation: &Evaluation, link: &Path) -> Result<()> {
-        self.during("Building", || {
-            nix::build(&evaluation.derivation, link, None, None)?;
-            system::check(&evaluation.out)
-        })
-        .with_context(|| format!("Failed to build {}", printable(&self.name)))
-    }
-
-    fn during<T>(&self, work: &str, job: impl FnOnce() -> T) -> T {
-        let name = printable(&self.name);
-        let work = match self.count {
-            1 => format!("{work} {name}"),
-            count => format!("{work} {name} ({} of {count})", self.number),
-        };
-        progress::during_told(&work, job)
-    }
-}
-
 impl System {
     /// Reports a failure, too.
-    fn of(host: String, done: Result<(Evaluation, Option<PathBuf>)>) -> Self {
-        match done {
-            Ok((evaluation, link)) => Self {
+    fn of(host: String, made: Result<Evaluation>, link: Option<PathBuf>) -> Self {
+        match made {
+            Ok(evaluation) => Self {
                 host,
                 derivation: Some(evaluation.derivation),
                 out: Some(evaluation.out),
@@ -149,18 +114,13 @@ impl System {
                 log::error!("{error:#}");
                 Self {
                     host,
-                    derivation: None,
-                    out: None,
-                    machine_id: None,
-                    link: None,
                     error: Some(format!("{error:#}")),
+                    ..Self::default()
                 }
             }
         }
     }
-}
 
-impl System {
     /// What it is; `None` where it is not there.
     fn text(&self) -> Option<String> {
         let (derivation, out) = (self.derivation.as_ref()?, self.out.as_ref()?);

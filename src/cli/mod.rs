@@ -92,15 +92,16 @@ fn execute_on_machine(
         let signers = read_signers().inspect_err(postpone);
         signers.map_err(Failure::Misconfigured)
     };
-    let completion = match command {
+    let mut completion = Completion::Success;
+    match command {
         MachineCommand::Run { remotes } => {
             let remotes = choose(&machine.config, &remotes)?;
-            deploy::run(&machine, &remotes, signers()?.as_ref())?
+            completion = deploy::run(&machine, &remotes, signers()?.as_ref())?;
         }
         MachineCommand::Fetch { remotes } => {
-            fetch::fetch(&machine, &choose(&machine.config, &remotes)?)?
+            completion = fetch::fetch(&machine, &choose(&machine.config, &remotes)?)?;
         }
-        MachineCommand::Deploy => deploy::deploy(&machine, signers()?.as_ref())?,
+        MachineCommand::Deploy => completion = deploy::deploy(&machine, signers()?.as_ref())?,
         MachineCommand::Status { check: true, .. } => {
             let status = status::status(&machine)?;
             print(&status.oneline(&Page::here()))?;
@@ -113,7 +114,6 @@ fn execute_on_machine(
             // A deployment may change the configuration.
             let status = || status::status(&machine_of(config_file, root)?);
             watch::follow(status, look.style(), &machine.paths)?;
-            Completion::Success
         }
         MachineCommand::Status { look, .. } => {
             let status = status::status(&machine)?;
@@ -122,22 +122,18 @@ fn execute_on_machine(
                 Style::Oneline => status.oneline(&Page::here()),
                 Style::Json => json(&status)?,
             })?;
-            Completion::Success
         }
         MachineCommand::Plan { build, output } => {
             let plan = plan::plan(&machine, &read_signers())?;
             if build {
                 let previewed = plan::build(&machine, plan)?;
                 show(&previewed, &output)?;
-                match previewed.error() {
-                    Some(error) => {
-                        log::error!("{error}");
-                        Completion::Failure
-                    }
-                    None => Completion::Success,
+                if let Some(error) = previewed.error() {
+                    log::error!("{error}");
+                    completion = Completion::Failure;
                 }
             } else {
-                show(&plan, &output)?
+                show(&plan, &output)?;
             }
         }
         MachineCommand::History { number, output } => match number {
@@ -146,22 +142,21 @@ fn execute_on_machine(
         },
         MachineCommand::Exporter => {
             exporter::answer(std::io::stdin().as_fd(), || metrics::metrics(&machine))?;
-            Completion::Success
         }
         MachineCommand::Accept { commit } => {
-            accept::accept(&machine, &commit, signers()?.as_ref())?
+            accept::accept(&machine, &commit, signers()?.as_ref())?;
         }
         MachineCommand::Suspend { reason, time } => operator::suspend(&machine, reason, time)?,
         MachineCommand::Resume => operator::resume(&machine)?,
         MachineCommand::Retry => operator::retry(&machine)?,
         MachineCommand::Confirm(expected) => {
-            confirm::confirm(&machine, &expected, signers()?.as_ref())?
+            confirm::confirm(&machine, &expected, signers()?.as_ref())?;
         }
         MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
         MachineCommand::Rollback { to } => {
-            manual_rollback::roll_back(&machine, to, &read_signers())?
+            manual_rollback::roll_back(&machine, to, &read_signers())?;
         }
-    };
+    }
     Ok(completion.into())
 }
 
@@ -170,14 +165,15 @@ fn execute_alone(
     config_file: &Path,
     root: &Path,
 ) -> Result<Completion, Failure> {
-    Ok(match command {
+    match command {
         StandaloneCommand::List { flake, output } => {
-            show(&hosts::list(&flake.flake_url)?, &output)?
+            show(&hosts::list(&flake.flake_url)?, &output)?;
         }
         StandaloneCommand::Eval { hosts, output } => {
-            let systems = hosts::evaluate(&hosts.flake.flake_url, hosts.hostname.as_deref())?;
+            let hostname = hosts.hostname.as_deref();
+            let systems = hosts::systems(&hosts.flake.flake_url, hostname, None)?;
             show(&systems, &output)?;
-            systems.ending()
+            return Ok(systems.ending());
         }
         StandaloneCommand::Build {
             hosts,
@@ -185,18 +181,16 @@ fn execute_alone(
             output,
         } => {
             let hostname = hosts.hostname.as_deref();
-            let systems = hosts::build(&hosts.flake.flake_url, hostname, &out_link)?;
+            let systems = hosts::systems(&hosts.flake.flake_url, hostname, Some(&out_link))?;
             show(&systems, &output)?;
-            systems.ending()
+            return Ok(systems.ending());
         }
         StandaloneCommand::Undo { state_dir, attempt } => {
             let paths = Paths::new(root, &state_dir);
             rollback_timeout::on_timeout(&paths, attempt, || machine_of(config_file, root))?;
-            Completion::Success
         }
         StandaloneCommand::CheckConfig { file } => {
             Config::load(&file).map_err(Failure::Misconfigured)?;
-            Completion::Success
         }
         StandaloneCommand::Credential {
             origin,
@@ -204,20 +198,14 @@ fn execute_alone(
             token: path,
             operation,
         } => {
+            let token = Token { username, path };
             // The other operations are for those who keep credentials.
             if operation == "get" {
-                let token = Token { username, path };
-                if let Some(answer) = credentials::answer(&origin, &token, std::io::stdin().lock())?
-                {
-                    print(answer.trim_end())?;
-                }
+                let answer = credentials::answer(&origin, &token, std::io::stdin().lock())?;
+                print(answer.unwrap_or_default().trim_end())?;
             }
-            Completion::Success
         }
-        StandaloneCommand::Generate { folder } => {
-            generate::write(&folder)?;
-            Completion::Success
-        }
+        StandaloneCommand::Generate { folder } => generate::write(&folder)?,
         StandaloneCommand::Activate {
             attempt,
             toplevel,
@@ -229,9 +217,9 @@ fn execute_alone(
                 operation,
             };
             activation.carry_out(&Paths::outside_state(root))?;
-            Completion::Success
         }
-    })
+    }
+    Ok(Completion::Success)
 }
 
 /// The remotes of these names, or all of them.

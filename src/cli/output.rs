@@ -5,18 +5,16 @@ use std::io::{ErrorKind, Write};
 use anyhow::{Context, Result};
 
 use super::args::Output;
-use crate::deploy::context::Completion;
 use crate::report::page::Page;
 use crate::report::target::Report;
 use crate::sys::text;
 
-pub fn show(report: &impl Report, output: &Output) -> Result<Completion> {
+pub fn show(report: &impl Report, output: &Output) -> Result<()> {
     print(&if output.json {
         json(report)?
     } else {
         text(report)
-    })?;
-    Ok(Completion::Success)
+    })
 }
 
 pub fn text(report: &impl Report) -> String {

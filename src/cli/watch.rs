@@ -33,8 +33,9 @@ pub fn follow(look: impl Fn() -> Result<Status>, style: Style, paths: &Paths) ->
     let mut status = look()?;
     let mut looked = Instant::now();
     let mut fault = None;
+    let is_screen = io::stdout().is_terminal() && anstyle_query::term_supports_color();
     let mut view = match style {
-        Style::Text if is_screen() => View::Picture(Screen::enter()?),
+        Style::Text if is_screen => View::Picture(Screen::enter()?),
         Style::Text | Style::Oneline | Style::Json => View::Lines(style, None),
     };
     loop {
@@ -61,8 +62,9 @@ pub fn follow(look: impl Fn() -> Result<Status>, style: Style, paths: &Paths) ->
                 Ok(seen) => (status, fault) = (seen, None),
                 Err(error) => {
                     let seen = format!("{error:#}");
-                    if fault.as_ref() != Some(&seen) {
-                        view.complain(&seen);
+                    // A picture shows why the status is not known.
+                    if fault.as_ref() != Some(&seen) && matches!(view, View::Lines(_, _)) {
+                        log::warn!("{seen}");
                     }
                     fault = Some(seen);
                 }
@@ -94,14 +96,6 @@ impl View {
                 out.write_all(text.as_bytes())?;
                 out.flush()
             }
-        }
-    }
-
-    /// Says why the status is not known, where that is not in the picture.
-    fn complain(&self, fault: &str) {
-        match self {
-            Self::Picture(_) => {}
-            Self::Lines(_, _) => log::warn!("{fault}"),
         }
     }
 
@@ -165,11 +159,6 @@ fn lines(status: &Status, style: Style) -> io::Result<(String, String)> {
             (status.news()?.to_string(), format!("{json}\n"))
         }
     })
-}
-
-/// Whether there is a terminal that can be drawn on.
-fn is_screen() -> bool {
-    io::stdout().is_terminal() && anstyle_query::term_supports_color()
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -3,7 +3,7 @@
 use anyhow::{bail, ensure, Result};
 
 use crate::deploy::commits::Commits;
-use crate::deploy::context::{Completion, Context};
+use crate::deploy::context::Context;
 use crate::deploy::observe;
 use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
@@ -20,7 +20,7 @@ use crate::state::store;
 /// # Errors
 /// No remote has such a main now, it is not signed where that is required, or the order cannot be
 /// written.
-pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<Completion> {
+pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<()> {
     let mains = observe::remotes(ctx)?;
     let (remote, branch, commit) = find(&mains, wanted)?;
     let mirror = Mirror::open(&ctx.paths)?;
@@ -31,7 +31,7 @@ pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<
         // The latest order counts, and not one before it that no deploy has taken up yet.
         Rewrite::forget(&ctx.paths)?;
         log::info!("{commit} is the accepted main already");
-        return Ok(Completion::Success);
+        return Ok(());
     }
     let rewrite = Rewrite {
         commit: commit.clone(),
@@ -41,7 +41,7 @@ pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<
     rewrite.write(&ctx.paths)?;
     log::info!("{rewrite} is accepted as main, and deployed next");
     requests::request_for_order(&ctx.paths);
-    Ok(Completion::Success)
+    Ok(())
 }
 
 /// The one main whose id begins so, of a remote that can be fetched.

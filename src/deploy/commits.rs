@@ -49,38 +49,25 @@ impl History for Commits<'_> {
     }
 
     fn signature(&self, commit: &Commit) -> Signature {
-        let signers = match self.signers {
-            Ok(None) => return Signature::NotRequired,
-            Ok(Some(signers)) => signers,
-            Err(error) => {
-                return Signature::Refused(Unverified::Unchecked(format!("{error:#}")));
-            }
+        let verify = || {
+            let unchecked = |error: &Error| Unverified::Unchecked(format!("{error:#}"));
+            let Some(signers) = self.signers.map_err(unchecked)? else {
+                return Ok(Signature::NotRequired);
+            };
+            let raw = self.mirror.map_err(unchecked)?.raw_commit(commit)?;
+            signers.verify(&raw).map(Signature::By)
         };
-        let raw = match self.mirror {
-            Ok(mirror) => mirror.raw_commit(commit),
-            Err(error) => Err(anyhow::anyhow!("{error:#}")),
-        };
-        match raw
-            .map_err(Unverified::from)
-            .and_then(|raw| signers.verify(&raw))
-        {
-            Ok(signer) => Signature::By(signer),
-            Err(unverified) => Signature::Refused(unverified),
-        }
+        verify().unwrap_or_else(Signature::Refused)
     }
 
     fn ancestors(&self, base: Option<&Commit>, head: &Commit) -> Vec<Commit> {
-        let ancestors = self
-            .mirror
-            .ok()
-            .map(|mirror| mirror.ancestors(base, head, Self::ANCESTORS));
-        match ancestors {
-            Some(Ok(ancestors)) => ancestors,
-            Some(Err(error)) => {
-                log::debug!("Failed to read the ancestors of {head}: {error:#}");
-                Vec::new()
-            }
-            None => Vec::new(),
-        }
+        let Ok(mirror) = self.mirror else {
+            return Vec::new();
+        };
+        let ancestors = mirror.ancestors(base, head, Self::ANCESTORS);
+        ancestors.unwrap_or_else(|error| {
+            log::debug!("Failed to read the ancestors of {head}: {error:#}");
+            Vec::new()
+        })
     }
 }

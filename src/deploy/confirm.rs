@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::config::paths::Paths;
 use crate::deploy::commits::Commits;
-use crate::deploy::context::{Completion, Context};
+use crate::deploy::context::Context;
 use crate::deploy::finish;
 use crate::deploy::journal_fields;
 use crate::deploy::observe;
@@ -27,11 +27,7 @@ use crate::state::store::{self, Store};
 /// # Errors
 /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
 /// written.
-pub fn confirm(
-    ctx: &Context,
-    expected: &Expectation,
-    signers: Option<&Signers>,
-) -> Result<Completion> {
+pub fn confirm(ctx: &Context, expected: &Expectation, signers: Option<&Signers>) -> Result<()> {
     let state = store::read(&ctx.paths)?;
     let Some((waiting, step)) = state.awaiting() else {
         bail!("Nothing waits for a confirmation: comin status says what comin does");
@@ -76,7 +72,7 @@ pub fn confirm(
     if let Some(suspension) = facts.suspended {
         log::warn!("It still has to wait: {suspension}");
     }
-    Ok(Completion::Success)
+    Ok(())
 }
 
 /// Takes up a confirmation. That it was given is in the state before the order is gone.

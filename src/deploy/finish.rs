@@ -48,34 +48,26 @@ fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
                 reasons => format!("; a reboot is needed: {}", reasons.join(", ")),
             };
             log::info!("Deployed {name} by {}{reboot}", attempt.operation());
-            Completion::Success
         }
-        Outcome::Skipped { reason } => {
-            log::warn!("Skipped {name}: {reason}");
-            Completion::Success
-        }
-        Outcome::Preempted { stage } => {
-            log::info!("Stopped {}: {name}", stage.words());
-            Completion::Success
-        }
+        Outcome::Skipped { reason } => log::warn!("Skipped {name}: {reason}"),
+        Outcome::Preempted { stage } => log::info!("Stopped {}: {name}", stage.words()),
         Outcome::Postponed { error } => {
             log::warn!("Could not begin to activate {name}: {error}; {next}");
-            Completion::Failure
         }
-        Outcome::Failed { error, .. } => {
-            log::error!("Failed to deploy {name}: {error}; {next}");
-            Completion::Failure
-        }
-        Outcome::RolledBack { error, .. } => {
-            log::error!("Rolled back {name}: {error}; {next}");
-            Completion::Failure
-        }
+        Outcome::Failed { error, .. } => log::error!("Failed to deploy {name}: {error}; {next}"),
+        Outcome::RolledBack { error, .. } => log::error!("Rolled back {name}: {error}; {next}"),
         Outcome::Interrupted { stage } => {
-            log::warn!(
-                "The deployment of {name} was interrupted while {}",
-                stage.words()
-            );
-            Completion::Failure
+            let stage = stage.words();
+            log::warn!("The deployment of {name} was interrupted while {stage}");
         }
+    }
+    match outcome {
+        Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::Preempted { .. } => {
+            Completion::Success
+        }
+        Outcome::Postponed { .. }
+        | Outcome::Failed { .. }
+        | Outcome::RolledBack { .. }
+        | Outcome::Interrupted { .. } => Completion::Failure,
     }
 }

@@ -26,20 +26,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Looks at the machine after an activation.
 pub fn check(ctx: &Context, attempt: &Attempt) -> Checks {
-    let new_failures = match new_failures(&ctx.paths, &attempt.before.failed_units) {
-        Ok(units) => units,
+    match new_failures(&ctx.paths, &attempt.before.failed_units) {
+        Ok(units) => Checks {
+            fault: find_fault(ctx, attempt, units.as_deref().unwrap_or_default()),
+            new_failures: units,
+        },
         // A machine that cannot be looked at is not well.
-        Err(error) => {
-            return Checks {
-                new_failures: None,
-                fault: Some(Fault::local(format!("{error:#}"))),
-            }
-        }
-    };
-    let fault = find_fault(ctx, attempt, new_failures.as_deref().unwrap_or_default());
-    Checks {
-        new_failures,
-        fault,
+        Err(error) => Checks {
+            fault: Some(Fault::local(format!("{error:#}"))),
+            new_failures: None,
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::deploy::commits::Commits;
 use crate::deploy::confirm;
-use crate::deploy::context::{Completion, Context};
+use crate::deploy::context::Context;
 use crate::deploy::health;
 use crate::deploy::observe;
 use crate::deploy::recovery;
@@ -27,11 +27,7 @@ use crate::system::switch::{self, Activation};
 /// Goes back to a generation of the profile, and keeps what was deployed last, and what would be
 /// deployed now, from coming back by itself. By default it is the generation before the current one;
 /// where something else runs, such as a test, the current one.
-pub fn roll_back(
-    ctx: &Context,
-    to: Option<u64>,
-    signers: &Result<Option<Signers>>,
-) -> Result<Completion> {
+pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers>>) -> Result<()> {
     let mut store = Store::open(&ctx.paths)?;
     recovery::recover(ctx, &mut store)?;
     let profile = ctx.profile();
@@ -96,7 +92,7 @@ pub fn roll_back(
     log::info!(
         "Rolled back to generation {to}{when}; comin stays there until a head moves, or comin retry"
     );
-    Ok(Completion::Success)
+    Ok(())
 }
 
 /// Activates a generation of the profile.

@@ -56,9 +56,9 @@ const POSTPONED: SignedDuration = SignedDuration::from_mins(1);
 pub fn run(ctx: &Context, remotes: &[&Remote], signers: Option<&Signers>) -> Result<Completion> {
     let fetched = fetch::fetch_all(ctx, remotes)?;
     let deployed = deploy(ctx, signers)?;
-    Ok(match (fetched, deployed) {
-        (Completion::Success, Completion::Success) => Completion::Success,
-        (Completion::Failure, _) | (_, Completion::Failure) => Completion::Failure,
+    Ok(match fetched {
+        Completion::Success => deployed,
+        Completion::Failure => fetched,
     })
 }
 
@@ -141,7 +141,9 @@ fn settle(
     }
     let again = decision.action.again();
     let mut waits = Vec::from_iter(again.map(|until| Delay::until(facts.now, until)));
-    waits.extend(is_transient(&decision.candidates).then(postponed));
+    let mut refusals = decision.candidates.iter().filter_map(Candidate::refusal);
+    // Time alone may change what was found.
+    waits.extend(refusals.any(|it| it.is_transient()).then(postponed));
     let reboot = reboot::plan_reboot(ctx, store, facts.suspended.as_ref(), &mut decided)?;
     if let NextStep::Later(wait) = &reboot {
         waits.push(*wait);
@@ -158,12 +160,4 @@ fn settle(
 /// The wait before a deploy that could not do its work is due again.
 fn postponed() -> Delay {
     Delay::new(Timestamp::now(), POSTPONED)
-}
-
-/// Whether time alone may change what was found.
-fn is_transient(candidates: &[Candidate]) -> bool {
-    candidates
-        .iter()
-        .filter_map(Candidate::refusal)
-        .any(|refusal| refusal.is_transient())
 }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::config::paths::Paths;
 use crate::deploy::accepted_main;
 use crate::deploy::confirm;
-use crate::deploy::context::{Completion, Context};
+use crate::deploy::context::Context;
 use crate::git::mirror::Mirror;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
@@ -16,11 +16,7 @@ use crate::sys::fs;
 use crate::sys::json;
 
 /// Suspends deployments.
-pub fn suspend(
-    ctx: &Context,
-    reason: Option<String>,
-    time: Option<SignedDuration>,
-) -> Result<Completion> {
+pub fn suspend(ctx: &Context, reason: Option<String>, time: Option<SignedDuration>) -> Result<()> {
     let since = Timestamp::now();
     let suspension = Suspension {
         since,
@@ -31,27 +27,27 @@ pub fn suspend(
     log::info!("{suspension}");
     // What is evaluated or built at the moment notices.
     requests::request_for_order(&ctx.paths);
-    Ok(Completion::Success)
+    Ok(())
 }
 
 /// Ends a suspension, and asks for a deploy.
-pub fn resume(ctx: &Context) -> Result<Completion> {
+pub fn resume(ctx: &Context) -> Result<()> {
     if fs::remove_optional(&ctx.paths.suspension())? {
         log::info!("comin deploys again");
     } else {
         log::info!("comin was not suspended");
     }
     requests::request_for_order(&ctx.paths);
-    Ok(Completion::Success)
+    Ok(())
 }
 
 /// Orders that what failed or is in quarantine be tried again, and what is deployed but was not
 /// booted, and asks for a deploy.
-pub fn retry(ctx: &Context) -> Result<Completion> {
+pub fn retry(ctx: &Context) -> Result<()> {
     fs::replace_durably(&ctx.paths.retry(), b"")?;
     log::info!("The next deploy tries again what failed or is in quarantine");
     requests::request_for_order(&ctx.paths);
-    Ok(Completion::Success)
+    Ok(())
 }
 
 /// The state by which the next deploy decides: with the accepted main that it is going to find, and what has been

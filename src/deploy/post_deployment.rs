@@ -19,20 +19,15 @@ const MAX_MESSAGE: usize = 64 * 1024;
 /// Runs the command after an attempt that came to an end of its own. What becomes of it is logged,
 /// and changes nothing.
 pub fn run(ctx: &Context, attempt: &Attempt) {
-    let Some(command) = &ctx.config.post_deployment_command else {
+    let command = ctx.config.post_deployment_command.as_ref();
+    let Some((command, (_, outcome))) = command.zip(attempt.ended()) else {
         return;
     };
-    let Some((_, outcome)) = attempt.ended() else {
+    if matches!(
+        outcome,
+        Outcome::Postponed { .. } | Outcome::Preempted { .. } | Outcome::Interrupted { .. }
+    ) {
         return;
-    };
-    match outcome {
-        Outcome::Done { .. }
-        | Outcome::Failed { .. }
-        | Outcome::RolledBack { .. }
-        | Outcome::Skipped { .. } => {}
-        Outcome::Postponed { .. } | Outcome::Preempted { .. } | Outcome::Interrupted { .. } => {
-            return;
-        }
     }
     if let Err(error) = run_with_variables(ctx, command, attempt, outcome) {
         log::warn!("{error:#}");

@@ -78,20 +78,19 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
         left,
         ..
     } = deployment;
-    let exit = activate::activate(ctx, attempt, &profile, out.clone());
+    let ended = activate::activate(ctx, attempt, &profile, out.clone());
     let is_untouched = system::footprint(&ctx.paths)? == found;
     // After a switch that ended half-way, that this one changed nothing does not tell that nothing is changed.
     let is_whole = !matches!(left, Residue::Unfinished(_));
-    let error = match exit {
-        Ok(exit) if exit.is_busy() && is_untouched => {
-            anyhow!(SwitchExit::BUSY_WORDS)
-        }
-        Ok(exit) => return Ok(activate::conclude(ctx, store, attempt, &out, exit)?),
+    let error = match ended {
+        Ok(exit) if exit.is_busy() && is_untouched => anyhow!(SwitchExit::BUSY_WORDS),
         Err(error) if is_untouched && is_whole => error,
-        Err(error) => {
-            log::warn!("{error:#}");
-            let lost = SwitchExit::Lost;
-            return Ok(activate::conclude(ctx, store, attempt, &out, lost)?);
+        ended => {
+            let exit = ended.unwrap_or_else(|error| {
+                log::warn!("{error:#}");
+                SwitchExit::Lost
+            });
+            return Ok(activate::conclude(ctx, store, attempt, &out, exit)?);
         }
     };
     if is_whole {
@@ -140,15 +139,14 @@ fn check_inhibitors(deployment: &mut Deployment, out: &Path) -> Result<(), Stop>
 
 /// A mirror that is damaged may be why an evaluation has failed.
 fn discard_if_damaged(mirror: Mirror, attempt: &Attempt, outcome: &Outcome) -> Result<()> {
-    if let Outcome::Failed {
-        stage: Stage::Evaluating,
-        ..
-    } = outcome
-    {
-        if let Some(damage) = mirror.damage(&attempt.target.commit) {
-            log::warn!("The mirror is damaged and is made anew from the remotes: {damage}");
-            mirror.discard()?;
-        }
+    let has_failed =
+        matches!(outcome, Outcome::Failed { stage, .. } if *stage == Stage::Evaluating);
+    if !has_failed {
+        return Ok(());
     }
-    Ok(())
+    let Some(damage) = mirror.damage(&attempt.target.commit) else {
+        return Ok(());
+    };
+    log::warn!("The mirror is damaged and is made anew from the remotes: {damage}");
+    mirror.discard()
 }

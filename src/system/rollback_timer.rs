@@ -24,15 +24,14 @@ const ENVIRONMENT: [&str; 2] = ["PATH", "HOME"];
 /// began with: the system that is about to
 /// be activated may have none, or a broken one.
 pub fn arm(config: &Config, config_file: &Path, paths: &Paths, attempt: &Attempt) -> Result<()> {
-    let Some(time) = config.rollback.timeout else {
+    let is_wanted = config.rollback.enable && attempt.operation().activates();
+    let time = config
+        .rollback
+        .timeout
+        .filter(|_| is_wanted && systemd::is_here(paths));
+    let Some(time) = time else {
         return Ok(());
     };
-    if !config.rollback.enable || !attempt.operation().activates() {
-        return Ok(());
-    }
-    if !systemd::is_here(paths) {
-        return Ok(());
-    }
     disarm(paths);
     let comin = std::env::current_exe().context("Failed to find the comin program")?;
     let mut systemd = Command::new("systemd-run");

@@ -87,11 +87,7 @@ fn between(
         list.push(name.clone());
     }
     touched.failed = failed.to_vec();
-    bounded(touched)
-}
-
-/// The state is not to grow without an end, whatever a system has for units.
-fn bounded(mut touched: UnitChanges) -> UnitChanges {
+    // The state is not to grow without an end, whatever a system has for units.
     for list in [
         &mut touched.restarted,
         &mut touched.started,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::context::{Completion, Context};
+use crate::deploy::context::Context;
 use crate::model::attempt::{words, Attempt};
 use crate::model::confirmation::Step;
 use crate::model::facts::Approval;
@@ -69,14 +69,11 @@ impl<'a> Desktop<'a> {
     }
 
     /// Tells what there is to tell, until there is nothing more to come.
-    pub fn tell(&self) -> Result<Completion> {
+    pub fn tell(&self) -> Result<()> {
         let paths = &self.machine.paths;
-        let decided = paths.decided();
-        let folders = [
-            decided.parent().unwrap_or(Path::new("/")),
-            paths.state_dir(),
-        ];
-        let folders: Vec<&Path> = folders.into_iter().filter(|f| f.exists()).collect();
+        let run = paths.run();
+        let folders = [&run, paths.state_dir()].into_iter();
+        let folders: Vec<&Path> = folders.filter(|folder| folder.exists()).collect();
         let watch = Folders::watch(&folders)?;
         loop {
             watch.drain();
@@ -93,7 +90,7 @@ impl<'a> Desktop<'a> {
                 // The first in a session, and no news: later, it is not taken for one either.
                 Some(topic) if told.topic.is_none() => self.remember(topic, None)?,
                 Some(_) | None if situation.at_work => watch.wait(PATIENCE)?,
-                Some(_) | None => return Ok(Completion::Success),
+                Some(_) | None => return Ok(()),
             }
         }
     }
@@ -139,15 +136,7 @@ impl<'a> Desktop<'a> {
     fn notification<'b>(&'b self, event: Event, text: &'b str) -> Notification<'b> {
         Notification {
             title: self.title,
-            is_urgent: match event {
-                Event::Failed | Event::RolledBack => true,
-                Event::Begun
-                | Event::Waits(_)
-                | Event::GoesOn
-                | Event::Done
-                | Event::Stopped
-                | Event::Skipped => false,
-            },
+            is_urgent: matches!(event, Event::Failed | Event::RolledBack),
             text,
         }
     }
@@ -233,13 +222,8 @@ impl<'a> Desktop<'a> {
             }
             Event::GoesOn => format!("{target} waits no longer\n{subject}"),
             Event::Done => {
-                let machine = self.machine;
-                let reboot = match &reboot_reasons::reasons(
-                    &machine.config,
-                    &machine.paths,
-                    Some(attempt),
-                )[..]
-                {
+                let Context { config, paths, .. } = self.machine;
+                let reboot = match &reboot_reasons::reasons(config, paths, Some(attempt))[..] {
                     [] => String::new(),
                     reasons => format!("\nA reboot is needed: {}", reasons.join(", ")),
                 };

@@ -58,14 +58,7 @@ impl Topic {
         match before {
             Some(before) => before != self && (self.event != Event::Stopped || before.asks()),
             // What has long been over, nobody wants to hear at each login.
-            None => match self.event {
-                Event::Begun | Event::Waits(_) | Event::GoesOn => true,
-                Event::Done
-                | Event::Stopped
-                | Event::Failed
-                | Event::RolledBack
-                | Event::Skipped => false,
-            },
+            None => matches!(self.event, Event::Begun | Event::Waits(_) | Event::GoesOn),
         }
     }
 
