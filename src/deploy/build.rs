@@ -7,7 +7,8 @@ use anyhow::Result;
 use crate::deploy::context::Context;
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::preemption::Preemption;
-use crate::git::mirror;
+use crate::git::environment;
+use crate::git::mirror::TARGET;
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
 use crate::nix;
@@ -66,9 +67,12 @@ fn evaluate(
     let ctx = deployment.ctx;
     let (config, paths) = (&ctx.config, &ctx.paths);
     let (target, cache) = (&deployment.attempt.target, paths.nix_cache());
+    let (remotes, first) = (&config.remotes, &target.remote);
+    let git = environment::for_nix(paths, remotes, first, config.submodules)?;
     let evaluation = preemption.during(|interrupt| {
-        let (commit, interrupt) = (mirror::TARGET, Some(interrupt));
-        nix::evaluate(config, paths, commit, target, Some(&cache), interrupt)
+        let (repository, commit) = (&paths.repository(), &target.commit);
+        let (cache, interrupt) = (Some(&*cache), Some(interrupt));
+        nix::evaluate(config, repository, TARGET, commit, git, cache, interrupt)
     })?;
     let Some(evaluation) = evaluation else {
         return preempted(Stage::Evaluating);

@@ -1,21 +1,27 @@
 //! The fetch of one remote.
 
-use anyhow::{Error, Result};
-use jiff::Timestamp;
+use std::slice;
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::url::Url;
 use crate::config::Remote;
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::maintenance;
 use crate::deploy::observe;
-use crate::git::heads::{self, Heads};
+use crate::git::heads;
 use crate::git::mirror::Mirror;
+use crate::git::source::Source;
 use crate::state::deploy_record::DeployRecord;
 use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
 use crate::sys::fs::Lock;
 use crate::sys::journal;
 use crate::sys::text;
+
+/// How long nothing is looked for in the mirror again after a fetch that failed: a server may break each fetch in another
+/// way, and all of the mirror is read.
+const MIRROR_CHECKED: SignedDuration = SignedDuration::from_hours(1);
 
 /// Fetches one remote and says what changed: its heads, or whether it can be reached.
 ///
@@ -25,8 +31,9 @@ fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
     let _alone = Lock::wait(&ctx.paths.remote_lock(&remote.name))?;
     let before = FetchRecord::read(&ctx.paths, remote)?;
     let told = before.as_ref().and_then(|before| before.error.as_deref());
-    let error = update_mirror(ctx, remote, told).err();
-    let error = error.as_ref().map(sentence);
+    let mut checked_at = before.as_ref().and_then(|before| before.mirror_checked_at);
+    let error = update_mirror(ctx, remote, before.as_ref(), &mut checked_at).err();
+    let error = error.map(|error| text::printable(&format!("{error:#}")).into_owned());
     match &error {
         // The journal is told once, and anybody else may not have heard it.
         Some(error) if told.is_none() || !journal::reads_us() => log::warn!(
@@ -41,28 +48,51 @@ fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
         None => Completion::Success,
         Some(_) => Completion::Failure,
     };
-    FetchRecord::now(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
+    let mut record = FetchRecord::now(remote, before.as_ref(), error);
+    record.mirror_checked_at = checked_at.filter(|_| ending == Completion::Failure);
+    record.write(&ctx.paths, remote)?;
     Ok(ending)
 }
 
-/// An idle poll of a local path ends after the comparison: it has read six small files. `told` is how the fetch
-/// before has failed, if it has.
-fn update_mirror(ctx: &Context, remote: &Remote, told: Option<&str>) -> Result<()> {
+/// An idle poll ends after the comparison: of a local path it has read six small files, of an HTTP server one answer.
+fn update_mirror(
+    ctx: &Context,
+    remote: &Remote,
+    before: Option<&FetchRecord>,
+    checked_at: &mut Option<Timestamp>,
+) -> Result<()> {
     let known = heads::known_heads(&ctx.paths, remote).ok();
-    if let Url::Local(path) = &remote.url {
-        let heads = heads::local_heads(path, remote)?;
-        if heads.is_some() && heads == known {
-            return Ok(());
-        }
+    let mut source = Source::new(remote)?;
+    let asked = source.ask()?;
+    if asked.is_some() && asked == known {
+        return Ok(());
     }
-    let mirror = Mirror::ready(&ctx.paths, &ctx.config.remotes)?;
-    maintenance::remove_stale_files(ctx, &mirror, remote)?;
-    let heads = match mirror.fetch(remote) {
-        Ok(heads) => heads,
-        // What it comes from was looked for when it came first.
-        Err(error) if told.is_some_and(|told| told == sentence(&error)) => return Err(error),
-        Err(error) => repair_and_fetch(ctx, mirror, remote, error)?,
+    if let Some(before) = before {
+        before.fetching()?.write(&ctx.paths, remote)?;
+    }
+    let advertised = match (&remote.url, asked) {
+        (Url::Local(_), Some(heads)) => heads,
+        _ => source.list()?,
     };
+    if known.as_ref() == Some(&advertised) {
+        return Ok(());
+    }
+    let open = || Mirror::open_or_create(&ctx.paths, slice::from_ref(remote));
+    let mirror = open()?;
+    let fetched = mirror.fetch(&source, remote, &advertised);
+    let heads = fetched.or_else(|error| {
+        let now = Timestamp::now();
+        if checked_at.is_some_and(|at| now.duration_since(at).abs() < MIRROR_CHECKED) {
+            return Err(error);
+        }
+        let Some(damage) = mirror.find_corruption() else {
+            *checked_at = Some(now);
+            return Err(error);
+        };
+        log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
+        mirror.discard()?;
+        open()?.fetch(&source, remote, &advertised)
+    })?;
     let known = known.unwrap_or_default();
     for (branch, old, new) in [
         (&remote.main, known.main, heads.main),
@@ -79,32 +109,6 @@ fn update_mirror(ctx: &Context, remote: &Remote, told: Option<&str>) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Fetches once more where what is in the mirror was in the way. To find that out, all of it may be read.
-fn repair_and_fetch(
-    ctx: &Context,
-    mirror: Mirror,
-    remote: &Remote,
-    mut error: Error,
-) -> Result<Heads> {
-    if mirror.forget_unreadable(&error)? {
-        match mirror.fetch(remote) {
-            Ok(heads) => return Ok(heads),
-            Err(another) => error = another,
-        }
-    }
-    let Some(damage) = mirror.rot(&error) else {
-        return Err(error);
-    };
-    log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
-    mirror.discard()?;
-    Mirror::ready(&ctx.paths, &ctx.config.remotes)?.fetch(remote)
-}
-
-/// Why a fetch has failed, as it is told and recorded.
-fn sentence(error: &Error) -> String {
-    text::printable(&format!("{error:#}")).into_owned()
 }
 
 /// Fetches, and asks for a deploy if there is something to decide.

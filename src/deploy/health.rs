@@ -11,7 +11,7 @@ use crate::config::paths::Paths;
 use crate::config::url::Url;
 use crate::config::{Config, Remote};
 use crate::deploy::context::Context;
-use crate::git::server;
+use crate::git::source::Source;
 use crate::model::attempt::Attempt;
 use crate::model::names::RemoteName;
 use crate::model::outcome::{Checks, Fault};
@@ -81,7 +81,7 @@ pub fn reachable_remotes(ctx: &Context) -> Result<Vec<RemoteName>> {
     let is_local = |remote: &&Remote| matches!(remote.url, Url::Local(_));
     let (mut local, servers): (Vec<_>, Vec<_>) = fetched.into_iter().partition(is_local);
     let within_reach = if servers.is_empty() {
-        local.retain(|remote| server::reach(remote, PAUSE).is_ok());
+        local.retain(|remote| Source::reach(remote, PAUSE).is_ok());
         local
     } else {
         servers
@@ -100,7 +100,7 @@ pub fn await_connectivity(ctx: &Context, remotes: &[RemoteName]) -> bool {
     loop {
         for remote in &remotes {
             let left = deadline.saturating_duration_since(Instant::now());
-            match server::reach(remote, left.max(PAUSE)) {
+            match Source::reach(remote, left.max(PAUSE)) {
                 Ok(()) => return true,
                 Err(error) => log::debug!("{} is out of reach: {error:#}", remote.name),
             }

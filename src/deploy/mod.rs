@@ -98,7 +98,8 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
     let mut ending = recovery::recover(ctx, &mut store)?;
     loop {
         let snapshot = Snapshot::take(ctx)?;
-        let mirror = Mirror::ready(&ctx.paths, &ctx.config.remotes)?;
+        let mirror = Mirror::open_or_create(&ctx.paths, &ctx.config.remotes)?;
+        mirror.forget_all_but(&ctx.config.remotes)?;
         operator::apply_requests(ctx, &mut store)?;
         let notice = accepted_main::reconcile(&mut store, &mirror, &ctx.paths)?;
         let facts = snapshot.facts(&ctx.config, store.state());
@@ -111,7 +112,7 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
         confirm::cancel_superseded(ctx, &mut store, &facts, &decision)?;
         let Some(target) = decision.to_deploy() else {
             settle(ctx, &mut store, &facts, &decision, decided, ending)?;
-            maintenance::repack(ctx, &mirror);
+            maintenance::tidy(ctx, &mirror);
             return Ok(ending);
         };
         // Of what goes on after it has waited, it has been said.

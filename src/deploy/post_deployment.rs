@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::deploy::context::Context;
-use crate::git::mirror::Mirror;
+use crate::git::mirror::{Mirror, TARGET};
 use crate::model::attempt::{words, Attempt, Outcome};
 use crate::nix;
 use crate::sys::command;
@@ -47,7 +47,7 @@ fn run_with_variables(
         .unwrap_or_else(|_| attempt.subject.clone());
     let lines: Vec<_> = message.lines().map(printable).collect();
     let message: String = lines.join("\n").chars().take(MAX_MESSAGE / 4).collect();
-    let url = nix::source_url(&ctx.config, &ctx.paths, &target.commit);
+    let url = nix::flake_url(&ctx.config, &ctx.paths.repository(), TARGET, &target.commit);
     let what = format!("the post-deployment command {}", command.display());
     let mut command = Command::new(command);
     command

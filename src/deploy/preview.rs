@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use crate::config::paths::Paths;
 use crate::deploy::build;
 use crate::deploy::context::Context;
-use crate::git::mirror::{self, Mirror};
+use crate::git::environment;
+use crate::git::mirror::{Mirror, TARGET};
 use crate::model::target::Target;
 use crate::nix::{self, Evaluation};
 use crate::sys::fs::read_link_optional;
@@ -83,7 +84,9 @@ pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
 }
 
 fn evaluate_aside(ctx: &Context, target: &Target, aside: &Paths) -> Result<Evaluation> {
-    let evaluate = || nix::evaluate(&ctx.config, aside, mirror::TARGET, target, None, None);
+    let (config, repository, commit) = (&ctx.config, &aside.repository(), &target.commit);
+    let git = environment::for_nix(aside, &config.remotes, &target.remote, config.submodules)?;
+    let evaluate = || nix::evaluate(config, repository, TARGET, commit, git, None, None);
     let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
     let evaluated = evaluated.and_then(|evaluated| evaluated.context("it was stopped"));
     evaluated.with_context(|| format!("Failed to evaluate {target}"))

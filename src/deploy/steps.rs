@@ -144,7 +144,7 @@ fn discard_if_damaged(mirror: Mirror, attempt: &Attempt, outcome: &Outcome) -> R
     if !has_failed {
         return Ok(());
     }
-    let Some(damage) = mirror.damage(&attempt.target.commit) else {
+    let Some(damage) = mirror.missing_objects(&attempt.target.commit) else {
         return Ok(());
     };
     log::warn!("The mirror is damaged and is made anew from the remotes: {damage}");

@@ -9,9 +9,6 @@ use crate::model::commit::Commit;
 use crate::model::history::Relation;
 use crate::sys::text::shortened;
 
-/// More bytes than any commit has that somebody makes. What is larger compresses well, and fills the memory.
-const COMMIT: usize = 16 * 1024 * 1024;
-
 /// How many characters of a subject are kept.
 const SUBJECT: usize = 200;
 
@@ -42,7 +39,6 @@ impl Mirror {
     pub fn raw_commit(&self, commit: &Commit) -> Result<Vec<u8>> {
         let read = || -> Result<Vec<u8>> {
             let id = Oid::from_str(commit.as_str())?;
-            self.weigh(id)?;
             let odb = self.repository.odb()?;
             let object = odb.read(id)?;
             ensure!(object.kind() == ObjectType::Commit, "it is no commit");
@@ -92,20 +88,6 @@ impl Mirror {
             .take(most)
             .map(|oid| commit(oid?))
             .collect()
-    }
-
-    /// Whether a commit is as small as commits are.
-    pub(super) fn weigh(&self, id: Oid) -> Result<()> {
-        let size = self
-            .repository
-            .odb()?
-            .read_header(id)
-            .map_or(0, |(size, _)| size);
-        ensure!(
-            size <= COMMIT,
-            "its commit alone has {size} bytes, and {COMMIT} are the most"
-        );
-        Ok(())
     }
 }
 

@@ -1,36 +1,33 @@
-//! A repository on this machine, served by git-upload-pack(1).
-//!
-//! libgit2's own local transport copies every branch of the source, again and again. Git's server
-//! side sends what is asked for, and is made to read repositories of people who are not trusted.
+//! Git's commands, in no repository but the one that they are told.
 
-use std::path::Path;
 use std::process::Command;
 
-/// What git would take for its own repository, where comin is run by a hook of another one.
-const FOREIGN: [&str; 5] = [
+/// What git would take for its own repository, where comin is run by a hook of another one, and what a person who
+/// runs comin may have told git for other repositories.
+const FOREIGN: [&str; 9] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
     "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_SHALLOW_FILE",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_PROTOCOL",
 ];
 
-/// Git, in no repository.
+/// Git, in no repository and with nobody's settings.
 pub fn git() -> Command {
     let mut git = Command::new("git");
     for name in FOREIGN {
         git.env_remove(name);
     }
+    git.env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
     git
 }
 
-/// The server of a repository.
-pub fn upload_pack(path: &Path) -> Command {
-    let mut git = git();
-    // The repository may be of a user's, and its objects must be there, not elsewhere.
-    git.args(["-c", "safe.directory=*", "upload-pack"])
-        .arg(path)
-        .env("GIT_NO_LAZY_FETCH", "1")
-        .env_remove("GIT_PROTOCOL");
-    git
+/// A word for the shell.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -1,21 +1,24 @@
-//! What may be wrong with the mirror, and what killed fetches have left in it.
+//! What may be wrong with the mirror.
 
 use std::collections::HashSet;
 use std::fs::{self, DirEntry, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ErrorClass, ObjectType};
 
+use super::heads::tracking;
+use super::incoming::LARGEST;
 use super::mirror::{Mirror, ACCEPTED, TARGET};
 use crate::config::Remote;
 use crate::model::commit::Commit;
 use crate::sys::fs::Lock;
 
 impl Mirror {
-    /// Whether every ref leads to a commit and its tree. What lies deeper shows when it is used.
-    pub(super) fn sound(self, remotes: &[Remote]) -> Result<Self> {
+    /// Whether it is a mirror, and the refs of these remotes, and comin's own, lead to a commit and its tree. What lies
+    /// deeper shows when it is used.
+    pub(super) fn check(self, remotes: &[Remote]) -> Result<Self> {
         self.repository.find_reference("HEAD")?;
         // libgit2 reads zeros as nothing; the git that Nix runs fails on them, each time.
         ensure!(
@@ -33,74 +36,31 @@ impl Mirror {
             fs::symlink_metadata(elsewhere).is_err(),
             "its commondir leads elsewhere"
         );
-        // Beside the walk below, for that passes over a file which holds no reference.
+        let mut names = vec![ACCEPTED.to_string(), TARGET.to_string()];
         for remote in remotes {
-            self.heads(remote)?;
+            let branches = [&remote.main, &remote.testing];
+            let branches = branches.into_iter().flatten();
+            names.extend(branches.map(|branch| tracking(&remote.name, &branch.name)));
         }
-        for reference in [ACCEPTED, TARGET] {
-            self.head(reference)?;
-        }
-        for reference in self.repository.references()? {
-            let reference = reference?;
-            let name = String::from_utf8_lossy(reference.name_bytes());
-            reference
-                .peel_to_commit()
-                .and_then(|commit| commit.tree())
-                .with_context(|| format!("{name} cannot be read"))?;
+        for name in names {
+            if let Some(commit) = self.head(&name)? {
+                let read = || -> Result<()> { Ok(self.commit(&commit)?.tree().map(drop)?) };
+                read().with_context(|| format!("{name} cannot be read"))?;
+            }
         }
         Ok(self)
     }
 
-    /// Removes the branches whose history cannot be read, if it may be their fault that a fetch failed: libgit2 tells
-    /// each server of all of them. Says whether there were any.
-    pub fn forget_unreadable(&self, error: &anyhow::Error) -> Result<bool> {
-        if !is_about_objects(error) {
-            return Ok(false);
-        }
-        let read = |name: &str| -> Result<(), git2::Error> {
-            let mut walk = self.repository.revwalk()?;
-            walk.push_ref(name)?;
-            walk.try_for_each(|commit| commit.map(drop))
-        };
-        self.delete("refs/remotes/*", |name| match read(name) {
-            Ok(()) => false,
-            Err(error) => {
-                log::warn!("Nothing else could be fetched: {name} is given up until it is fetched again, for its history cannot be read: {error}");
-                true
-            }
-        })
-    }
-
-    /// What fetches that were killed have left: packs that came in part, as large as they may be, and locks
-    /// that no reference has. Those of fetches under way are among them.
-    pub fn leftovers(&self) -> Result<Vec<PathBuf>> {
-        let folder = self.path.join("objects/pack");
-        let list = || -> io::Result<Vec<PathBuf>> {
-            let shallow = self.path.join("shallow.lock");
-            let mut leftovers: Vec<PathBuf> =
-                shallow.exists().then_some(shallow).into_iter().collect();
-            for entry in fs::read_dir(&folder)? {
-                let name = entry?.file_name();
-                let text = name.to_string_lossy();
-                // By libgit2, and by the git that puts packs together.
-                let is_part = ["pack_git2_", "tmp_", ".tmp-"]
-                    .iter()
-                    .any(|part| text.starts_with(part));
-                if is_part || text.ends_with(".lock") {
-                    leftovers.push(folder.join(&name));
-                }
-            }
-            Ok(leftovers)
-        };
-        list().with_context(|| format!("Failed to read {}", folder.display()))
-    }
-
-    /// What is missing of a commit's files, if anything is. A folder is looked at once, however often the commit
+    /// What is missing of a commit's history or files, if anything is. A folder is looked at once, however often the commit
     /// has it: a few that hold each other many times are more files than anybody can count.
-    pub fn damage(&self, commit: &Commit) -> Option<String> {
+    pub fn missing_objects(&self, commit: &Commit) -> Option<String> {
         let check = || -> Result<()> {
             let odb = self.repository.odb()?;
-            let top = self.commit(commit)?.tree_id();
+            let commit = self.commit(commit)?;
+            let mut walk = self.repository.revwalk()?;
+            walk.push(commit.id())?;
+            walk.try_for_each(|id| id.map(drop))?;
+            let top = commit.tree_id();
             let (mut seen, mut left) = (HashSet::from([top]), vec![top]);
             while let Some(folder) = left.pop() {
                 let Ok(tree) = self.repository.find_tree(folder) else {
@@ -126,28 +86,34 @@ impl Mirror {
         check().err().map(|error| format!("{error:#}"))
     }
 
-    /// What is wrong with the mirror, if it may be its fault that a fetch failed: the whole of it is read.
-    /// A remote that sends too little fails alike, and must not cost the mirror.
-    pub fn rot(&self, error: &anyhow::Error) -> Option<anyhow::Error> {
-        if !is_about_objects(error) {
-            return None;
-        }
+    /// What is wrong with the mirror, if anything is: all of it is read, but for large files.
+    pub fn find_corruption(&self) -> Option<anyhow::Error> {
         let check = || -> Result<()> {
+            let odb = self.repository.odb()?;
+            let mut corrupt = None;
+            let read = |id| match odb.read_header(id)? {
+                (size, ObjectType::Blob) if size > LARGEST => Ok(()),
+                _ => odb.read(id).map(drop),
+            };
+            // That it was stopped is no error to git2.
+            odb.foreach(|id| {
+                corrupt = read(*id).err();
+                corrupt.is_none()
+            })?;
+            corrupt.map_or(Ok(()), Err)?;
             let mut walk = self.repository.revwalk()?;
             walk.push_glob("refs/*")?;
-            for oid in walk {
-                self.repository.find_commit(oid?)?.tree()?;
+            for id in walk {
+                let tree = self.repository.find_commit(id?)?.tree_id();
+                ensure!(odb.exists(tree), "{tree} is missing");
             }
-            let odb = self.repository.odb()?;
-            let mut rotten = None;
-            // That it was stopped is no error to git2.
-            odb.foreach(|oid| {
-                rotten = odb.read(*oid).err();
-                rotten.is_none()
-            })?;
-            rotten.map_or(Ok(()), |error| Err(error.into()))
+            Ok(())
         };
-        check().err()
+        let is_memory = |error: &anyhow::Error| {
+            let class = error.downcast_ref().map(git2::Error::class);
+            class == Some(ErrorClass::NoMemory)
+        };
+        check().err().filter(|error| !is_memory(error))
     }
 
     /// Gives up the mirror: the fetches that follow fill a new one.
@@ -155,22 +121,6 @@ impl Mirror {
         let _lock = Lock::wait(&self.lock)?;
         empty(&self.path).with_context(|| format!("Failed to empty {}", self.path.display()))
     }
-}
-
-/// Whether an error may be about what is in the mirror, and not about a server.
-fn is_about_objects(error: &anyhow::Error) -> bool {
-    let class = error.downcast_ref().map(git2::Error::class);
-    matches!(
-        class,
-        Some(
-            ErrorClass::Invalid
-                | ErrorClass::Odb
-                | ErrorClass::Object
-                | ErrorClass::Tree
-                | ErrorClass::Zlib
-                | ErrorClass::Indexer
-        )
-    )
 }
 
 /// Removes what is in the mirror's folder. The folder itself stays: it may be a mount. In it there may be more of

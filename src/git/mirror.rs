@@ -1,11 +1,11 @@
 //! The mirror: a bare repository with what comin follows.
 
 use std::path::PathBuf;
+use std::sync::Once;
 
 use anyhow::{anyhow, Context, Result};
-use git2::{ErrorCode, Oid, Repository};
+use git2::{ConfigLevel, ErrorCode, Oid, Repository};
 
-use super::server::start_libgit2;
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
 
@@ -14,11 +14,14 @@ pub const ACCEPTED: &str = "refs/comin/main";
 /// Keeps the commit under evaluation: the remote's own branch may move meanwhile.
 pub const TARGET: &str = "refs/comin/target";
 
+/// How many packs are open at a time: a walk through a history may need one after the other.
+const OPEN_PACKS: usize = 128;
+
 /// The bare repository in the state folder.
 pub struct Mirror {
     pub(super) repository: Repository,
     pub(super) path: PathBuf,
-    /// Held by whoever makes it.
+    /// Held by whoever makes it, or changes refs of remotes.
     pub(super) lock: PathBuf,
 }
 
@@ -51,15 +54,15 @@ impl Mirror {
 
     /// Keeps the accepted main.
     pub fn keep_accepted(&self, commit: &Commit) -> Result<()> {
-        self.point(ACCEPTED, commit)
+        self.set_ref(ACCEPTED, commit)
     }
 
     /// Keeps the commit that is going to be evaluated, as [`TARGET`].
     pub fn keep_target(&self, commit: &Commit) -> Result<()> {
-        self.point(TARGET, commit)
+        self.set_ref(TARGET, commit)
     }
 
-    pub(super) fn point(&self, reference: &str, commit: &Commit) -> Result<()> {
+    pub(super) fn set_ref(&self, reference: &str, commit: &Commit) -> Result<()> {
         if self.head(reference)?.as_ref() != Some(commit) {
             let oid = Oid::from_str(commit.as_str())?;
             self.unlock(reference)?;
@@ -70,22 +73,21 @@ impl Mirror {
         Ok(())
     }
 
-    pub(super) fn delete(&self, pattern: &str, stale: impl Fn(&str) -> bool) -> Result<bool> {
-        let mut deleted = false;
+    pub(super) fn delete(&self, pattern: &str, stale: impl Fn(&str) -> bool) -> Result<()> {
         for reference in self.repository.references_glob(pattern)? {
             let mut reference = reference?;
             let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
             if stale(&name) {
                 self.unlock(&name)?;
+                self.unlock("packed-refs")?;
                 reference.delete()?;
-                deleted = true;
             }
         }
-        Ok(deleted)
+        Ok(())
     }
 
-    /// Removes the lock on a reference that a process left which was killed: who may write the reference
-    /// now holds a lock of comin's own, so nobody else is at it. No fetch would ever work again.
+    /// Removes the lock on a reference, or on all that are packed, that a process left which was killed: who may write
+    /// them now holds a lock of comin's own, so nobody else is at it. No fetch would ever work again.
     pub(super) fn unlock(&self, reference: &str) -> Result<()> {
         crate::sys::fs::remove_optional(&self.path.join(format!("{reference}.lock"))).map(|_| ())
     }
@@ -96,4 +98,29 @@ pub(super) fn commit(oid: Oid) -> Result<Commit> {
     oid.to_string()
         .parse()
         .map_err(|error: String| anyhow!(error))
+}
+
+/// The settings of libgit2 that belong to the process.
+#[allow(unsafe_code)]
+pub(super) fn start_libgit2() {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        // A commit is looked at once; to keep it costs a fifth of a long walk.
+        git2::opts::enable_caching(false);
+        // SAFETY: all change globals of libgit2 and must not run beside other uses of it. Every
+        // use goes through a `Mirror`, whose constructor calls this first, once.
+        let started = unsafe {
+            // `comin status` reads root's mirror as anybody.
+            git2::opts::set_verify_owner_validation(false)
+                // And nobody's configuration has a say, nor can be in the way.
+                .and_then(|()| git2::opts::set_search_path(ConfigLevel::System, ""))
+                .and_then(|()| git2::opts::set_search_path(ConfigLevel::Global, ""))
+                .and_then(|()| git2::opts::set_search_path(ConfigLevel::XDG, ""))
+                // Each fetch makes a pack, and a process may have 1024 files by default.
+                .and_then(|()| git2::opts::set_mwindow_file_limit(OPEN_PACKS))
+        };
+        if let Err(error) = started {
+            log::error!("Failed to prepare libgit2: {error}");
+        }
+    });
 }

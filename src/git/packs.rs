@@ -1,11 +1,13 @@
 //! The packs of the mirror. Each fetch makes one, and whoever reads looks through all of them.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::git_command;
+use super::git_command::git;
 use super::mirror::Mirror;
 use crate::sys::command;
 
@@ -25,13 +27,33 @@ impl Mirror {
         Ok(packs.count() > MOST)
     }
 
+    /// What has been left by fetches that were killed, and by whoever put packs together and was killed. That of those at
+    /// work is among it.
+    pub fn unfinished(&self) -> Result<Vec<PathBuf>> {
+        let list = |folder: &str| -> Result<Vec<PathBuf>> {
+            let folder = self.path.join(folder);
+            let entries = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                entries => {
+                    entries.with_context(|| format!("Failed to read {}", folder.display()))?
+                }
+            };
+            Ok(entries.flatten().map(|entry| entry.path()).collect())
+        };
+        let mut unfinished = list("objects/pack")?;
+        unfinished.retain(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            !name.starts_with("pack-") || name.ends_with(".lock")
+        });
+        unfinished.extend(list("incoming")?);
+        Ok(unfinished)
+    }
+
     /// Puts them together, but for those that are large beside the others: they stay as they are. Whoever reads
     /// meanwhile finds what it needs; nothing may be fetched.
     pub fn gather(&self) -> Result<()> {
-        let mut git = git_command::git();
-        git.env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .arg("--git-dir")
+        let mut git = git();
+        git.arg("--git-dir")
             .arg(&self.path)
             .args(["repack", "--quiet", "-d", "--geometric=2"]);
         command::run(&mut git, "git repack", Some(PATIENCE)).map(drop)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::server::start_libgit2;
+use super::mirror::start_libgit2;
 use crate::sys::fs;
 
 /// Makes a setting in a file of git's format, if it is not there yet. It is for whoever deploys: there is one at a

@@ -1,7 +1,8 @@
-//! A repository that borrows what it has from the mirror: for those who may read the mirror, and not
-//! write to it, and for whom Nix would not read it, because it is not theirs.
+//! Repositories that borrow what they have from the mirror: for what a fetch brings, and for those who may read the
+//! mirror, and not write to it, and for whom Nix would not read it, because it is not theirs.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use git2::Repository;
@@ -10,15 +11,19 @@ use super::mirror::Mirror;
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
 
+/// Makes a repository that has all that the mirror has, and copies nothing for that.
+pub(super) fn borrow_objects(mirror: &Path, path: &Path) -> Result<()> {
+    Repository::init_bare(path)?;
+    let objects = format!("{}\n", mirror.join("objects").display());
+    Ok(fs::write(path.join("objects/info/alternates"), objects)?)
+}
+
 impl Mirror {
-    /// Makes a mirror below other paths that has one commit, as the target, and copies nothing for that.
-    /// It is good for as long as this mirror is.
+    /// Makes a mirror below other paths that has one commit, as the target. It is good for as long as this mirror is.
     pub fn lend(&self, commit: &Commit, to: &Paths) -> Result<()> {
         let path = to.repository();
         let lend = || -> Result<()> {
-            Repository::init_bare(&path)?;
-            let objects = format!("{}\n", self.path.join("objects").display());
-            fs::write(path.join("objects/info/alternates"), objects)?;
+            borrow_objects(&self.path, &path)?;
             let borrower = Self::open(to)?;
             borrower.link()?;
             borrower.keep_target(commit)

@@ -3,18 +3,17 @@
 use std::fmt::Write;
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::config::url::{Ssh, Url};
 use crate::config::Remote;
+use crate::git::git_command::quoted;
 use crate::sys::command;
 use crate::sys::credential_file;
 
-/// What ssh exits with when it is ssh that failed, and not the server's command.
-const FAILED: i32 = 255;
 /// How long ssh-keygen may take to look at a key.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,23 +41,29 @@ fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The server of a repository. No configuration but ours has a say: neither the machine's nor root's.
-pub fn upload_pack(ssh: &Ssh) -> Command {
-    let mut command = Command::new("ssh");
-    command.args(["-F", "none"]);
+/// How git is to run ssh. No configuration but ours has a say: neither the machine's nor root's.
+pub fn command(ssh: &Ssh) -> String {
+    let mut command = "ssh -F none".to_string();
+    // Writing to a string does not fail.
     for (name, value) in settings(ssh) {
-        command.arg("-o").arg(format!("{name}={value}"));
+        let _ = write!(command, " -o {}", quoted(&format!("{name}={value}")));
     }
     if let Some(port) = ssh.port {
-        command.arg("-p").arg(port.to_string());
+        let _ = write!(command, " -p {port}");
     }
-    // The server's shell reads it, and git(1) quotes it like this.
-    let path = ssh.path.replace('\'', r"'\''").replace('!', r"'\!'");
     command
-        .arg("--")
-        .arg(format!("{}@{}", ssh.user, ssh.host))
-        .arg(format!("git-upload-pack '{path}'"));
-    command
+}
+
+/// Where git finds the repository: in the one form in which it decodes nothing.
+pub fn address(ssh: &Ssh) -> String {
+    let Ssh {
+        user, host, path, ..
+    } = ssh;
+    if host.contains(':') {
+        format!("{user}@[{host}]:{path}")
+    } else {
+        format!("{user}@{host}:{path}")
+    }
 }
 
 /// An `ssh_config` that has the settings of each remote for the remote's host, and for all others
@@ -99,8 +104,8 @@ pub fn check_key(ssh: &Ssh) -> Result<()> {
         })
 }
 
-/// What went wrong and what helps, from the last words of ssh.
-pub fn sentence(ssh: &Ssh, status: ExitStatus, words: &str) -> String {
+/// What went wrong and what helps, from the last words of ssh and git. `said` are the same, for a person.
+pub fn cure(ssh: &Ssh, words: &str, said: &str) -> String {
     let Ssh {
         host,
         user,
@@ -109,21 +114,7 @@ pub fn sentence(ssh: &Ssh, status: ExitStatus, words: &str) -> String {
         ..
     } = ssh;
     let (key, known_hosts) = (key.display(), known_hosts.display());
-    let said = spoken(words);
     let has = |text: &str| words.contains(text);
-    if status.code() != Some(FAILED) {
-        let missing = [
-            "does not appear to be a git",
-            "not found",
-            "not be found",
-            "does not exist",
-        ];
-        return if missing.into_iter().any(has) {
-            format!("the server has no such repository, or hides it from this key ({said}): check the URL")
-        } else {
-            format!("git-upload-pack on {host}: {said}")
-        };
-    }
     if has("HOST IDENTIFICATION HAS CHANGED") {
         format!(
             "{host} shows another host key than the one in {known_hosts}, so it may be another machine ({said}): if its administrator confirms the new key, replace the old one"
@@ -137,7 +128,13 @@ pub fn sentence(ssh: &Ssh, status: ExitStatus, words: &str) -> String {
     } else if has("UNPROTECTED PRIVATE KEY FILE") {
         format!("others may read the SSH key {key}, so ssh does not use it: chmod 600 it")
     } else if has("Load key") {
-        format!("the SSH key {key} cannot be used: {said}")
+        let has_no_end = std::fs::read(credential_file::place(&ssh.key))
+            .is_ok_and(|key| key.last().is_some_and(|byte| *byte != b'\n'));
+        if has_no_end {
+            format!("the SSH key {key} has no line break at its end, which ssh needs: add one")
+        } else {
+            format!("the SSH key {key} cannot be used: {said}")
+        }
     } else if has("Permission denied") {
         if wants_passphrase(&ssh.key) {
             return format!("the SSH key {key} has a passphrase, which nobody is there to enter: use a key without one");
@@ -145,28 +142,24 @@ pub fn sentence(ssh: &Ssh, status: ExitStatus, words: &str) -> String {
         format!(
             "{host} refuses the user {user} with the SSH key {key} ({said}): allow its public key to read the repository there"
         )
+    } else if has("ssh: not found") || has("ssh: command not found") {
+        "ssh cannot be started: is it installed?".to_string()
     } else if has("Could not resolve hostname") || has("connect to host") {
         format!("{host} cannot be reached: {said}")
+    } else if [
+        "does not appear to be a git",
+        "not found",
+        "not be found",
+        "does not exist",
+    ]
+    .into_iter()
+    .any(has)
+    {
+        format!(
+            "the server has no such repository, or hides it from this key ({said}): check the URL"
+        )
     } else {
-        format!("ssh: {said}")
-    }
-}
-
-/// The last lines of what was said, in one, without the frame that ssh draws around warnings.
-fn spoken(words: &str) -> String {
-    const LINES: usize = 3;
-    const CHARS: usize = 500;
-    let lines: Vec<&str> = words
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('@'))
-        .collect();
-    match lines.as_slice() {
-        [] => "it ended without a word".to_string(),
-        lines => {
-            let last = lines[lines.len().saturating_sub(LINES)..].join(" ");
-            last.chars().take(CHARS).collect()
-        }
+        format!("{host}: {said}")
     }
 }
 
@@ -205,17 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn the_path_reaches_the_server_as_one_word() {
+    fn git_is_told_how_to_run_ssh_and_where_the_repository_is() {
         let Url::Ssh(ssh) = &remotes(&["ssh://git@[::1]:22/it's%20me!"])[0].url else {
             unreachable!()
         };
-        let command = upload_pack(ssh);
-        let arguments: Vec<_> = command.get_args().map(|a| a.to_str().unwrap()).collect();
-        assert_eq!(arguments[..2], ["-F", "none"]);
-        assert!(arguments.contains(&"IdentityFile=\"/keys/100%% 0\""));
-        let end = &arguments[arguments.len() - 5..];
-        let path = r"git-upload-pack '/it'\''s me'\!''";
-        assert_eq!(end, ["-p", "22", "--", "git@::1", path]);
+        let command = command(ssh);
+        assert!(command.starts_with("ssh -F none -o 'BatchMode=yes' "));
+        assert!(command.contains(" -o 'IdentityFile=\"/keys/100%% 0\"' "));
+        assert!(command.ends_with(" -p 22"));
+        assert_eq!(address(ssh), "git@[::1]:/it's me!");
     }
 
     #[test]

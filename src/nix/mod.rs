@@ -12,13 +12,8 @@ use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
 
-use crate::config::paths::Paths;
 use crate::config::{Config, RepositoryType};
-use crate::git::credentials;
-use crate::git::mirror;
-use crate::git::submodules;
 use crate::model::commit::Commit;
-use crate::model::target::Target;
 use crate::sys::command::{self, Interrupt};
 use crate::sys::fs;
 use crate::sys::text::shortened;
@@ -98,23 +93,24 @@ in
 }";
 
 /// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system;
-/// `None` where it was interrupted. Without a `cache`, Nix uses that of its user.
+/// `None` where it was interrupted. `variables` are for the git that Nix runs. Without a `cache`, Nix uses that of its
+/// user.
 pub fn evaluate(
     config: &Config,
-    paths: &Paths,
+    repository: &Path,
     reference: &str,
-    target: &Target,
+    commit: &Commit,
+    variables: Vec<(String, String)>,
     cache: Option<&Path>,
     interrupt: Option<&Interrupt>,
 ) -> Result<Option<Evaluation>> {
-    let repository = paths.repository();
     let mut nix = match &config.repository_type {
         RepositoryType::Flake => {
-            let flake = flake_url(config, &repository, reference, &target.commit);
+            let flake = flake_url(config, repository, reference, commit);
             asking(&flake, &of_host(&config.hostname))
         }
         RepositoryType::Nix { system_attr } => {
-            let contained = expression(config, &repository, reference, &target.commit);
+            let contained = expression(config, repository, reference, commit);
             let mut nix = eval(QUESTION);
             // Impure: without a lock file, nixpkgs is what NIX_PATH says.
             nix.args(["--impure", "--expr", &contained])
@@ -122,12 +118,7 @@ pub fn evaluate(
             nix
         }
     };
-    let settings = if config.submodules {
-        submodules::settings(paths, config.remote(target.remote.as_str())?)?
-    } else {
-        Vec::new()
-    };
-    credentials::hand_on(&mut nix, paths, &config.remotes, &target.remote, settings)?;
+    nix.envs(variables);
     let eval = |nix: &mut Command| {
         command::run_interruptible(nix, "nix eval", config.eval_timeout, interrupt)
     };
@@ -232,11 +223,7 @@ fn file_url(path: &Path) -> String {
 }
 
 /// Where the files of a commit are for Nix.
-pub fn source_url(config: &Config, paths: &Paths, commit: &Commit) -> String {
-    flake_url(config, &paths.repository(), mirror::TARGET, commit)
-}
-
-fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
+pub fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
     let mut url = format!(
         "git+{}?ref={}&rev={commit}",
         file_url(repository),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::paths::Paths;
 use crate::config::Remote;
 use crate::model::remote::Reach;
+use crate::sys::command::Process;
 use crate::sys::json;
 
 /// The record of a remote.
@@ -27,6 +28,12 @@ pub struct FetchRecord {
     /// How many have not.
     #[serde(default)]
     pub failures: u64,
+    /// Who fetches, from the moment on when something may have moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fetching: Option<Process>,
+    /// When all of the mirror was last read because a fetch had failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror_checked_at: Option<Timestamp>,
 }
 
 impl FetchRecord {
@@ -37,7 +44,24 @@ impl FetchRecord {
     /// replaces it, and nothing depends on it.
     pub fn read(paths: &Paths, remote: &Remote) -> Result<Option<Self>> {
         let record: Option<Self> = json::read_lossy(&paths.remote(&remote.name))?;
-        Ok(record.filter(|record| record.url == remote.url.to_string()))
+        let record = record.filter(|record| record.url == remote.url.to_string());
+        Ok(record.map(|record| match &record.fetching {
+            Some(process) if !process.lives() => record.killed(),
+            Some(_) | None => record,
+        }))
+    }
+
+    /// The same after a fetch that did not come to its end.
+    fn killed(self) -> Self {
+        Self {
+            fetching: None,
+            error: Some(
+                "the fetch was killed: systemd does that if it takes too long or too much memory"
+                    .to_string(),
+            ),
+            failures: self.failures + 1,
+            ..self
+        }
     }
 
     /// The record of a fetch that ended now.
@@ -55,7 +79,17 @@ impl FetchRecord {
             error,
             successes: successes + 1 - failed,
             failures: failures + failed,
+            fetching: None,
+            mirror_checked_at: None,
         }
+    }
+
+    /// The same while this process fetches.
+    pub fn fetching(&self) -> Result<Self> {
+        Ok(Self {
+            fetching: Some(Process::own()?),
+            ..self.clone()
+        })
     }
 
     /// Writes the record.

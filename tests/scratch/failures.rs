@@ -412,7 +412,10 @@ fn missing_nix_and_missing_git_are_sentences() {
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("git cannot be started"), "{said}");
+    assert!(
+        said.contains("Failed to start git fetch: is it installed?"),
+        "{said}"
+    );
     world.comin(&["fetch", "origin"], 0);
     let output = world
         .command(&["run"])

@@ -146,7 +146,7 @@ fn nobody_reads_by_a_repository_what_only_root_may_read() {
     symlink(&secret, origin.path.join(".git/shallow")).unwrap();
     let said = world.comin(&["fetch", "origin"], 1);
     assert!(
-        said.err.contains("git upload-pack exited with status"),
+        said.err.contains("git fetch exited with status"),
         "{said:?}"
     );
     let status = world.comin(&["status", "--json"], 0);
@@ -573,7 +573,7 @@ fn a_head_that_is_no_commit_costs_nobody_the_mirror() {
             assert_eq!(said.status.code(), Some(1), "{said:?}");
             let error = &world.status()["remotes"][0]["error"];
             let error = error.as_str().unwrap();
-            assert!(error.starts_with("main came incompletely"), "{error}");
+            assert!(error.starts_with("git fetch exited with status"), "{error}");
         }
         let said = world.comin(&["deploy"], 0);
         assert!(!said.err.contains("damaged"), "{said:?}");
@@ -604,17 +604,13 @@ fn a_history_that_nobody_can_read_is_in_no_other_remotes_way() {
     made.args(["-c", script]).current_dir(&other.path);
     let made = String::from_utf8(made.output().unwrap().stdout).unwrap();
     fs::write(other.path.join(".git/refs/heads/main"), &made).unwrap();
-    world.comin(&["fetch", "other"], 0);
-    assert_eq!(world.mirrored("other/main").as_deref(), Some(made.trim()));
-
+    for _ in 0..2 {
+        world.comin(&["fetch", "other"], 1);
+        assert_eq!(world.mirrored("other/main").as_ref(), Some(&good));
+    }
     let second = origin.commit_all("second");
-    let said = world.comin(&["fetch", "origin"], 0);
-    assert!(
-        said.err.contains("refs/remotes/other/main is given up"),
-        "{said:?}"
-    );
+    world.comin(&["fetch", "origin"], 0);
     assert_eq!(world.mirrored("origin/main"), Some(second));
-    world.comin(&["fetch", "other"], 0);
     fs::write(other.path.join(".git/refs/heads/main"), &good).unwrap();
     let mended = other.commit_all("mended");
     world.comin(&["fetch", "other"], 0);

@@ -63,7 +63,8 @@ fn leftovers(world: &World) -> Vec<String> {
     let mirror = world.path("root/var/lib/comin/repository");
     let mut find = Command::new("find");
     find.arg(mirror)
-        .args(["-name", "*.lock", "-o", "-name", "*_git2_*"]);
+        .args(["-name", "*.lock", "-o", "-name", "*_git2_*"])
+        .args(["-o", "-path", "*/incoming/*/*"]);
     let found = String::from_utf8(find.output().unwrap().stdout).unwrap();
     found.lines().map(str::to_string).collect()
 }
@@ -163,7 +164,7 @@ fn what_a_killed_fetch_left_locked_is_unlocked() {
         "refs/comin/main.lock",
         "objects/pack/pack-0123.idx.lock",
         "objects/pack/pack_git2_0123",
-        "shallow.lock",
+        "packed-refs.lock",
     ];
     let lock = |locks: &[&str]| {
         for lock in locks {

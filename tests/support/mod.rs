@@ -65,6 +65,7 @@ pub fn isolated(command: &mut Command, home: &Path) {
             "NIX_CONFIG",
             "build-users-group =\nsubstitute = false\nsandbox = false\n",
         )
+        .env_remove("GIT_SSL_CAINFO")
         .env_remove("JOURNAL_STREAM")
         // For the tests themselves.
         .env_remove("COMIN_IDLE_SECONDS")

@@ -628,7 +628,7 @@ fn the_bytes_of_a_commit_are_those_of_its_id() {
     };
     let shop = Workshop(private_folder().unwrap());
     let paths = Paths::new(shop.0.path(), Path::new(config::STATE_DIR));
-    Mirror::ready(&paths, &[]).unwrap();
+    Mirror::open_or_create(&paths, &[]).unwrap();
     let repository = paths.repository();
     let write = |kind: &str, content: &str| -> Commit {
         let repository = repository.to_str().unwrap();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::process::{kill_process_group, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
+use rustix::process::{kill_process_group, pidfd_open, Pid, PidfdFlags, Signal};
 
 use crate::sys::mutex::Shared;
 use crate::sys::signal::{NextSignal, SignalGuard};
@@ -112,10 +112,10 @@ pub fn ask(
     command: &mut Command,
     what: &str,
     input: impl Into<Stdio>,
-    timeout: Duration,
+    timeout: impl Into<Option<Duration>>,
 ) -> Result<Answer> {
     let command = command.stdin(input);
-    let said = complete(command, what, Some(timeout), None, log::Level::Debug)?;
+    let said = complete(command, what, timeout.into(), None, log::Level::Debug)?;
     let (output, tail) = (said.output, said.tail);
     match said.ended {
         Ended::InTime(status) => {
@@ -276,19 +276,6 @@ fn ends_early(
     }
 }
 
-/// Awaits the end of a child that has been told to end, and kills it if that takes too long.
-pub fn end(child: &mut Child, grace: Duration) -> Result<()> {
-    // One that has been awaited has no number any more.
-    if child.try_wait()?.is_some() {
-        return Ok(());
-    }
-    if !is_one_ready_within(&[&pidfd_of(Pid::from_child(child))?], grace)? {
-        child.kill()?;
-    }
-    child.wait()?;
-    Ok(())
-}
-
 /// Becomes readable when a process ends.
 fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
@@ -304,30 +291,6 @@ fn is_one_ready_within(awaited: &[&dyn AsFd], time: Duration) -> Result<bool> {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-    }
-}
-
-/// Kills a child whose time is up, whatever its parent is waiting for meanwhile.
-#[derive(Debug)]
-pub struct TimeLimit(thread::JoinHandle<Result<bool>>);
-
-impl TimeLimit {
-    /// Watches over a child from now on.
-    pub fn on(child: &Child, time: Duration) -> Result<Self> {
-        // Opened here: once its parent has awaited the child, the number may be another's.
-        let pidfd = pidfd_of(Pid::from_child(child))?;
-        Ok(Self(thread::spawn(move || {
-            if is_one_ready_within(&[&pidfd], time)? {
-                return Ok(false);
-            }
-            pidfd_send_signal(&pidfd, Signal::KILL)?;
-            Ok(true)
-        })))
-    }
-
-    /// Whether a child that has ended was killed.
-    pub fn struck(self) -> bool {
-        matches!(self.0.join(), Ok(Ok(true)))
     }
 }
 
@@ -385,18 +348,6 @@ mod tests {
         );
         let error = error.unwrap_err().to_string();
         assert!(error.contains("was stopped after 0 seconds"), "{error}");
-    }
-
-    #[test]
-    fn a_time_limit_strikes_only_what_lives_too_long() {
-        let limited = |program: &str, time| {
-            let mut child = Command::new(program).arg("600").spawn().unwrap();
-            let limit = TimeLimit::on(&child, time).unwrap();
-            child.wait().unwrap();
-            limit.struck()
-        };
-        assert!(limited("sleep", Duration::from_millis(100)));
-        assert!(!limited("true", Duration::from_secs(600)));
     }
 
     #[test]

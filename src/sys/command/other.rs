@@ -5,7 +5,7 @@ use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
 /// A process, told apart from a later one with the same number.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     pid: u32,
     /// In clock ticks since the boot: field 22 of `proc_pid_stat(5)`.

@@ -1,0 +1,95 @@
+//! What a fetch brings, until it has been looked at: a repository of its own that borrows from the mirror. Whatever goes
+//! wrong, and however a fetch is killed, nothing else has to be removed.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::Path;
+
+use anyhow::{bail, Context, Result};
+use git2::{ObjectType, Odb, Oid, Repository};
+use tempfile::TempDir;
+
+use super::heads::{followed, Heads};
+use super::mirror::Mirror;
+use super::shared_clone::borrow_objects;
+use crate::config::Remote;
+
+/// More bytes than any commit, folder or tag has that somebody makes. What is larger compresses well, and fills the
+/// memory of whoever reads it.
+pub(super) const LARGEST: usize = 16 * 1024 * 1024;
+
+/// The repository.
+pub(super) struct Incoming<'a> {
+    mirror: &'a Mirror,
+    folder: TempDir,
+}
+
+impl<'a> Incoming<'a> {
+    /// Makes it. What killed fetches of this remote have left goes, though a git of theirs may still write to it.
+    pub(super) fn of(remote: &Remote, mirror: &'a Mirror) -> Result<Self> {
+        let all = mirror.path.join("incoming").join(remote.name.to_string());
+        let make = || -> Result<Self> {
+            if let Err(error) = fs::remove_dir_all(&all) {
+                log::debug!("Failed to remove {}: {error}", all.display());
+            }
+            fs::create_dir_all(&all)?;
+            let folder = tempfile::tempdir_in(&all)?;
+            borrow_objects(&mirror.path, folder.path())?;
+            Ok(Self { mirror, folder })
+        };
+        make().with_context(|| format!("Failed to write into {}", all.display()))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Looks at all that has come: the heads are commits, and nothing but files is large.
+    pub(super) fn check(&self, remote: &Remote, heads: &Heads) -> Result<()> {
+        let odb = Odb::new()?;
+        let objects = self.path().join("objects");
+        odb.add_disk_alternate(&objects.to_string_lossy())?;
+        let mut large = Ok(());
+        odb.foreach(|id| {
+            large = check_size(&odb, *id);
+            large.is_ok()
+        })
+        .or_else(|error| large.is_err().then_some(()).ok_or(error))?;
+        large?;
+        let repository = Repository::open_bare(self.path())?;
+        followed(remote, heads).try_for_each(|(branch, head)| {
+            let read = || -> Result<()> {
+                let commit = repository.find_commit(Oid::from_str(head.as_str())?)?;
+                Ok(commit.tree().map(drop)?)
+            };
+            read().with_context(|| format!("{branch} came incompletely"))
+        })
+    }
+
+    /// Moves it into the mirror. A pack counts once its index is there.
+    pub(super) fn accept(self) -> Result<()> {
+        let (from, to) = (
+            self.path().join("objects/pack"),
+            self.mirror.path.join("objects/pack"),
+        );
+        let accept = || -> std::io::Result<()> {
+            let files = fs::read_dir(&from)?.map(|file| Ok(file?.path()));
+            let mut files = files.collect::<std::io::Result<Vec<_>>>()?;
+            files.sort_by_key(|file| file.extension() == Some(OsStr::new("idx")));
+            for file in files {
+                fs::rename(&file, to.join(file.file_name().unwrap_or_default()))?;
+            }
+            File::open(&to)?.sync_all()
+        };
+        accept().with_context(|| format!("Failed to write into {}", to.display()))
+    }
+}
+
+/// Whether an object is as small as such objects are.
+fn check_size(odb: &Odb, id: Oid) -> Result<()> {
+    let (size, kind) = odb.read_header(id)?;
+    if size > LARGEST && kind != ObjectType::Blob {
+        bail!("its {kind} {id} alone has {size} bytes, and {LARGEST} are the most");
+    }
+    Ok(())
+}

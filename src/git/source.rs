@@ -1,0 +1,231 @@
+//! A remote as git knows it: asked for its heads, and fetched from.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Error, Result};
+
+use super::environment::{self, Variables};
+use super::git_command::git;
+use super::heads::{followed, local_heads, Heads};
+use super::{ask, credentials, ssh};
+use crate::config::url::Url;
+use crate::config::Remote;
+use crate::model::commit::Commit;
+use crate::sys::command::{self, Answer};
+
+/// How many of git's last lines are told.
+const LINES: usize = 3;
+/// How many characters of them.
+const CHARS: usize = 500;
+/// What git says after every failure of ssh's.
+const PLATITUDES: [&str; 3] = [
+    "fatal: Could not read from remote repository.",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+];
+
+/// A remote, from which everything is to come within its timeout.
+pub struct Source<'a> {
+    remote: &'a Remote,
+    timeout: Option<Duration>,
+    started: Instant,
+    variables: Variables,
+    /// Why git is going to fail, if that is known from a plain request.
+    cure: Option<String>,
+}
+
+impl<'a> Source<'a> {
+    /// A remote; the time begins, and the credentials are looked at.
+    pub fn new(remote: &'a Remote) -> Result<Self> {
+        match &remote.url {
+            Url::Local(_) => {}
+            Url::Ssh(ssh) => ssh::check_key(ssh)?,
+            Url::Http(http) => http
+                .token
+                .as_ref()
+                .map_or(Ok(()), |token| credentials::read(token).map(drop))?,
+        }
+        Ok(Self {
+            remote,
+            timeout: remote.timeout,
+            started: Instant::now(),
+            variables: environment::for_fetch(remote)?,
+            cure: None,
+        })
+    }
+
+    /// The heads of the remote's branches, found out without git. Those of a server are good for a comparison alone.
+    pub fn ask(&mut self) -> Result<Option<Heads>> {
+        let heads = match &self.remote.url {
+            Url::Local(path) => local_heads(path, self.remote)?,
+            Url::Http(http) => match ask::heads(http, self.remote, self.time_left()?) {
+                Ok(heads) => Some(heads),
+                Err(none) => {
+                    self.cure = none.cure;
+                    None
+                }
+            },
+            Url::Ssh(_) => None,
+        };
+        heads.map(checked).transpose()
+    }
+
+    /// The heads of the remote's branches, by git.
+    pub fn list(&self) -> Result<Heads> {
+        let mut git = git();
+        // In no repository.
+        git.env("GIT_DIR", "/dev/null")
+            .args(["ls-remote", "--heads"]);
+        self.add_upload_pack(&mut git);
+        git.arg(self.address());
+        let branches = [&self.remote.main, &self.remote.testing];
+        let names = branches.into_iter().flatten();
+        git.args(names.map(|branch| format!("refs/heads/{}", branch.name)));
+        let answer = self.run(&mut git, "git ls-remote")?;
+        let list = String::from_utf8_lossy(&answer.output);
+        checked(Heads::find(self.remote, |branch| {
+            let name = format!("refs/heads/{branch}");
+            let mut lines = list.lines().filter_map(|line| line.split_once('\t'));
+            let head = lines.find(|(_, other)| *other == name);
+            let head = head.map(|(id, _)| id.parse::<Commit>());
+            head.transpose().map_err(Error::msg)
+        })?)
+    }
+
+    /// Whether the remote has an answer within a time.
+    pub fn reach(remote: &Remote, time: Duration) -> Result<()> {
+        let mut source = Source::new(remote)?;
+        source.timeout = Some(time);
+        match source.ask()? {
+            Some(_) => Ok(()),
+            None => source.list().map(drop),
+        }
+    }
+
+    /// Fetches the branches that have heads, each to the same name in a bare repository.
+    pub fn fetch_into(&self, repository: &Path, heads: &Heads) -> Result<Heads> {
+        let names = || followed(self.remote, heads).map(|(branch, _)| branch);
+        if names().next().is_none() {
+            return Ok(Heads::default());
+        }
+        let mut git = git();
+        git.arg("--git-dir").arg(repository).args([
+            "fetch",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--no-recurse-submodules",
+            "--no-progress",
+        ]);
+        self.add_upload_pack(&mut git);
+        git.arg(self.address());
+        git.args(names().map(|branch| format!("refs/heads/{branch}:refs/heads/{branch}")));
+        let answer = self.run(&mut git, "git fetch")?;
+        let fetched = local_heads(repository, self.remote)?.unwrap_or_default();
+        // Of a shallow clone, git takes nothing, and says that all is well.
+        ensure!(
+            followed(self.remote, &fetched)
+                .map(|(branch, _)| branch)
+                .eq(names()),
+            self.sentence("git fetch brought nothing", &answer)
+        );
+        Ok(fetched)
+    }
+
+    /// A repository on this machine may be anybody's, and its objects have to be there, not elsewhere.
+    fn add_upload_pack(&self, git: &mut Command) {
+        if let Url::Local(_) = self.remote.url {
+            git.arg(
+                "--upload-pack=git -c 'safe.directory=*' -c core.bigFileThreshold=16m upload-pack",
+            );
+        }
+    }
+
+    fn address(&self) -> String {
+        match &self.remote.url {
+            Url::Local(path) => path.display().to_string(),
+            Url::Http(http) => http.url.clone(),
+            Url::Ssh(ssh) => ssh::address(ssh),
+        }
+    }
+
+    /// What is left of the timeout; `None` is as long as it takes.
+    fn time_left(&self) -> Result<Option<Duration>> {
+        let Some(timeout) = self.timeout else {
+            return Ok(None);
+        };
+        match timeout.checked_sub(self.started.elapsed()) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            Some(_) | None => bail!(
+                "it was given up after {} seconds, the remote's timeout",
+                timeout.as_secs()
+            ),
+        }
+    }
+
+    fn run(&self, git: &mut Command, what: &str) -> Result<Answer> {
+        let variables = self.variables.iter();
+        git.envs(variables.map(|(name, value)| (name, value)));
+        let answer = command::ask(git, what, Stdio::null(), self.time_left()?);
+        let answer = answer.or_else(|error| self.time_left().and(Err(error)))?;
+        if answer.code != 0 {
+            let ended = format!("{what} exited with status {}", answer.code);
+            bail!(self.sentence(&ended, &answer));
+        }
+        Ok(answer)
+    }
+
+    /// What went wrong, from git's last words, and what helps, if that is known.
+    fn sentence(&self, ended: &str, answer: &Answer) -> String {
+        let words: Vec<&str> = answer.said().collect();
+        let words = words.join("\n");
+        let has = |text: &str| words.contains(text);
+        let said = spoken(&words);
+        if has("No space left on device") {
+            return "No space left on device".to_string();
+        }
+        if has("shallow roots") {
+            return "the repository is a shallow clone, which lacks a part of its history: run git fetch --unshallow there".to_string();
+        }
+        match &self.remote.url {
+            // Git quotes files, and by a link whose those are is up to whoever has the repository. What we say, everybody
+            // may read.
+            Url::Local(path) => {
+                let path = path.display();
+                format!("{ended}: git fsck in {path} may tell why, and so does comin --debug fetch")
+            }
+            Url::Ssh(ssh) => ssh::cure(ssh, &words, &said),
+            Url::Http(_) => match &self.cure {
+                Some(cure) => format!("{cure} ({said})"),
+                None => said,
+            },
+        }
+    }
+}
+
+/// The last lines of what was said, in one, without the frame that ssh draws around warnings.
+fn spoken(words: &str) -> String {
+    let lines = words.lines().map(str::trim);
+    let is_told = |line: &&str| !line.starts_with('@') && !PLATITUDES.contains(line);
+    let lines: Vec<&str> = lines.filter(is_told).collect();
+    match lines.as_slice() {
+        [] => "it ended without a word".to_string(),
+        lines => {
+            let last = lines[lines.len().saturating_sub(LINES)..].join(" ");
+            last.chars().take(CHARS).collect()
+        }
+    }
+}
+
+/// Heads that can be followed: libgit2 knows no others, and neither does the mirror.
+fn checked(heads: Heads) -> Result<Heads> {
+    let all = [&heads.main, &heads.testing];
+    let is_long = |head: &Commit| head.as_str().len() > 40;
+    ensure!(
+        !all.into_iter().flatten().any(is_long),
+        "a repository with SHA-256 objects cannot be followed: use one with SHA-1 objects, as git init --object-format=sha1 makes it"
+    );
+    Ok(heads)
+}
