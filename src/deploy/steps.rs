@@ -46,7 +46,7 @@ pub fn run(
         }
         Err(Stop::Failed(error)) => attempt.failed(error)?,
     };
-    discard_if_damaged(mirror, &attempt, &outcome)?;
+    let outcome = discard_if_damaged(mirror, &attempt, outcome)?;
     finish::finish(ctx, store, attempt, outcome)
 }
 
@@ -137,16 +137,17 @@ fn check_inhibitors(deployment: &mut Deployment, out: &Path) -> Result<(), Stop>
     }
 }
 
-/// A mirror that is damaged may be why an evaluation has failed.
-fn discard_if_damaged(mirror: Mirror, attempt: &Attempt, outcome: &Outcome) -> Result<()> {
-    let has_failed =
-        matches!(outcome, Outcome::Failed { stage, .. } if *stage == Stage::Evaluating);
-    if !has_failed {
-        return Ok(());
+/// A mirror that is damaged may be why an evaluation has failed: that is not the commit's fault.
+fn discard_if_damaged(mirror: Mirror, attempt: &Attempt, outcome: Outcome) -> Result<Outcome> {
+    let stage = Stage::Evaluating;
+    match &outcome {
+        Outcome::Failed { stage: failed, .. } if *failed == stage => {}
+        _ => return Ok(outcome),
     }
     let Some(damage) = mirror.missing_objects(&attempt.target.commit) else {
-        return Ok(());
+        return Ok(outcome);
     };
     log::warn!("The mirror is damaged and is made anew from the remotes: {damage}");
-    mirror.discard()
+    mirror.discard()?;
+    Ok(Outcome::Interrupted { stage })
 }
