@@ -364,7 +364,7 @@ in
       services = lib.mkMerge [
         (changeable units.services)
         (lib.mapAttrs (_: _: {
-          # comin fetches from a path by git's own server side, and Nix fetches with git.
+          # comin fetches with git, and so does Nix.
           path = [ pkgs.gitMinimal ];
         }) (removeAttrs units.services [ "comin-exporter@" ]))
         (lib.mapAttrs (_: _: { environment = byDefault proxy; }) (

@@ -92,6 +92,9 @@ let
           StateDirectory = "comin/repository";
           # comin gives up by itself after `timeout`, and says so; this is for the case that it cannot.
           TimeoutStartSec = if remote.timeout == 0 then "infinity" else remote.timeout + 30;
+          # What is pushed can be made to need any amount. The git that needs too much is killed, and comin says so.
+          MemoryMax = "1G";
+          OOMPolicy = "continue";
           # 1 is a remote that cannot be fetched: comin reports that once, systemd would at every poll.
           SuccessExitStatus = 1;
         }
@@ -147,7 +150,7 @@ let
     # PrivateUsers, and homes are there, but to be read.
     CapabilityBoundingSet = "CAP_DAC_READ_SEARCH";
     ProtectHome = "read-only";
-    # No socket at all: git-upload-pack is spoken to through pipes.
+    # No socket at all: git speaks to its own server side through pipes.
     RestrictAddressFamilies = "none";
     IPAddressDeny = "any";
     ReadOnlyPaths = [

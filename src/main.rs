@@ -1,7 +1,7 @@
 //! comin: pull-mode deployment for NixOS. One run is one cycle, described in `deploy/mod.rs`.
 //!
 //! The folders are layers. Each imports only what stands to its right:
-//! `main → cli → {deploy, report} → system → nix → {state, git, signature} → config → model → sys`.
+//! `main → cli → {deploy, report} → system → {nix, state, git, signature} → config → model → sys`.
 
 mod cli;
 mod config;

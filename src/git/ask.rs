@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Error, Result};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::Agent;
@@ -84,7 +84,7 @@ fn is_proxied() -> bool {
 /// The heads in a list of references, as gitprotocol-http(5) has it.
 fn parse(list: &[u8], remote: &Remote) -> Result<Heads> {
     let (service, references) = section(list)?;
-    anyhow::ensure!(
+    ensure!(
         service == [b"# service=git-upload-pack\n"],
         "this is no list of references"
     );
@@ -97,7 +97,7 @@ fn parse(list: &[u8], remote: &Remote) -> Result<Heads> {
             let named = rest[1..].split(|byte| matches!(byte, b'\0' | b'\n')).next();
             (named == Some(name.as_bytes())).then_some(id)
         });
-        let parse = |id| Ok(str::from_utf8(id)?.parse().map_err(anyhow::Error::msg)?);
+        let parse = |id| str::from_utf8(id)?.parse().map_err(Error::msg);
         head.map(parse).transpose()
     })
 }
