@@ -1,5 +1,6 @@
 //! Where a remote is, and what its server wants to see: checked once, so that nobody else has to doubt it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub enum Url {
 /// A repository on an HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
-    /// `http://` or `https://`, without credentials.
+    /// `http://` or `https://`, without a user.
     pub url: String,
     /// What the server wants to see; nothing where everybody may read.
     pub token: Option<Token>,
@@ -91,7 +92,7 @@ impl Url {
                 unused("ssh_known_hosts_path", known_hosts.as_ref(), why)?;
                 Ok(Self::Local(path))
             }
-            Place::Http(url) => {
+            Place::Http { url, user } => {
                 let why = "an HTTP server takes a token and no key";
                 unused("ssh_deploy_key_path", key.as_ref(), why)?;
                 unused("ssh_known_hosts_path", known_hosts.as_ref(), why)?;
@@ -99,6 +100,7 @@ impl Url {
                     token.is_none() || url.starts_with("https://") || is_loopback(&url),
                     "auth.access_token_path: http:// would show the token to everybody on the way: use https://"
                 );
+                let username = user.unwrap_or(username);
                 let token = token.map(|path| Token { username, path });
                 Ok(Self::Http(Http { url, token }))
             }
@@ -167,7 +169,10 @@ pub fn origin(url: &str) -> &str {
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Local(PathBuf),
-    Http(String),
+    Http {
+        url: String,
+        user: Option<String>,
+    },
     Ssh {
         user: Option<String>,
         host: String,
@@ -192,13 +197,29 @@ impl Place {
             return Ok(Self::Local(PathBuf::from(path.as_ref())));
         }
         if url.starts_with("http://") || url.starts_with("https://") {
-            let (_, authority) = origin(url).split_once("://").unwrap_or_default();
-            ensure!(!authority.is_empty(), "{url:?} names no host");
+            let (scheme, authority) = origin(url).split_once("://").unwrap_or_default();
+            let (user, host) = match authority.rsplit_once('@') {
+                Some((user, host)) => (Some(user), host),
+                None => (None, authority),
+            };
             ensure!(
-                !authority.contains('@'),
+                !user.is_some_and(|user| user.contains(':')),
                 "it contains credentials, which everybody can read in the Nix store: put the token into a file and name that in auth.access_token_path"
             );
-            return Ok(Self::Http(url.to_string()));
+            ensure!(!host.is_empty(), "{url:?} names no host");
+            let rest = &url[origin(url).len()..];
+            let user = user.map(|user| percent_decode_str(user).decode_utf8());
+            let user = user.transpose()?.map(Cow::into_owned);
+            ensure!(
+                !user
+                    .as_deref()
+                    .is_some_and(|user| user.contains(char::is_control)),
+                "its user contains control characters"
+            );
+            return Ok(Self::Http {
+                url: format!("{scheme}://{host}{rest}"),
+                user,
+            });
         }
         if let Some(rest) = url.strip_prefix("ssh://") {
             return Self::ssh(rest);
@@ -362,6 +383,13 @@ mod tests {
         }
     }
 
+    fn http(user: Option<&str>, url: &str) -> Place {
+        Place::Http {
+            url: url.to_string(),
+            user: user.map(str::to_string),
+        }
+    }
+
     #[test]
     fn places() {
         let local = |path: &str| Place::Local(path.into());
@@ -373,7 +401,11 @@ mod tests {
             ("file://localhost/srv", local("/srv")),
             (
                 "https://git.example.org/r.git",
-                Place::Http("https://git.example.org/r.git".to_string()),
+                http(None, "https://git.example.org/r.git"),
+            ),
+            (
+                "https://me%40work@git.example.org:8443/r.git",
+                http(Some("me@work"), "https://git.example.org:8443/r.git"),
             ),
             ("git@host:me/r.git", ssh(git, "host", None, "me/r.git")),
             ("git@host:/srv/a b", ssh(git, "host", None, "/srv/a b")),
@@ -408,6 +440,8 @@ mod tests {
             "http://",
             "https:///r",
             "https://u:secret@host/r",
+            "https://me@",
+            "https://m%0ae@host/r",
             "/a\nb",
             "-oProxyCommand=x",
             "host:r",
@@ -523,14 +557,22 @@ mod tests {
     #[test]
     fn the_user_of_the_url_is_the_user() {
         let user = |url: &str| {
-            let auth = r#"{"ssh_deploy_key_path": "/k", "username": "me"}"#;
+            let credential = if url.starts_with("https") {
+                "access_token_path"
+            } else {
+                "ssh_deploy_key_path"
+            };
+            let auth = &format!(r#"{{"{credential}": "/k", "username": "me"}}"#);
             match Url::new(url, serde_json::from_str(auth).unwrap()).unwrap() {
                 Url::Ssh(ssh) => ssh.user,
-                Url::Local(_) | Url::Http(_) => unreachable!(),
+                Url::Http(http) => http.token.unwrap().username,
+                Url::Local(_) => unreachable!(),
             }
         };
         assert_eq!(user("git@h:r"), "git");
         assert_eq!(user("ssh://h/r"), "me");
+        assert_eq!(user("https://git@h/r"), "git");
+        assert_eq!(user("https://h/r"), "me");
     }
 
     #[test]
