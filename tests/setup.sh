@@ -37,7 +37,10 @@ comin_setup() {
                 comin_need ssh openssh-client
                 comin_need sshd openssh-server
                 comin_need openssl openssl
+                comin_need python3 python3
                 comin_need strace strace
+                comin_need tinyproxy tinyproxy-bin
+                comin_need unshare util-linux
                 ;;
             metrics)
                 comin_need promtool prometheus

@@ -186,8 +186,8 @@ impl<'a> Source<'a> {
         if has("No space left on device") {
             return "No space left on device".to_string();
         }
-        if has("shallow roots") {
-            return "the repository is a shallow clone, which lacks a part of its history: run git fetch --unshallow there".to_string();
+        if has("shallow roots") || has("did not send all necessary objects") {
+            return "the repository lacks a part of its history: if it is a shallow clone, run git fetch --unshallow there".to_string();
         }
         match &self.remote.url {
             // Git quotes files, and by a link whose those are is up to whoever has the repository. What we say, everybody

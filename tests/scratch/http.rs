@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::http::{Authority, Fault, Rules, Server};
-use crate::support::Said;
+use crate::support::sweep::kill_with_descendants;
+use crate::support::{await_that, Said};
 use crate::world::{Repository, System, World, SHA256};
 
 #[test]
@@ -85,11 +86,10 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
     let first = origin.commit_all("one");
     let server = Server::start(&world.path("."));
     world.follow("origin", &format!("{}/origin", server.url));
-    world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
     world.comin(&["fetch", "origin"], 0);
     let second = commit_noise(&origin);
 
-    let says = |wanted: &str| {
+    let says = |world: &World, wanted: &str| {
         let said = world.comin(&["fetch", "origin"], 1);
         assert!(said.err.contains(wanted), "{wanted}: {said:?}");
         assert_eq!(world.mirrored("origin/main"), Some(first.clone()));
@@ -105,13 +105,19 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
         (Fault::Stalls, given_up),
     ] {
         server.rule(|rules| rules.fault = Some(fault));
-        says(wanted);
+        let timeout = if wanted == given_up { 1 } else { 60 };
+        world.configure(|config| config["remotes"][0]["timeout"] = json!(timeout));
+        says(&world, wanted);
     }
+    world.configure(|config| config["remotes"][0]["timeout"] = json!(60));
     server.rule(|rules| {
         rules.fault = None;
         rules.authorization = Some("Basic eA==".to_string());
     });
-    says("the server refused access (HTTP 401): check auth.access_token_path");
+    says(
+        &world,
+        "the server refused access (HTTP 401): check auth.access_token_path",
+    );
     server.rule(|rules| *rules = Rules::default());
     world.comin(&["fetch", "origin"], 0);
     assert_eq!(world.mirrored("origin/main"), Some(second));
@@ -122,7 +128,7 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
 }
 
 #[test]
-fn what_a_server_breaks_each_time_costs_a_look_at_the_whole_mirror_once() {
+fn server_that_breaks_each_fetch_differently_costs_one_read_of_the_whole_mirror() {
     need!("git");
     let mut world = World::empty();
     let origin = world.repository("origin");
@@ -131,20 +137,49 @@ fn what_a_server_breaks_each_time_costs_a_look_at_the_whole_mirror_once() {
     world.follow("origin", &format!("{}/origin", server.url));
     world.comin(&["fetch", "origin"], 0);
     commit_noise(&origin);
-    server.rule(|rules| rules.fault = Some(Fault::Corrupts));
-    let looks = || {
+    let reads_all = |fault| {
+        server.rule(|rules| rules.fault = Some(fault));
         let said = world.comin(&["fetch", "origin"], 1);
         said.err.contains("The mirror is damaged")
     };
-    assert!(!looks());
+    assert!(!reads_all(Fault::Corrupts));
     // Nothing needs it, and only who reads everything finds it.
     let folder = world.path("root/var/lib/comin/repository/objects/aa");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("a".repeat(38)), "rotten").unwrap();
-    assert!(!looks());
+    assert!(!reads_all(Fault::Cuts));
+    assert!(!reads_all(Fault::Corrupts));
     // A boot forgets how the fetch before has failed.
     fs::remove_dir_all(world.path("root/run/comin")).unwrap();
-    assert!(looks());
+    assert!(reads_all(Fault::Cuts));
+}
+
+#[test]
+fn killed_fetch_counts_as_failed() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository("origin");
+    origin.commit_all("one");
+    let server = Server::start(&world.path("."));
+    world.follow("origin", &format!("{}/origin", server.url));
+    world.comin(&["fetch", "origin"], 0);
+    commit_noise(&origin);
+    server.rule(|rules| rules.fault = Some(Fault::Hangs));
+    let error = || world.status()["remotes"][0]["error"].clone();
+    let mut comin = world.command(&["fetch", "origin"]).spawn().unwrap();
+    let is_sent = || {
+        let requests = server.requests.lock().unwrap();
+        requests.iter().filter(|it| it.starts_with("POST")).count() > 1
+    };
+    await_that("the pack is sent", is_sent);
+    assert_eq!(error(), json!(null));
+    kill_with_descendants(comin.id());
+    comin.wait().unwrap();
+    assert!(error().as_str().unwrap().contains("killed"), "{}", error());
+    server.rule(|rules| rules.fault = None);
+    let said = world.comin(&["fetch", "origin"], 0);
+    assert!(said.err.contains("origin can be fetched again"), "{said:?}");
+    assert_eq!(error(), json!(null));
 }
 
 #[test]
@@ -166,9 +201,10 @@ fn a_token_is_read_at_use_and_never_shown() {
     let commit = world.repository("origin").commit_all("one");
     let server = Server::start(&world.path("."));
     let token = world.path("token");
-    world.follow("origin", &format!("{}/origin", server.url));
+    let url = format!("{}/origin", server.url.replace("://", "://me@"));
+    world.follow("origin", &url);
     world.configure(|config| {
-        config["remotes"][0]["auth"] = json!({"access_token_path": token, "username": "me"});
+        config["remotes"][0]["auth"] = json!({"access_token_path": token});
     });
     let said = world.comin(&["fetch", "origin"], 1);
     assert!(

@@ -506,34 +506,81 @@ fn a_commit_with_more_files_than_anybody_can_count_costs_no_more_than_its_evalua
     assert_eq!(world.running(), "second");
 }
 
+/// Makes an object of this kind and content, and says its name.
+fn object(repository: &Repository, kind: &str, content: impl FnOnce(&mut dyn Write)) -> String {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(&repository.path);
+    git.args(["hash-object", "--literally", "-w", "--stdin", "-t", kind]);
+    git.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut git = git.spawn().unwrap();
+    content(git.stdin.as_mut().unwrap());
+    let made = git.wait_with_output().unwrap().stdout;
+    String::from_utf8(made).unwrap().trim().to_string()
+}
+
 #[test]
-fn a_commit_that_is_larger_than_any_is_not_taken() {
-    need!("git");
+fn large_commit_or_folder_anywhere_in_a_push_is_refused_and_needs_little_memory() {
+    need!("git", "sh");
     let mut world = World::empty();
-    let origin = world.repository("origin");
+    let (origin, other) = (world.repository("origin"), world.repository("other"));
     let first = origin.commit_all("first");
     world.follow("origin", origin.path.to_str().unwrap());
+    world.follow("other", other.path.to_str().unwrap());
     world.comin(&["fetch", "origin"], 0);
-    let message = world.path("message");
-    fs::write(&message, "a line\n".repeat(3 * 1024 * 1024)).unwrap();
-    let files = ["commit", "--quiet", "--allow-empty", "--file"];
-    origin.git(&[&files[..], &[message.to_str().unwrap()]].concat());
-    let said = world.comin(&["fetch", "origin"], 1);
-    assert!(
-        said.err
-            .contains("alone has 22020278 bytes, and 16777216 are the most"),
-        "{said:?}"
-    );
-    assert_eq!(world.mirrored("origin/main"), Some(first));
-    origin.git(&[
-        "commit",
-        "--quiet",
-        "--amend",
-        "--allow-empty",
-        "--message",
-        "short",
-    ]);
+    let tree = origin.git(&["rev-parse", "HEAD^{tree}"]);
+    let author = "a <a@example.org> 1 +0000";
+    let large_commit = |megabytes: usize| {
+        object(&origin, "commit", |into| {
+            write!(
+                into,
+                "tree {tree}\nparent {first}\nauthor {author}\ncommitter {author}\n\n"
+            )
+            .unwrap();
+            let line = "x".repeat(1024 * 1024);
+            (0..megabytes).for_each(|_| into.write_all(line.as_bytes()).unwrap());
+        })
+    };
+    let file = origin.git(&["hash-object", "-w", "--stdin"]);
+    let file: Vec<u8> = (0..20)
+        .map(|n| u8::from_str_radix(&file[2 * n..2 * n + 2], 16).unwrap())
+        .collect();
+    let large_folder = object(&origin, "tree", |into| {
+        for n in 0..600_000 {
+            let entry = [format!("100644 {n:010}\0").as_bytes(), &file].concat();
+            into.write_all(&entry).unwrap();
+        }
+    });
+    let on_top =
+        |parent: &str, tree: &str| origin.git(&["commit-tree", "-p", parent, "-m", "small", tree]);
+    let heads = [
+        large_commit(17),
+        on_top(&large_commit(17), &tree),
+        on_top(&first, &large_folder),
+        on_top(&large_commit(400), &tree),
+    ];
+    for (head, is_known) in heads.iter().zip([true, true, true, false]) {
+        origin.git(&["update-ref", "refs/heads/main", head]);
+        let comin = world.command(&["fetch", "origin"]);
+        let mut limited = Command::new("sh");
+        isolated(&mut limited, &world.path("home"));
+        limited
+            .args(["-c", "ulimit -v 1000000 && exec \"$@\"", "sh"])
+            .arg(comin.get_program())
+            .args(comin.get_args());
+        let said = Said::of(&limited.output().unwrap());
+        assert_eq!(said.code, Some(1), "{said:?}");
+        let refused = said.err.contains("bytes, and 16777216 are the most");
+        assert_eq!(refused, is_known, "{said:?}");
+        assert!(!said.err.contains("damaged"), "{said:?}");
+        assert_eq!(world.mirrored("origin/main").as_ref(), Some(&first));
+    }
+    let good = other.commit_all("good");
+    world.comin(&["fetch", "other"], 0);
+    assert_eq!(world.mirrored("other/main"), Some(good));
+    origin.git(&["update-ref", "refs/heads/main", &first]);
+    let second = origin.commit_all("second");
     world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(second));
 }
 
 #[test]

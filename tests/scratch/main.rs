@@ -19,6 +19,7 @@ mod fleet;
 mod http;
 mod limits;
 mod moving;
+mod networks;
 mod private;
 mod reboot;
 mod remotes;

@@ -158,13 +158,17 @@ fn each_fault_of_a_key_is_named() {
         return;
     };
     let path = |name: &str| remote.server.path(name);
-    let (key, wrong, secret, open, garbage) = (
+    let (key, wrong, secret, open, garbage, unended) = (
         path("key"),
         path("wrong"),
         path("secret"),
         path("open"),
         path("garbage"),
+        path("unended"),
     );
+    let text = fs::read_to_string(&key).unwrap();
+    fs::write(&unended, text.trim_end()).unwrap();
+    fs::set_permissions(&unended, Permissions::from_mode(0o600)).unwrap();
     ssh::key(&wrong, "");
     ssh::key(&secret, "passphrase");
     fs::copy(key, &open).unwrap();
@@ -177,6 +181,7 @@ fn each_fault_of_a_key_is_named() {
         ("secret", "has a passphrase, which nobody is there to enter"),
         ("open", "others may read the SSH key"),
         ("garbage", "garbage cannot be used: "),
+        ("unended", "has no line break at its end"),
     ] {
         remote.credentials(key, "known_hosts");
         remote.says(wanted);

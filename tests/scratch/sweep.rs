@@ -168,10 +168,14 @@ fn what_a_killed_fetch_left_locked_is_unlocked() {
     ];
     let lock = |locks: &[&str]| {
         for lock in locks {
-            fs::write(mirror.join(lock), "").unwrap();
+            let lock = mirror.join(lock);
+            // Where all references are packed, their folders are gone.
+            fs::create_dir_all(lock.parent().unwrap()).unwrap();
+            fs::write(lock, "").unwrap();
         }
     };
     // A head that moves, a branch that goes, and a remote that goes.
+    Repository::at(&world, "root/var/lib/comin/repository").git(&["pack-refs", "--all"]);
     lock(&locks);
     origin.git(&["checkout", "--quiet", "main"]);
     origin.git(&["branch", "--quiet", "-D", "testing-m"]);

@@ -57,7 +57,11 @@ impl Server {
 
     /// The same by HTTPS, with the certificate of this authority for these names, made so many days ago.
     pub fn start_tls(folder: &Path, authority: &Authority, names: &str, age: u32) -> Self {
-        let (certificate, key) = authority.certify(names, age);
+        Self::start_certified(folder, &authority.certify(names, age))
+    }
+
+    /// The same with a certificate and its key.
+    pub fn start_certified(folder: &Path, (certificate, key): &(PathBuf, PathBuf)) -> Self {
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(
@@ -128,6 +132,18 @@ impl Authority {
             "openssl req -x509 {NEW_KEY} -subj /CN={name} -days 2 -keyout ca.key -out ca.pem"
         ));
         authority
+    }
+
+    /// A certificate that nobody has signed, and that may sign others, as `openssl req -x509` makes it; and its key.
+    pub fn self_signed(folder: &Path, names: &str) -> (PathBuf, PathBuf) {
+        fs::create_dir_all(folder).unwrap();
+        let authority = Self {
+            folder: folder.to_path_buf(),
+        };
+        authority.run(&format!(
+            "openssl req -x509 {NEW_KEY} -subj /CN=server -addext subjectAltName={names} -days 2 -keyout key -out pem"
+        ));
+        (folder.join("pem"), folder.join("key"))
     }
 
     /// The file with its own certificate, for who trusts it.
