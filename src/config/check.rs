@@ -90,78 +90,68 @@ impl File {
             signed_ancestors: self.signed_ancestors.unwrap_or(false),
             eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
             build_timeout: seconds(self.build_timeout.unwrap_or(0)),
-            retry: self.retry.unwrap_or_default().check()?,
+            retry: retry(self.retry.unwrap_or_default())?,
             post_deployment_command,
-            build_confirmer: self.build_confirmer.unwrap_or_default().check(),
-            deploy_confirmer: self.deploy_confirmer.unwrap_or_default().check(),
-            health_check: self.health_check.unwrap_or_default().check()?,
-            rollback: self.rollback.unwrap_or_default().check(),
-            reboot: self.reboot.unwrap_or_default().check()?,
-            retention: self.retention.unwrap_or_default().check()?,
+            build_confirmer: confirmer(self.build_confirmer.unwrap_or_default()),
+            deploy_confirmer: confirmer(self.deploy_confirmer.unwrap_or_default()),
+            health_check: health_check(self.health_check.unwrap_or_default())?,
+            rollback: rollback(&self.rollback.unwrap_or_default()),
+            reboot: reboot(self.reboot.unwrap_or_default())?,
+            retention: retention(self.retention.unwrap_or_default())?,
             remotes,
             fingerprint,
         })
     }
 }
 
-impl RetryFile {
-    pub(super) fn check(self) -> Result<Backoff> {
-        let seconds = |seconds: u32| SignedDuration::from_secs(seconds.into());
-        let first = self.first_delay.unwrap_or(60);
-        let most = self.max_delay.unwrap_or(60 * 60);
+fn retry(file: RetryFile) -> Result<Backoff> {
+    let seconds = |seconds: u32| SignedDuration::from_secs(seconds.into());
+    let first = file.first_delay.unwrap_or(60);
+    let most = file.max_delay.unwrap_or(60 * 60);
+    ensure!(
+        first > 0,
+        "retry.first_delay: 0 is no wait: use at least 1 (seconds)"
+    );
+    ensure!(
+        first <= most,
+        "retry.max_delay: {most} is less than the first delay, {first}"
+    );
+    Ok(Backoff {
+        first: seconds(first),
+        most: seconds(most),
+    })
+}
+
+fn confirmer(file: ConfirmerFile) -> Confirmer {
+    let seconds = file.autoconfirm_duration.unwrap_or(2 * 60);
+    match file.mode.unwrap_or(ModeFile::Without) {
+        ModeFile::Without => Confirmer::Without,
+        ModeFile::Auto => Confirmer::Auto(SignedDuration::from_secs(seconds.into())),
+        ModeFile::Manual => Confirmer::Manual,
+    }
+}
+
+fn health_check(file: HealthCheckFile) -> Result<HealthCheck> {
+    let commands = file.commands.unwrap_or_default();
+    for (index, command) in commands.iter().enumerate() {
         ensure!(
-            first > 0,
-            "retry.first_delay: 0 is no wait: use at least 1 (seconds)"
+            !command.trim().is_empty() && !command.contains('\0'),
+            "health_check.commands[{index}]: {command:?} is no command"
         );
-        ensure!(
-            first <= most,
-            "retry.max_delay: {most} is less than the first delay, {first}"
-        );
-        Ok(Backoff {
-            first: seconds(first),
-            most: seconds(most),
-        })
     }
+    Ok(HealthCheck {
+        commands,
+        timeout: seconds(file.timeout.unwrap_or(60)),
+        connectivity: file.connectivity.unwrap_or(true),
+        connectivity_timeout: Duration::from_secs(file.connectivity_timeout.unwrap_or(120).into()),
+        failed_units: file.failed_units.unwrap_or(false),
+    })
 }
 
-impl ConfirmerFile {
-    pub(super) fn check(self) -> Confirmer {
-        let seconds = self.autoconfirm_duration.unwrap_or(2 * 60);
-        match self.mode.unwrap_or(ModeFile::Without) {
-            ModeFile::Without => Confirmer::Without,
-            ModeFile::Auto => Confirmer::Auto(SignedDuration::from_secs(seconds.into())),
-            ModeFile::Manual => Confirmer::Manual,
-        }
-    }
-}
-
-impl HealthCheckFile {
-    pub(super) fn check(self) -> Result<HealthCheck> {
-        let commands = self.commands.unwrap_or_default();
-        for (index, command) in commands.iter().enumerate() {
-            ensure!(
-                !command.trim().is_empty() && !command.contains('\0'),
-                "health_check.commands[{index}]: {command:?} is no command"
-            );
-        }
-        Ok(HealthCheck {
-            commands,
-            timeout: seconds(self.timeout.unwrap_or(60)),
-            connectivity: self.connectivity.unwrap_or(true),
-            connectivity_timeout: Duration::from_secs(
-                self.connectivity_timeout.unwrap_or(120).into(),
-            ),
-            failed_units: self.failed_units.unwrap_or(false),
-        })
-    }
-}
-
-impl RollbackFile {
-    pub(super) fn check(self) -> Rollback {
-        Rollback {
-            enable: self.enable.unwrap_or(true),
-            timeout: seconds(self.timeout.unwrap_or(15 * 60)),
-        }
+fn rollback(file: &RollbackFile) -> Rollback {
+    Rollback {
+        enable: file.enable.unwrap_or(true),
+        timeout: seconds(file.timeout.unwrap_or(15 * 60)),
     }
 }
 
@@ -180,36 +170,32 @@ impl ExporterFile {
     }
 }
 
-impl RebootFile {
-    pub(super) fn check(self) -> Result<Reboots> {
-        let window = self.window.map(|window| {
-            Window::new(&window.lower, &window.upper)
-                .map_err(|error| anyhow::anyhow!("reboot.window.{error}"))
-        });
-        Ok(Reboots {
-            allow: self.allow.unwrap_or(false),
-            window: window.transpose()?,
-            delay: SignedDuration::from_secs(self.delay.unwrap_or(60).into()),
-        })
-    }
+fn reboot(file: RebootFile) -> Result<Reboots> {
+    let window = file.window.map(|window| {
+        Window::new(&window.lower, &window.upper)
+            .map_err(|error| anyhow::anyhow!("reboot.window.{error}"))
+    });
+    Ok(Reboots {
+        allow: file.allow.unwrap_or(false),
+        window: window.transpose()?,
+        delay: SignedDuration::from_secs(file.delay.unwrap_or(60).into()),
+    })
 }
 
-impl RetentionFile {
-    pub(super) fn check(self) -> Result<Retention> {
-        let check = |key: &str, written: Option<usize>, default| {
-            let capacity = written.unwrap_or(default);
-            ensure!(
-                capacity > 0,
-                "retention.deployment_{key}_capacity: 0 would keep nothing: use at least 1"
-            );
-            Ok(capacity)
-        };
-        Ok(Retention {
-            boot_entries: check("boot_entry", self.boot_entries, 3)?,
-            successful: check("successful", self.successful, 3)?,
-            any: check("any", self.any, 5)?,
-        })
-    }
+fn retention(file: RetentionFile) -> Result<Retention> {
+    let check = |key: &str, written: Option<usize>, default| {
+        let capacity = written.unwrap_or(default);
+        ensure!(
+            capacity > 0,
+            "retention.deployment_{key}_capacity: 0 would keep nothing: use at least 1"
+        );
+        Ok(capacity)
+    };
+    Ok(Retention {
+        boot_entries: check("boot_entry", file.boot_entries, 3)?,
+        successful: check("successful", file.successful, 3)?,
+        any: check("any", file.any, 5)?,
+    })
 }
 
 impl RemoteFile {

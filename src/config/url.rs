@@ -238,7 +238,10 @@ impl Place {
             Some((user, address)) => (Some(user), address),
             None => (None, authority),
         };
-        check_no_password(user)?;
+        ensure!(
+            !user.is_some_and(|user| user.contains(':')),
+            "it contains a password, which everybody can read in the Nix store, and comin gives none to SSH servers: use a key, and name its file in auth.ssh_deploy_key_path"
+        );
         let (host, port) = match address.strip_prefix('[') {
             Some(address) => {
                 let (host, port) = address.split_once(']').context("a ] is missing")?;
@@ -321,14 +324,6 @@ impl Place {
             path,
         })
     }
-}
-
-fn check_no_password(user: Option<&str>) -> Result<()> {
-    ensure!(
-        !user.is_some_and(|user| user.contains(':')),
-        "it contains a password, which everybody can read in the Nix store, and comin gives none to SSH servers: use a key, and name its file in auth.ssh_deploy_key_path"
-    );
-    Ok(())
 }
 
 /// A name that ssh can take for nothing else.

@@ -16,16 +16,14 @@ pub fn booted_instead(ctx: &Context, state: &State) -> Result<Option<PathBuf>> {
     let boots = system::of_profile(&ctx.profile());
     let boot = id(&ctx.paths)?;
     let deployed = state.last_permanent();
-    let facts = Facts {
-        deployed: deployed.and_then(|attempt| {
-            let out = attempt.out.as_deref()?;
-            Some((out, attempt.boot.as_deref()))
-        }),
-        boots: boots.as_deref(),
-        booted: booted.as_deref(),
-        boot: boot.as_deref(),
-    };
-    let is_another = is_another(&facts);
+    let deployed =
+        deployed.and_then(|attempt| Some((attempt.out.as_deref()?, attempt.boot.as_deref())));
+    let is_another = is_another(
+        deployed,
+        boots.as_deref(),
+        booted.as_deref(),
+        boot.as_deref(),
+    );
     Ok(booted.filter(|_| is_another))
 }
 
@@ -35,27 +33,23 @@ pub fn id(paths: &Paths) -> Result<Option<String>> {
     Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_string()))
 }
 
-/// What is known of the latest boot and of what it should have booted.
-struct Facts<'a> {
-    /// The latest system that was deployed to stay, and the boot in which that was.
-    deployed: Option<(&'a Path, Option<&'a str>)>,
-    /// The system that the profile is at.
-    boots: Option<&'a Path>,
-    /// The system that booted.
-    booted: Option<&'a Path>,
-    /// This boot.
-    boot: Option<&'a str>,
-}
-
 /// Whether another system booted than the one that was deployed: somebody chose it in the boot loader, or
 /// the boot fell back. A profile that is elsewhere was moved by somebody, and what booted is theirs.
-fn is_another(facts: &Facts) -> bool {
-    let Some((deployed, in_boot)) = facts.deployed else {
+///
+/// `deployed` is the latest system that was deployed to stay, and the boot in which that was; `boots` is the system
+/// that the profile is at, `booted` the one that booted, and `boot` is this boot.
+fn is_another(
+    deployed: Option<(&Path, Option<&str>)>,
+    boots: Option<&Path>,
+    booted: Option<&Path>,
+    boot: Option<&str>,
+) -> bool {
+    let Some((deployed, in_boot)) = deployed else {
         return false;
     };
-    let has_booted_since = in_boot.is_some() && facts.boot.is_some() && in_boot != facts.boot;
-    let should_have = facts.boots == Some(deployed);
-    has_booted_since && should_have && facts.booted.is_some_and(|booted| booted != deployed)
+    let has_booted_since = in_boot.is_some() && boot.is_some() && in_boot != boot;
+    let should_have = boots == Some(deployed);
+    has_booted_since && should_have && booted.is_some_and(|booted| booted != deployed)
 }
 
 #[cfg(test)]
@@ -87,14 +81,12 @@ mod tests {
             (None, path("b"), path("a"), Some("2"), false),
             (in_boot_1, path("b"), None, Some("2"), false),
         ] {
-            let facts = Facts {
-                deployed,
-                boots,
-                booted,
-                boot,
-            };
             let case = (deployed, boots, booted, boot);
-            assert_eq!(is_another(&facts), wanted, "{case:?}");
+            assert_eq!(
+                is_another(deployed, boots, booted, boot),
+                wanted,
+                "{case:?}"
+            );
         }
     }
 }

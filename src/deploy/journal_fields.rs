@@ -31,12 +31,7 @@ fn of(attempt: &Attempt) -> Vec<Field> {
         ("COMIN_OUTCOME", outcome.map(str::to_string)),
     ]
     .into_iter()
-    .filter_map(|(name, value)| {
-        Some(Field {
-            name,
-            value: value?,
-        })
-    })
+    .filter_map(|(name, value)| Some((name, value?)))
     .collect()
 }
 
@@ -50,7 +45,10 @@ mod tests {
     #[test]
     fn they_tell_how_far_an_attempt_is_and_how_it_ended() {
         let told = |attempt: &Attempt| -> Vec<String> {
-            of(attempt).iter().map(ToString::to_string).collect()
+            of(attempt)
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect()
         };
         let mut attempt = Attempt::for_tests(7, Operation::Switch);
         attempt.enter(Stage::Building, Timestamp::now());

@@ -47,9 +47,13 @@ pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers
         );
         Operation::Boot
     };
-    // Recorded first: whatever becomes of the switch, no poll undoes what the operator wants.
+    // Recorded first: whatever becomes of the switch, no poll undoes what the operator wants. What was deployed counts
+    // no more, and neither it nor what was going to be deployed comes back by itself.
     let state = store.state().clone();
-    store.go_back(held)?;
+    store.change(|state| {
+        state.quarantine = held;
+        state.lapse();
+    })?;
     log::info!("Activating generation {to}, {}", system.display());
     let footprint = system::footprint(&ctx.paths)?;
     let next = switch(ctx, &found, to, &system, operation);
@@ -64,12 +68,12 @@ pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers
         Next::Done => {}
         Next::Restore(error) | Next::Skip(error) => {
             restore_boot(&ctx.paths, 0, &found);
-            store.restore(state)?;
+            store.change(|now| *now = state)?;
             bail!("{error}");
         }
         Next::Postpone(error) => {
             system::take_profile_back(&found)?;
-            store.restore(state)?;
+            store.change(|now| *now = state)?;
             bail!("{error}");
         }
         Next::Keep(error) => {

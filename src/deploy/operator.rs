@@ -70,7 +70,7 @@ pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
 pub fn apply_requests(ctx: &Context, store: &mut Store) -> Result<()> {
     let retry = ctx.paths.retry();
     if fs::read_optional(&retry)?.is_some() {
-        store.reset_failures()?;
+        store.change(State::reset_failures)?;
         fs::remove_optional(&retry)?;
         log::info!("What failed is tried again, by order");
     }

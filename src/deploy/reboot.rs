@@ -131,7 +131,7 @@ pub fn plan_reboot(
         }
     });
     if is_over {
-        store.remember_reboot(None)?;
+        store.change(|state| state.reboot = None)?;
     }
     Ok(match decision {
         Decision::No | Decision::Ordered => NextStep::None,
@@ -160,7 +160,7 @@ pub fn plan_reboot(
                 announced_at: now.timestamp(),
                 stage: Stage::Announced,
             };
-            store.remember_reboot(Some(reboot.clone()))?;
+            store.change(|state| state.reboot = Some(reboot.clone()))?;
             let delay = ctx.config.reboot.delay;
             let name = attempt.map_or(String::new(), |attempt| attempt.target.to_string());
             broadcast(ctx, &format!(
@@ -183,10 +183,8 @@ pub fn plan_reboot(
 /// does not get it by itself.
 pub fn reboot(ctx: &Context, store: &mut Store, reboot: Reboot) -> Result<()> {
     log::info!("Rebooting");
-    store.remember_reboot(Some(Reboot {
-        stage: Stage::Ordered,
-        ..reboot
-    }))?;
+    let stage = Stage::Ordered;
+    store.change(|state| state.reboot = Some(Reboot { stage, ..reboot }))?;
     if !systemd::is_here(&ctx.paths) {
         log::warn!("There is no systemd that could reboot the machine");
         return Ok(());
@@ -198,7 +196,7 @@ pub fn reboot(ctx: &Context, store: &mut Store, reboot: Reboot) -> Result<()> {
     };
     if !shutdown_blockers(ctx).is_empty() {
         // Somebody has taken a lock just now: then this one waits as any other does.
-        store.remember_reboot(None)?;
+        store.change(|state| state.reboot = None)?;
     }
     Err(error.context("Failed to reboot; do it by hand, or let comin try again by comin retry"))
 }

@@ -466,13 +466,12 @@ impl Attempt {
 
     /// The interruptions before another try right after this one.
     pub fn interruptions_so_far(&self) -> u32 {
-        match self.ended() {
-            Some((_, Outcome::Interrupted { .. })) => self.interruptions.saturating_add(1),
-            Some((_, Outcome::RolledBack { blame, .. })) if *blame != FaultOrigin::Commit => {
-                self.interruptions.saturating_add(1)
-            }
-            Some(_) | None => self.interruptions,
-        }
+        let is_one = match self.ended() {
+            Some((_, Outcome::RolledBack { blame, .. })) => *blame != FaultOrigin::Commit,
+            Some((_, outcome)) => matches!(outcome, Outcome::Interrupted { .. }),
+            None => false,
+        };
+        self.interruptions.saturating_add(is_one.into())
     }
 
     /// Whether an interruption now would be one too many.

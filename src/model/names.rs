@@ -71,7 +71,8 @@ impl fmt::Display for Operation {
 }
 
 /// A remote's name: safe in a unit name, a ref and a file name. The module asserts the same.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RemoteName(String);
 
 impl RemoteName {
@@ -80,7 +81,16 @@ impl RemoteName {
     /// Units `comin-<name>` that are not a remote's; the module asserts the same.
     const RESERVED: [&str; 2] = ["dead-man", "exporter"];
 
-    fn new(name: String) -> Result<Self> {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RemoteName {
+    type Error = anyhow::Error;
+
+    fn try_from(name: String) -> Result<Self> {
         let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         ensure!(
             name.len() <= Self::MAX
@@ -97,22 +107,11 @@ impl RemoteName {
         );
         Ok(Self(name))
     }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl fmt::Display for RemoteName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for RemoteName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

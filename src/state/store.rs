@@ -12,7 +12,6 @@ use crate::model::attempt::{Attempt, PreviousSystem, Progress, Stage};
 use crate::model::candidate::Candidate;
 use crate::model::commit::Commit;
 use crate::model::quarantine::Quarantine;
-use crate::model::reboot::Reboot;
 use crate::model::state::State;
 use crate::model::target::Target;
 use crate::sys::fs::{self, Lock};
@@ -155,31 +154,8 @@ impl Store {
         self.change(|state| state.quarantine.retain(is_current))
     }
 
-    /// As [`State::reset_failures`].
-    pub fn reset_failures(&mut self) -> Result<()> {
-        self.change(State::reset_failures)
-    }
-
-    /// Remembers that the operator went back: what was deployed counts no more, and neither it nor what
-    /// was going to be deployed comes back by itself.
-    pub fn go_back(&mut self, held: Vec<Quarantine>) -> Result<()> {
-        self.change(|state| {
-            state.quarantine = held;
-            state.lapse();
-        })
-    }
-
-    /// Takes a change back.
-    pub fn restore(&mut self, state: State) -> Result<()> {
-        self.change(|now| *now = state)
-    }
-
-    /// Remembers a reboot, or that none is under way or in doubt.
-    pub fn remember_reboot(&mut self, reboot: Option<Reboot>) -> Result<()> {
-        self.change(|state| state.reboot = reboot)
-    }
-
-    fn change(&mut self, change: impl FnOnce(&mut State)) -> Result<()> {
+    /// Changes the state, on the disk first.
+    pub fn change(&mut self, change: impl FnOnce(&mut State)) -> Result<()> {
         let mut state = self.state.clone();
         change(&mut state);
         let text = format::encode(&state)?;

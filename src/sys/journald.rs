@@ -1,34 +1,20 @@
 //! An entry of the journal with fields beside its text. Standard error has no place for them, so it goes
 //! to journald's own socket: one datagram of lines `FIELD=value`.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 
 use crate::sys::mutex::Shared;
 use crate::sys::text::printable;
 
-/// One of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
-    /// As in `COMIN_COMMIT`.
-    pub name: &'static str,
-    /// Any text.
-    pub value: String,
-}
+/// A name, as in `COMIN_COMMIT`, and any text.
+pub type Field = (&'static str, String);
 
-impl Field {
-    /// Whether systemd reads it as it is written, without quotes, escapes and specifiers.
-    pub fn is_plain(&self) -> bool {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        self.value.chars().all(plain)
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.value)
-    }
+/// Whether systemd reads a value as it is written, without quotes, escapes and specifiers.
+pub fn is_plain(value: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    value.chars().all(plain)
 }
 
 /// What is being worked at. It is one thing at a time, whichever thread has to say something about it.
@@ -91,8 +77,8 @@ fn encode(severity: u8, text: &str, unit: Option<&str>, about: &[Field]) -> Stri
     if let Some(unit) = unit {
         add("OBJECT_SYSTEMD_UNIT", unit);
     }
-    for field in about {
-        add(field.name, &field.value);
+    for (name, value) in about {
+        add(name, value);
     }
     entry
 }
@@ -111,10 +97,7 @@ mod tests {
 
     #[test]
     fn no_text_becomes_a_field() {
-        let about = [Field {
-            name: "COMIN_BRANCH",
-            value: "main\nPRIORITY=0".to_string(),
-        }];
+        let about = [("COMIN_BRANCH", "main\nPRIORITY=0".to_string())];
         let text = "Deploying\nCOMIN_OUTCOME=done\r\n_UID=0\n";
         assert_eq!(
             encode(5, text, Some("comin.service"), &about),
@@ -136,11 +119,6 @@ mod tests {
 
     #[test]
     fn systemd_would_read_something_else_where_a_value_is_not_plain() {
-        let is_plain = |value: &str| {
-            let value = value.to_string();
-            let name = "COMIN_BRANCH";
-            Field { name, value }.is_plain()
-        };
         assert!(is_plain("testing-m/3f2a_9.c"));
         for value in ["a b", "a\"b", "it's", "100%h", "a\\n", "ü"] {
             assert!(!is_plain(value), "{value}");

@@ -106,8 +106,9 @@ impl Activation {
                 systemd.args(["-E", name]);
             }
             // For the lines of the switch itself, which are the unit's and not ours.
-            for field in journald::context().iter().filter(|field| field.is_plain()) {
-                systemd.arg(format!("--property=LogExtraFields={field}"));
+            let fields = journald::context().into_iter();
+            for (name, value) in fields.filter(|(_, value)| journald::is_plain(value)) {
+                systemd.arg(format!("--property=LogExtraFields={name}={value}"));
             }
             systemd.arg("--").arg(runner);
             systemd
