@@ -205,7 +205,7 @@ fn table_of_outcomes() -> String {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
         attempt.end(outcome.clone(), Timestamp::UNIX_EPOCH);
         let first = again(&attempt);
-        while !attempt.is_last_try() {
+        while !attempt.retries_exhausted() {
             attempt.interruptions += 1;
         }
         let last = again(&attempt);

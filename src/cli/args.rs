@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-use crate::deploy::confirm::Expectation;
+use crate::deploy::confirm::ConfirmRequest;
 use crate::model::names::Operation;
 
 /// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it
@@ -102,7 +102,7 @@ pub enum MachineCommand {
     Status {
         /// How to show it.
         #[command(flatten)]
-        look: Look,
+        format: StatusFormat,
         /// Show it again whenever it changes, until Ctrl-C
         #[arg(long, short)]
         watch: bool,
@@ -114,7 +114,7 @@ pub enum MachineCommand {
         check: bool,
     },
     /// Follow the status: `comin status --watch`
-    Watch(Look),
+    Watch(StatusFormat),
     /// Show what a deploy would do, and the verdict on every branch
     ///
     /// Changes nothing.
@@ -158,7 +158,7 @@ pub enum MachineCommand {
     ///
     /// Only where `build_confirmer` or `deploy_confirmer` of the configuration ask for it. It is refused when
     /// another commit is to be deployed meanwhile.
-    Confirm(Expectation),
+    Confirm(ConfirmRequest),
     /// Go back to the system before, and stay there
     ///
     /// What was deployed last does not come back before a head moves, or `comin retry`.
@@ -196,7 +196,7 @@ pub enum MachineCommand {
 
 impl MachineCommand {
     /// Whether it only looks, which everybody may; a command that is not in this list is only for root.
-    pub fn only_looks(&self) -> bool {
+    pub fn is_read_only(&self) -> bool {
         matches!(
             self,
             Self::Status { .. }
@@ -310,7 +310,7 @@ pub struct Output {
 
 // How to show the status.
 #[derive(Debug, Default, Args)]
-pub struct Look {
+pub struct StatusFormat {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -330,7 +330,7 @@ pub enum Style {
     Json,
 }
 
-impl Look {
+impl StatusFormat {
     /// What was asked for.
     pub fn style(&self) -> Style {
         match (self.json, self.oneline) {

@@ -36,7 +36,7 @@ use crate::signature::signers::Signers;
 use crate::state::requests;
 use crate::system::switch::Activation;
 pub use args::Cli;
-use args::{Command, Look, MachineCommand, StandaloneCommand, Style};
+use args::{Command, MachineCommand, StandaloneCommand, StatusFormat, Style};
 use desktop::Desktop;
 use output::{json, print, show, text};
 
@@ -58,7 +58,7 @@ impl From<Error> for Failure {
 pub fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let root = absolute(&cli.root).context("--root is no path")?;
     let status = MachineCommand::Status {
-        look: Look::default(),
+        format: StatusFormat::default(),
         watch: false,
         check: false,
     };
@@ -76,7 +76,7 @@ fn execute_on_machine(
     root: &Path,
 ) -> Result<ExitCode, Failure> {
     let is_machine = Paths::outside_state(root).is_machine();
-    if is_machine && !command.only_looks() && !rustix::process::geteuid().is_root() {
+    if is_machine && !command.is_read_only() && !rustix::process::geteuid().is_root() {
         let error = anyhow::anyhow!("Only root can do that: try again with sudo");
         return Err(Failure::Failed(error));
     }
@@ -108,16 +108,18 @@ fn execute_on_machine(
             return Ok(ExitCode::from(status.exit_code()));
         }
         MachineCommand::Status {
-            look, watch: true, ..
+            format,
+            watch: true,
+            ..
         }
-        | MachineCommand::Watch(look) => {
+        | MachineCommand::Watch(format) => {
             // A deployment may change the configuration.
             let status = || status::status(&machine_of(config_file, root)?);
-            watch::follow(status, look.style(), &machine.paths)?;
+            watch::follow(status, format.style(), &machine.paths)?;
         }
-        MachineCommand::Status { look, .. } => {
+        MachineCommand::Status { format, .. } => {
             let status = status::status(&machine)?;
-            print(&match look.style() {
+            print(&match format.style() {
                 Style::Text => text(&status),
                 Style::Oneline => status.oneline(&Page::here()),
                 Style::Json => json(&status)?,
@@ -216,7 +218,7 @@ fn execute_alone(
                 toplevel,
                 operation,
             };
-            activation.carry_out(&Paths::outside_state(root))?;
+            activation.run_switch(&Paths::outside_state(root))?;
         }
     }
     Ok(Completion::Success)

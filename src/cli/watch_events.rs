@@ -49,7 +49,7 @@ impl Changes {
         let signals = [SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH];
         let signals = SignalDelivery::with_pipe(ours, theirs, SignalOnly, signals)?;
         let changes = Self {
-            folders: paths.shown(),
+            folders: paths.watched_dirs(),
             files: Folders::watch(&[])?,
             signals,
             _deferral: DeferExit::begin()?,

@@ -90,21 +90,21 @@ impl File {
             signed_ancestors: self.signed_ancestors.unwrap_or(false),
             eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
             build_timeout: seconds(self.build_timeout.unwrap_or(0)),
-            retry: retry(self.retry.unwrap_or_default())?,
+            retry: retry(&self.retry.unwrap_or_default())?,
             post_deployment_command,
             build_confirmer: confirmer(self.build_confirmer.unwrap_or_default()),
             deploy_confirmer: confirmer(self.deploy_confirmer.unwrap_or_default()),
             health_check: health_check(self.health_check.unwrap_or_default())?,
             rollback: rollback(&self.rollback.unwrap_or_default()),
             reboot: reboot(self.reboot.unwrap_or_default())?,
-            retention: retention(self.retention.unwrap_or_default())?,
+            retention: retention(&self.retention.unwrap_or_default())?,
             remotes,
             fingerprint,
         })
     }
 }
 
-fn retry(file: RetryFile) -> Result<Backoff> {
+fn retry(file: &RetryFile) -> Result<Backoff> {
     let seconds = |seconds: u32| SignedDuration::from_secs(seconds.into());
     let first = file.first_delay.unwrap_or(60);
     let most = file.max_delay.unwrap_or(60 * 60);
@@ -182,7 +182,7 @@ fn reboot(file: RebootFile) -> Result<Reboots> {
     })
 }
 
-fn retention(file: RetentionFile) -> Result<Retention> {
+fn retention(file: &RetentionFile) -> Result<Retention> {
     let check = |key: &str, written: Option<usize>, default| {
         let capacity = written.unwrap_or(default);
         ensure!(

@@ -181,7 +181,7 @@ impl Paths {
     }
 
     /// The folders in which files change when the status does.
-    pub fn shown(&self) -> Vec<PathBuf> {
+    pub fn watched_dirs(&self) -> Vec<PathBuf> {
         vec![
             self.below("run"),
             self.below("run/comin"),

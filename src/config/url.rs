@@ -73,7 +73,7 @@ pub struct Auth {
 impl Url {
     /// Checks a URL and the credentials that go with it.
     pub fn new(url: &str, auth: Auth) -> Result<Self> {
-        let place = Place::parse(url).context("url")?;
+        let location = Location::parse(url).context("url")?;
         let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
         let token = given(auth.access_token_path);
         let key = given(auth.ssh_deploy_key_path);
@@ -84,15 +84,15 @@ impl Url {
             ensure!(setting.is_none(), "auth.{name}: {why}: remove it");
             Ok(())
         };
-        match place {
-            Place::Local(path) => {
+        match location {
+            Location::Local(path) => {
                 let why = "a repository on this machine needs no credentials";
                 unused("access_token_path", token.as_ref(), why)?;
                 unused("ssh_deploy_key_path", key.as_ref(), why)?;
                 unused("ssh_known_hosts_path", known_hosts.as_ref(), why)?;
                 Ok(Self::Local(path))
             }
-            Place::Http { url, user } => {
+            Location::Http { url, user } => {
                 let why = "an HTTP server takes a token and no key";
                 unused("ssh_deploy_key_path", key.as_ref(), why)?;
                 unused("ssh_known_hosts_path", known_hosts.as_ref(), why)?;
@@ -104,7 +104,7 @@ impl Url {
                 let token = token.map(|path| Token { username, path });
                 Ok(Self::Http(Http { url, token }))
             }
-            Place::Ssh {
+            Location::Ssh {
                 user,
                 host,
                 port,
@@ -116,8 +116,8 @@ impl Url {
                     "auth.ssh_deploy_key_path: an SSH server wants a key, and comin uses nobody's own: name the file of one that may read the repository",
                 )?;
                 let known_hosts = known_hosts.unwrap_or_else(|| KNOWN_HOSTS.into());
-                check_setting(&key).context("auth.ssh_deploy_key_path")?;
-                check_setting(&known_hosts).context("auth.ssh_known_hosts_path")?;
+                check_ssh_path(&key).context("auth.ssh_deploy_key_path")?;
+                check_ssh_path(&known_hosts).context("auth.ssh_known_hosts_path")?;
                 let user = user.unwrap_or(username);
                 check_user(&user).context("auth.username")?;
                 Ok(Self::Ssh(Ssh {
@@ -167,7 +167,7 @@ pub fn origin(url: &str) -> &str {
 
 /// What a URL says.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum Location {
     Local(PathBuf),
     Http {
         url: String,
@@ -181,7 +181,7 @@ enum Place {
     },
 }
 
-impl Place {
+impl Location {
     fn parse(url: &str) -> Result<Self> {
         ensure!(
             !url.contains(char::is_control),
@@ -337,7 +337,7 @@ fn check_user(user: &str) -> Result<()> {
 }
 
 /// A path that can be written into ssh's settings, which know no way to write some characters.
-fn check_setting(path: &Path) -> Result<()> {
+fn check_ssh_path(path: &Path) -> Result<()> {
     let Some(text) = path.to_str().filter(|_| path.is_absolute()) else {
         bail!("{} is not an absolute path", path.display());
     };
@@ -369,8 +369,8 @@ mod tests {
         format!("{:#}", Url::new(url, auth).unwrap_err())
     }
 
-    fn ssh(user: Option<&str>, host: &str, port: Option<u16>, path: &str) -> Place {
-        Place::Ssh {
+    fn ssh(user: Option<&str>, host: &str, port: Option<u16>, path: &str) -> Location {
+        Location::Ssh {
             user: user.map(str::to_string),
             host: host.to_string(),
             port,
@@ -378,8 +378,8 @@ mod tests {
         }
     }
 
-    fn http(user: Option<&str>, url: &str) -> Place {
-        Place::Http {
+    fn http(user: Option<&str>, url: &str) -> Location {
+        Location::Http {
             url: url.to_string(),
             user: user.map(str::to_string),
         }
@@ -387,9 +387,9 @@ mod tests {
 
     #[test]
     fn places() {
-        let local = |path: &str| Place::Local(path.into());
+        let local = |path: &str| Location::Local(path.into());
         let git = Some("git");
-        for (url, place) in [
+        for (url, location) in [
             ("/srv/a b", local("/srv/a b")),
             ("/srv/a:b@c", local("/srv/a:b@c")),
             ("file:///srv/a%20b", local("/srv/a b")),
@@ -419,7 +419,7 @@ mod tests {
                 ssh(Some("me"), "host", None, "~you/r"),
             ),
         ] {
-            assert_eq!(Place::parse(url).unwrap(), place, "{url}");
+            assert_eq!(Location::parse(url).unwrap(), location, "{url}");
         }
     }
 
@@ -477,7 +477,7 @@ mod tests {
             "git://host/r",
             "git+ssh://git@host/r",
         ] {
-            let error = format!("{:#}", Place::parse(bad).unwrap_err());
+            let error = format!("{:#}", Location::parse(bad).unwrap_err());
             assert!(!error.contains("secret"), "{bad}: {error}");
         }
         let cure = refused("git@host:22/r", "{}");

@@ -32,7 +32,7 @@ pub fn activate(
     }
     log::info!("Activating {}", out.display());
     if operation.activates() {
-        unit_changes::remember(&ctx.paths, attempt.id);
+        unit_changes::save_units(&ctx.paths, attempt.id);
     }
     Activation::of(attempt, out, operation).run(&ctx.paths)
 }
@@ -46,15 +46,16 @@ pub fn conclude(
     exit: SwitchExit,
 ) -> Result<Outcome> {
     let operation = attempt.operation();
-    let is_last_try = attempt.is_last_try();
+    let retries_exhausted = attempt.retries_exhausted();
     let before = &attempt.before;
-    let switched = system::after_switch(&ctx.paths, before, out, exit, operation, is_last_try)?;
+    let switched =
+        system::after_switch(&ctx.paths, before, out, exit, operation, retries_exhausted)?;
     let next = outcome::of_activation(&switched, || {
         attempt.enter(Stage::Checking, Timestamp::now());
         journal_fields::record(store, attempt)?;
         let checks = health::check(ctx, attempt);
         let failed = checks.new_failures.as_deref().unwrap_or_default();
-        attempt.units = unit_changes::touched(&ctx.paths, attempt.id, failed);
+        attempt.units = unit_changes::changes_since(&ctx.paths, attempt.id, failed);
         Ok(checks)
     })?;
     let stage = Stage::Activating;

@@ -27,7 +27,7 @@ use crate::state::store::{self, Store};
 /// # Errors
 /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
 /// written.
-pub fn confirm(ctx: &Context, expected: &Expectation, signers: Option<&Signers>) -> Result<()> {
+pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signers>) -> Result<()> {
     let state = store::read(&ctx.paths)?;
     let Some((waiting, step)) = state.awaiting() else {
         bail!("Nothing waits for a confirmation: comin status says what comin does");
@@ -134,7 +134,7 @@ pub fn foresee(state: &mut State, paths: &Paths) {
 
 // What an operator confirms; whatever waits where nothing is named. No doc comment: clap would say it of the command.
 #[derive(Debug, Default, Args)]
-pub struct Expectation {
+pub struct ConfirmRequest {
     /// The step that is expected to wait; whichever one does where none is named
     pub step: Option<Step>,
     /// The commit that is expected to wait: its id, or at least the first 7 digits; any where none is named

@@ -42,7 +42,7 @@ pub struct Deployment<'a> {
     /// Whose signatures count, where some are required.
     pub signers: Option<&'a Signers>,
     /// What the latest attempt that changed the machine has left.
-    pub left: Residue,
+    pub residue: Residue,
     /// How far it is.
     pub attempt: Attempt,
 }
@@ -57,7 +57,7 @@ impl<'a> Deployment<'a> {
         target: Target,
     ) -> Result<Self> {
         let last_activation = store.state().last_activation();
-        let left = last_activation.map_or(Residue::Clean, Residue::by);
+        let residue = last_activation.map_or(Residue::Clean, Residue::by);
         let boot = boot::id(&ctx.paths)?;
         let attempt = match store.state().awaiting() {
             Some((waiting, step))
@@ -89,7 +89,7 @@ impl<'a> Deployment<'a> {
             store,
             mirror,
             signers,
-            left,
+            residue,
             attempt,
         })
     }
@@ -112,8 +112,10 @@ impl<'a> Deployment<'a> {
     pub fn is_active(&self) -> Result<bool> {
         let profile = self.ctx.profile();
         let operation = self.attempt.target.operation;
-        match (&self.attempt.out, &self.left) {
-            (Some(out), Residue::Clean) => system::has(&profile, &self.ctx.paths, out, operation),
+        match (&self.attempt.out, &self.residue) {
+            (Some(out), Residue::Clean) => {
+                system::is_active(&profile, &self.ctx.paths, out, operation)
+            }
             (Some(_), Residue::FailedActivation | Residue::Unfinished(_)) | (None, _) => Ok(false),
         }
     }

@@ -52,7 +52,7 @@ pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers
     let state = store.state().clone();
     store.change(|state| {
         state.quarantine = held;
-        state.lapse();
+        state.ignore_until_now();
     })?;
     log::info!("Activating generation {to}, {}", system.display());
     let footprint = system::footprint(&ctx.paths)?;

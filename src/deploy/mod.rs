@@ -81,7 +81,7 @@ pub fn postpone(ctx: &Context) {
         let (refused, notices) = announce::said_before(ctx)?;
         let decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
         decided
-            .settled(Some(postponed()), &ctx.paths)
+            .finish(Some(postponed()), &ctx.paths)
             .write(&ctx.paths)
     };
     if let Err(error) = postpone() {
@@ -150,7 +150,7 @@ fn settle(
         waits.push(*wait);
     }
     decided
-        .settled(Delay::earliest(waits), &ctx.paths)
+        .finish(Delay::earliest(waits), &ctx.paths)
         .write(&ctx.paths)?;
     if let NextStep::Due(reboot) = reboot {
         reboot::reboot(ctx, store, reboot)?;

@@ -75,7 +75,7 @@ pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
     Ok(Preview::System(Built {
         derivation,
         runs: read_link_optional(&ctx.paths.current_system())?,
-        is_there: system::has(&profile, &ctx.paths, &out, operation)?,
+        is_there: system::is_active(&profile, &ctx.paths, &out, operation)?,
         rehearsal: Rehearsal::of(&ctx.paths, &out, operation, &inhibitors)?,
         inhibitors,
         out,

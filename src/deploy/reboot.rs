@@ -417,15 +417,27 @@ mod tests {
             let wanted = opens.map_or(Decision::Now(told_before.clone()), Decision::Closed);
             assert_eq!(decide(&facts), wanted, "{lower}–{upper}");
         }
-        let suspension = Suspension {
-            since: Timestamp::now(),
-            until: None,
-            reason: None,
+    }
+
+    #[test]
+    fn suspended_machine_does_not_reboot() {
+        let facts = Facts {
+            policy: &Reboots {
+                allow: true,
+                window: None,
+                delay: SignedDuration::from_secs(60),
+            },
+            waiting: Some((7, Path::new("/new"))),
+            latest: None,
+            boot: None,
+            suspended: Some(&Suspension {
+                since: Timestamp::now(),
+                until: None,
+                reason: None,
+            }),
+            locks: &[],
+            now: &Zoned::now(),
         };
-        let suspended = Facts {
-            suspended: Some(&suspension),
-            ..facts()
-        };
-        assert_eq!(decide(&suspended), Decision::Suspended(None));
+        assert_eq!(decide(&facts), Decision::Suspended(None));
     }
 }

@@ -49,7 +49,7 @@ fn settle(
     // That the profile has it does not tell that the boot loader does.
     let booted = fs::read_link_optional(&ctx.paths.booted_system())?;
     let is_up = operation.activates() || booted.as_ref() == Some(&out);
-    let is_there = is_up && system::has(profile, &ctx.paths, &out, operation)?;
+    let is_there = is_up && system::is_active(profile, &ctx.paths, &out, operation)?;
     let exit = match attempt.fault {
         // By now the latest switch may be the one that leads back.
         Some(_) => None,
@@ -60,7 +60,7 @@ fn settle(
         fault: attempt.fault.clone(),
         exit,
         has_booted_it: is_there && attempt.boot != boot::id(&ctx.paths)?,
-        is_last_try: attempt.is_last_try(),
+        retries_exhausted: attempt.retries_exhausted(),
     });
     match recovery {
         Recovery::Repeat => Ok(Outcome::Interrupted { stage }),

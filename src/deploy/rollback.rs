@@ -45,17 +45,17 @@ pub fn roll_back(
         log::warn!("{error:#}");
     }
     let remotes = observe::remotes(ctx)?;
-    let is_last_try = attempt.is_last_try();
+    let retries_exhausted = attempt.retries_exhausted();
     go_back(&ctx.paths, store, attempt, error, &remotes, || {
-        blame(ctx, fault, is_last_try)
+        blame(ctx, fault, retries_exhausted)
     })
 }
 
 /// A remote that cannot be reached from the system before either is not the commit's fault, unless
 /// that is so each time: what a commit breaks may outlast it.
-fn blame(ctx: &Context, fault: &Fault, is_last_try: bool) -> Result<FaultOrigin> {
+fn blame(ctx: &Context, fault: &Fault, retries_exhausted: bool) -> Result<FaultOrigin> {
     let remotes = &fault.unreachable;
-    if remotes.is_empty() || is_last_try || health::await_connectivity(ctx, remotes) {
+    if remotes.is_empty() || retries_exhausted || health::await_connectivity(ctx, remotes) {
         return Ok(FaultOrigin::Commit);
     }
     // Recorded here, or the fetches of before would let it be tried again at once.
@@ -122,7 +122,7 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
     };
     let boots = before.boots.clone().unwrap_or_else(|| runs.clone());
     if attempt.operation().moves_profile() {
-        take_profile_back(before, &boots);
+        restore_profile(before, &boots);
     }
     let steps = match attempt.operation() {
         Operation::Switch if boots == runs => vec![(runs.clone(), Operation::Switch)],
@@ -146,7 +146,7 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
             Err(error) => return Ok(Some(format!("{error:#}"))),
         }
     }
-    let is_back = system::has(&before.profile, paths, &runs, Operation::Test)?;
+    let is_back = system::is_active(&before.profile, paths, &runs, Operation::Test)?;
     Ok((!is_back).then(|| format!("{} does not run", runs.display())))
 }
 
@@ -177,7 +177,7 @@ fn try_to_restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) -> 
 }
 
 /// Whatever becomes of the profile, what ran has to run again: so nothing of this is an error.
-fn take_profile_back(before: &PreviousSystem, boots: &Path) {
+fn restore_profile(before: &PreviousSystem, boots: &Path) {
     if let Err(error) = system::take_profile_back(before) {
         log::warn!("{error:#}");
     }

@@ -64,7 +64,7 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     check_inhibitors(deployment, &out)?;
     deployment.confirmed(Step::Deploy)?;
     switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
-    deployment.attempt.before = match &deployment.left {
+    deployment.attempt.before = match &deployment.residue {
         Residue::Unfinished(before) => (**before).clone(),
         Residue::Clean | Residue::FailedActivation => {
             snapshot::take(ctx, deployment.store.state(), &out)?
@@ -75,13 +75,13 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     let Deployment {
         store,
         attempt,
-        left,
+        residue,
         ..
     } = deployment;
     let ended = activate::activate(ctx, attempt, &profile, out.clone());
     let is_untouched = system::footprint(&ctx.paths)? == found;
     // After a switch that ended half-way, that this one changed nothing does not tell that nothing is changed.
-    let is_whole = !matches!(left, Residue::Unfinished(_));
+    let is_whole = !matches!(residue, Residue::Unfinished(_));
     let error = match ended {
         Ok(exit) if exit.is_busy() && is_untouched => anyhow!(SwitchExit::BUSY_WORDS),
         Err(error) if is_untouched && is_whole => error,

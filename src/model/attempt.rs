@@ -311,17 +311,17 @@ pub fn words(outcome: &Outcome) -> (AttemptStatus, Option<String>, Option<u64>) 
 impl Attempt {
     /// Goes on to a stage.
     pub fn enter(&mut self, stage: Stage, now: Timestamp) {
-        self.note(stage, now);
+        self.push_stage(stage, now);
         self.progress = Progress::Running(stage);
     }
 
     /// Begins to wait until a step is confirmed.
     pub fn wait_for(&mut self, step: Step, now: Timestamp) {
-        self.note(Stage::Waiting, now);
+        self.push_stage(Stage::Waiting, now);
         self.progress = Progress::Awaiting(step);
     }
 
-    fn note(&mut self, stage: Stage, at: Timestamp) {
+    fn push_stage(&mut self, stage: Stage, at: Timestamp) {
         self.stages.push(Entered { stage, at });
     }
 
@@ -475,7 +475,7 @@ impl Attempt {
     }
 
     /// Whether an interruption now would be one too many.
-    pub fn is_last_try(&self) -> bool {
+    pub fn retries_exhausted(&self) -> bool {
         self.interruptions.saturating_add(1) >= INTERRUPTIONS
     }
 
@@ -494,7 +494,7 @@ impl Attempt {
                 FaultOrigin::Commit => NextTry::OnNewCommit,
                 FaultOrigin::Outage(remotes) => NextTry::WhenReachable(remotes.clone()),
             },
-            Outcome::Interrupted { .. } if !self.is_last_try() => at_once,
+            Outcome::Interrupted { .. } if !self.retries_exhausted() => at_once,
             Outcome::Failed { stage, .. } | Outcome::Interrupted { stage } => {
                 if stage.changes_the_machine() {
                     NextTry::OnNewCommit

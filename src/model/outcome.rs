@@ -74,7 +74,7 @@ pub struct Switched {
     /// The running system is the new one.
     pub runs_new: bool,
     /// Another interruption would be one too many.
-    pub is_last_try: bool,
+    pub retries_exhausted: bool,
 }
 
 /// What was found after an activation.
@@ -139,13 +139,13 @@ fn without_checks(switched: &Switched) -> Option<Next> {
         operation,
         is_unchanged,
         runs_new,
-        is_last_try,
+        retries_exhausted,
     } = switched;
     let how = exit.describe();
     let roll_back = |error| Some(Next::RollBack(Fault::local(error)));
     match exit {
         exit if exit.crashed() => {
-            if *is_last_try {
+            if *retries_exhausted {
                 return roll_back(how);
             }
             Some(Next::Repeat)
@@ -215,7 +215,7 @@ pub struct Interrupted {
     /// The machine has booted since, and has the new system as the operation asks for.
     pub has_booted_it: bool,
     /// Another interruption would be one too many.
-    pub is_last_try: bool,
+    pub retries_exhausted: bool,
 }
 
 /// What follows from the death of a comin.
@@ -236,7 +236,7 @@ pub fn of_interrupted(interrupted: Interrupted) -> Recovery {
         fault,
         exit,
         has_booted_it,
-        is_last_try,
+        retries_exhausted,
     } = interrupted;
     match (fault, exit) {
         (Some(fault), _) => Recovery::RollBack(Fault::local(fault)),
@@ -244,7 +244,7 @@ pub fn of_interrupted(interrupted: Interrupted) -> Recovery {
         // Whatever became of the switch, the boot has done its work.
         (None, None) if has_booted_it => Recovery::Conclude(SwitchExit::Status(0)),
         // Not tried again, so it must not stay half done.
-        (None, None) if is_last_try => Recovery::RollBack(Fault::local(format!(
+        (None, None) if retries_exhausted => Recovery::RollBack(Fault::local(format!(
             "it was interrupted while {} too often",
             stage.words()
         ))),

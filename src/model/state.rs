@@ -24,7 +24,7 @@ pub struct State {
     pub quarantine: Vec<Quarantine>,
     /// The attempt up to which nothing counts any more, neither as deployed nor as failed, because the
     /// operator has gone back, or wants it tried again.
-    pub lapsed: Option<u64>,
+    pub ignored_up_to: Option<u64>,
     /// The latest reboot that comin announced.
     pub reboot: Option<Reboot>,
     /// The latest last.
@@ -115,7 +115,10 @@ impl State {
             if attempt.ended().is_none() {
                 continue;
             }
-            if self.lapsed.is_some_and(|lapsed| attempt.id <= lapsed) {
+            if self
+                .ignored_up_to
+                .is_some_and(|lapsed| attempt.id <= lapsed)
+            {
                 break;
             }
             recent.push(PastAttempt {
@@ -135,7 +138,7 @@ impl State {
     pub fn reset_failures(&mut self) {
         self.quarantine.clear();
         self.reboot = None;
-        self.lapse();
+        self.ignore_until_now();
     }
 
     /// Confirms the attempt that waits.
@@ -146,9 +149,9 @@ impl State {
     }
 
     /// What waits for a confirmation goes on waiting.
-    pub fn lapse(&mut self) {
+    pub fn ignore_until_now(&mut self) {
         let mut attempts = self.attempts.iter();
         let latest = attempts.rfind(|attempt| attempt.ended().is_some());
-        self.lapsed = latest.map(|latest| latest.id);
+        self.ignored_up_to = latest.map(|latest| latest.id);
     }
 }

@@ -11,7 +11,7 @@ use crate::sys::temp_dir::TempDir;
 
 /// The two halves of a signed commit.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Signed {
+pub struct SignedCommit {
     /// The commit without its signature.
     payload: Vec<u8>,
     /// The signature, in one armor.
@@ -21,7 +21,7 @@ pub struct Signed {
 /// The headers that a commit begins with; parents apart, each is there once, and in this order.
 const FIXED: [&[u8]; 4] = [b"tree", b"parent", b"author", b"committer"];
 
-impl Signed {
+impl SignedCommit {
     /// Takes a commit object apart as git does, and refuses what git would not write: of headers in
     /// another order, or of two signatures, each reader makes something else.
     pub fn split(commit: &[u8]) -> Result<Self, Unverified> {
@@ -157,7 +157,7 @@ mod tests {
         "tree 1\nparent 2\nparent 3\nauthor A <a> 0 +0000\ncommitter C <c> 0 +0000\n";
 
     fn split(commit: &str) -> Result<(String, String), Unverified> {
-        let signed = Signed::split(commit.as_bytes())?;
+        let signed = SignedCommit::split(commit.as_bytes())?;
         let payload = String::from_utf8(signed.payload).unwrap();
         Ok((payload, signed.signature))
     }
@@ -221,7 +221,7 @@ mod tests {
     fn one_whole_armor_is_a_signature() {
         let format = |signature: &str| {
             let (payload, signature) = (Vec::new(), signature.to_string());
-            Signed { payload, signature }.format()
+            SignedCommit { payload, signature }.format()
         };
         let pgp = "-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n";
         let ssh = "-----BEGIN SSH SIGNATURE-----\nx\n-----END SSH SIGNATURE-----\n";

@@ -10,8 +10,8 @@ use anyhow::{anyhow, ensure, Context, Result};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
-use super::commit::Signed;
-use super::tool::{private_folder, read, tool, LoadError, PATIENCE};
+use super::commit::SignedCommit;
+use super::tool::{isolated, private_folder, read, LoadError, PATIENCE};
 use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
 use crate::sys::temp_dir::TempDir;
@@ -103,13 +103,13 @@ impl Keyring {
     }
 
     fn gpg(&self) -> Command {
-        let mut gpg = tool("gpg", self.home.path());
+        let mut gpg = isolated("gpg", self.home.path());
         gpg.arg("--homedir").arg(self.home.path()).args(OPTIONS);
         gpg
     }
 
     /// Verifies what gpg's own armor says to be a detached signature.
-    pub fn verify(&self, signed: &Signed) -> Result<Signer, Unverified> {
+    pub fn verify(&self, signed: &SignedCommit) -> Result<Signer, Unverified> {
         let files = signed.files()?;
         let mut gpg = self.gpg();
         gpg.arg("--verify").arg(files.signature()).arg("-");
@@ -314,7 +314,7 @@ mod tests {
         let mallory = keyring.import(world.gpg["mallory"].as_bytes()).unwrap();
         assert_eq!(imported(&mallory).unwrap().len(), 1);
         let verify = |commit: &str| {
-            let signed = Signed::split(world.commits[commit].as_bytes()).unwrap();
+            let signed = SignedCommit::split(world.commits[commit].as_bytes()).unwrap();
             keyring.verify(&signed)
         };
         assert!(verify("alice").is_ok());

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::commit::Signed;
+use super::commit::SignedCommit;
 use super::gpg::Keyring;
 use super::ssh::AllowedSigners;
 use super::tool::LoadError;
@@ -70,7 +70,7 @@ impl Signers {
     /// Verifies the bytes of a commit object. Time is the machine's own: the dates in the commit are
     /// its author's to choose.
     pub fn verify(&self, commit: &[u8]) -> Result<Signer, Unverified> {
-        let signed = Signed::split(commit)?;
+        let signed = SignedCommit::split(commit)?;
         match signed.format()? {
             format @ Format::OpenPgp => self.gpg.ready(format)?.verify(&signed),
             format @ Format::Ssh => self.ssh.ready(format)?.verify(&signed),

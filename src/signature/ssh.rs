@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{anyhow, Context, Error, Result};
 
-use super::commit::{Files, Signed};
-use super::tool::{private_folder, read, tool, LoadError, PATIENCE};
+use super::commit::{Files, SignedCommit};
+use super::tool::{isolated, private_folder, read, LoadError, PATIENCE};
 use crate::config::SshSigners;
 use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
@@ -100,13 +100,13 @@ impl AllowedSigners {
     }
 
     fn keygen(&self) -> Command {
-        tool("ssh-keygen", self.folder.path())
+        isolated("ssh-keygen", self.folder.path())
     }
 
     /// Verifies an SSH signature.
-    pub fn verify(&self, signed: &Signed) -> Result<Signer, Unverified> {
+    pub fn verify(&self, signed: &SignedCommit) -> Result<Signer, Unverified> {
         let files = signed.files()?;
-        let key = self.fit(&files)?;
+        let key = self.signing_key(&files)?;
         let mut refused = Unverified::Untrusted(key.clone());
         for principal in self.principals(&files, &key)?.lines() {
             match self.verify_for(principal, &files, &key) {
@@ -121,15 +121,19 @@ impl AllowedSigners {
     }
 
     /// The key of a signature that fits the commit, whoever's it is.
-    fn fit(&self, files: &Files) -> Result<Key, Unverified> {
+    fn signing_key(&self, files: &Files) -> Result<Key, Unverified> {
         let mut keygen = self.question("check-novalidate", files);
         let answer = ask(keygen.args(["-n", NAMESPACE]), files.payload()?)?;
         let text = String::from_utf8_lossy(&answer.output);
         let fingerprint = text.split_whitespace().next_back();
         match fingerprint.filter(|fingerprint| fingerprint.starts_with("SHA256:")) {
             Some(fingerprint) if answer.code == 0 => Ok(Key::Ssh(fingerprint.to_string())),
-            Some(_) | None if says(&answer, "namespace") => Err(Unverified::OtherNamespace),
-            Some(_) | None if says(&answer, "incorrect signature") => Err(Unverified::Forged(None)),
+            Some(_) | None if stderr_contains(&answer, "namespace") => {
+                Err(Unverified::OtherNamespace)
+            }
+            Some(_) | None if stderr_contains(&answer, "incorrect signature") => {
+                Err(Unverified::Forged(None))
+            }
             Some(_) | None => Err(Unverified::Unreadable(last_words(&answer))),
         }
     }
@@ -145,7 +149,7 @@ impl AllowedSigners {
         if answer.code == 0 {
             Ok(String::from_utf8_lossy(&answer.output).into_owned())
         } else {
-            Err(stranger(&answer, key))
+            Err(why_untrusted(&answer, key))
         }
     }
 
@@ -167,7 +171,7 @@ impl AllowedSigners {
         if self.revoked.is_some() && verify(None)?.code == 0 {
             return Err(Unverified::KeyRevoked(key.clone()));
         }
-        Err(stranger(&answer, key))
+        Err(why_untrusted(&answer, key))
     }
 
     fn question(&self, question: &str, files: &Files) -> Command {
@@ -178,13 +182,13 @@ impl AllowedSigners {
 }
 
 /// Why a key is refused whose signature fits. Only for the sentence: it is refused all the same.
-fn stranger(answer: &Answer, key: &Key) -> Unverified {
+fn why_untrusted(answer: &Answer, key: &Key) -> Unverified {
     let key = key.clone();
-    if says(answer, "expired") {
+    if stderr_contains(answer, "expired") {
         Unverified::KeyExpired(key, None)
-    } else if says(answer, "not yet valid") {
+    } else if stderr_contains(answer, "not yet valid") {
         Unverified::KeyTooNew(key)
-    } else if says(answer, "namespace") {
+    } else if stderr_contains(answer, "namespace") {
         Unverified::KeyForOthers(key)
     } else {
         Unverified::Untrusted(key)
@@ -195,7 +199,7 @@ fn ask(keygen: &mut Command, input: impl Into<Stdio>) -> Result<Answer> {
     command::ask(keygen, "ssh-keygen", input, PATIENCE)
 }
 
-fn says(answer: &Answer, words: &str) -> bool {
+fn stderr_contains(answer: &Answer, words: &str) -> bool {
     answer.said().any(|line| line.contains(words))
 }
 

@@ -19,7 +19,7 @@ pub enum LoadError {
     Broken(Error),
 }
 
-/// What the tool is asked may fail for many reasons; that the owner is to blame is said where it is found.
+/// Any other error is taken for one of the tool.
 impl From<Error> for LoadError {
     fn from(error: Error) -> Self {
         Self::Broken(error)
@@ -57,11 +57,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// A folder that is nobody else's to read or guess, and does not stay.
 pub fn private_folder() -> Result<TempDir> {
-    TempDir::new("comin-keys-").context("Failed to make a private folder")
+    TempDir::new("comin-signers-").context("Failed to make a private folder")
 }
 
 /// A tool that finds nothing of whoever runs comin.
-pub fn tool(program: &str, home: &Path) -> Command {
+pub fn isolated(program: &str, home: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("LC_ALL", "C").env("HOME", home);
     if let Some(path) = std::env::var_os("PATH") {

@@ -60,7 +60,7 @@ impl DeployRecord {
     }
 
     /// The record of one that ends.
-    pub fn settled(self, retry: Option<Delay>, paths: &Paths) -> Self {
+    pub fn finish(self, retry: Option<Delay>, paths: &Paths) -> Self {
         Self {
             settled: true,
             retry,

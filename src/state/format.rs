@@ -133,7 +133,7 @@ impl From<V1> for State {
         Self {
             accepted_main: file.accepted_main,
             quarantine: file.quarantine,
-            lapsed: file.lapsed,
+            ignored_up_to: file.lapsed,
             reboot: file.reboot,
             attempts: file.attempts.into_iter().map(Attempt::from).collect(),
         }
@@ -187,7 +187,7 @@ impl From<&State> for V1 {
             version: VERSION,
             accepted_main: state.accepted_main.clone(),
             quarantine: state.quarantine.clone(),
-            lapsed: state.lapsed,
+            lapsed: state.ignored_up_to,
             reboot: state.reboot.clone(),
             attempts: state.attempts.iter().map(AttemptV1::from).collect(),
         }

@@ -83,7 +83,10 @@ impl Store {
         let before = self.state.latest();
         let is_same = |before: &&Attempt| {
             target.is(&before.target.commit, before.target.operation)
-                && self.state.lapsed.is_none_or(|lapsed| before.id > lapsed)
+                && self
+                    .state
+                    .ignored_up_to
+                    .is_none_or(|lapsed| before.id > lapsed)
         };
         let again = before.filter(is_same);
         let mut attempt = Attempt {
@@ -260,12 +263,12 @@ mod tests {
         let paths = Paths::outside_state(folder.path());
         let mut store = Store::open(&paths).unwrap();
         let target = Attempt::for_tests(1, Operation::Switch).target;
-        let mut is_last_try = |ends: Outcome| {
+        let mut retries_exhausted = |ends: Outcome| {
             let mut attempt = store.begin(target.clone(), String::new(), None).unwrap();
-            let is_last_try = attempt.is_last_try();
+            let retries_exhausted = attempt.retries_exhausted();
             attempt.end(ends, Timestamp::now());
             store.record(&attempt).unwrap();
-            is_last_try
+            retries_exhausted
         };
         let postponed = || Outcome::Postponed {
             error: String::new(),
@@ -281,8 +284,8 @@ mod tests {
             postponed(),
             interrupted(),
         ] {
-            assert!(!is_last_try(ends));
+            assert!(!retries_exhausted(ends));
         }
-        assert!(is_last_try(interrupted()));
+        assert!(retries_exhausted(interrupted()));
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use log::Level;
 use textwrap::{Options, WordSeparator, WordSplitter};
 
-use crate::sys::journald::Entries;
+use crate::sys::journald::JournalSocket;
 use crate::sys::progress;
 use crate::sys::terminal::width;
 use crate::sys::text::printable;
@@ -23,8 +23,8 @@ pub const CHILD: &str = "child";
 /// ways the order is lost. A fetch has no attempt to tell of, and may have no socket.
 pub fn start(debug: bool, may_deploy: bool) {
     let journal = reads_us();
-    let entries = (journal && may_deploy).then(Entries::open);
-    let entries = entries.and_then(Result::ok);
+    let socket = (journal && may_deploy).then(JournalSocket::open);
+    let socket = socket.and_then(Result::ok);
     let level = if debug {
         log::LevelFilter::Debug
     } else {
@@ -43,8 +43,8 @@ pub fn start(debug: bool, may_deploy: bool) {
             };
             let text = record.args().to_string();
             let text = printable(&text);
-            let tell = |entries: &Entries| entries.tell(severity, &text).is_ok();
-            if entries.as_ref().is_some_and(tell) {
+            let send = |socket: &JournalSocket| socket.send(severity, &text).is_ok();
+            if socket.as_ref().is_some_and(send) {
                 Ok(())
             } else if journal {
                 writeln!(out, "<{severity}>{text}")

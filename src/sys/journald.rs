@@ -40,12 +40,12 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The way to journald.
 #[derive(Debug)]
-pub struct Entries {
+pub struct JournalSocket {
     socket: UnixDatagram,
     unit: Option<String>,
 }
 
-impl Entries {
+impl JournalSocket {
     /// Opens it, as a service of systemd's.
     pub fn open() -> io::Result<Self> {
         let cgroups = std::fs::read_to_string("/proc/self/cgroup")?;
@@ -56,7 +56,7 @@ impl Entries {
     }
 
     /// Tells one line, and what it is about.
-    pub fn tell(&self, severity: u8, text: &str) -> io::Result<()> {
+    pub fn send(&self, severity: u8, text: &str) -> io::Result<()> {
         let unit = self.unit.as_deref();
         let entry = encode(severity, text, unit, &context());
         self.socket.send_to(entry.as_bytes(), SOCKET)?;

@@ -35,7 +35,7 @@ static HANDLERS: OnceLock<Handlers> = OnceLock::new();
 /// What the handlers of signals share with us.
 struct Handlers {
     /// Whether nobody listens: then a signal ends comin, as if there were no handler.
-    is_deaf: Arc<AtomicBool>,
+    uses_default: Arc<AtomicBool>,
     /// How many listen. Several commands may be awaited at a time.
     listeners: Shared<usize>,
     /// Whether somebody ends comin in their own time.
@@ -47,14 +47,14 @@ struct Handlers {
 
 impl Handlers {
     fn install() -> std::io::Result<Self> {
-        let (is_deaf, latest) = (Arc::default(), Arc::default());
+        let (uses_default, latest) = (Arc::default(), Arc::default());
         for signal in heard() {
-            flag::register_conditional_default(signal, Arc::clone(&is_deaf))?;
+            flag::register_conditional_default(signal, Arc::clone(&uses_default))?;
             let number = usize::try_from(signal).unwrap_or_default();
             flag::register_usize(signal, Arc::clone(&latest), number)?;
         }
         Ok(Self {
-            is_deaf,
+            uses_default,
             listeners: Shared::default(),
             is_deferred: AtomicBool::default(),
             latest,
@@ -63,7 +63,7 @@ impl Handlers {
     }
 
     /// Ends comin by the signal that has come, if one has and it is not deferred.
-    fn obey(&self) -> Result<()> {
+    fn terminate(&self) -> Result<()> {
         let latest = self.latest.load(Ordering::SeqCst);
         if latest == 0 || self.is_deferred.load(Ordering::SeqCst) {
             return Ok(());
@@ -120,7 +120,7 @@ impl SignalGuard {
         let handlers = HANDLERS.wait();
         let mut listeners = handlers.listeners.lock();
         *listeners += 1;
-        handlers.is_deaf.store(false, Ordering::SeqCst);
+        handlers.uses_default.store(false, Ordering::SeqCst);
         Ok(Self(handlers))
     }
 }
@@ -139,9 +139,9 @@ impl Drop for SignalGuard {
         if *listeners > 0 {
             return;
         }
-        self.0.is_deaf.store(true, Ordering::SeqCst);
+        self.0.uses_default.store(true, Ordering::SeqCst);
         // The command may have ended before it was looked for: systemd tells all processes of a service to end.
-        if let Err(error) = self.0.obey() {
+        if let Err(error) = self.0.terminate() {
             log::debug!("{error:#}");
         }
     }

@@ -37,7 +37,7 @@ pub fn check(out: &Path) -> Result<()> {
 }
 
 /// Whether the machine already has `out` in the way that the operation asks for.
-pub fn has(profile: &Path, paths: &Paths, out: &Path, operation: Operation) -> Result<bool> {
+pub fn is_active(profile: &Path, paths: &Paths, out: &Path, operation: Operation) -> Result<bool> {
     let runs = read_link_optional(&paths.current_system())?.as_deref() == Some(out);
     let boots = of_profile(profile).as_deref() == Some(out);
     // While there is a list, the link to the right system proves nothing.
@@ -74,7 +74,7 @@ pub fn after_switch(
     out: &Path,
     exit: SwitchExit,
     operation: Operation,
-    is_last_try: bool,
+    retries_exhausted: bool,
 ) -> Result<Switched> {
     let (runs, lists) = footprint(paths)?;
     let runs_new = runs.as_deref() == Some(out);
@@ -89,7 +89,7 @@ pub fn after_switch(
         operation,
         is_unchanged: runs_old && lists.iter().all(is_old),
         runs_new,
-        is_last_try,
+        retries_exhausted,
     })
 }
 

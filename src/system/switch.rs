@@ -152,7 +152,7 @@ impl Activation {
     ///
     /// # Errors
     /// Nobody wants it any more, it cannot be started, or the result cannot be written.
-    pub fn carry_out(self, paths: &Paths) -> Result<()> {
+    pub fn run_switch(self, paths: &Paths) -> Result<()> {
         use std::os::unix::process::ExitStatusExt;
         let _running = Lock::wait(&paths.activation_lock())?;
         let order = Record::read(paths)?;

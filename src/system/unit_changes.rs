@@ -27,7 +27,7 @@ struct Record {
 
 /// Remembers the units before the activation of an attempt. It is no reason not to activate if that
 /// cannot be done.
-pub fn remember(paths: &Paths, attempt: u64) {
+pub fn save_units(paths: &Paths, attempt: u64) {
     if !systemd::is_here(paths) {
         return;
     }
@@ -45,7 +45,7 @@ pub fn remember(paths: &Paths, attempt: u64) {
 
 /// What became of the units since; `failed` are those that have failed and had not before. `None` where
 /// nobody knows: there is no systemd, or the machine has booted since.
-pub fn touched(paths: &Paths, attempt: u64, failed: &[String]) -> Option<UnitChanges> {
+pub fn changes_since(paths: &Paths, attempt: u64, failed: &[String]) -> Option<UnitChanges> {
     let compare = || -> Result<Option<UnitChanges>> {
         let before: Option<Record> = json::read_lossy(&paths.units())?;
         let Some(before) = before.filter(|before| before.attempt == attempt) else {

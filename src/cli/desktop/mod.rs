@@ -36,14 +36,14 @@ const AUTHENTICATION: Duration = Duration::from_secs(10 * 60);
 
 /// What was told last in this session.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Told {
+struct LastShown {
     topic: Option<Topic>,
     /// The notification, which the next one replaces.
     id: Option<Id>,
 }
 
 /// What is the case, and may be told.
-struct Situation {
+struct DesktopState {
     state: State,
     at_work: bool,
     topic: Option<Topic>,
@@ -95,7 +95,7 @@ impl<'a> Desktop<'a> {
         }
     }
 
-    fn look(&self) -> Result<Situation> {
+    fn look(&self) -> Result<DesktopState> {
         let paths = &self.machine.paths;
         let at_work = DeployRecord::is_one_at_work(paths)?;
         let state = store::read(paths)?;
@@ -105,7 +105,7 @@ impl<'a> Desktop<'a> {
             .awaited(&state)
             .map(|awaited| awaited.consent);
         let topic = Topic::of(&state, at_work, consent);
-        Ok(Situation {
+        Ok(DesktopState {
             state,
             at_work,
             topic,
@@ -113,19 +113,24 @@ impl<'a> Desktop<'a> {
     }
 
     /// One that cannot be understood counts as absent: at worst, something is told twice.
-    fn told(&self) -> Result<Told> {
+    fn told(&self) -> Result<LastShown> {
         Ok(json::read_lossy(&self.record)?.unwrap_or_default())
     }
 
     fn remember(&self, topic: &Topic, id: Option<Id>) -> Result<()> {
-        let told = Told {
+        let told = LastShown {
             topic: Some(topic.clone()),
             id,
         };
         json::write(&self.record, &told)
     }
 
-    fn show(&self, situation: &Situation, topic: &Topic, before: Option<Id>) -> Result<Option<Id>> {
+    fn show(
+        &self,
+        situation: &DesktopState,
+        topic: &Topic,
+        before: Option<Id>,
+    ) -> Result<Option<Id>> {
         let Some(attempt) = situation.state.latest() else {
             return Ok(before);
         };
@@ -144,7 +149,7 @@ impl<'a> Desktop<'a> {
     /// Waits for an answer to a question that is shown, as long as it is one.
     fn ask(
         &self,
-        situation: &Situation,
+        situation: &DesktopState,
         topic: &Topic,
         step: Step,
         id: Option<Id>,
@@ -196,7 +201,7 @@ impl<'a> Desktop<'a> {
         Ok(())
     }
 
-    fn text(&self, situation: &Situation, attempt: &Attempt, event: Event) -> String {
+    fn text(&self, situation: &DesktopState, attempt: &Attempt, event: Event) -> String {
         let Attempt {
             target, subject, ..
         } = attempt;

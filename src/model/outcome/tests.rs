@@ -79,13 +79,13 @@ fn word(next: &Next) -> String {
 fn outcome_of_each_switch() {
     for case in cases(SWITCHES) {
         let [tried, asked, machine, found, wanted] = case;
-        let (is_last_try, code) = last_try(tried);
+        let (retries_exhausted, code) = last_try(tried);
         let switched = Switched {
             exit: exit(code),
             operation: operation(asked),
             is_unchanged: matches!(machine, "as before" | "both"),
             runs_new: matches!(machine, "new" | "both"),
-            is_last_try,
+            retries_exhausted,
         };
         let mut is_checked = false;
         let next = of_activation(&switched, || {
@@ -110,7 +110,7 @@ fn checks_that_cannot_be_made_are_an_error() {
         operation: Operation::Switch,
         is_unchanged: false,
         runs_new: true,
-        is_last_try: false,
+        retries_exhausted: false,
     };
     assert!(of_activation(&switched, || anyhow::bail!("the disk is full")).is_err());
 }
@@ -119,7 +119,7 @@ fn checks_that_cannot_be_made_are_an_error() {
 fn outcome_of_each_interruption() {
     for case in cases(INTERRUPTIONS) {
         let [tried, fault, ended, machine, wanted] = case;
-        let (is_last_try, stage) = last_try(tried);
+        let (retries_exhausted, stage) = last_try(tried);
         let stages = [Stage::Activating, Stage::Checking, Stage::RollingBack];
         let recovery = of_interrupted(Interrupted {
             stage: stages
@@ -129,7 +129,7 @@ fn outcome_of_each_interruption() {
             fault: (fault != "-").then(|| fault.to_string()),
             exit: (ended != "-").then(|| exit(ended)),
             has_booted_it: machine == "booted",
-            is_last_try,
+            retries_exhausted,
         });
         let found = match recovery {
             Recovery::Repeat => "repeat".to_string(),

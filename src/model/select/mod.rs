@@ -37,7 +37,7 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
         .collect();
     let chosen = selector.choose(&mains);
     if chosen.is_some() {
-        mains.iter_mut().for_each(Evaluated::wait_for_push);
+        mains.iter_mut().for_each(Evaluated::mark_behind);
     }
     let base = chosen
         .and_then(|main| mains[main].commit())
@@ -48,7 +48,7 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
         .iter()
         .filter_map(|remote| selector.evaluate_testing(remote, base.as_ref()))
         .collect();
-    let tested = first(&testings, Standing::Ahead);
+    let tested = first(&testings, Position::Ahead);
     if chosen.is_none() && selector.is_lost(mains.iter().chain(&testings)) {
         selector.propose(&mut mains);
     }
@@ -109,16 +109,16 @@ pub fn allows(facts: &Facts, target: &Target, history: &impl History) -> bool {
     before.is_some_and(is_contained) && candidates.any(|it| is_it(&it))
 }
 
-fn first(evaluated: &[Evaluated], standing: Standing) -> Option<usize> {
-    let stands = |evaluated: &Evaluated| matches!(&evaluated.result, Ok((_, s)) if *s == standing);
+fn first(evaluated: &[Evaluated], position: Position) -> Option<usize> {
+    let stands = |evaluated: &Evaluated| matches!(&evaluated.result, Ok((_, s)) if *s == position);
     evaluated.iter().position(stands)
 }
 
 /// How a head that qualifies stands to its base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Position {
     Ahead,
-    Level,
+    Equal,
 }
 
 /// Evaluates heads.
@@ -132,7 +132,7 @@ impl<'a, H: History> Selector<'a, H> {
     fn choose(&self, mains: &[Evaluated]) -> Option<usize> {
         let mut ahead: VecDeque<(usize, &Commit)> = VecDeque::new();
         for (index, main) in mains.iter().enumerate() {
-            if let Ok((main, Standing::Ahead)) = &main.result {
+            if let Ok((main, Position::Ahead)) = &main.result {
                 if ahead.iter().all(|(_, commit)| **commit != main.commit) {
                     ahead.push_back((index, &main.commit));
                 }
@@ -150,7 +150,7 @@ impl<'a, H: History> Selector<'a, H> {
                 return Some(index);
             }
         }
-        first(mains, Standing::Level)
+        first(mains, Position::Equal)
     }
 
     fn evaluate_main(&self, remote: &'a RemoteFacts) -> Option<Evaluated<'a>> {
@@ -158,11 +158,11 @@ impl<'a, H: History> Selector<'a, H> {
         let accepted = self.facts.accepted.as_ref();
         let stand = |commit: &Commit| {
             let Some(accepted) = accepted else {
-                return Ok(Standing::Ahead);
+                return Ok(Position::Ahead);
             };
             match self.history.relation(&accepted.commit, commit) {
-                Relation::Equal => Ok(Standing::Level),
-                Relation::Descendant => Ok(Standing::Ahead),
+                Relation::Equal => Ok(Position::Equal),
+                Relation::Descendant => Ok(Position::Ahead),
                 Relation::Ancestor => Err(Refusal::Rewound {
                     head: commit.clone(),
                     accepted: accepted.clone(),
@@ -190,7 +190,7 @@ impl<'a, H: History> Selector<'a, H> {
         let stand = |commit: &Commit| {
             let base = base.ok_or(Refusal::NoMain)?;
             match self.history.relation(base, commit) {
-                Relation::Descendant => Ok(Standing::Ahead),
+                Relation::Descendant => Ok(Position::Ahead),
                 Relation::Equal | Relation::Ancestor => Err(Refusal::InMain),
                 Relation::Diverged => Err(Refusal::NotOnMain(base.clone())),
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
@@ -260,15 +260,15 @@ impl<'a, H: History> Selector<'a, H> {
         head: &Head,
         testing: bool,
         base: Option<&Commit>,
-        stand: impl Fn(&Commit) -> Result<Standing, Refusal>,
-    ) -> Result<(Qualified, Standing), Refusal> {
-        let commit = usable(remote, head)?;
-        let standing = stand(commit)?;
+        stand: impl Fn(&Commit) -> Result<Position, Refusal>,
+    ) -> Result<(Qualified, Position), Refusal> {
+        let commit = reachable_head(remote, head)?;
+        let position = stand(commit)?;
         let unverified = match self.verified(commit, None) {
-            Ok(qualified) => return Ok((qualified, standing)),
+            Ok(qualified) => return Ok((qualified, position)),
             Err(unverified) => unverified,
         };
-        let (ancestors, base) = if self.facts.signed_ancestors && standing == Standing::Ahead {
+        let (ancestors, base) = if self.facts.signed_ancestors && position == Position::Ahead {
             (self.history.ancestors(base, commit), base)
         } else {
             (Vec::new(), None)
@@ -279,9 +279,9 @@ impl<'a, H: History> Selector<'a, H> {
         let tried = tried.map(|tried| &tried.commit).filter(is_contained);
         let mut ancestors = ancestors.iter().chain(tried).chain(base);
         let taken = ancestors.find_map(|ancestor| {
-            let standing = stand(ancestor).ok()?;
+            let position = stand(ancestor).ok()?;
             let qualified = self.verified(ancestor, Some(&unverified)).ok()?;
-            Some((qualified, standing))
+            Some((qualified, position))
         });
         taken.ok_or(Refusal::Unverified(unverified))
     }
@@ -309,7 +309,7 @@ struct Evaluated<'a> {
     remote: &'a RemoteName,
     head: &'a Head,
     testing: bool,
-    result: Result<(Qualified, Standing), Refusal>,
+    result: Result<(Qualified, Position), Refusal>,
     selected: bool,
 }
 
@@ -318,7 +318,7 @@ impl<'a> Evaluated<'a> {
         remote: &'a RemoteFacts,
         head: &'a Head,
         testing: bool,
-        result: Result<(Qualified, Standing), Refusal>,
+        result: Result<(Qualified, Position), Refusal>,
     ) -> Self {
         Self {
             remote: &remote.name,
@@ -330,7 +330,7 @@ impl<'a> Evaluated<'a> {
     }
 
     /// What is behind while another remote's main qualifies was not rewound.
-    fn wait_for_push(&mut self) {
+    fn mark_behind(&mut self) {
         if let Err(Refusal::Rewound { accepted, .. }) = &self.result {
             self.result = Err(Refusal::Behind(accepted.clone()));
         }
@@ -373,7 +373,7 @@ impl<'a> Evaluated<'a> {
 }
 
 /// The head's commit, if it is known and counts.
-fn usable<'a>(remote: &RemoteFacts, head: &'a Head) -> Result<&'a Commit, Refusal> {
+fn reachable_head<'a>(remote: &RemoteFacts, head: &'a Head) -> Result<&'a Commit, Refusal> {
     match &remote.reach {
         Reach::Never => Err(Refusal::NotFetched),
         Reach::Unreachable => Err(Refusal::Unreachable),

@@ -70,9 +70,9 @@ pub fn run_interruptible(
     interrupt: Option<&Interrupt>,
 ) -> Result<Option<String>> {
     let command = command.stdin(Stdio::null());
-    let said = complete(command, what, timeout, interrupt, log::Level::Info)?;
-    let (output, tail) = (said.output, said.tail);
-    match said.ended {
+    let done = run_child(command, what, timeout, interrupt, log::Level::Info)?;
+    let (output, tail) = (done.stdout, done.tail);
+    match done.ended {
         Ended::InTime(status) if status.success() => String::from_utf8(output)
             .map(Some)
             .with_context(|| format!("{what} answered no text")),
@@ -115,9 +115,9 @@ pub fn ask(
     timeout: impl Into<Option<Duration>>,
 ) -> Result<Answer> {
     let command = command.stdin(input);
-    let said = complete(command, what, timeout.into(), None, log::Level::Debug)?;
-    let (output, tail) = (said.output, said.tail);
-    match said.ended {
+    let done = run_child(command, what, timeout.into(), None, log::Level::Debug)?;
+    let (output, tail) = (done.stdout, done.tail);
+    match done.ended {
         Ended::InTime(status) => {
             let code = status
                 .code()
@@ -144,19 +144,19 @@ pub fn query(command: &mut Command, what: &str, timeout: Duration) -> Result<Vec
     Ok(answer.output)
 }
 
-struct Said {
+struct Output {
     ended: Ended,
-    output: Vec<u8>,
+    stdout: Vec<u8>,
     tail: StderrTail,
 }
 
-fn complete(
+fn run_child(
     command: &mut Command,
     what: &str,
     timeout: Option<Duration>,
     interrupt: Option<&Interrupt>,
     level: log::Level,
-) -> Result<Said> {
+) -> Result<Output> {
     log::debug!("Running {command:?}");
     let signals = SignalGuard::begin()?;
     let mut child = command
@@ -169,10 +169,10 @@ fn complete(
     let stdout = child.stdout.take().context("the child has no output")?;
     let stderr = child.stderr.take().context("the child has no errors")?;
     let (listening, ended_both) = mpsc::channel::<Infallible>();
-    let (output, tail) = (Arc::<Shared<_>>::default(), Arc::<Shared<_>>::default());
+    let (stdout_so_far, tail) = (Arc::<Shared<_>>::default(), Arc::<Shared<_>>::default());
     thread::spawn({
-        let (output, listening) = (Arc::clone(&output), listening.clone());
-        move || collect(stdout.take(MAX_OUTPUT), &output, &listening)
+        let (so_far, listening) = (Arc::clone(&stdout_so_far), listening.clone());
+        move || collect(stdout.take(MAX_OUTPUT), &so_far, &listening)
     });
     thread::spawn({
         let tail = Arc::clone(&tail);
@@ -186,11 +186,11 @@ fn complete(
     if let Err(RecvTimeoutError::Timeout) = ended_both.recv_timeout(LINGER) {
         log::debug!("Something that {what} has started still runs");
     }
-    let output = std::mem::take(&mut *output.lock());
+    let stdout = std::mem::take(&mut *stdout_so_far.lock());
     let tail = std::mem::take(&mut *tail.lock());
-    Ok(Said {
+    Ok(Output {
         ended,
-        output,
+        stdout,
         tail,
     })
 }
