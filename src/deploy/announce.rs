@@ -46,7 +46,14 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
     VerdictCache::of(facts, decision, &ctx.config).write(&ctx.paths)?;
     let (before, notices) = said_before(ctx)?;
     let mut refused = Vec::new();
-    for (name, refusal) in refusals(decision) {
+    for candidate in &decision.candidates {
+        let refusal = candidate.refusal().filter(Refusal::is_notable);
+        let Some((refusal, commit)) = refusal.zip(candidate.head.commit.as_ref()) else {
+            // What is ordinary only shows in the status.
+            continue;
+        };
+        let Candidate { remote, head, .. } = candidate;
+        let name = format!("{} ({remote}/{})", commit.short(), head.branch.name);
         if !before.contains(&name) {
             log::warn!("Refused {name}: {refusal}");
             if let Some(command) = refusal.command() {
@@ -58,19 +65,4 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
     let decided = DeployRecord::begin(&ctx.config, facts.remotes.clone(), refused, notices)?;
     decided.write(&ctx.paths)?;
     Ok(decided)
-}
-
-/// The refusals that a person should hear of, with the heads' names; what is ordinary only shows in
-/// the status.
-fn refusals(decision: &Decision) -> impl Iterator<Item = (String, Refusal)> + '_ {
-    decision.candidates.iter().filter_map(|candidate| {
-        let refusal = candidate.refusal()?;
-        let Candidate { remote, head, .. } = candidate;
-        let name = format!(
-            "{} ({remote}/{})",
-            head.commit.as_ref()?.short(),
-            head.branch.name
-        );
-        refusal.is_notable().then_some((name, refusal))
-    })
 }

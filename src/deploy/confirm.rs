@@ -106,12 +106,13 @@ pub fn cancel_superseded(
     facts: &Facts,
     decision: &Decision,
 ) -> Result<()> {
-    match store.state().awaiting() {
-        Some((waiting, _)) if decision.supersedes(&waiting.target, facts) => {
-            let waiting = waiting.clone();
-            cancel_waiting(ctx, store, waiting)
-        }
-        Some(_) | None => Ok(()),
+    let waiting = store.state().awaiting().map(|(waiting, _)| waiting);
+    match waiting
+        .filter(|it| decision.supersedes(&it.target, facts))
+        .cloned()
+    {
+        Some(waiting) => cancel_waiting(ctx, store, waiting),
+        None => Ok(()),
     }
 }
 

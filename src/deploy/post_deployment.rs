@@ -29,9 +29,8 @@ pub fn run(ctx: &Context, attempt: &Attempt) {
     ) {
         return;
     }
-    if let Err(error) = run_with_variables(ctx, command, attempt, outcome) {
-        log::warn!("{error:#}");
-    }
+    run_with_variables(ctx, command, attempt, outcome)
+        .unwrap_or_else(|error| log::warn!("{error:#}"));
 }
 
 fn run_with_variables(

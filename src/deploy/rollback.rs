@@ -40,10 +40,8 @@ pub fn roll_back(
     }
     log::warn!("Rolling back {}: {error}", attempt.target);
     // The way back has its own time.
-    if let Err(error) = rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)
-    {
-        log::warn!("{error:#}");
-    }
+    rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)
+        .unwrap_or_else(|error| log::warn!("{error:#}"));
     let remotes = observe::remotes(ctx)?;
     let retries_exhausted = attempt.retries_exhausted();
     go_back(&ctx.paths, store, attempt, error, &remotes, || {
@@ -80,10 +78,8 @@ pub fn go_back(
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
     attempt.enter(Stage::RollingBack, Timestamp::now());
-    if let Err(error) = journal_fields::record(store, attempt) {
-        // What is to be undone may be what has filled the disk.
-        log::warn!("{error:#}");
-    }
+    // What is to be undone may be what has filled the disk.
+    journal_fields::record(store, attempt).unwrap_or_else(|error| log::warn!("{error:#}"));
     // As long as another switch runs, the rollback is not over.
     let failure = undo(paths, attempt)?;
     let blame = match &failure {
@@ -178,13 +174,10 @@ fn try_to_restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) -> 
 
 /// Whatever becomes of the profile, what ran has to run again: so nothing of this is an error.
 fn restore_profile(before: &PreviousSystem, boots: &Path) {
-    if let Err(error) = system::take_profile_back(before) {
-        log::warn!("{error:#}");
-    }
+    let warn = |error| log::warn!("{error:#}");
+    system::take_profile_back(before).unwrap_or_else(warn);
     // There was no generation before, or it has been removed since.
     if system::of_profile(&before.profile).as_deref() != Some(boots) {
-        if let Err(error) = system::set_profile(&before.profile, boots) {
-            log::warn!("{error:#}");
-        }
+        system::set_profile(&before.profile, boots).unwrap_or_else(warn);
     }
 }

@@ -41,6 +41,17 @@ pub enum Cure {
     AcceptAnother,
 }
 
+/// A main that is elsewhere than the accepted one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Displaced {
+    /// Where it is.
+    pub head: Commit,
+    /// What it does not contain.
+    pub accepted: Accepted,
+    /// What helps.
+    pub cure: Cure,
+}
+
 /// Why a head is not deployed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
@@ -53,23 +64,9 @@ pub enum Refusal {
     /// A main that the accepted one of another remote has not been pushed to.
     Behind(Accepted),
     /// A main that went back behind the accepted one.
-    Rewound {
-        /// Where it is.
-        head: Commit,
-        /// Where it was.
-        accepted: Accepted,
-        /// What helps.
-        cure: Cure,
-    },
+    Rewound(Displaced),
     /// A main that does not contain the accepted one.
-    Rewritten {
-        /// Where it is.
-        head: Commit,
-        /// What it does not contain.
-        accepted: Accepted,
-        /// What helps.
-        cure: Cure,
-    },
+    Rewritten(Displaced),
     /// A testing branch without any main to stand on.
     NoMain,
     /// A testing branch that has nothing beyond main.
@@ -91,11 +88,10 @@ impl Refusal {
     /// Whether a person did something that is not going to have the effect they expect.
     pub fn is_notable(&self) -> bool {
         match self {
-            Self::Rewound { cure, .. } => *cure != Cure::AcceptAnother,
-            Self::Rewritten { .. }
-            | Self::NotOnMain(_)
-            | Self::Unreadable(_)
-            | Self::Unverified(_) => true,
+            Self::Rewound(main) => main.cure != Cure::AcceptAnother,
+            Self::Rewritten(_) | Self::NotOnMain(_) | Self::Unreadable(_) | Self::Unverified(_) => {
+                true
+            }
             Self::NotFetched
             | Self::Unreachable
             | Self::Missing
@@ -112,8 +108,8 @@ impl Refusal {
             Self::Unreachable => "unreachable",
             Self::Missing | Self::NoMain => "missing",
             Self::Behind(_) | Self::InMain => "behind",
-            Self::Rewound { .. } => "rewound",
-            Self::Rewritten { .. } | Self::NotOnMain(_) => "diverged",
+            Self::Rewound(_) => "rewound",
+            Self::Rewritten(_) | Self::NotOnMain(_) => "diverged",
             Self::Unreadable(_) => "unreadable",
             Self::Unverified(_) => "unsigned",
         }
@@ -121,11 +117,12 @@ impl Refusal {
 
     /// The command that helps, if one does.
     pub fn command(&self) -> Option<String> {
-        let (Self::Rewound { head, cure, .. } | Self::Rewritten { head, cure, .. }) = self else {
-            return None;
-        };
-        let accept = || format!("sudo comin accept {}", head.short());
-        (*cure == Cure::Accept).then(accept)
+        match self {
+            Self::Rewound(main) | Self::Rewritten(main) if main.cure == Cure::Accept => {
+                Some(format!("sudo comin accept {}", main.head.short()))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -141,20 +138,16 @@ impl fmt::Display for Refusal {
                     "it is behind the accepted main {accepted}; push that there"
                 )
             }
-            Self::Rewound {
-                head,
-                accepted,
-                cure,
-            } => {
+            Self::Rewound(main) => {
+                let (head, accepted) = (main.head.short(), &main.accepted);
                 write!(
                     f,
                     "rewound, or not pushed yet: it is behind the accepted main {accepted}"
                 )?;
-                match cure {
+                match main.cure {
                     Cure::Push => write!(
                         f,
-                        "; push that commit, or one on top of it, e.g. with git revert; or allow it once with comin accept {}",
-                        head.short()
+                        "; push that commit, or one on top of it, e.g. with git revert; or allow it once with comin accept {head}"
                     ),
                     Cure::Accept => write!(
                         f,
@@ -163,20 +156,16 @@ impl fmt::Display for Refusal {
                     Cure::AcceptAnother => f.write_str(LOST),
                 }
             }
-            Self::Rewritten {
-                head,
-                accepted,
-                cure,
-            } => {
+            Self::Rewritten(main) => {
+                let (head, accepted) = (main.head.short(), &main.accepted);
                 write!(
                     f,
                     "diverged: it does not contain the accepted main {accepted}"
                 )?;
-                match cure {
+                match main.cure {
                     Cure::Push => write!(
                         f,
-                        "; rebase or merge it onto that, or allow it once with comin accept {}",
-                        head.short()
+                        "; rebase or merge it onto that, or allow it once with comin accept {head}"
                     ),
                     Cure::Accept => write!(f, "{LOST}; accept this one"),
                     Cure::AcceptAnother => f.write_str(LOST),

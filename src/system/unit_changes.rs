@@ -38,9 +38,9 @@ pub fn save_units(paths: &Paths, attempt: u64) {
         };
         json::write(&paths.units(), &record)
     };
-    if let Err(error) = remember() {
+    remember().unwrap_or_else(|error| {
         log::debug!("The units before the activation are not known: {error:#}");
-    }
+    });
 }
 
 /// What became of the units since; `failed` are those that have failed and had not before. `None` where

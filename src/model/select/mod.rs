@@ -12,7 +12,7 @@ use crate::model::decision::Decision;
 use crate::model::facts::Facts;
 use crate::model::history::{History, Relation, Signature};
 use crate::model::names::{Branch, RemoteName};
-use crate::model::refusal::{Cure, Refusal};
+use crate::model::refusal::{Cure, Displaced, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::signature::{Signer, Unverified};
 use crate::model::target::Target;
@@ -160,19 +160,16 @@ impl<'a, H: History> Selector<'a, H> {
             let Some(accepted) = accepted else {
                 return Ok(Position::Ahead);
             };
+            let displaced = || Displaced {
+                head: commit.clone(),
+                accepted: accepted.clone(),
+                cure: Cure::Push,
+            };
             match self.history.relation(&accepted.commit, commit) {
                 Relation::Equal => Ok(Position::Equal),
                 Relation::Descendant => Ok(Position::Ahead),
-                Relation::Ancestor => Err(Refusal::Rewound {
-                    head: commit.clone(),
-                    accepted: accepted.clone(),
-                    cure: Cure::Push,
-                }),
-                Relation::Diverged => Err(Refusal::Rewritten {
-                    head: commit.clone(),
-                    accepted: accepted.clone(),
-                    cure: Cure::Push,
-                }),
+                Relation::Ancestor => Err(Refusal::Rewound(displaced())),
+                Relation::Diverged => Err(Refusal::Rewritten(displaced())),
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
             }
         };
@@ -217,8 +214,8 @@ impl<'a, H: History> Selector<'a, H> {
             Err(
                 Refusal::Missing
                 | Refusal::Behind(_)
-                | Refusal::Rewound { .. }
-                | Refusal::Rewritten { .. }
+                | Refusal::Rewound(_)
+                | Refusal::Rewritten(_)
                 | Refusal::NoMain
                 | Refusal::NotOnMain(_),
             ) => true,
@@ -228,23 +225,21 @@ impl<'a, H: History> Selector<'a, H> {
     /// Proposes one main to accept: the first that was rewritten, or if none was, the first that was rewound. One
     /// without a good signature cannot be accepted.
     fn propose(&self, mains: &mut [Evaluated]) {
-        let is_rewritten = |main: &Evaluated| matches!(main.result, Err(Refusal::Rewritten { .. }));
+        let is_rewritten = |main: &Evaluated| matches!(main.result, Err(Refusal::Rewritten(_)));
         let is_any_rewritten = mains.iter().any(is_rewritten);
         let mut is_proposed = false;
         for main in mains {
             let comes_first = is_rewritten(main) || !is_any_rewritten;
-            let Err(Refusal::Rewound { head, cure, .. } | Refusal::Rewritten { head, cure, .. }) =
-                &mut main.result
-            else {
+            let Err(Refusal::Rewound(it) | Refusal::Rewritten(it)) = &mut main.result else {
                 continue;
             };
-            *cure = Cure::AcceptAnother;
+            it.cure = Cure::AcceptAnother;
             if !comes_first || is_proposed {
                 continue;
             }
-            match self.verified(head, None) {
+            match self.verified(&it.head, None) {
                 Ok(_) => {
-                    *cure = Cure::Accept;
+                    it.cure = Cure::Accept;
                     is_proposed = true;
                 }
                 Err(unverified) => main.result = Err(Refusal::Unverified(unverified)),
@@ -331,8 +326,8 @@ impl<'a> Evaluated<'a> {
 
     /// What is behind while another remote's main qualifies was not rewound.
     fn mark_behind(&mut self) {
-        if let Err(Refusal::Rewound { accepted, .. }) = &self.result {
-            self.result = Err(Refusal::Behind(accepted.clone()));
+        if let Err(Refusal::Rewound(main)) = &self.result {
+            self.result = Err(Refusal::Behind(main.accepted.clone()));
         }
     }
 

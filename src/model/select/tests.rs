@@ -160,12 +160,12 @@ fn word(candidate: &Candidate) -> &'static str {
             Refusal::Unreachable => "unreachable",
             Refusal::Missing => "missing",
             Refusal::Behind(_) => "behind",
-            Refusal::Rewound { cure, .. } => match cure {
+            Refusal::Rewound(main) => match main.cure {
                 Cure::Push => "rewound",
                 Cure::Accept => "rewound!",
                 Cure::AcceptAnother => "rewound?",
             },
-            Refusal::Rewritten { cure, .. } => match cure {
+            Refusal::Rewritten(main) => match main.cure {
                 Cure::Push => "diverged",
                 Cure::Accept => "diverged!",
                 Cure::AcceptAnother => "diverged?",
