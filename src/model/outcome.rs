@@ -134,30 +134,24 @@ pub fn of_activation(switched: &Switched, check: impl FnOnce() -> Result<Checks>
 
 /// What follows whatever the checks would find; `None` if they decide.
 fn without_checks(switched: &Switched) -> Option<Next> {
-    let Switched {
-        exit,
-        operation,
-        is_unchanged,
-        runs_new,
-        retries_exhausted,
-    } = switched;
+    let (exit, operation) = (&switched.exit, switched.operation);
     let how = exit.describe();
     let roll_back = |error| Some(Next::RollBack(Fault::local(error)));
     match exit {
         exit if exit.crashed() => {
-            if *retries_exhausted {
+            if switched.retries_exhausted {
                 return roll_back(how);
             }
             Some(Next::Repeat)
         }
-        SwitchExit::Status(SwitchExit::REBOOT) if *operation == Operation::Test => {
+        SwitchExit::Status(SwitchExit::REBOOT) if operation == Operation::Test => {
             let reason = "only a reboot changes its init, so it cannot be tested while this system runs";
             Some(Next::Skip(reason.to_string()))
         }
         // `boot` only runs the boot loader.
         exit if !operation.activates() && exit.is_success() => Some(Next::Done),
         exit if exit.is_success() => None,
-        exit if *is_unchanged || !operation.activates() => Some(match exit {
+        exit if switched.is_unchanged || !operation.activates() => Some(match exit {
             SwitchExit::Status(SwitchExit::BUSY) => {
                 Next::Postpone(SwitchExit::BUSY_WORDS.to_string())
             }
@@ -168,7 +162,7 @@ fn without_checks(switched: &Switched) -> Option<Next> {
                 Next::Restore(format!("{how}, and nothing was activated"))
             }
         }),
-        _ if *runs_new => None,
+        _ if switched.runs_new => None,
         _ => roll_back(format!("{how} half-way through the activation")),
     }
 }
@@ -231,22 +225,15 @@ pub enum Recovery {
 
 /// What follows from the death of a comin.
 pub fn of_interrupted(interrupted: Interrupted) -> Recovery {
-    let Interrupted {
-        stage,
-        fault,
-        exit,
-        has_booted_it,
-        retries_exhausted,
-    } = interrupted;
-    match (fault, exit) {
+    match (interrupted.fault, interrupted.exit) {
         (Some(fault), _) => Recovery::RollBack(Fault::local(fault)),
         (None, Some(exit)) => Recovery::Conclude(exit),
         // Whatever became of the switch, the boot has done its work.
-        (None, None) if has_booted_it => Recovery::Conclude(SwitchExit::Status(0)),
+        (None, None) if interrupted.has_booted_it => Recovery::Conclude(SwitchExit::Status(0)),
         // Not tried again, so it must not stay half done.
-        (None, None) if retries_exhausted => Recovery::RollBack(Fault::local(format!(
+        (None, None) if interrupted.retries_exhausted => Recovery::RollBack(Fault::local(format!(
             "it was interrupted while {} too often",
-            stage.words()
+            interrupted.stage.words()
         ))),
         (None, None) => Recovery::Repeat,
     }

@@ -57,10 +57,9 @@ impl State {
 
     /// The latest attempt that came to an end of its own.
     pub fn latest_ended(&self) -> Option<&Attempt> {
-        self.attempts.iter().rfind(|attempt| match attempt.ended() {
-            None | Some((_, Outcome::Preempted { .. })) => false,
-            Some(_) => true,
-        })
+        let is_own = |outcome: &Outcome| !matches!(outcome, Outcome::Preempted { .. });
+        let ends = |attempt: &&Attempt| attempt.ended().is_some_and(|(_, it)| is_own(it));
+        self.attempts.iter().rfind(ends)
     }
 
     /// The latest attempt that changed the machine.
@@ -86,11 +85,9 @@ impl State {
         let latest = self.attempts.iter().rev().take(PREEMPTIONS + 1);
         let latest: Vec<&Attempt> = latest.collect();
         let is_stopped = |pair: &[&Attempt]| {
-            let at_work = match pair[1].ended() {
-                Some((_, Outcome::Preempted { stage })) => *stage != Stage::Waiting,
-                Some(_) | None => false,
-            };
-            at_work && pair[1].target.commit != pair[0].target.commit
+            let ended = pair[1].ended().map(|(_, outcome)| outcome);
+            matches!(ended, Some(Outcome::Preempted { stage }) if *stage != Stage::Waiting)
+                && pair[1].target.commit != pair[0].target.commit
         };
         latest.len() > PREEMPTIONS && latest.windows(2).all(is_stopped)
     }
@@ -115,10 +112,7 @@ impl State {
             if attempt.ended().is_none() {
                 continue;
             }
-            if self
-                .ignored_up_to
-                .is_some_and(|lapsed| attempt.id <= lapsed)
-            {
+            if self.ignored_up_to.is_some_and(|last| attempt.id <= last) {
                 break;
             }
             recent.push(PastAttempt {

@@ -83,10 +83,7 @@ impl Store {
         let before = self.state.latest();
         let is_same = |before: &&Attempt| {
             target.is(&before.target.commit, before.target.operation)
-                && self
-                    .state
-                    .ignored_up_to
-                    .is_none_or(|lapsed| before.id > lapsed)
+                && self.state.ignored_up_to.is_none_or(|last| before.id > last)
         };
         let again = before.filter(is_same);
         let mut attempt = Attempt {

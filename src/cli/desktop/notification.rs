@@ -89,18 +89,11 @@ impl Notification<'_> {
 /// A text as `notify-send` takes it: servers read markup, and itself reads escapes with backslashes.
 fn body(text: &str) -> String {
     let lines = text.lines().map(|line| {
-        let line = printable(line);
-        let mut body = String::new();
-        for c in shortened(&line, MAX_LINE).chars() {
-            match c {
-                '&' => body.push_str("&amp;"),
-                '<' => body.push_str("&lt;"),
-                '>' => body.push_str("&gt;"),
-                '\\' => body.push_str(r"\\"),
-                c => body.push(c),
-            }
-        }
-        body
+        shortened(&printable(line), MAX_LINE)
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('\\', r"\\")
     });
     lines.collect::<Vec<_>>().join("\n")
 }
