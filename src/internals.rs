@@ -9,15 +9,9 @@ use std::path::Path;
 use expect_test::expect_file;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::layers::imports;
-use crate::layers::layer;
-use crate::layers::layers;
-use crate::layers::sources;
+use crate::layers::{imports, layer, layers, sources};
 use crate::model::attempt::{words, Attempt, FaultOrigin, Outcome, Stage};
-use crate::model::names::Operation;
-use crate::model::policy::Backoff;
-use crate::model::residue::Residue;
-use crate::model::schedule::NextTry;
+use crate::model::{names::Operation, policy::Backoff, residue::Residue, schedule::NextTry};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/module/docs/internals.md");
 

@@ -5,10 +5,8 @@ use anyhow::{bail, Result};
 use crate::deploy::context::Context;
 use crate::nix::closure_diff;
 use crate::report::attempt_details::{there_are, Details};
-use crate::report::closure::Difference;
-use crate::report::history::History;
-use crate::state::deploy_record::DeployRecord;
-use crate::state::store;
+use crate::report::{closure::Difference, history::History};
+use crate::state::{deploy_record::DeployRecord, store};
 use crate::sys::progress;
 
 /// Reads what the state remembers.

@@ -8,10 +8,8 @@ use serde::Serialize;
 
 use crate::deploy::context::Completion;
 use crate::nix::{self, Evaluation};
-use crate::report::page::Page;
-use crate::report::target::Report;
-use crate::sys::progress;
-use crate::sys::text::printable;
+use crate::report::{page::Page, target::Report};
+use crate::sys::{progress, text::printable};
 use crate::system;
 
 /// What stays as it is in the name of a link.

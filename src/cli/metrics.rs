@@ -3,13 +3,11 @@
 use anyhow::Result;
 
 use super::status::standing;
-use crate::deploy::context::Context;
-use crate::deploy::observe::Snapshot;
+use crate::deploy::{context::Context, observe::Snapshot};
 use crate::model::decision::{due, Action};
 use crate::model::facts::Facts;
 use crate::report::metrics::Metrics;
-use crate::state::store;
-use crate::state::verdicts::VerdictCache;
+use crate::state::{store, verdicts::VerdictCache};
 
 /// Looks at the machine.
 pub fn metrics(machine: &Context) -> Result<Metrics> {

@@ -19,17 +19,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Error, Result};
 
-use crate::config::paths::Paths;
-use crate::config::url::Token;
-use crate::config::{Config, Remote};
-use crate::deploy;
-use crate::deploy::accept;
-use crate::deploy::confirm;
+use crate::config::{paths::Paths, url::Token, Config, Remote};
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::fetch;
-use crate::deploy::manual_rollback;
-use crate::deploy::operator;
-use crate::deploy::rollback_timeout;
+use crate::deploy::{self, accept, confirm, fetch, manual_rollback, operator, rollback_timeout};
 use crate::git::credentials;
 use crate::report::page::Page;
 use crate::signature::signers::Signers;

@@ -5,8 +5,7 @@ use std::io::{ErrorKind, Write};
 use anyhow::{Context, Result};
 
 use super::args::Output;
-use crate::report::page::Page;
-use crate::report::target::Report;
+use crate::report::{page::Page, target::Report};
 use crate::sys::text;
 
 pub fn show(report: &impl Report, output: &Output) -> Result<()> {

@@ -3,17 +3,13 @@
 use anyhow::Result;
 
 use super::status::{chosen, standing};
-use crate::deploy::commits::Commits;
-use crate::deploy::context::Context;
-use crate::deploy::observe::Snapshot;
-use crate::deploy::operator;
 use crate::deploy::preview::{self, Built, Preview};
+use crate::deploy::{commits::Commits, context::Context, observe::Snapshot, operator};
 use crate::git::mirror::Mirror;
 use crate::model::select::decide;
 use crate::nix::closure_diff;
-use crate::report::closure::Difference;
-use crate::report::plan::Plan;
 use crate::report::preview::{Build, DryActivation, Previewed};
+use crate::report::{closure::Difference, plan::Plan};
 use crate::signature::signers::Signers;
 use crate::sys::progress;
 

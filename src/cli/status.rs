@@ -2,25 +2,16 @@
 
 use anyhow::Result;
 
-use crate::deploy::boot;
-use crate::deploy::commits::Commits;
-use crate::deploy::context::Context;
-use crate::deploy::observe::Snapshot;
-use crate::deploy::operator;
+use crate::deploy::{boot, commits::Commits, context::Context, observe::Snapshot, operator};
 use crate::git::mirror::Mirror;
-use crate::model::select::decide;
-use crate::model::state::State;
-use crate::model::target::Target;
-use crate::report::host_state::Standing;
-use crate::report::remote::RemoteStatus;
-use crate::report::running::Running;
-use crate::report::status::Status;
-use crate::report::target::Chosen;
+use crate::model::{select::decide, state::State, target::Target};
+use crate::report::{
+    host_state::Standing, remote::RemoteStatus, running::Running, status::Status, target::Chosen,
+};
 use crate::signature::signers::Signers;
 use crate::state::verdicts::VerdictCache;
 use crate::sys::fs;
-use crate::system::reboot_reasons;
-use crate::system::timers;
+use crate::system::{reboot_reasons, timers};
 
 /// Looks at the machine.
 pub fn status(machine: &Context) -> Result<Status> {

@@ -12,8 +12,7 @@ use crate::cli::args::Style;
 use crate::cli::watch_events::{Changes, Event};
 use crate::config::paths::Paths;
 use crate::report::page::{Page, Tone};
-use crate::report::status::Status;
-use crate::report::target::Report;
+use crate::report::{status::Status, target::Report};
 use crate::sys::terminal::Screen;
 use crate::sys::text::{printable, printable_json};
 

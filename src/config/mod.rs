@@ -13,12 +13,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::config::url::Url;
-use crate::model::attempt::Attempt;
-use crate::model::confirmation::Step;
 use crate::model::facts::{Approval, PendingConfirmation};
 use crate::model::names::{Branch, RemoteName};
 use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
-use crate::model::state::State;
+use crate::model::{attempt::Attempt, confirmation::Step, state::State};
 
 /// Where the state is kept, unless the owner wants it elsewhere.
 pub const STATE_DIR: &str = "/var/lib/comin";

@@ -2,9 +2,7 @@
 
 use anyhow::{bail, ensure, Result};
 
-use crate::deploy::commits::Commits;
-use crate::deploy::context::Context;
-use crate::deploy::observe;
+use crate::deploy::{commits::Commits, context::Context, observe};
 use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::model::history::{History, Signature};

@@ -5,17 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::deploy::context::Context;
-use crate::deploy::health;
-use crate::deploy::journal_fields;
 use crate::deploy::rollback::{self, restore_boot};
+use crate::deploy::{context::Context, health, journal_fields};
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::outcome::{self, Next, SwitchExit};
 use crate::state::store::Store;
-use crate::system;
-use crate::system::rollback_timer;
-use crate::system::switch::Activation;
-use crate::system::unit_changes;
+use crate::system::{self, rollback_timer, switch::Activation, unit_changes};
 
 /// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
 /// nothing was activated.

@@ -3,16 +3,9 @@
 use anyhow::Result;
 use log::Level;
 
-use crate::deploy::boot;
-use crate::deploy::context::Context;
-use crate::deploy::observe;
-use crate::model::candidate::Candidate;
-use crate::model::decision::Decision;
-use crate::model::facts::Facts;
-use crate::model::refusal::Refusal;
-use crate::state::deploy_record::DeployRecord;
-use crate::state::store::Store;
-use crate::state::verdicts::VerdictCache;
+use crate::deploy::{boot, context::Context, observe};
+use crate::model::{candidate::Candidate, decision::Decision, facts::Facts, refusal::Refusal};
+use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
 use crate::sys::terminal;
 
 /// Records who is at work, before anything is decided, and says what of the boot before that was not

@@ -4,17 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::deploy::context::Context;
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::preemption::Preemption;
-use crate::git::environment;
-use crate::git::mirror::TARGET;
+use crate::deploy::{context::Context, preemption::Preemption};
+use crate::git::{environment, mirror::TARGET};
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
-use crate::nix;
-use crate::nix::gc_roots::DERIVATION;
-use crate::sys::fs;
-use crate::sys::text::shortened;
+use crate::nix::{self, gc_roots::DERIVATION};
+use crate::sys::{fs, text::shortened};
 use crate::system;
 
 /// The length of a machine's id.

@@ -3,9 +3,8 @@
 use anyhow::Error;
 
 use crate::git::mirror::Mirror;
-use crate::model::commit::Commit;
 use crate::model::history::{History, Relation, Signature};
-use crate::model::signature::Unverified;
+use crate::model::{commit::Commit, signature::Unverified};
 use crate::signature::signers::Signers;
 
 /// The commits of a mirror, or why it cannot be read.

@@ -5,19 +5,13 @@ use anyhow::{bail, ensure, Result};
 use clap::Args;
 
 use crate::config::paths::Paths;
-use crate::deploy::commits::Commits;
-use crate::deploy::context::Context;
-use crate::deploy::finish;
-use crate::deploy::journal_fields;
-use crate::deploy::observe;
+use crate::deploy::{commits::Commits, context::Context, finish, journal_fields, observe};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome};
-use crate::model::commit::Commit;
-use crate::model::confirmation::Step;
-use crate::model::decision::Decision;
-use crate::model::facts::Facts;
-use crate::model::names::Operation;
-use crate::model::state::State;
+use crate::model::{
+    commit::Commit, confirmation::Step, decision::Decision, facts::Facts, names::Operation,
+    state::State,
+};
 use crate::signature::signers::Signers;
 use crate::state::requests::{self, Confirmation};
 use crate::state::store::{self, Store};

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::paths::Paths;
-use crate::config::Config;
+use crate::config::{paths::Paths, Config};
 
 /// A machine: its configuration and where its files are.
 #[derive(Debug)]

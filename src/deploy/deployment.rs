@@ -3,14 +3,10 @@
 use anyhow::{Error, Result};
 use jiff::Timestamp;
 
-use crate::deploy::boot;
-use crate::deploy::context::Context;
-use crate::deploy::journal_fields;
+use crate::deploy::{boot, context::Context, journal_fields};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome, Stage};
-use crate::model::confirmation::Step;
-use crate::model::residue::Residue;
-use crate::model::target::Target;
+use crate::model::{confirmation::Step, residue::Residue, target::Target};
 use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::system;

@@ -4,14 +4,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::journal_fields;
-use crate::deploy::post_deployment;
-use crate::deploy::retention;
+use crate::deploy::{journal_fields, post_deployment, retention};
 use crate::model::attempt::{Attempt, Outcome};
 use crate::state::store::Store;
 use crate::sys::journald;
-use crate::system::reboot_reasons;
-use crate::system::rollback_timer;
+use crate::system::{reboot_reasons, rollback_timer};
 
 /// Records and reports the end of an attempt, and lets go of what only older ones needed.
 pub fn finish(

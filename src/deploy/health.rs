@@ -7,16 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::config::paths::Paths;
-use crate::config::url::Url;
-use crate::config::{Config, Remote};
+use crate::config::{paths::Paths, url::Url, Config, Remote};
 use crate::deploy::context::Context;
 use crate::git::source::Source;
-use crate::model::attempt::Attempt;
-use crate::model::names::RemoteName;
 use crate::model::outcome::{Checks, Fault};
-use crate::model::remote::Reach;
-use crate::model::schedule::either;
+use crate::model::{attempt::Attempt, names::RemoteName, remote::Reach, schedule::either};
 use crate::state::fetch_record::FetchRecord;
 use crate::sys::command;
 use crate::system::systemd;

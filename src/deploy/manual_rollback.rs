@@ -5,19 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure, Context as _, Result};
 use jiff::Timestamp;
 
-use crate::deploy::commits::Commits;
-use crate::deploy::confirm;
-use crate::deploy::context::Context;
-use crate::deploy::health;
-use crate::deploy::observe;
-use crate::deploy::recovery;
-use crate::deploy::rollback::restore_boot;
-use crate::deploy::snapshot;
+use crate::deploy::{
+    commits::Commits, confirm, context::Context, health, observe, recovery, rollback::restore_boot,
+    snapshot,
+};
 use crate::git::mirror::Mirror;
-use crate::model::attempt::PreviousSystem;
-use crate::model::names::Operation;
 use crate::model::outcome::{self, Checks, Fault, Next};
-use crate::model::quarantine::Quarantine;
+use crate::model::{attempt::PreviousSystem, names::Operation, quarantine::Quarantine};
 use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::sys::fs;

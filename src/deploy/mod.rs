@@ -34,20 +34,14 @@ use jiff::{SignedDuration, Timestamp};
 use log::Level;
 
 use crate::config::Remote;
-use crate::deploy::commits::Commits;
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::observe::Snapshot;
-use crate::deploy::reboot::NextStep;
+use crate::deploy::{commits::Commits, observe::Snapshot, reboot::NextStep};
 use crate::git::mirror::Mirror;
-use crate::model::candidate::Candidate;
-use crate::model::decision::Decision;
-use crate::model::facts::Facts;
-use crate::model::schedule::Delay;
-use crate::model::select::decide;
+use crate::model::{
+    candidate::Candidate, decision::Decision, facts::Facts, schedule::Delay, select::decide,
+};
 use crate::signature::signers::Signers;
-use crate::state::deploy_record::DeployRecord;
-use crate::state::requests;
-use crate::state::store::Store;
+use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 
 /// How long a deploy that could not do its work waits before it is due again.
 const POSTPONED: SignedDuration = SignedDuration::from_mins(1);

@@ -4,16 +4,12 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::paths::Paths;
-use crate::deploy::accepted_main;
-use crate::deploy::confirm;
-use crate::deploy::context::Context;
+use crate::deploy::{accepted_main, confirm, context::Context};
 use crate::git::mirror::Mirror;
-use crate::model::state::State;
-use crate::model::suspension::Suspension;
+use crate::model::{state::State, suspension::Suspension};
 use crate::state::requests::{self, Rewrite};
 use crate::state::store::Store;
-use crate::sys::fs;
-use crate::sys::json;
+use crate::sys::{fs, json};
 
 /// Suspends deployments.
 pub fn suspend(ctx: &Context, reason: Option<String>, time: Option<SignedDuration>) -> Result<()> {

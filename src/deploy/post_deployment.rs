@@ -8,8 +8,7 @@ use crate::deploy::context::Context;
 use crate::git::mirror::{Mirror, TARGET};
 use crate::model::attempt::{words, Attempt, Outcome};
 use crate::nix;
-use crate::sys::command;
-use crate::sys::text::printable;
+use crate::sys::{command, text::printable};
 
 /// Longer than any notification takes; a deployment must not wait for ever.
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);

@@ -4,19 +4,14 @@ use std::os::fd::AsFd;
 
 use anyhow::Result;
 
-use crate::deploy::announce;
-use crate::deploy::commits::Commits;
-use crate::deploy::context::Context;
-use crate::deploy::deployment::Deployment;
-use crate::deploy::observe;
+use crate::deploy::{
+    announce, commits::Commits, context::Context, deployment::Deployment, observe,
+};
 use crate::git::mirror::Mirror;
-use crate::model::select::allows;
-use crate::model::state::State;
-use crate::model::target::Target;
+use crate::model::{select::allows, state::State, target::Target};
 use crate::signature::signers::Signers;
 use crate::state::requests;
-use crate::sys::command::Interrupt;
-use crate::sys::inotify::Folders;
+use crate::sys::{command::Interrupt, inotify::Folders};
 
 /// The watch over what is requested while a target is evaluated and built.
 pub struct Preemption<'a> {

@@ -7,17 +7,13 @@ use std::{fs, io};
 use anyhow::{Context as _, Result};
 
 use crate::config::paths::Paths;
-use crate::deploy::build;
-use crate::deploy::context::Context;
+use crate::deploy::{build, context::Context};
 use crate::git::environment;
 use crate::git::mirror::{Mirror, TARGET};
 use crate::model::target::Target;
 use crate::nix::{self, Evaluation};
-use crate::sys::fs::read_link_optional;
-use crate::sys::progress;
-use crate::sys::temp_dir::TempDir;
-use crate::system;
-use crate::system::dry_activate::Rehearsal;
+use crate::sys::{fs::read_link_optional, progress, temp_dir::TempDir};
+use crate::system::{self, dry_activate::Rehearsal};
 
 /// What a deployment would bring.
 #[derive(Debug)]

@@ -13,24 +13,15 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use log::Level;
 use serde::Deserialize;
 
-use crate::deploy::boot;
-use crate::deploy::context::Context;
-use crate::model::attempt::Attempt;
-use crate::model::names::Operation;
-use crate::model::policy::Reboots;
+use crate::deploy::{boot, context::Context};
 use crate::model::reboot::{Reboot, Stage};
-use crate::model::schedule::Delay;
-use crate::model::state::State;
-use crate::model::suspension::Suspension;
-use crate::state::deploy_record::DeployRecord;
-use crate::state::store::Store;
-use crate::sys::command;
-use crate::sys::fs;
-use crate::sys::text::printable;
-use crate::system;
-use crate::system::reboot_reasons::reasons;
-use crate::system::switch;
-use crate::system::systemd;
+use crate::model::{
+    attempt::Attempt, names::Operation, policy::Reboots, schedule::Delay, state::State,
+    suspension::Suspension,
+};
+use crate::state::{deploy_record::DeployRecord, store::Store};
+use crate::sys::{command, fs, text::printable};
+use crate::system::{self, reboot_reasons::reasons, switch, systemd};
 
 /// How long whoever holds a lock is left alone before that is looked at again.
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);

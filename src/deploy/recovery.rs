@@ -2,19 +2,13 @@
 
 use anyhow::Result;
 
-use crate::deploy::activate;
-use crate::deploy::boot;
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::finish;
-use crate::deploy::journal_fields;
-use crate::deploy::rollback;
+use crate::deploy::{activate, boot, finish, journal_fields, rollback};
 use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::outcome::{self, Interrupted, Recovery};
 use crate::state::store::Store;
 use crate::sys::fs;
-use crate::system;
-use crate::system::rollback_timer;
-use crate::system::switch::Activation;
+use crate::system::{self, rollback_timer, switch::Activation};
 
 /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
 /// may have booted since.

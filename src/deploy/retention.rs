@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::deploy::context::Context;
-use crate::model::attempt::Attempt;
-use crate::model::policy::Retention;
-use crate::model::state::State;
+use crate::model::{attempt::Attempt, policy::Retention, state::State};
 use crate::nix;
 use crate::nix::gc_roots::{BEFORE, DERIVATION};
 use crate::sys::fs;

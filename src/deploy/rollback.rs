@@ -6,21 +6,14 @@ use anyhow::{ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::deploy::context::Context;
-use crate::deploy::health;
-use crate::deploy::journal_fields;
-use crate::deploy::observe;
+use crate::deploy::{context::Context, health, journal_fields, observe};
 use crate::model::attempt::{Attempt, FaultOrigin, Outcome, PreviousSystem, Stage};
-use crate::model::names::Operation;
 use crate::model::outcome::{Fault, SwitchExit};
-use crate::model::quarantine::Quarantine;
-use crate::model::remote::RemoteFacts;
-use crate::state::fetch_record::FetchRecord;
-use crate::state::store::Store;
+use crate::model::{names::Operation, quarantine::Quarantine, remote::RemoteFacts};
+use crate::state::{fetch_record::FetchRecord, store::Store};
 use crate::sys::fs::{self, Lock};
-use crate::system;
-use crate::system::rollback_timer;
 use crate::system::switch::{self, Activation};
+use crate::system::{self, rollback_timer};
 
 /// Rolls an activation back where the owner wants that, and finds out whose fault it was.
 pub fn roll_back(

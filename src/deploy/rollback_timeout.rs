@@ -7,16 +7,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::deploy::context::Context;
-use crate::deploy::journal_fields;
-use crate::deploy::post_deployment;
-use crate::deploy::rollback::go_back;
+use crate::deploy::{context::Context, journal_fields, post_deployment, rollback::go_back};
 use crate::model::attempt::{words, Attempt, FaultOrigin, Progress};
-use crate::state::deploy_record::DeployRecord;
-use crate::state::requests;
 use crate::state::store::{self, Store};
-use crate::system::switch;
-use crate::system::systemd::systemctl;
+use crate::state::{deploy_record::DeployRecord, requests};
+use crate::system::{switch, systemd::systemctl};
 
 /// How long another switch that is in the way is left alone. Meanwhile the next deploy may do the same.
 const PAUSE: Duration = Duration::from_secs(60);

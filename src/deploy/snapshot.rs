@@ -4,15 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::deploy::context::Context;
-use crate::deploy::health;
-use crate::model::attempt::PreviousSystem;
-use crate::model::state::State;
-use crate::nix;
-use crate::nix::gc_roots::BEFORE;
+use crate::deploy::{context::Context, health};
+use crate::model::{attempt::PreviousSystem, state::State};
+use crate::nix::{self, gc_roots::BEFORE};
 use crate::sys::fs;
-use crate::system;
-use crate::system::systemd;
+use crate::system::{self, systemd};
 
 /// What there is before an activation. Units that the very system broke when it was last activated have not failed
 /// before it.

@@ -5,25 +5,17 @@ use std::path::Path;
 use anyhow::{anyhow, Result};
 use jiff::Timestamp;
 
-use crate::deploy::activate;
-use crate::deploy::build;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::finish;
-use crate::deploy::journal_fields;
-use crate::deploy::snapshot;
+use crate::deploy::{activate, build, finish, journal_fields, snapshot};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome, Stage};
-use crate::model::confirmation::Step;
-use crate::model::names::Operation;
-use crate::model::outcome::SwitchExit;
-use crate::model::residue::Residue;
-use crate::model::target::Target;
+use crate::model::{
+    confirmation::Step, names::Operation, outcome::SwitchExit, residue::Residue, target::Target,
+};
 use crate::signature::signers::Signers;
-use crate::state::requests;
-use crate::state::store::Store;
-use crate::system;
-use crate::system::switch;
+use crate::state::{requests, store::Store};
+use crate::system::{self, switch};
 
 /// Tries to deploy a target, or goes on with the attempt that waited for that, and records and reports how
 /// that ends, or that it waits.

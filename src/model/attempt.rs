@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::model::confirmation::Step;
 use crate::model::names::{Operation, RemoteName};
-use crate::model::policy::Backoff;
 use crate::model::schedule::{Delay, NextTry};
-use crate::model::target::Target;
-use crate::model::unit_changes::UnitChanges;
+use crate::model::{
+    confirmation::Step, policy::Backoff, target::Target, unit_changes::UnitChanges,
+};
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;

@@ -2,11 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::commit::Commit;
-use crate::model::names::RemoteName;
-use crate::model::refusal::Refusal;
-use crate::model::remote::Head;
 use crate::model::signature::{Signer, Unverified};
+use crate::model::{commit::Commit, names::RemoteName, refusal::Refusal, remote::Head};
 
 /// What was found about a head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

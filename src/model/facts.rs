@@ -2,15 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::model::commit::Commit;
-use crate::model::confirmation::Step;
-use crate::model::names::Operation;
-use crate::model::quarantine::Quarantine;
-use crate::model::refusal::Accepted;
-use crate::model::remote::RemoteFacts;
-use crate::model::schedule::NextTry;
-use crate::model::suspension::Suspension;
-use crate::model::target::Target;
+use crate::model::{
+    commit::Commit, confirmation::Step, names::Operation, quarantine::Quarantine,
+    refusal::Accepted, remote::RemoteFacts, schedule::NextTry, suspension::Suspension,
+    target::Target,
+};
 
 /// Everything that a decision depends on, apart from the commits themselves: those are [`History`].
 #[derive(Debug, Clone)]

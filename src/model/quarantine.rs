@@ -3,12 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::candidate::Candidate;
-use crate::model::commit::Commit;
 use crate::model::names::{Operation, RemoteName};
-use crate::model::refusal::Refusal;
 use crate::model::remote::{Head, RemoteFacts};
-use crate::model::target::Target;
+use crate::model::{candidate::Candidate, commit::Commit, refusal::Refusal, target::Target};
 
 /// A commit in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

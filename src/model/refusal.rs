@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::commit::Commit;
-use crate::model::signature::Unverified;
+use crate::model::{commit::Commit, signature::Unverified};
 
 /// Of an accepted main that was amended or rebased.
 const LOST: &str = ", which no followed branch contains any more";

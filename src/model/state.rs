@@ -3,14 +3,10 @@
 use std::path::Path;
 
 use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
-use crate::model::commit::Commit;
-use crate::model::confirmation::Step;
-use crate::model::facts::PastAttempt;
-use crate::model::policy::Backoff;
-use crate::model::quarantine::Quarantine;
-use crate::model::reboot::Reboot;
-use crate::model::refusal::Accepted;
-use crate::model::target::Target;
+use crate::model::{
+    commit::Commit, confirmation::Step, facts::PastAttempt, policy::Backoff,
+    quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,
+};
 
 /// How many evaluations and builds in a row newer commits may stop.
 const PREEMPTIONS: usize = 3;

@@ -14,8 +14,7 @@ use super::commit::SignedCommit;
 use super::tool::{isolated, private_folder, read, LoadError, PATIENCE};
 use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
-use crate::sys::temp_dir::TempDir;
-use crate::sys::text::printable;
+use crate::sys::{temp_dir::TempDir, text::printable};
 
 /// Nothing is looked up elsewhere, and no daemon is started, whatever `/etc/gnupg` says.
 /// Keys are trusted because the owner named their files, so there is no trust database.

@@ -11,8 +11,7 @@ use super::tool::{isolated, private_folder, read, LoadError, PATIENCE};
 use crate::config::SshSigners;
 use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
-use crate::sys::temp_dir::TempDir;
-use crate::sys::text::printable;
+use crate::sys::{temp_dir::TempDir, text::printable};
 
 /// Git's namespace: the signature of a file or a mail is none of a commit.
 const NAMESPACE: &str = "git";

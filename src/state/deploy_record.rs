@@ -6,12 +6,9 @@ use jiff::Timestamp;
 use log::Level;
 use serde::{Deserialize, Serialize};
 
-use crate::config::paths::Paths;
-use crate::config::Config;
-use crate::model::remote::RemoteFacts;
-use crate::model::schedule::Delay;
-use crate::sys::command::Process;
-use crate::sys::json;
+use crate::config::{paths::Paths, Config};
+use crate::model::{remote::RemoteFacts, schedule::Delay};
+use crate::sys::{command::Process, json};
 
 /// How much of what has been said is remembered.
 const NOTICES: usize = 20;

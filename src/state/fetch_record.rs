@@ -5,8 +5,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::paths::Paths;
-use crate::config::Remote;
+use crate::config::{paths::Paths, Remote};
 use crate::model::remote::Reach;
 use crate::sys::command::Process;
 use crate::sys::json;

@@ -8,12 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::format_stages::{apart, together, EnteredV1, StageV1, WaitV1};
 use crate::model::attempt::{Attempt, FaultOrigin, Outcome, Progress, Stage};
-use crate::model::commit::Commit;
-use crate::model::confirmation::Step;
-use crate::model::names::RemoteName;
-use crate::model::quarantine::Quarantine;
-use crate::model::reboot::Reboot;
-use crate::model::state::State;
+use crate::model::{
+    commit::Commit, confirmation::Step, names::RemoteName, quarantine::Quarantine, reboot::Reboot,
+    state::State,
+};
 
 /// The version that this comin writes.
 const VERSION: u32 = 1;
@@ -239,8 +237,7 @@ impl From<&Attempt> for AttemptV1 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::names::Operation;
-    use crate::model::unit_changes::UnitChanges;
+    use crate::model::{names::Operation, unit_changes::UnitChanges};
 
     /// Written by comin 0.1. Never edited: later versions must go on reading it.
     const OF_0_1: &[u8] = include_bytes!("../../tests/states/0.1.json");

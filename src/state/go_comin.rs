@@ -5,8 +5,7 @@ use serde::Deserialize;
 
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
-use crate::sys::fs;
-use crate::sys::text::shortened;
+use crate::sys::{fs, text::shortened};
 
 /// The most bytes that are read of it. It has some twenty deployments, each with the message of a commit.
 const SIZE: u64 = 16 * 1024 * 1024;

@@ -8,13 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::attempt::Attempt;
-use crate::model::commit::Commit;
-use crate::model::confirmation::Step;
-use crate::model::names::RemoteName;
-use crate::model::suspension::Suspension;
-use crate::sys::fs;
-use crate::sys::json;
+use crate::model::{
+    attempt::Attempt, commit::Commit, confirmation::Step, names::RemoteName, suspension::Suspension,
+};
+use crate::sys::{fs, json};
 
 /// Asks for a deploy: the path unit of systemd sees the file.
 pub fn request_deploy(paths: &Paths) -> Result<()> {

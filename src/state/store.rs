@@ -9,11 +9,9 @@ use jiff::Timestamp;
 use super::format;
 use crate::config::paths::Paths;
 use crate::model::attempt::{Attempt, PreviousSystem, Progress, Stage};
-use crate::model::candidate::Candidate;
-use crate::model::commit::Commit;
-use crate::model::quarantine::Quarantine;
-use crate::model::state::State;
-use crate::model::target::Target;
+use crate::model::{
+    candidate::Candidate, commit::Commit, quarantine::Quarantine, state::State, target::Target,
+};
 use crate::sys::fs::{self, Lock};
 
 /// How many attempts are remembered.
@@ -168,8 +166,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::Outcome;
-    use crate::model::names::Operation;
+    use crate::model::{attempt::Outcome, names::Operation};
 
     #[test]
     fn newer_commits_stop_three_attempts_in_a_row() {

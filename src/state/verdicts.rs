@@ -4,14 +4,11 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::config::paths::Paths;
-use crate::config::Config;
-use crate::model::candidate::Candidate;
-use crate::model::decision::Decision;
-use crate::model::facts::Facts;
-use crate::model::refusal::Accepted;
-use crate::model::remote::RemoteFacts;
-use crate::model::target::Target;
+use crate::config::{paths::Paths, Config};
+use crate::model::{
+    candidate::Candidate, decision::Decision, facts::Facts, refusal::Accepted, remote::RemoteFacts,
+    target::Target,
+};
 use crate::sys::json;
 
 /// What was found, and what that rests on.

@@ -7,10 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use log::Level;
 use textwrap::{Options, WordSeparator, WordSplitter};
 
-use crate::sys::journald::JournalSocket;
-use crate::sys::progress;
-use crate::sys::terminal::width;
-use crate::sys::text::printable;
+use crate::sys::{journald::JournalSocket, progress, terminal::width, text::printable};
 
 /// The target of lines that a child process printed; they are info where our own are notices.
 pub const CHILD: &str = "child";

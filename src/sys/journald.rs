@@ -5,8 +5,7 @@ use std::fmt::Write;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 
-use crate::sys::mutex::Shared;
-use crate::sys::text::printable;
+use crate::sys::{mutex::Shared, text::printable};
 
 /// A name, as in `COMIN_COMMIT`, and any text.
 pub type Field = (&'static str, String);

@@ -11,9 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{emulate_default_handler, pipe, unregister};
 use signal_hook::{flag, SigId};
 
-use crate::sys::mutex::Shared;
-use crate::sys::progress;
-use crate::sys::temp_dir;
+use crate::sys::{mutex::Shared, progress, temp_dir};
 
 /// A key at the terminal, systemd or a shutdown, and a terminal or an SSH session that is gone.
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];

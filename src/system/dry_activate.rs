@@ -8,10 +8,8 @@ use anyhow::Result;
 
 use crate::config::paths::Paths;
 use crate::model::names::Operation;
-use crate::sys::command;
-use crate::sys::fs::Lock;
-use crate::sys::progress;
 use crate::sys::text::{printable, shortened};
+use crate::sys::{command, fs::Lock, progress};
 use crate::system;
 
 /// How long it may take: an activation that has become due waits meanwhile.

@@ -17,9 +17,8 @@ use anyhow::{ensure, Context, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::model::attempt::PreviousSystem;
-use crate::model::names::Operation;
 use crate::model::outcome::{SwitchExit, Switched};
+use crate::model::{attempt::PreviousSystem, names::Operation};
 use crate::nix;
 use crate::sys::fs::{modified_optional, read_link_optional};
 

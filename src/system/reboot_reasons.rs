@@ -3,10 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::paths::Paths;
-use crate::config::Config;
-use crate::model::attempt::Attempt;
-use crate::model::names::Operation;
+use crate::config::{paths::Paths, Config};
+use crate::model::{attempt::Attempt, names::Operation};
 use crate::system;
 use crate::system::inhibitors::{self, Components};
 

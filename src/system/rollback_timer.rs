@@ -9,8 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::config::paths::Paths;
-use crate::config::Config;
+use crate::config::{paths::Paths, Config};
 use crate::model::attempt::Attempt;
 use crate::sys::command;
 use crate::system::systemd::{self, systemctl};

@@ -18,13 +18,9 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::attempt::Attempt;
-use crate::model::names::Operation;
-use crate::model::outcome::SwitchExit;
-use crate::sys::command;
+use crate::model::{attempt::Attempt, names::Operation, outcome::SwitchExit};
 use crate::sys::fs::{self, Lock};
-use crate::sys::journald;
-use crate::sys::json;
+use crate::sys::{command, journald, json};
 use crate::system::systemd::{self, systemctl};
 
 /// nixos-rebuild's own name, so that a rebuild by hand and ours exclude each other.

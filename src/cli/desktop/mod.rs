@@ -16,15 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::context::Context;
 use crate::model::attempt::{words, Attempt};
-use crate::model::confirmation::Step;
-use crate::model::facts::Approval;
-use crate::model::state::State;
+use crate::model::{confirmation::Step, facts::Approval, state::State};
 use crate::report::page::Page;
-use crate::state::deploy_record::DeployRecord;
-use crate::state::store;
+use crate::state::{deploy_record::DeployRecord, store};
 use crate::sys::command::{self, Interrupt};
-use crate::sys::inotify::Folders;
-use crate::sys::json;
+use crate::sys::{inotify::Folders, json};
 use crate::system::reboot_reasons;
 use notification::{Answer, Id, Notification};
 use topic::{Event, Topic};

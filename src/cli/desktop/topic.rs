@@ -3,11 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
-use crate::model::commit::Commit;
-use crate::model::confirmation::Step;
-use crate::model::facts::Approval;
-use crate::model::names::Operation;
-use crate::model::state::State;
+use crate::model::{
+    commit::Commit, confirmation::Step, facts::Approval, names::Operation, state::State,
+};
 
 /// What there is to tell of the latest attempt. Two that are equal are told once: what fails again each time it
 /// is tried is no news.

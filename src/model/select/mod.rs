@@ -7,15 +7,12 @@ pub mod tests;
 use std::collections::VecDeque;
 
 use crate::model::candidate::{Candidate, Qualified, Verdict};
-use crate::model::commit::Commit;
-use crate::model::decision::Decision;
-use crate::model::facts::Facts;
 use crate::model::history::{History, Relation, Signature};
 use crate::model::names::{Branch, RemoteName};
 use crate::model::refusal::{Cure, Displaced, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::signature::{Signer, Unverified};
-use crate::model::target::Target;
+use crate::model::{commit::Commit, decision::Decision, facts::Facts, target::Target};
 use cached::Cached;
 
 /// Decides.

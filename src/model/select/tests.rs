@@ -5,18 +5,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::model::candidate::{Candidate, Verdict};
-use crate::model::confirmation::Step;
 use crate::model::decision::{Action, Decision};
 use crate::model::facts::{Approval, Facts, PastAttempt, PendingConfirmation};
 use crate::model::history::{History, Relation, Signature};
-use crate::model::names::Operation;
-use crate::model::quarantine::Quarantine;
 use crate::model::refusal::{Accepted, Cure, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::schedule::{Delay, NextTry};
-use crate::model::signature::Key;
-use crate::model::suspension::Suspension;
-use crate::model::target::Target;
+use crate::model::{
+    confirmation::Step, names::Operation, quarantine::Quarantine, signature::Key,
+    suspension::Suspension, target::Target,
+};
 use crate::sys::text;
 
 /// The commit of a letter.

@@ -11,8 +11,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::tool::private_folder;
-use crate::config::paths::Paths;
-use crate::config::{self, Config, SshSigners};
+use crate::config::{self, paths::Paths, Config, SshSigners};
 use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::signature::signers::Signers;
