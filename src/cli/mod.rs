@@ -205,11 +205,7 @@ fn execute_alone(
             toplevel,
             operation,
         } => {
-            let activation = Activation {
-                attempt,
-                toplevel,
-                operation,
-            };
+            let activation = Activation::new(attempt, toplevel, operation);
             activation.run_switch(&Paths::outside_state(root))?;
         }
     }

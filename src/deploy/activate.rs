@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use jiff::Timestamp;
 
 use crate::deploy::rollback::{self, restore_boot};
 use crate::deploy::{context::Context, health, journal_fields};
@@ -29,7 +28,7 @@ pub fn activate(
     if operation.activates() {
         unit_changes::save_units(&ctx.paths, attempt.id);
     }
-    Activation::of(attempt, out, operation).run(&ctx.paths)
+    Activation::new(attempt.id, out, operation).run(&ctx.paths)
 }
 
 /// The outcome of a switch that came to an end: the machine has to be well.
@@ -46,8 +45,7 @@ pub fn conclude(
     let switched =
         system::after_switch(&ctx.paths, before, out, exit, operation, retries_exhausted)?;
     let next = outcome::of_activation(&switched, || {
-        attempt.enter(Stage::Checking, Timestamp::now());
-        journal_fields::record(store, attempt)?;
+        journal_fields::enter(store, attempt, Stage::Checking)?;
         let checks = health::check(ctx, attempt);
         let failed = checks.new_failures.as_deref().unwrap_or_default();
         attempt.units = unit_changes::changes_since(&ctx.paths, attempt.id, failed);

@@ -1,7 +1,6 @@
 //! One attempt to deploy a commit, under way.
 
 use anyhow::{Error, Result};
-use jiff::Timestamp;
 
 use crate::deploy::{boot, context::Context, journal_fields};
 use crate::git::mirror::Mirror;
@@ -92,8 +91,7 @@ impl<'a> Deployment<'a> {
 
     /// Goes on to a stage, and records that.
     pub fn enter(&mut self, stage: Stage) -> Result<()> {
-        self.attempt.enter(stage, Timestamp::now());
-        journal_fields::record(self.store, &self.attempt)
+        journal_fields::enter(self.store, &mut self.attempt, stage)
     }
 
     /// Stops before a step that somebody has to confirm first.

@@ -1,8 +1,9 @@
 //! The fields that lines of the journal have beside their text: which attempt is being worked at.
 
 use anyhow::Result;
+use jiff::Timestamp;
 
-use crate::model::attempt::{words, Attempt};
+use crate::model::attempt::{words, Attempt, Stage};
 use crate::state::store::Store;
 use crate::sys::journald::{self, Field};
 
@@ -15,6 +16,12 @@ pub fn set(attempt: &Attempt) {
 pub fn record(store: &mut Store, attempt: &Attempt) -> Result<()> {
     set(attempt);
     store.record(attempt)
+}
+
+/// Goes on to a stage, and records that.
+pub fn enter(store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<()> {
+    attempt.enter(stage, Timestamp::now());
+    record(store, attempt)
 }
 
 fn of(attempt: &Attempt) -> Vec<Field> {
@@ -38,9 +45,8 @@ fn of(attempt: &Attempt) -> Vec<Field> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::{Outcome, Stage};
+    use crate::model::attempt::Outcome;
     use crate::model::names::Operation;
-    use jiff::Timestamp;
 
     #[test]
     fn they_tell_how_far_an_attempt_is_and_how_it_ended() {

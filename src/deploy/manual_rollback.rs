@@ -106,12 +106,7 @@ fn switch(
         ..found.clone()
     };
     system::take_profile_back(&wanted)?;
-    let activation = Activation {
-        attempt: 0,
-        toplevel: system.to_path_buf(),
-        operation,
-    };
-    let exit = activation.run(&ctx.paths)?;
+    let exit = Activation::new(0, system.to_path_buf(), operation).run(&ctx.paths)?;
     let switched = system::after_switch(&ctx.paths, found, system, exit, operation, true)?;
     outcome::of_activation(&switched, || {
         Ok(Checks {

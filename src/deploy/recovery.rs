@@ -47,7 +47,7 @@ fn settle(
     let exit = match attempt.fault {
         // By now the latest switch may be the one that leads back.
         Some(_) => None,
-        None => Activation::of(attempt, out.clone(), operation).outcome(&ctx.paths)?,
+        None => Activation::new(attempt.id, out.clone(), operation).outcome(&ctx.paths)?,
     };
     let recovery = outcome::of_interrupted(Interrupted {
         stage,

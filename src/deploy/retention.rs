@@ -22,8 +22,6 @@ use crate::system;
 struct Facts<'a> {
     /// The latest last.
     attempts: &'a [Attempt],
-    /// The attempts that have a GC root.
-    roots: Vec<u64>,
     /// The profile.
     profile: &'a Path,
     /// Its generations and their systems.
@@ -32,15 +30,6 @@ struct Facts<'a> {
     current: Option<u64>,
     /// The systems that are not to be lost whatever the state says.
     in_use: Vec<PathBuf>,
-}
-
-/// What can go.
-#[derive(Debug, PartialEq, Eq)]
-struct Surplus {
-    /// Attempts whose GC root it is.
-    roots: Vec<u64>,
-    /// Generations of the profile.
-    generations: Vec<u64>,
 }
 
 /// Removes what is no longer to be kept.
@@ -62,13 +51,14 @@ pub fn prune(ctx: &Context, state: &State) -> Result<()> {
     }
     let facts = Facts {
         attempts: &state.attempts,
-        roots: roots(&gcroots)?,
         profile: &profile,
         generations,
         current: system::generation(&profile)?,
         in_use,
     };
-    let Surplus { roots, generations } = surplus(&facts, ctx.config.retention);
+    let keep = ctx.config.retention;
+    let roots = surplus_roots(&state.attempts, &roots(&gcroots)?, keep);
+    let generations = surplus_generations(&facts, keep.boot_entries);
     // The state of an attempt that has ended: nothing waits to be built.
     fs::remove_optional(&gcroots.join(DERIVATION))?;
     for attempt in roots {
@@ -87,29 +77,22 @@ pub fn prune(ctx: &Context, state: &State) -> Result<()> {
     Ok(())
 }
 
-fn surplus(facts: &Facts, keep: Retention) -> Surplus {
-    Surplus {
-        roots: surplus_roots(facts, keep),
-        generations: surplus_generations(facts, keep.boot_entries),
-    }
-}
-
 /// The roots of attempts that are neither among the latest nor among the latest successful ones.
 ///
 /// The folder is comin's own, and an attempt's number is never given twice: what is numbered up to the
 /// latest one was made by an attempt of this state, be it remembered or not. A higher number is left
 /// alone: it is of a state that was lost.
-fn surplus_roots(facts: &Facts, keep: Retention) -> Vec<u64> {
-    let latest = facts.attempts.iter().rev();
+fn surplus_roots(attempts: &[Attempt], roots: &[u64], keep: Retention) -> Vec<u64> {
+    let latest = attempts.iter().rev();
     let kept: Vec<u64> = latest
         .clone()
         .take(keep.any)
         .chain(latest.filter(|a| a.is_done()).take(keep.successful))
         .map(|attempt| attempt.id)
         .collect();
-    let newest = facts.attempts.last().map_or(0, |latest| latest.id);
+    let newest = attempts.last().map_or(0, |latest| latest.id);
     let goes = |id: &u64| *id <= newest && !kept.contains(id);
-    facts.roots.iter().copied().filter(goes).collect()
+    roots.iter().copied().filter(goes).collect()
 }
 
 /// The generations of comin's beyond so many different systems.
@@ -210,7 +193,6 @@ mod tests {
         let systems = generations.iter().map(|(n, system)| (*n, system.into()));
         Facts {
             attempts,
-            roots: Vec::new(),
             profile: Path::new(PROFILE),
             generations: systems.collect(),
             current: generations.last().map(|(n, _)| *n),
@@ -236,19 +218,12 @@ mod tests {
             (3, 6, &[2]),
             (100, 100, &[2]),
         ] {
-            let facts = Facts {
-                // 2 has been forgotten, and 12 is of a state before.
-                roots: vec![2, 4, 5, 6, 7, 8, 9, 12],
-                ..facts(&attempts, &[])
-            };
-            let surplus = surplus(&facts, keep(1, successful, any));
-            assert_eq!(surplus.roots, wanted, "{successful} {any}");
+            // 2 has been forgotten, and 12 is of a state before.
+            let roots = [2, 4, 5, 6, 7, 8, 9, 12];
+            let surplus = surplus_roots(&attempts, &roots, keep(1, successful, any));
+            assert_eq!(surplus, wanted, "{successful} {any}");
         }
-        let none = Facts {
-            roots: vec![1],
-            ..facts(&[], &[])
-        };
-        assert_eq!(surplus(&none, keep(1, 1, 1)).roots, [0; 0]);
+        assert_eq!(surplus_roots(&[], &[1], keep(1, 1, 1)), [0; 0]);
     }
 
     #[test]
@@ -257,7 +232,7 @@ mod tests {
             .map(|(n, out)| made(n, out, n))
             .to_vec();
         let links = [(1, "/a"), (2, "/b"), (3, "/c"), (4, "/d"), (5, "/e")];
-        let goes = |facts: &Facts, capacity| surplus(facts, keep(capacity, 1, 1)).generations;
+        let goes = surplus_generations;
         assert_eq!(goes(&facts(&five, &links), 3), [1, 2]);
         assert_eq!(goes(&facts(&five, &links), 5), [0; 0]);
         // What the latest activation found stays, too: 4.
@@ -300,7 +275,7 @@ mod tests {
             // Generation 1 is also what the latest activation found.
             let mut attempts = attempts;
             attempts[1].before.generation = None;
-            surplus(&facts(&attempts, &links), keep(1, 1, 1)).generations
+            surplus_generations(&facts(&attempts, &links), 1)
         };
         assert_eq!(goes(made(1, "/a", 1)), [1]);
         let mut found = made(1, "/a", 1);

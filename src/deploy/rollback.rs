@@ -70,9 +70,9 @@ pub fn go_back(
     blame: impl FnOnce() -> Result<FaultOrigin>,
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
-    attempt.enter(Stage::RollingBack, Timestamp::now());
     // What is to be undone may be what has filled the disk.
-    journal_fields::record(store, attempt).unwrap_or_else(|error| log::warn!("{error:#}"));
+    journal_fields::enter(store, attempt, Stage::RollingBack)
+        .unwrap_or_else(|error| log::warn!("{error:#}"));
     // As long as another switch runs, the rollback is not over.
     let failure = undo(paths, attempt)?;
     let blame = match &failure {
@@ -122,7 +122,7 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
     };
     for (system, operation) in steps {
         log::info!("Activating {} again by {operation}", system.display());
-        let activation = Activation::of(attempt, system, operation);
+        let activation = Activation::new(attempt.id, system, operation);
         // A comin that died may have got this far already.
         let mut exit = Ok(activation.outcome(paths)?);
         while matches!(&exit, Ok(exit) if exit.as_ref().is_none_or(SwitchExit::is_busy)) {
@@ -155,12 +155,7 @@ fn try_to_restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) -> 
     let Some(boots) = boots.filter(|boots| before.boots.as_ref() == Some(boots)) else {
         return Ok(());
     };
-    let activation = Activation {
-        attempt,
-        toplevel: boots,
-        operation: Operation::Boot,
-    };
-    let exit = activation.run(paths)?;
+    let exit = Activation::new(attempt, boots, Operation::Boot).run(paths)?;
     ensure!(exit.is_success(), "{}", exit.describe());
     Ok(())
 }

@@ -18,7 +18,7 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::{attempt::Attempt, names::Operation, outcome::SwitchExit};
+use crate::model::{names::Operation, outcome::SwitchExit};
 use crate::sys::fs::{self, Lock};
 use crate::sys::{command, journald, json};
 use crate::system::systemd::{self, systemctl};
@@ -69,9 +69,9 @@ impl Record {
 
 impl Activation {
     /// That of a system by an attempt.
-    pub fn of(attempt: &Attempt, toplevel: PathBuf, operation: Operation) -> Self {
+    pub fn new(attempt: u64, toplevel: PathBuf, operation: Operation) -> Self {
         Self {
-            attempt: attempt.id,
+            attempt,
             toplevel,
             operation,
         }
