@@ -220,7 +220,7 @@ fn system_awaiting_reboot<'a>(
         || attempt.operation() == Operation::Boot
             && (runs == booted || state.attempts.iter().any(found));
     let is_untouched = runs_as_left && boot::booted_instead(ctx, state)?.is_none();
-    let system = attempt.boots_next().filter(|_| is_untouched);
+    let system = attempt.boot_system().filter(|_| is_untouched);
     Ok(system.filter(|system| boots.as_deref() == Some(*system)))
 }
 

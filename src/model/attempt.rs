@@ -407,7 +407,7 @@ impl Attempt {
     }
 
     /// Its system, if it is done and that is to boot.
-    pub fn boots_next(&self) -> Option<&Path> {
+    pub fn boot_system(&self) -> Option<&Path> {
         let boots = self.is_done() && self.operation().moves_profile();
         self.out.as_deref().filter(|_| boots)
     }

@@ -71,7 +71,7 @@ impl State {
 
     /// The latest attempt that brought what is to boot.
     pub fn last_permanent(&self) -> Option<&Attempt> {
-        let boots = |attempt: &&Attempt| attempt.boots_next().is_some();
+        let boots = |attempt: &&Attempt| attempt.boot_system().is_some();
         self.attempts.iter().rfind(boots)
     }
 
