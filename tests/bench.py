@@ -78,8 +78,8 @@ def row(what, value, bound, note=""):
     print(f"| {what} | {value} | {bound} | {note} |", flush=True)
 
 
-def ratio(what, own, other, name, bound):
-    row(what, f"{own / other:.2f} × `{name}`", bound, f"{own:.1f} ms to {other:.1f} ms")
+def ratio(what, own, other, name, bound, unit="ms"):
+    row(what, f"{own / other:.2f} × `{name}`", bound, f"{own:.1f} {unit} to {other:.1f} {unit}")
 
 
 # ---- the rows
@@ -115,9 +115,9 @@ def polls(world):
 
     world.git("small", "branch", "other")
     with served(world) as address:
-        over_http(world, "HTTP", address, "1.0")
+        over_http(world, "HTTP", address, "0.5")
     with served(world, certificate(world)) as address:
-        over_http(world, "HTTPS", address, "1.2")
+        over_http(world, "HTTPS", address, "0.5")
 
 
 def over_http(world, name, address, bound):
@@ -190,7 +190,11 @@ def scale(world):
         git.append(Cost(["git", "-C", f"{mirror}{n}", "fetch", "--quiet", "--no-tags", large, *branches], world.env))
     ratio(f"first fetch of {COMMITS:,} commits, time", wall(own), wall(git), "git fetch", "1.5")
     machine = world.machine("first-fetch-memory", large)
-    row("… memory", f"{memory([*machine, 'fetch', 'origin'], world.env):.0f} MiB", "128 MiB")
+    bare = world.path("by-git-memory")
+    world.run("git", "init", "--quiet", "--bare", bare)
+    fetch = ["git", "-C", bare, "fetch", "--quiet", "--no-tags", large, *branches]
+    ratio("… memory of its largest process", memory([*machine, "fetch", "origin"], world.env), memory(fetch, world.env),
+          "git fetch", "1.1", "MiB")
 
     own, other = in_turns([far, near], world.env)
     ratio(f"idle poll with {COMMITS:,} commits, {BRANCHES:,} branches, stale testing", cpu(own), cpu(other), "a small repository", "1.2")

@@ -586,6 +586,26 @@ fn a_head_that_is_no_commit_costs_nobody_the_mirror() {
 }
 
 #[test]
+fn history_with_harmless_faults_of_old_tools_is_fetched() {
+    need!("git", "bash");
+    let mut world = World::empty();
+    let (origin, _) = plain(&world, "origin");
+    // A folder's mode begins with a zero, and a time zone has no sign.
+    let script = r#"folder=$(git rev-parse HEAD^{tree} | sed 's/../\\x&/g')
+        tree=$(printf "040000 folder\\0$folder" | git hash-object --literally -t tree -w --stdin)
+        who='a <a@example.org> 1 0000'
+        printf 'tree %s\nauthor %s\ncommitter %s\n\nold\n' $tree "$who" "$who" |
+            git hash-object --literally -t commit -w --stdin >.git/refs/heads/main"#;
+    let mut made = Command::new("bash");
+    made.args(["-ec", script]).current_dir(&origin.path);
+    assert!(made.status().unwrap().success());
+    let old = origin.git(&["rev-parse", "main"]);
+    world.follow("origin", origin.path.to_str().unwrap());
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(old));
+}
+
+#[test]
 fn a_history_that_nobody_can_read_is_in_no_other_remotes_way() {
     need!("git", "sh");
     let mut world = World::empty();
