@@ -23,6 +23,7 @@ rustPlatform.buildRustPackage {
       ../Cargo.toml
       ../Cargo.lock
       ../src
+      ../tests/nix
       ../tests/states
     ];
   };

@@ -175,6 +175,9 @@ pub enum MachineCommand {
         /// The one to show, by its number in the list
         #[arg(value_name = "NUMBER", value_parser = number)]
         number: Option<u64>,
+        /// Show the whole log instead: of the build that failed, or else what the journal has of the deployment
+        #[arg(long, requires = "number", conflicts_with = "json")]
+        log: bool,
         /// How to show it.
         #[command(flatten)]
         output: Output,

@@ -130,7 +130,12 @@ fn execute_on_machine(
                 show(&plan, &output)?;
             }
         }
-        MachineCommand::History { number, output } => match number {
+        MachineCommand::History {
+            number,
+            log,
+            output,
+        } => match number {
+            Some(number) if log => match history::show_log(&machine, number)? {},
             Some(number) => show(&history::details(&machine, number)?, &output)?,
             None => show(&history::history(&machine)?, &output)?,
         },

@@ -50,14 +50,15 @@ pub fn status(machine: &Context) -> Result<Status> {
 /// How the machine stands, apart from any decision.
 pub fn standing(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<Standing> {
     let Context { config, paths, .. } = machine;
-    Ok(Standing::told(
+    let standing = Standing::told(
         state,
         config.retry,
         snapshot.is_deploying,
         snapshot.suspension.is_some(),
         reboot_reasons::reasons(config, paths, state.last_activation()),
         boot::booted_instead(machine, state)?.as_deref(),
-    ))
+    );
+    Ok(standing.knowing(snapshot.progress.clone()))
 }
 
 /// A target with its subject, if the mirror has its commit.

@@ -128,6 +128,11 @@ impl Paths {
         self.below("run/comin/judgement.json")
     }
 
+    /// How far the evaluation or build is that is under way. Writer: deploy.
+    pub fn progress(&self) -> PathBuf {
+        self.below("run/comin/progress.json")
+    }
+
     /// The cache of Nix during the evaluations of a deploy. Writer: Nix; deploy empties it when it is damaged.
     pub fn nix_cache(&self) -> PathBuf {
         self.below("var/cache/comin")

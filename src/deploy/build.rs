@@ -10,6 +10,7 @@ use crate::git::{environment, mirror::TARGET};
 use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::confirmation::Step;
 use crate::nix::{self, gc_roots::DERIVATION};
+use crate::state::deploy_record;
 use crate::sys::{fs, text::shortened};
 use crate::system;
 
@@ -65,10 +66,12 @@ fn evaluate(
     let (target, cache) = (&deployment.attempt.target, paths.nix_cache());
     let (remotes, first) = (&config.remotes, &target.remote);
     let git = environment::for_nix(paths, remotes, first, config.submodules)?;
-    let evaluation = preemption.during(|interrupt| {
-        let (repository, commit) = (&paths.repository(), &target.commit);
-        let (cache, interrupt) = (Some(&*cache), Some(interrupt));
-        nix::evaluate(config, repository, TARGET, commit, git, cache, interrupt)
+    let evaluation = deploy_record::during(paths, &format!("Evaluating {target}"), || {
+        preemption.during(|interrupt| {
+            let (repository, commit) = (&paths.repository(), &target.commit);
+            let (cache, interrupt) = (Some(&*cache), Some(interrupt));
+            nix::evaluate(config, repository, TARGET, commit, git, cache, interrupt)
+        })
     })?;
     let Some(evaluation) = evaluation else {
         return preempted(Stage::Evaluating);
@@ -93,8 +96,10 @@ fn build(
     let ctx = deployment.ctx;
     let root = ctx.paths.gcroots().join(deployment.attempt.root());
     let timeout = ctx.config.build_timeout;
-    let is_built =
-        preemption.during(|interrupt| nix::build(derivation, &root, timeout, Some(interrupt)))?;
+    let work = format!("Building {}", deployment.attempt.target);
+    let is_built = deploy_record::during(&ctx.paths, &work, || {
+        preemption.during(|interrupt| nix::build(derivation, &root, timeout, Some(interrupt)))
+    })?;
     if !is_built {
         return preempted(Stage::Building);
     }

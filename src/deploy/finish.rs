@@ -51,7 +51,12 @@ fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
         Outcome::Postponed { error } => {
             log::warn!("Could not begin to activate {name}: {error}; {next}");
         }
-        Outcome::Failed { error, .. } => log::error!("Failed to deploy {name}: {error}; {next}"),
+        Outcome::Failed { error, .. } => {
+            log::error!("Failed to deploy {name}: {error}; {next}");
+            if attempt.failure.is_some() {
+                log::info!("→ comin history {} --log", attempt.id);
+            }
+        }
         Outcome::RolledBack { error, .. } => log::error!("Rolled back {name}: {error}; {next}"),
         Outcome::Interrupted { stage } => {
             let stage = stage.words();

@@ -15,9 +15,10 @@ use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::select::decide;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
-use crate::state::deploy_record::DeployRecord;
+use crate::state::deploy_record::{self, DeployRecord};
 use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
+use crate::sys::progress::Steps;
 
 /// What is known now: each file read once, at one time.
 pub struct Snapshot {
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub suspension: Option<Suspension>,
     /// Whether a deploy is at work.
     pub is_deploying: bool,
+    /// How far its evaluation or build is.
+    pub progress: Option<Steps>,
 }
 
 impl Snapshot {
@@ -42,6 +45,9 @@ impl Snapshot {
         let fetches = fetches.map(|remote| FetchRecord::read(paths, remote));
         let fetches: Vec<_> = fetches.collect::<Result<_>>()?;
         let remotes = config.remotes.iter().zip(&fetches);
+        let is_deploying = DeployRecord::is_one_at_work(paths)?;
+        // One that was killed has left its own.
+        let progress = is_deploying.then(|| deploy_record::progress(paths));
         Ok(Self {
             now,
             remotes: remotes
@@ -49,7 +55,8 @@ impl Snapshot {
                 .collect(),
             fetches,
             suspension: requests::read_suspension(paths, now)?,
-            is_deploying: DeployRecord::is_one_at_work(paths)?,
+            is_deploying,
+            progress: progress.transpose()?.flatten(),
         })
     }
 

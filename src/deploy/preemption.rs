@@ -42,6 +42,7 @@ impl<'a> Preemption<'a> {
         job(&Interrupt {
             signal: self.requests.as_fd(),
             ends: &|| Ok(self.superseded()),
+            note: ": nothing was activated, and the next deploy begins again",
         })
     }
 

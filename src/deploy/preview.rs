@@ -11,6 +11,7 @@ use crate::deploy::{build, context::Context};
 use crate::git::environment;
 use crate::git::mirror::{Mirror, TARGET};
 use crate::model::target::Target;
+use crate::nix::log::in_repository;
 use crate::nix::{self, Evaluation};
 use crate::sys::{fs::read_link_optional, progress, temp_dir::TempDir};
 use crate::system::{self, dry_activate::Rehearsal};
@@ -56,8 +57,9 @@ fn scratch_root() -> io::Result<TempDir> {
 pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
     let root = scratch_root().context("Failed to create a temporary directory")?;
     let aside = Paths::outside_state(root.path());
-    Mirror::open(&ctx.paths)?.lend(&target.commit, &aside)?;
-    let evaluation = evaluate_aside(ctx, target, &aside)?;
+    let mirror = Mirror::open(&ctx.paths)?;
+    mirror.lend(&target.commit, &aside)?;
+    let evaluation = evaluate_aside(ctx, target, &mirror, &aside)?;
     if let Some(reason) = build::machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
         return Ok(Preview::Skipped(reason));
     }
@@ -79,11 +81,18 @@ pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
     }))
 }
 
-fn evaluate_aside(ctx: &Context, target: &Target, aside: &Paths) -> Result<Evaluation> {
+fn evaluate_aside(
+    ctx: &Context,
+    target: &Target,
+    mirror: &Mirror,
+    aside: &Paths,
+) -> Result<Evaluation> {
     let (config, repository, commit) = (&ctx.config, &aside.repository(), &target.commit);
     let git = environment::for_nix(aside, &config.remotes, &target.remote, config.submodules)?;
     let evaluate = || nix::evaluate(config, repository, TARGET, commit, git, None, None);
     let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
+    let is_ours = |path: &str| mirror.has_file(&target.commit, path);
+    let evaluated = evaluated.map_err(|error| in_repository(error, &target.commit, is_ours));
     let evaluated = evaluated.and_then(|evaluated| evaluated.context("it was stopped"));
     evaluated.with_context(|| format!("Failed to evaluate {target}"))
 }

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::{anyhow, Result};
+use anyhow::{anyhow, Error, Result};
 use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::{activate, build, finish, journal_fields, snapshot};
 use crate::git::mirror::Mirror;
-use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::attempt::{Attempt, NixFailure, Outcome, Stage};
 use crate::model::{
     confirmation::Step, names::Operation, outcome::SwitchExit, residue::Residue, target::Target,
 };
+use crate::nix::log::{in_repository, Failure};
 use crate::signature::signers::Signers;
 use crate::state::{requests, store::Store};
 use crate::system::{self, switch};
@@ -36,10 +37,24 @@ pub fn run(
             journal_fields::record(store, &attempt)?;
             return Ok(Completion::Success);
         }
-        Err(Stop::Failed(error)) => attempt.failed(error)?,
+        Err(Stop::Failed(error)) => {
+            let error = deployment_error(&mut attempt, &mirror, error);
+            attempt.failed(error)?
+        }
     };
     let outcome = discard_if_damaged(mirror, &attempt, outcome)?;
     finish::finish(ctx, store, attempt, outcome)
+}
+
+/// What went wrong; the attempt keeps what Nix said about it.
+fn deployment_error(attempt: &mut Attempt, mirror: &Mirror, error: Error) -> Error {
+    let commit = &attempt.target.commit;
+    let error = in_repository(error, commit, |path| mirror.has_file(commit, path));
+    attempt.failure = error.downcast_ref().map(|failure: &Failure| NixFailure {
+        derivation: failure.derivation.clone(),
+        lines: failure.lines.clone(),
+    });
+    error
 }
 
 /// Evaluates, builds, activates and checks; the attempt tells how far it came.

@@ -1,5 +1,7 @@
 //! The commits in the mirror: what they say, and how they descend from each other.
 
+use std::path::Path;
+
 use anyhow::{ensure, Context, Result};
 use git2::{ErrorCode, ObjectType, Oid, Sort};
 
@@ -31,6 +33,12 @@ impl Mirror {
     pub fn message(&self, commit: &Commit) -> Result<String> {
         let commit = self.commit(commit)?;
         Ok(String::from_utf8_lossy(commit.message_bytes()).into_owned())
+    }
+
+    /// Whether a commit has a file with this path.
+    pub fn has_file(&self, commit: &Commit, path: &str) -> bool {
+        let tree = self.commit(commit).and_then(|commit| Ok(commit.tree()?));
+        tree.is_ok_and(|tree| tree.get_path(Path::new(path)).is_ok())
     }
 
     /// The bytes of a commit object. They are those that the id stands for: libgit2 hashes what it

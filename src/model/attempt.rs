@@ -56,12 +56,24 @@ pub struct Attempt {
     /// Why it is rolled back, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// What Nix said beside the sentence of its failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<NixFailure>,
     /// When each stage began; it ended when the next one did.
     #[serde(skip)]
     pub stages: Vec<Entered>,
     /// How far it is, or how it ended. The file has this and the stages in keys of its own.
     #[serde(skip)]
     pub progress: Progress,
+}
+
+/// What Nix said beside the sentence of its failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NixFailure {
+    /// The derivation that could not be built.
+    pub derivation: Option<String>,
+    /// The lines that matter: the end of the build's log, or where in the configuration.
+    pub lines: Vec<String>,
 }
 
 /// What an activation found: where a rollback leads, and what was well before.

@@ -8,6 +8,7 @@ use anyhow::{Context, Error};
 use serde::Serialize;
 
 use crate::nix;
+use crate::nix::log::plain;
 
 /// A package that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,7 +44,7 @@ pub fn compare(before: &Path, after: &Path) -> Result<Vec<Change>, Unavailable> 
         }
     }
     let answer = nix::diff_closures(before, after).map_err(Unavailable::Unanswered)?;
-    let lines = without_colours(&answer);
+    let lines = plain(&answer);
     let changes = lines
         .lines()
         .map(Change::parse)
@@ -97,16 +98,6 @@ fn bytes(size: &str) -> Option<i64> {
     // Of what Nix can count, nothing is cut off.
     #[allow(clippy::cast_possible_truncation)]
     Some(bytes.round() as i64)
-}
-
-/// Nix colours sizes for everybody, also where nobody sees colours.
-fn without_colours(text: &str) -> String {
-    let mut parts = text.split("\x1b[");
-    let mut plain = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        plain.push_str(part.split_once('m').map_or("", |(_, rest)| rest));
-    }
-    plain
 }
 
 /// As in `openssl: 3.0 → 3.1, +39.1 KiB`.
@@ -214,7 +205,7 @@ mod tests {
                 "pkg: 1, (no version) → 2",
             ),
         ] {
-            let parsed = Change::parse(&without_colours(line)).unwrap();
+            let parsed = Change::parse(&plain(line)).unwrap();
             assert_eq!(parsed, wanted, "{line:?}");
             assert_eq!(parsed.to_string(), said);
         }

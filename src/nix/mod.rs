@@ -2,6 +2,8 @@
 
 pub mod closure_diff;
 pub mod gc_roots;
+pub mod log;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +19,7 @@ use crate::model::commit::Commit;
 use crate::sys::command::{self, Interrupt};
 use crate::sys::fs;
 use crate::sys::text::shortened;
+use log::NixLog;
 
 /// What stays as it is in a URL.
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC
@@ -119,9 +122,7 @@ pub fn evaluate(
         }
     };
     nix.envs(variables);
-    let eval = |nix: &mut Command| {
-        command::run_interruptible(nix, "nix eval", config.eval_timeout, interrupt)
-    };
+    let eval = |nix: &mut Command| run_until(nix, "nix eval", config.eval_timeout, interrupt);
     let answer = match cache {
         Some(cache) => with_cache(&mut nix, cache, eval),
         None => eval(&mut nix),
@@ -145,7 +146,7 @@ fn with_cache<T>(
         .env_remove("NIX_CACHE_HOME");
     match run(nix) {
         Err(error) if format!("{error:#}").contains(&*cache.to_string_lossy()) => {
-            log::warn!(
+            ::log::warn!(
                 "Nix failed with its cache {}; emptying it and trying again",
                 cache.display()
             );
@@ -158,17 +159,29 @@ fn with_cache<T>(
 
 /// Evaluates a host of any flake, as whoever runs this, and instantiates its system.
 pub fn evaluate_host(flake: &str, host: &str) -> Result<Evaluation> {
-    let answer = command::run(&mut asking(flake, &of_host(host)), "nix eval", None)?;
+    let answer = run(&mut asking(flake, &of_host(host)), "nix eval")?;
     understand::<Evaluation>(&answer)?.checked()
+}
+
+/// Runs a Nix to its end.
+fn run(nix: &mut Command, what: &str) -> Result<String> {
+    run_until(nix, what, None, None)?.with_context(|| format!("{what} was stopped"))
+}
+
+/// [`run`]; `None` if it was interrupted.
+fn run_until(
+    nix: &mut Command,
+    what: &str,
+    timeout: Option<Duration>,
+    interrupt: Option<&Interrupt>,
+) -> Result<Option<String>> {
+    nix.args(["--log-format", "internal-json"]);
+    command::run_interruptible::<NixLog>(nix, what, timeout, interrupt)
 }
 
 /// The names of a flake's hosts, which may be any text.
 pub fn hosts(flake: &str) -> Result<Vec<String>> {
-    understand(&command::run(
-        &mut asking(flake, "builtins.attrNames"),
-        "nix eval",
-        None,
-    )?)
+    understand(&run(&mut asking(flake, "builtins.attrNames"), "nix eval")?)
 }
 
 /// Nix, to be asked something of all hosts of a flake.
@@ -277,13 +290,13 @@ pub fn build(
     interrupt: Option<&Interrupt>,
 ) -> Result<bool> {
     let mut nix = realise(Path::new(derivation), root);
-    let built = command::run_interruptible(&mut nix, "nix build", timeout, interrupt)?;
+    let built = run_until(&mut nix, "nix build", timeout, interrupt)?;
     Ok(built.is_some())
 }
 
 /// Makes `root` a GC root of a system that is there.
 pub fn keep(system: &Path, root: &Path) -> Result<()> {
-    command::run(&mut realise(system, root), "nix-store --realise", None).map(|_| ())
+    run(&mut realise(system, root), "nix-store --realise").map(drop)
 }
 
 /// Makes `root` a GC root of a derivation, without building it.
@@ -293,7 +306,7 @@ pub fn keep_derivation(derivation: &str, root: &Path) -> Result<()> {
     let mut nix = Command::new("nix-instantiate");
     nix.args(["--expr", &format!("import {}", literal(derivation))]);
     nix.args(["--indirect", "--add-root"]).arg(root);
-    command::run(&mut nix, "nix-instantiate", None).map(|_| ())
+    run(&mut nix, "nix-instantiate").map(drop)
 }
 
 fn realise(path: &Path, root: &Path) -> Command {
@@ -352,7 +365,7 @@ fn on_profile(
         .arg(profile)
         .arg(operation)
         .args(operands);
-    command::run(&mut nix, &format!("nix-env {operation}"), None).map(|_| ())
+    run(&mut nix, &format!("nix-env {operation}")).map(drop)
 }
 
 #[cfg(test)]

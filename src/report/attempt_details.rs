@@ -29,8 +29,45 @@ pub struct Details {
     before: Option<PathBuf>,
     closure: Option<Difference>,
     units: Option<UnitChanges>,
+    failure: Option<Failure>,
     #[serde(skip)]
     ran_already: bool,
+}
+
+/// What the tool said that failed, and where there is more.
+#[derive(Debug, Serialize)]
+struct Failure {
+    derivation: Option<String>,
+    lines: Vec<String>,
+    commands: Vec<String>,
+}
+
+impl Failure {
+    fn of(attempt: &model::attempt::Attempt) -> Option<Self> {
+        let failure = attempt.failure.clone()?;
+        let commands = whole_log(attempt).into_iter().map(|words| words.join(" "));
+        Some(Self {
+            derivation: failure.derivation,
+            lines: failure.lines,
+            commands: commands.collect(),
+        })
+    }
+}
+
+/// The commands that show the whole log of an attempt, the closest first.
+pub fn whole_log(attempt: &model::attempt::Attempt) -> Vec<Vec<String>> {
+    let derivation = attempt
+        .failure
+        .as_ref()
+        .and_then(|it| it.derivation.clone());
+    // Where `nix log` may be off, this is not.
+    let nix = derivation.map(|it| vec!["nix-store".to_string(), "--read-log".to_string(), it]);
+    let journal = vec![
+        "journalctl".to_string(),
+        format!("COMIN_ATTEMPT={}", attempt.id),
+        format!("COMIN_COMMIT={}", attempt.target.commit),
+    ];
+    nix.into_iter().chain([journal]).collect()
 }
 
 impl Details {
@@ -52,6 +89,7 @@ impl Details {
             before: attempt.before.system.clone(),
             closure,
             units: attempt.units.clone(),
+            failure: Failure::of(attempt),
             ran_already,
             attempt: Attempt::of(attempt, backoff),
         }
@@ -125,6 +163,11 @@ impl Report for Details {
                 | AttemptStatus::RolledBack => "error",
             };
             text += &page.entry(label, &error);
+        }
+        if let Some(failure) = &self.failure {
+            let lines = printable_lines(&failure.lines);
+            text += &page.entry("said", &page.paint(Tone::Aside, &lines));
+            text += &page.entry("whole log", &printable_lines(&failure.commands));
         }
         if let Some(next) = &self.next {
             let again = attempt
@@ -208,6 +251,11 @@ impl Details {
         };
         format!("{out}{generation}{ran}")
     }
+}
+
+fn printable_lines(lines: &[String]) -> String {
+    let lines = lines.iter().map(|line| printable(line));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// How long it was, with a tenth where a second is long.

@@ -12,6 +12,7 @@ use crate::model;
 use crate::model::attempt::{Progress, Stage};
 use crate::model::policy::Backoff;
 use crate::model::state::State;
+use crate::sys::progress::Steps;
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
@@ -26,6 +27,8 @@ pub struct Standing {
     pub booted_instead: Option<String>,
     /// The stage of the deployment that is under way, or `idle`.
     pub phase: Phase,
+    /// How far its evaluation or build is.
+    pub progress: Option<Steps>,
     /// The latest attempt that ended.
     pub deployed: Option<Attempt>,
     /// What is under way.
@@ -67,6 +70,13 @@ impl UnderWay {
 }
 
 impl Standing {
+    /// The same; `progress` is how far Nix is with what is under way.
+    pub fn knowing(self, progress: Option<Steps>) -> Self {
+        let is_nix = matches!(self.phase, Phase::At(Stage::Evaluating | Stage::Building));
+        let progress = progress.filter(|_| is_nix);
+        Self { progress, ..self }
+    }
+
     /// Tells what was gathered; `at_work` is whether a deploy is at work.
     pub fn told(
         state: &State,
@@ -91,6 +101,7 @@ impl Standing {
                 (None, None) => Phase::Idle,
             },
             deployed: state.latest_ended().map(tell),
+            progress: None,
             under_way,
             waiting,
         }

@@ -91,6 +91,9 @@ impl Report for Status {
         let standing = &self.standing;
         entry("running", self.running.as_ref().map(|it| it.sentence(page)));
         entry("selected", self.about_selected(page));
+        let progress = self.standing.progress.as_ref();
+        let progress = progress.map(|steps| steps.at(page.now)).unwrap_or_default();
+        entry("progress", Some(page.paint(Tone::Busy, &progress)));
         entry("latest", self.about_latest(page));
         let suspension = self.suspension.as_ref();
         entry("suspended", suspension.map(|it| about_suspension(it, page)));

@@ -8,10 +8,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{paths::Paths, Config};
 use crate::model::{remote::RemoteFacts, schedule::Delay};
-use crate::sys::{command::Process, json};
+use crate::sys::progress::{self, Steps};
+use crate::sys::{command::Process, fs, json, mutex::Shared};
 
 /// How much of what has been said is remembered.
 const NOTICES: usize = 20;
+
+/// Does a job of a deploy, and meanwhile shows and records how far the job is.
+pub fn during<T>(paths: &Paths, work: &str, job: impl FnOnce() -> T) -> T {
+    let file = paths.progress();
+    // One that was killed may have left its own.
+    let known = Shared::new(None);
+    let record = |steps: &Steps| {
+        let mut known = known.lock();
+        if known.as_ref() == Some(steps) {
+            return;
+        }
+        let recorded = match steps {
+            _ if *steps == Steps::default() => fs::remove_optional(&file).map(drop),
+            steps => json::write(&file, steps),
+        };
+        if let Err(error) = recorded {
+            log::debug!("{error:#}");
+        }
+        *known = Some(steps.clone());
+    };
+    let done = progress::during_watched(work, &record, job);
+    record(&Steps::default());
+    done
+}
+
+/// How far the evaluation or build is that is under way.
+pub fn progress(paths: &Paths) -> Result<Option<Steps>> {
+    json::read_lossy(&paths.progress())
+}
 
 /// What the latest deploy decided on. Absent after a boot: then a deploy is due.
 #[derive(Debug, Serialize, Deserialize)]

@@ -99,6 +99,7 @@ impl Store {
             confirmed: again.map_or_else(BTreeSet::new, |again| again.confirmed.clone()),
             units: None,
             fault: None,
+            failure: None,
             stages: Vec::new(),
             progress: Progress::Running(Stage::Evaluating),
         };

@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use log::Level;
 use textwrap::{Options, WordSeparator, WordSplitter};
 
-use crate::sys::{journald::JournalSocket, progress, terminal::width, text::printable};
+use crate::sys::terminal::{paint, width, ASIDE, BAD, NOTABLE};
+use crate::sys::{journald::JournalSocket, progress, text::printable};
 
 /// The target of lines that a child process printed; they are info where our own are notices.
 pub const CHILD: &str = "child";
@@ -45,11 +46,17 @@ pub fn start(debug: bool, may_deploy: bool) {
                 Ok(())
             } else if journal {
                 writeln!(out, "<{severity}>{text}")
-            } else if record.target() == CHILD {
-                // As it has aligned it.
-                out.write_all(progress::above(&text).as_bytes())
             } else {
-                out.write_all(progress::above(&fitted(&text, width())).as_bytes())
+                let text = match record.level() {
+                    // As it has aligned it.
+                    _ if record.target() == CHILD => paint(ASIDE, &text),
+                    Level::Error => paint(BAD, &fitted(&text, width())),
+                    Level::Warn => paint(NOTABLE, &fitted(&text, width())),
+                    Level::Info | Level::Debug | Level::Trace => {
+                        fitted(&text, width()).into_owned()
+                    }
+                };
+                out.write_all(progress::above(&text).as_bytes())
             }
         })
         .init();

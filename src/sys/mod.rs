@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod credential_file;
+pub mod diagnosis;
 pub mod fs;
 pub mod inotify;
 pub mod journal;

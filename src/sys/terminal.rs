@@ -2,6 +2,28 @@
 
 use std::io::{self, IsTerminal, Stdout, Write};
 
+use anstyle::{AnsiColor, Style};
+
+/// Something is under way.
+pub const BUSY: Style = AnsiColor::Cyan.on_default();
+/// Something went wrong.
+pub const BAD: Style = AnsiColor::Red.on_default();
+/// There is something to know.
+pub const NOTABLE: Style = AnsiColor::Yellow.on_default();
+/// What a tool says.
+pub const ASIDE: Style = Style::new().dimmed();
+
+/// The text in a style, if a person who wants colours reads our standard error on a terminal. Each line for itself.
+pub fn paint(style: Style, text: &str) -> String {
+    let is_plain =
+        !is_on_terminal() || !anstyle_query::term_supports_color() || anstyle_query::no_color();
+    if is_plain {
+        return text.to_string();
+    }
+    let lines = text.lines().map(|line| format!("{style}{line}{style:#}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Whether a person reads our standard error on a terminal.
 pub fn is_on_terminal() -> bool {
     std::io::stderr().is_terminal()

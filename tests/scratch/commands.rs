@@ -295,8 +295,8 @@ fn a_terminal_shows_what_is_worked_at_and_nothing_of_it_stays() {
     );
     let on_terminal = |term: &str| {
         let mut script = on_terminal(&world.path("home"), "eval");
-        script.env("TERM", term).current_dir(&checkout.path);
-        Said::of(&script.output().unwrap())
+        script.env("TERM", term).env("NO_COLOR", "1");
+        Said::of(&script.current_dir(&checkout.path).output().unwrap())
     };
     let said = on_terminal("xterm");
     assert_eq!(said.code, Some(1), "{said:?}");

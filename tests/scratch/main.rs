@@ -21,6 +21,7 @@ mod limits;
 mod moving;
 mod networks;
 mod private;
+mod progress;
 mod reboot;
 mod remotes;
 mod repositories;

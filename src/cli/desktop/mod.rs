@@ -161,6 +161,7 @@ impl<'a> Desktop<'a> {
         let interrupt = Interrupt {
             signal: watch.as_fd(),
             ends: &is_void,
+            note: "",
         };
         let text = self.text(situation, attempt, topic.event);
         let question = self.notification(topic.event, &text);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::sys::command::{self, Interrupt};
+use crate::sys::command::{self, Interrupt, LastLines};
 use crate::sys::text::{printable, shortened};
 
 /// How long a notification server may take to show something.
@@ -60,7 +60,12 @@ impl Notification<'_> {
             .arg("--expire-time=0")
             .arg(format!("--action={CONFIRM}={button}"));
         self.end(&mut notify);
-        let answer = command::run_interruptible(&mut notify, "notify-send", None, Some(interrupt))?;
+        let answer = command::run_interruptible::<LastLines>(
+            &mut notify,
+            "notify-send",
+            None,
+            Some(interrupt),
+        )?;
         Ok(match answer.as_deref().map(str::trim) {
             Some(CONFIRM) => Answer::Confirmed,
             Some(_) => Answer::None,

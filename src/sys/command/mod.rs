@@ -1,11 +1,11 @@
 //! Commands: one that is run to its end, its standard error streamed into the journal, its failure one
 //! sentence; and a tool that is asked quietly.
 
+mod listener;
 mod other;
-mod tail;
 
 use std::convert::Infallible;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,10 +18,11 @@ use anyhow::{bail, ensure, Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{kill_process_group, pidfd_open, Pid, PidfdFlags, Signal};
 
+use crate::sys::journal::CHILD;
 use crate::sys::mutex::Shared;
 use crate::sys::signal::{NextSignal, SignalGuard};
+pub use listener::{LastLines, Listener};
 pub use other::Process;
-use tail::StderrTail;
 
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -29,13 +30,15 @@ const GRACE: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(2);
 /// More of an answer than anybody reads.
 const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
+/// More of a line than anybody reads.
+const MAX_LINE: u64 = 1024 * 1024;
 
 /// Runs a command to its end and returns its standard output. `what` names it in errors.
 ///
 /// # Errors
 /// It cannot be started, does not end within `timeout`, or fails; then with the end of what it said.
 pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Result<String> {
-    let output = run_interruptible(command, what, timeout, None)?;
+    let output = run_interruptible::<LastLines>(command, what, timeout, None)?;
     output.with_context(|| format!("{what} was stopped"))
 }
 
@@ -60,29 +63,30 @@ pub struct Interrupt<'a> {
     pub signal: BorrowedFd<'a>,
     /// Looks at it: whether the command is to end.
     pub ends: &'a dyn Fn() -> Result<bool>,
+    /// What it means that a signal ended the command, as the end of a sentence.
+    pub note: &'a str,
 }
 
-/// [`run`]; `None` where it was interrupted.
-pub fn run_interruptible(
+/// [`run`], with somebody who listens; `None` if it was interrupted.
+pub fn run_interruptible<L: Listener>(
     command: &mut Command,
     what: &str,
     timeout: Option<Duration>,
     interrupt: Option<&Interrupt>,
 ) -> Result<Option<String>> {
     let command = command.stdin(Stdio::null());
-    let done = run_child(command, what, timeout, interrupt, log::Level::Info)?;
-    let (output, tail) = (done.stdout, done.tail);
+    let done = run_child::<L>(command, what, timeout, interrupt, log::Level::Info)?;
+    let (output, listener) = (done.stdout, done.listener);
     match done.ended {
         Ended::InTime(status) if status.success() => String::from_utf8(output)
             .map(Some)
             .with_context(|| format!("{what} answered no text")),
-        Ended::InTime(status) => bail!("{what} {}{}", sentence(status), tail.sentence()),
-        Ended::TimedOut(after) => bail!(
-            "{what} was stopped after {} seconds, as configured{}",
-            after.as_secs(),
-            tail.sentence()
-        ),
-        Ended::Interrupted => Ok(None),
+        Ended::InTime(status) => Err(listener.error(format!("{what} {}", sentence(status)))),
+        Ended::TimedOut(after) => {
+            let ended = format!("{what} timed out after {} s{}", after.as_secs(), done.busy);
+            Err(listener.error(ended))
+        }
+        Ended::Interrupted | Ended::Signalled => Ok(None),
     }
 }
 
@@ -93,7 +97,7 @@ pub struct Answer {
     pub code: i32,
     /// Its standard output.
     pub output: Vec<u8>,
-    tail: StderrTail,
+    tail: LastLines,
 }
 
 impl Answer {
@@ -115,8 +119,9 @@ pub fn ask(
     timeout: impl Into<Option<Duration>>,
 ) -> Result<Answer> {
     let command = command.stdin(input);
-    let done = run_child(command, what, timeout.into(), None, log::Level::Debug)?;
-    let (output, tail) = (done.stdout, done.tail);
+    let level = log::Level::Debug;
+    let done = run_child::<LastLines>(command, what, timeout.into(), None, level)?;
+    let (output, tail) = (done.stdout, done.listener);
     match done.ended {
         Ended::InTime(status) => {
             let code = status
@@ -124,12 +129,13 @@ pub fn ask(
                 .with_context(|| format!("{what} {}", sentence(status)))?;
             Ok(Answer { code, output, tail })
         }
-        Ended::TimedOut(after) => bail!(
-            "{what} did not answer within {} seconds and was stopped{}",
-            after.as_secs(),
-            tail.sentence()
-        ),
-        Ended::Interrupted => bail!("{what} was stopped"),
+        Ended::TimedOut(after) => {
+            let time = after.as_secs();
+            Err(tail.error(format!(
+                "{what} did not answer within {time} seconds and was stopped"
+            )))
+        }
+        Ended::Interrupted | Ended::Signalled => bail!("{what} was stopped"),
     }
 }
 
@@ -144,19 +150,21 @@ pub fn query(command: &mut Command, what: &str, timeout: Duration) -> Result<Vec
     Ok(answer.output)
 }
 
-struct Output {
+struct Output<L> {
     ended: Ended,
+    /// What the command was busy with when it was stopped, as the end of a sentence.
+    busy: String,
     stdout: Vec<u8>,
-    tail: StderrTail,
+    listener: L,
 }
 
-fn run_child(
+fn run_child<L: Listener>(
     command: &mut Command,
     what: &str,
     timeout: Option<Duration>,
     interrupt: Option<&Interrupt>,
     level: log::Level,
-) -> Result<Output> {
+) -> Result<Output<L>> {
     log::debug!("Running {command:?}");
     let signals = SignalGuard::begin()?;
     let mut child = command
@@ -169,17 +177,27 @@ fn run_child(
     let stdout = child.stdout.take().context("the child has no output")?;
     let stderr = child.stderr.take().context("the child has no errors")?;
     let (listening, ended_both) = mpsc::channel::<Infallible>();
-    let (stdout_so_far, tail) = (Arc::<Shared<_>>::default(), Arc::<Shared<_>>::default());
+    let stdout_so_far = Arc::<Shared<_>>::default();
+    let listener = Arc::<Shared<L>>::default();
     thread::spawn({
         let (so_far, listening) = (Arc::clone(&stdout_so_far), listening.clone());
         move || collect(stdout.take(MAX_OUTPUT), &so_far, &listening)
     });
     thread::spawn({
-        let tail = Arc::clone(&tail);
-        move || StderrTail::stream(BufReader::new(stderr), level, &tail, &listening)
+        let listener = Arc::clone(&listener);
+        move || listen(BufReader::new(stderr), level, &*listener, &listening)
     });
 
-    let ended = await_end(&mut child, timeout, interrupt, &signals)?;
+    let mut busy = String::new();
+    let stopping = || {
+        let work = listener.lock().at_work();
+        busy = work.map_or(String::new(), |work| format!(" while it built {work}"));
+    };
+    let ended = await_end(&mut child, timeout, interrupt, &signals, stopping)?;
+    if let (Ended::Signalled, true) = (&ended, L::IS_PATIENT) {
+        let note = interrupt.map_or("", |interrupt| interrupt.note);
+        log::warn!("Stopped {what}{busy}{note}");
+    }
     // Where a signal has come, this is the end, unless another command is awaited, too.
     drop(signals);
     // What it has started and left behind may keep the pipes for ever.
@@ -187,11 +205,12 @@ fn run_child(
         log::debug!("Something that {what} has started still runs");
     }
     let stdout = std::mem::take(&mut *stdout_so_far.lock());
-    let tail = std::mem::take(&mut *tail.lock());
+    let listener = std::mem::take(&mut *listener.lock());
     Ok(Output {
         ended,
+        busy,
         stdout,
-        tail,
+        listener,
     })
 }
 
@@ -203,12 +222,31 @@ fn collect(mut pipe: impl Read, output: &Shared<Vec<u8>>, _listening: &Sender<In
     }
 }
 
+/// Lets somebody listen to a pipe to its end; then `_listening` goes away.
+fn listen<L: Listener>(
+    mut pipe: impl BufRead,
+    level: log::Level,
+    listener: &Shared<L>,
+    _listening: &Sender<Infallible>,
+) {
+    let mut line = Vec::new();
+    while matches!(pipe.by_ref().take(MAX_LINE).read_until(b'\n', &mut line), Ok(n) if n > 0) {
+        let told = listener.lock().hear(&String::from_utf8_lossy(&line));
+        line.clear();
+        for text in told {
+            log::log!(target: CHILD, level, "{text}");
+        }
+    }
+}
+
 /// How a command came to its end.
 enum Ended {
     InTime(ExitStatus),
     TimedOut(Duration),
-    /// By an [`Interrupt`], or because comin is to end.
+    /// By an [`Interrupt`].
     Interrupted,
+    /// Because comin is to end.
+    Signalled,
 }
 
 /// Awaits the end of a child, or brings it about.
@@ -217,12 +255,14 @@ fn await_end(
     timeout: Option<Duration>,
     interrupt: Option<&Interrupt>,
     signals: &SignalGuard,
+    stopping: impl FnOnce(),
 ) -> Result<Ended> {
     let group = Pid::from_child(child);
     let Some(early) = ends_early(group, timeout, interrupt, signals).transpose() else {
         return Ok(Ended::InTime(child.wait()?));
     };
     let signal = NextSignal::from_now();
+    stopping();
     // Nix ends its builders when it is asked to end; killed, it would leave them.
     kill_process_group(group, Signal::TERM)?;
     // Whoever asks once more waits no longer.
@@ -266,7 +306,7 @@ fn ends_early(
             return Ok(None);
         }
         if ready(1) {
-            return Ok(Some(Ended::Interrupted));
+            return Ok(Some(Ended::Signalled));
         }
         if let Some(interrupt) = interrupt.filter(|_| ready(2)) {
             if (interrupt.ends)()? {
@@ -325,17 +365,6 @@ mod tests {
     fn failure_has_the_status_and_the_last_words() {
         let error = sh("echo a >&2; echo b >&2; exit 3", None).unwrap_err();
         assert_eq!(error.to_string(), "the script exited with status 3: b");
-        let error = sh("echo 'error: x' >&2; echo ' at y' >&2; exit 1", None).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the script exited with status 1: error: x\nat y"
-        );
-        let excerpt = "echo 'error: x' >&2; echo ' at y:5:1:' >&2; echo '  5| z' >&2; echo '   | ^' >&2; exit 1";
-        let error = sh(excerpt, None).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the script exited with status 1: error: x\nat y:5:1"
-        );
         let error = sh("kill -9 $$", None).unwrap_err();
         assert_eq!(error.to_string(), "the script was killed by signal 9");
     }
@@ -347,7 +376,7 @@ mod tests {
             Some(Duration::from_millis(200)),
         );
         let error = error.unwrap_err().to_string();
-        assert!(error.contains("was stopped after 0 seconds"), "{error}");
+        assert!(error.contains("timed out after 0 s"), "{error}");
     }
 
     #[test]
@@ -403,10 +432,12 @@ mod tests {
             let interrupt = Interrupt {
                 signal: signal.as_fd(),
                 ends: &ends,
+                note: "",
             };
             let mut sh = Command::new("sh");
             sh.args(["-c", "sleep 0.2; echo done"]);
-            let said = run_interruptible(&mut sh, "sh", None, Some(&interrupt)).unwrap();
+            let said =
+                run_interruptible::<LastLines>(&mut sh, "sh", None, Some(&interrupt)).unwrap();
             assert_eq!(looked.get(), 1);
             said
         };

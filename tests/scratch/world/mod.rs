@@ -432,6 +432,11 @@ impl Gate {
         await_that(|| self.begun.exists());
     }
 
+    /// A build that has begun was stopped: the next one is awaited.
+    pub fn forget(&self) {
+        fs::remove_file(&self.begun).unwrap();
+    }
+
     pub fn open(&self) {
         fs::write(&self.open, "").unwrap();
     }

@@ -1,0 +1,248 @@
+//! What a person sees while Nix works, and after it has failed. On real Git and real Nix.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::Said;
+use crate::world::{await_that, building, Gate, System, World};
+
+/// A derivation of a builder that runs this script, as Nix code; no other test has built it.
+fn derivation(world: &World, name: &str, script: &str) -> String {
+    let script = format!(": {}; {script}", world.path("").display());
+    format!(
+        "(derivation {{ name = {name:?}; system = \"x86_64-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
+          args = [ \"-c\" {script:?} ]; }})"
+    )
+}
+
+/// A system that needs these.
+fn needing(derivations: &[String]) -> System {
+    let lines = derivations.iter().zip(1..);
+    let lines = lines.map(|(needed, n)| format!("extra.\"needed-{n}\" = \"${{{needed}}}\";"));
+    System::with(&lines.collect::<String>())
+}
+
+fn details(world: &World, attempt: &str) -> Value {
+    let said = world.comin(&["history", attempt, "--json"], 0);
+    serde_json::from_str(&said.out).unwrap()
+}
+
+#[test]
+fn the_status_tells_how_far_a_build_is() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    assert!(world.status()["progress"].is_null());
+    let (_, mut deploy, open) = building(&world, &origin);
+    await_that(|| !world.status()["progress"].is_null());
+    let progress = world.status()["progress"].clone();
+    assert_eq!(progress["derivation"], "gate");
+    assert_eq!(
+        (&progress["built"], &progress["to_build"]),
+        (&0.into(), &2.into())
+    );
+    assert_eq!(
+        (&progress["downloaded"], &progress["to_download"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(
+        progress["since"].as_str().unwrap().len(),
+        "2026-01-02T03:04:05Z".len()
+    );
+    let text = world.comin(&["status"], 0).out;
+    assert!(
+        text.contains("  progress   0 of 2 built, gate for "),
+        "{text}"
+    );
+
+    // What a killed deploy has left is nobody's progress.
+    deploy.kill().unwrap();
+    deploy.wait().unwrap();
+    assert!(world.path("root/run/comin/progress.json").exists());
+    assert!(world.status()["progress"].is_null());
+    open();
+    world.comin(&["run"], 0);
+    assert!(!world.path("root/run/comin/progress.json").exists());
+}
+
+#[test]
+fn a_terminal_shows_how_far_a_build_is_in_colour() {
+    need!("git", "nix", "script");
+    let (world, origin) = World::new();
+    let slow = derivation(&world, "slow-1.0", "echo half-way; echo >$out");
+    origin.commit("slow", &needing(&[slow]));
+    let said = Said::of(&world.on_terminal("run").output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let commit = &origin.git(&["rev-parse", "HEAD"])[..8];
+    for wanted in [
+        &format!("Evaluating {commit} (origin/main), 0 s"),
+        &format!(
+            "Building {commit} (origin/main), 0 s: \x1b[36m0 of 2 built, slow-1.0 for 0 s\x1b[0m"
+        ),
+        "\x1b[2mslow-1.0> half-way\x1b[0m",
+    ] {
+        assert!(said.out.contains(wanted), "{wanted:?}: {said:?}");
+    }
+
+    let salted = derivation(&world, "slow-1.1", "echo >$out");
+    origin.commit("plain", &needing(&[salted]));
+    let mut plain = world.on_terminal("run");
+    let said = Said::of(&plain.env("NO_COLOR", "1").output().unwrap());
+    assert!(
+        said.out.contains("0 s: 0 of 2 built, slow-1.1 for 0 s"),
+        "{said:?}"
+    );
+    assert!(!said.out.contains("\x1b[36m"), "{said:?}");
+
+    let salted = derivation(&world, "slow-1.2", "echo half-way; echo >$out");
+    origin.commit("pipe", &needing(&[salted]));
+    let said = world.comin(&["run"], 0);
+    assert!(said.err.contains("\nslow-1.2> half-way\n"), "{said:?}");
+    assert!(!said.err.contains(['\x1b', '\r']), "{said:?}");
+}
+
+#[test]
+fn a_failed_build_is_kept_with_its_last_lines_and_its_whole_log() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let script = "for n in $(seq 100); do echo line $n; done; echo no such printer; exit 3";
+    origin.commit(
+        "broken",
+        &needing(&[derivation(&world, "printer-1.0", script)]),
+    );
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("> no such printer"), "{said:?}");
+    assert!(said.err.ends_with("→ comin history 2 --log\n"), "{said:?}");
+
+    let failure = details(&world, "2")["failure"].clone();
+    let derivation = failure["derivation"].as_str().unwrap();
+    assert!(derivation.ends_with("-printer-1.0.drv"), "{failure}");
+    let lines = failure["lines"].as_array().unwrap();
+    assert_eq!(lines.last().unwrap(), "no such printer");
+    assert!(
+        lines.len() < 100 && lines.contains(&"line 99".into()),
+        "{failure}"
+    );
+    let text = world.comin(&["history", "2"], 0).out;
+    let command = format!("  whole log  nix-store --read-log {derivation}\n");
+    assert!(text.contains(&command), "{text}");
+    assert!(
+        text.contains("             journalctl COMIN_ATTEMPT=2 COMIN_COMMIT="),
+        "{text}"
+    );
+
+    let whole = world.comin(&["history", "2", "--log"], 0).out;
+    assert_eq!(whole.lines().count(), 101, "{whole}");
+    assert!(details(&world, "1")["failure"].is_null());
+}
+
+#[test]
+fn an_evaluation_error_is_that_of_the_configuration_with_paths_of_the_repository() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    fs::create_dir(origin.path.join("hosts")).unwrap();
+    for (subject, code, wanted) in [
+        (
+            "thrown",
+            "throw \"the printer is on fire\"",
+            "error: the printer is on fire; ",
+        ),
+        (
+            "missing",
+            "{ }.driver",
+            "error: attribute 'driver' missing at hosts/m.nix:1:1; ",
+        ),
+    ] {
+        fs::write(origin.path.join("hosts/m.nix"), code).unwrap();
+        origin.commit(subject, &System::instead("import ./hosts/m.nix"));
+        let said = world.comin(&["run"], 1);
+        let said_at_last = format!("(origin/main): nix eval exited with status 1: {wanted}");
+        assert!(said.err.contains(&said_at_last), "{said:?}");
+        for ours in [
+            "toplevel.drvPath",
+            "no NixOS system",
+            "«string»",
+            "--show-trace",
+        ] {
+            assert!(!said.err.contains(ours), "{said:?}");
+            assert!(!world.comin(&["history", "--json"], 0).out.contains(ours));
+        }
+    }
+    let failure = details(&world, "3")["failure"].clone();
+    let lines = failure["lines"].to_string();
+    assert!(
+        lines.contains("at hosts/m.nix:1:1") && !lines.contains("-source/"),
+        "{lines}"
+    );
+    assert!(failure["derivation"].is_null());
+    assert_eq!(failure["commands"].as_array().unwrap().len(), 1);
+
+    let said = world.comin(&["plan", "--build"], 1);
+    assert!(
+        said.err.contains("missing at hosts/m.nix:1:1\n")
+            || said.err.contains("missing\nat hosts/m.nix:1:1"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_full_disk_and_a_builder_that_is_killed_are_named_as_what_they_are() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    for (name, script, wanted) in [
+        ("full", "cp /bin/sh /dev/full", ": the disk is full: "),
+        ("killed", "kill -9 $$", ": out of memory: "),
+    ] {
+        origin.commit(name, &needing(&[derivation(&world, name, script)]));
+        let said = world.comin(&["run"], 1);
+        assert!(said.err.contains(wanted), "{said:?}");
+    }
+}
+
+#[test]
+fn a_build_that_is_stopped_is_told_by_who_stopped_it() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    // By the clock.
+    world.configure(|config| config["build_timeout"] = 1.into());
+    let gate = Gate::new(&world);
+    origin.commit("gated", &gate.system);
+    let said = world.comin(&["run"], 1);
+    assert!(
+        said.err
+            .contains("nix build timed out after 1 s while it built gate"),
+        "{said:?}"
+    );
+    assert!(!said.err.contains("interrupted by the user"), "{said:?}");
+    world.configure(|config| config["build_timeout"] = 0.into());
+
+    // By a person.
+    let gate = Gate::named(&world, "second");
+    origin.commit("second", &gate.system);
+    let mut run = world.command(&["run"]);
+    let run = run.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    gate.await_begun();
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let said = Said::of(&run.wait_with_output().unwrap());
+    let told = "Stopped nix build while it built gate: nothing was activated, and the next deploy begins again\n";
+    assert!(said.err.ends_with(told), "{said:?}");
+    assert!(!said.err.contains("interrupted by the user"), "{said:?}");
+
+    // By a newer commit.
+    gate.forget();
+    let mut run = world.command(&["run"]);
+    let run = run.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    gate.await_begun();
+    origin.commit("newer", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    let said = Said::of(&run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.err.contains("Stopped building: ") && said.err.contains("Deployed "),
+        "{said:?}"
+    );
+    assert!(!said.err.contains("interrupted by the user"), "{said:?}");
+}
