@@ -65,7 +65,7 @@ fn evaluate(
     let (config, paths) = (&ctx.config, &ctx.paths);
     let (target, cache) = (&deployment.attempt.target, paths.nix_cache());
     let (remotes, first) = (&config.remotes, &target.remote);
-    let git = environment::for_nix(paths, remotes, first, config.submodules)?;
+    let git = environment::for_nix(paths, remotes, first)?;
     let evaluation = deploy_record::during(paths, &format!("Evaluating {target}"), || {
         preemption.during(|interrupt| {
             let (repository, commit) = (&paths.repository(), &target.commit);
@@ -76,6 +76,11 @@ fn evaluate(
     let Some(evaluation) = evaluation else {
         return preempted(Stage::Evaluating);
     };
+    let folder = config.repository_subdir.as_deref().unwrap_or_default();
+    let flake = Path::new(folder).join("flake.nix");
+    if deployment.mirror.has_lfs_pointers(&target.commit, &flake) {
+        log::warn!("{target} has files in Git LFS, and gets pointers in their place; to get the files, set inputs.self.lfs = true in flake.nix (Nix 2.27 or newer)");
+    }
     if let Some(reason) = machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
         return Err(Stop::Ended(Outcome::Skipped { reason }));
     }

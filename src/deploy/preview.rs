@@ -88,7 +88,7 @@ fn evaluate_aside(
     aside: &Paths,
 ) -> Result<Evaluation> {
     let (config, repository, commit) = (&ctx.config, &aside.repository(), &target.commit);
-    let git = environment::for_nix(aside, &config.remotes, &target.remote, config.submodules)?;
+    let git = environment::for_nix(aside, &config.remotes, &target.remote)?;
     let evaluate = || nix::evaluate(config, repository, TARGET, commit, git, None, None);
     let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
     let is_ours = |path: &str| mirror.has_file(&target.commit, path);

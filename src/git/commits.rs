@@ -11,6 +11,9 @@ use crate::model::commit::Commit;
 use crate::model::history::Relation;
 use crate::sys::text::shortened;
 
+/// More bytes than a file has that says how others are kept.
+const MAX_TEXT: usize = 1024 * 1024;
+
 /// How many characters of a subject are kept.
 const SUBJECT: usize = 200;
 
@@ -39,6 +42,27 @@ impl Mirror {
     pub fn has_file(&self, commit: &Commit, path: &str) -> bool {
         let tree = self.commit(commit).and_then(|commit| Ok(commit.tree()?));
         tree.is_ok_and(|tree| tree.get_path(Path::new(path)).is_ok())
+    }
+
+    /// Whether a commit has files in Git LFS, and its flake says nothing of that: what the machine gets are pointers to
+    /// these files.
+    pub fn has_lfs_pointers(&self, commit: &Commit, flake: &Path) -> bool {
+        let says = |path: &Path, words: &str| {
+            let read = || -> Result<bool> {
+                let entry = self.commit(commit)?.tree()?.get_path(path)?;
+                let odb = self.repository.odb()?;
+                let (size, _) = odb.read_header(entry.id())?;
+                let text = (size <= MAX_TEXT)
+                    .then(|| odb.read(entry.id()))
+                    .transpose()?;
+                let text = text.map_or(String::new(), |text| {
+                    String::from_utf8_lossy(text.data()).into_owned()
+                });
+                Ok(text.contains(words))
+            };
+            read().unwrap_or(false)
+        };
+        says(Path::new(".gitattributes"), "filter=lfs") && !says(flake, "lfs")
     }
 
     /// The bytes of a commit object. They are those that the id stands for: libgit2 hashes what it

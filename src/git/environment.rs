@@ -92,16 +92,12 @@ pub fn for_fetch(remote: &Remote) -> Result<Variables> {
 
 /// For Nix, and the git and ssh that it starts, so that they reach the servers of all remotes as comin does; `first` is
 /// the remote whose credentials come first where two are for one host.
-pub fn for_nix(
-    paths: &Paths,
-    remotes: &[Remote],
-    first: &RemoteName,
-    submodules: bool,
-) -> Result<Variables> {
+pub fn for_nix(paths: &Paths, remotes: &[Remote], first: &RemoteName) -> Result<Variables> {
     let is_first = |remote: &&Remote| remote.name == *first;
     let others = remotes.iter().filter(|remote| !is_first(remote));
     let remotes: Vec<&Remote> = remotes.iter().filter(is_first).chain(others).collect();
-    let mut settings = match remotes.first().filter(|it| submodules && is_first(it)) {
+    // A flake may ask for its submodules itself.
+    let mut settings = match remotes.first().filter(|it| is_first(it)) {
         Some(first) => submodules::settings(paths, first)?,
         None => Vec::new(),
     };
@@ -194,13 +190,15 @@ mod tests {
             {"name": "c", "url": "https://other/c", "auth": {"access_token_path": "/c"}},
             {"name": "d", "url": "https://public/d"}]}"#;
         let remotes = crate::config::Config::for_tests(json).remotes;
-        let paths = Paths::outside_state(Path::new("/nonexistent"));
-        let set = for_nix(&paths, &remotes, &remotes[1].name, false).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path(), Path::new("/state"));
+        std::fs::create_dir_all(paths.repository()).unwrap();
+        let set = for_nix(&paths, &remotes, &remotes[1].name).unwrap();
         let set: std::collections::BTreeMap<_, _> = set.into_iter().collect();
-        assert_eq!(set["GIT_CONFIG_COUNT"], "4");
-        assert_eq!(set["GIT_CONFIG_KEY_1"], "credential.https://h.helper");
-        assert!(set["GIT_CONFIG_VALUE_1"].ends_with(r"--token '/it'\''s b'"));
-        assert!(set["GIT_CONFIG_VALUE_3"].ends_with("--token '/c'"));
+        assert_eq!(set["GIT_CONFIG_COUNT"], "5");
+        assert_eq!(set["GIT_CONFIG_KEY_2"], "credential.https://h.helper");
+        assert!(set["GIT_CONFIG_VALUE_2"].ends_with(r"--token '/it'\''s b'"));
+        assert!(set["GIT_CONFIG_VALUE_4"].ends_with("--token '/c'"));
         assert_eq!(set.get("GIT_SSH_COMMAND"), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Submodules whose URL is relative: they are beside the remote, though Nix has the repository from the
-//! mirror.
+//! Submodules whose URL is relative, and files in Git LFS: they are beside the remote, though Nix has the repository
+//! from the mirror.
 
 use anyhow::Result;
 

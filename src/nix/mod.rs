@@ -110,7 +110,10 @@ pub fn evaluate(
     let mut nix = match &config.repository_type {
         RepositoryType::Flake => {
             let flake = flake_url(config, repository, reference, commit);
-            asking(&flake, &of_host(&config.hostname))
+            let mut nix = asking(&flake, &of_host(&config.hostname));
+            // It would be written into the mirror.
+            nix.arg("--no-update-lock-file");
+            nix
         }
         RepositoryType::Nix { system_attr } => {
             let contained = expression(config, repository, reference, commit);

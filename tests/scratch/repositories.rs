@@ -2,12 +2,13 @@
 //! and real Nix.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{json, Value};
 
 use crate::support::http::Server;
 use crate::support::ssh::{self, Sshd};
-use crate::support::{skip, Said};
+use crate::support::{isolated, skip, Said};
 use crate::world::{Repository, System, World};
 
 /// A machine that follows a repository without a flake, in which there is nothing yet.
@@ -391,4 +392,118 @@ fn a_relative_submodule_is_beside_the_remote_that_is_deployed() {
         assert_eq!(world.running(), label);
         assert_eq!(planned(&world), world.status()["running"]["out"]);
     }
+}
+
+/// Whether Nix is this new: minor versions of Nix 2.
+fn is_nix_at_least(minor: u32) -> bool {
+    let version = Command::new("nix").arg("--version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let number = version.trim().rsplit(' ').next().unwrap().to_string();
+    let mut numbers = number.split('.').map(|n| n.parse().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(2), Some(minor))
+}
+
+#[test]
+fn a_lock_file_that_is_missing_or_stale_is_told_by_nix_and_nothing_is_written_into_the_mirror() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let input = world.repository("input");
+    fs::write(input.path.join("flake.nix"), "{ outputs = _: { }; }").unwrap();
+    input.commit_all("input");
+    let with_input = |name: &str| {
+        let configuration = origin.configuration("", name, &System::default());
+        let flake = format!(
+            "{{ inputs.{name}.url = \"git+file://{}\"; outputs = _: {{ nixosConfigurations.\"m\".config = {configuration}; }}; }}",
+            input.path.display()
+        );
+        fs::write(origin.path.join("flake.nix"), flake).unwrap();
+    };
+    let refused = || {
+        origin.commit_all("broken");
+        let said = world.comin(&["run"], 1);
+        let error = world.status()["deployed"]["error"].clone();
+        assert!(error.as_str().unwrap().contains("lock file"), "{said:?}");
+        let mirror = world.files("root/var/lib/comin/repository");
+        assert!(
+            !mirror.contains("/flake.lock ") && !mirror.contains("/index "),
+            "{mirror}"
+        );
+    };
+    let lock = || {
+        let mut nix = Command::new("nix");
+        isolated(&mut nix, &world.path("home"));
+        nix.args(["--extra-experimental-features", "nix-command flakes"]);
+        let locked = nix.args(["flake", "lock"]).arg(&origin.path).output();
+        assert!(locked.unwrap().status.success());
+    };
+    with_input("first");
+    refused();
+    lock();
+    with_input("second");
+    refused();
+    lock();
+    origin.commit_all("mended");
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+}
+
+#[test]
+fn the_submodules_that_a_flake_asks_for_itself_are_beside_the_remote() {
+    need!("git", "nix");
+    if !is_nix_at_least(27) {
+        return;
+    }
+    let mut world = World::empty();
+    let (label, library) = library(&world, "served/group");
+    let origin = world.repository("served/group/origin");
+    let configuration = origin.configuration("", "", &labelled_by_the_submodule(&world));
+    let flake = format!(
+        "{{ inputs.self.submodules = true; outputs = _: {{ nixosConfigurations.\"m\".config = {configuration}; }}; }}"
+    );
+    fs::write(origin.path.join("flake.nix"), flake).unwrap();
+    add_submodule(&origin, "library", "../libraries/library", &library);
+    world.follow("origin", &origin.path.display().to_string());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), label);
+    assert_eq!(planned(&world), world.status()["running"]["out"]);
+}
+
+#[test]
+fn files_in_git_lfs_are_told_if_the_machine_gets_pointers() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let told = |said: &Said| said.err.contains("inputs.self.lfs = true");
+    assert!(!told(&world.comin(&["run"], 0)));
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 1\n",
+        "a".repeat(64)
+    );
+    fs::write(
+        origin.path.join(".gitattributes"),
+        "*.bin filter=lfs diff=lfs merge=lfs -text\n",
+    )
+    .unwrap();
+    fs::write(origin.path.join("a.bin"), pointer).unwrap();
+    origin.git(&["-c", "filter.lfs.required=false", "add", "--all"]);
+    origin.commit("pointers", &System::default());
+    let said = world.comin(&["run"], 0);
+    assert!(told(&said), "{said:?}");
+
+    // A flake that asks for them gets them, or Nix says why not: here, no server has them.
+    let configuration = origin.configuration(
+        "",
+        "files",
+        &System::with("extra.\"a\" = builtins.readFile ./a.bin;"),
+    );
+    let flake = format!(
+        "{{ inputs.self.lfs = true; outputs = _: {{ nixosConfigurations.\"m\".config = {configuration}; }}; }}"
+    );
+    fs::write(origin.path.join("flake.nix"), flake).unwrap();
+    origin.commit_all("files");
+    let said = world.comin(&["run"], 1);
+    assert!(!told(&said), "{said:?}");
+    assert!(
+        said.err.contains("nix eval exited with status 1: error: "),
+        "{said:?}"
+    );
 }
