@@ -131,6 +131,9 @@ fn settle(
             decided.log_once(Level::Info, format!("{target} is not deployed: {why}"));
         }
     }
+    if let Some(doubt) = store.state().clock_doubt(facts.now) {
+        decided.log_once(Level::Warn, doubt);
+    }
     if let Some(missing) = decision.missing() {
         decided.log_once(Level::Warn, format!("Nothing to deploy: {missing}"));
     }

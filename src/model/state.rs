@@ -2,14 +2,20 @@
 
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::{
     commit::Commit, confirmation::Step, facts::PastAttempt, policy::Backoff,
     quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,
 };
+use crate::sys::text;
 
 /// How many evaluations and builds in a row newer commits may stop.
 const PREEMPTIONS: usize = 3;
+
+/// How far a clock may be set back without a word.
+const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
 
 /// The state of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +34,16 @@ pub struct State {
 }
 
 impl State {
+    /// That the clock is earlier than what has been done already.
+    pub fn clock_doubt(&self, now: Timestamp) -> Option<String> {
+        let latest = self.latest()?;
+        let (id, began) = (latest.id, latest.since());
+        (began > now + CLOCK_STEP).then(|| {
+            let began = text::at(began);
+            format!("The clock of this machine is wrong, or was: attempt {id} was under way at {began}, which is yet to come")
+        })
+    }
+
     /// The accepted main, and where it came from.
     pub fn accepted(&self) -> Option<Accepted> {
         let commit = self.accepted_main.clone()?;

@@ -694,3 +694,17 @@ fn a_flood_of_requests_during_a_build_deploys_once() {
     assert_eq!(world.switches(), ["switch first", "switch second"]);
     assert_eq!(world.history().len(), 2);
 }
+
+#[test]
+fn a_clock_that_is_behind_is_suspected_once() {
+    need!("git", "nix", "faketime");
+    let (world, origin) = World::new();
+    let words = "The clock of this machine is wrong, or was: attempt 1 was under way at ";
+    assert!(!world.comin(&["run"], 0).err.contains(words));
+    let said = world.shifted("-1y", &["deploy"]);
+    assert!(said.err.contains(words), "{said:?}");
+    let said = world.shifted("-1y", &["deploy"]);
+    assert!(!said.err.contains(words), "{said:?}");
+    origin.commit("second", &System::default());
+    assert!(!world.comin(&["run"], 0).err.contains(words));
+}
