@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Failure};
+use sys::diagnosis::explained;
 use sys::journal;
 
 fn main() -> ExitCode {
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     match cli::execute(cli) {
         Ok(code) => code,
         Err(Failure::Failed(error)) => {
-            log::error!("{error:#}");
+            log::error!("{}", explained(&format!("{error:#}")));
             ExitCode::FAILURE
         }
         Err(Failure::Misconfigured(error)) => {

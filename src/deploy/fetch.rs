@@ -15,6 +15,7 @@ use crate::git::source::Source;
 use crate::state::deploy_record::DeployRecord;
 use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
+use crate::sys::diagnosis::explained;
 use crate::sys::fs::Lock;
 use crate::sys::journal;
 use crate::sys::text;
@@ -33,7 +34,7 @@ fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
     let told = before.as_ref().and_then(|before| before.error.as_deref());
     let mut checked_at = before.as_ref().and_then(|before| before.mirror_checked_at);
     let error = update_mirror(ctx, remote, before.as_ref(), &mut checked_at).err();
-    let error = error.map(|error| text::printable(&format!("{error:#}")).into_owned());
+    let error = error.map(|error| text::printable(&explained(&format!("{error:#}"))).into_owned());
     match &error {
         // The journal is told once, and anybody else may not have heard it.
         Some(error) if told.is_none() || !journal::reads_us() => log::warn!(

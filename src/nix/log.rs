@@ -158,16 +158,14 @@ impl Listener for NixLog {
         let build = builds.find(|build| Some(&build.derivation) == derivation.as_ref());
         let log: Vec<String> =
             build.map_or(Vec::new(), |build| build.log.iter().cloned().collect());
-        let mut sentence = ended;
-        let diagnosis = diagnose(text);
-        let diagnosis = diagnosis.or_else(|| log.iter().rev().take(5).find_map(|l| diagnose(l)));
-        for part in diagnosis.into_iter().chain([text.as_str()]) {
-            if !part.is_empty() {
-                sentence.push_str(": ");
-                sentence.push_str(&shortened(part, ERROR_CHARS));
-            }
-        }
-        if let Some(last) = log.last().filter(|_| !sentence.contains("\n> ")) {
+        let said = [text, &ended].into_iter();
+        let cause = said
+            .chain(log.iter().rev().take(5))
+            .find_map(|line| diagnose(line));
+        let text = Some(shortened(text, ERROR_CHARS)).filter(|text| !text.is_empty());
+        let parts = [Some(&*ended), cause, text.as_deref()];
+        let mut sentence = parts.into_iter().flatten().collect::<Vec<_>>().join(": ");
+        if let Some(last) = log.last().filter(|last| !sentence.contains(*last)) {
             sentence.push_str("\n> ");
             sentence.push_str(last);
         }

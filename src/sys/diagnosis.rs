@@ -1,4 +1,12 @@
-//! Causes that tools and systems report in words of their own, by the words that a person looks for.
+//! Causes that every tool reports in words of its own, named by the words that a person looks for.
+
+/// A message, with its cause before it if that is one which nobody would look for in the configuration.
+pub fn explained(message: &str) -> String {
+    match diagnose(message) {
+        Some(cause) => format!("{cause}: {message}"),
+        None => message.to_string(),
+    }
+}
 
 /// The cause that a message stands for, if it is one that nobody would look for in the configuration.
 pub fn diagnose(message: &str) -> Option<&'static str> {
@@ -21,12 +29,7 @@ pub fn diagnose(message: &str) -> Option<&'static str> {
         ),
         (
             "the clock of this machine may be wrong",
-            &[
-                "not yet valid",
-                "is not valid yet",
-                "not activated yet",
-                "NotValidYet",
-            ],
+            &["not yet valid", "not valid yet", "NotValidYet"],
         ),
     ];
     let mut causes = CAUSES.into_iter();
@@ -34,4 +37,30 @@ pub fn diagnose(message: &str) -> Option<&'static str> {
     causes
         .find(|(_, words)| is_it(words))
         .map(|(cause, _)| cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_named_whatever_the_tool_calls_it() {
+        for (message, cause) in [
+            (
+                "writing x: No space left on device (os error 28)",
+                "the disk is full",
+            ),
+            (
+                "builder for x failed due to signal 9 (Killed)",
+                "out of memory",
+            ),
+            (
+                "SSL certificate problem: certificate is not yet valid",
+                "the clock of this machine may be wrong",
+            ),
+        ] {
+            assert_eq!(explained(message), format!("{cause}: {message}"));
+        }
+        assert_eq!(explained("error: x"), "error: x");
+    }
 }

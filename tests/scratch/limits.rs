@@ -144,7 +144,11 @@ fn a_full_disk_below_the_mirror_is_a_fetch_that_fails() {
         let said = world.comin(&["run"], 1);
         assert_says(
             &said,
-            &["Failed to fetch origin from", "No space left on device"],
+            &[
+                "Failed to fetch origin from",
+                ": the disk is full: ",
+                "No space left on device",
+            ],
         );
         let status = world.status();
         assert!(status["remotes"][0]["error"].is_string(), "{status:#}");
@@ -215,7 +219,14 @@ fn a_disk_that_is_full_while_nix_builds_fails_the_build_and_it_is_tried_again() 
     );
     origin.commit("second", &System::instead(&build));
     let said = world.comin(&["run"], 1);
-    assert_says(&said, &["No space left on device", "Failed to deploy"]);
+    assert_says(
+        &said,
+        &[
+            "No space left on device",
+            "Failed to deploy",
+            ": the disk is full: ",
+        ],
+    );
     assert_eq!(world.history()[0]["status"], "failed");
     assert_eq!(world.running(), "first");
     fs::remove_file(full).unwrap();

@@ -1,6 +1,7 @@
 //! What a person sees while Nix works, and after it has failed. On real Git and real Nix.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -9,10 +10,11 @@ use crate::world::{await_that, building, Gate, System, World};
 
 /// A derivation of a builder that runs this script, as Nix code; no other test has built it.
 fn derivation(world: &World, name: &str, script: &str) -> String {
-    let script = format!(": {}; {script}", world.path("").display());
+    // A string of Nix, which may refer to other derivations.
+    let script = format!("\": {}; {script}\"", world.path("").display());
     format!(
         "(derivation {{ name = {name:?}; system = \"x86_64-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
-          args = [ \"-c\" {script:?} ]; }})"
+          args = [ \"-c\" {script} ]; }})"
     )
 }
 
@@ -245,4 +247,89 @@ fn a_build_that_is_stopped_is_told_by_who_stopped_it() {
         "{said:?}"
     );
     assert!(!said.err.contains("interrupted by the user"), "{said:?}");
+}
+
+/// A run on a terminal as a person sees it: each line that stays, and of the line at the bottom a look at each
+/// derivation that has been built for a second. Without what differs from one run to the next.
+fn recording(said: &str, commit: &str) -> String {
+    let mut seen = Vec::new();
+    let mut lines = Vec::new();
+    for frame in said
+        .split(['\r', '\n'])
+        .map(|frame| frame.replace("\x1b[K", ""))
+    {
+        let (shown, is_bottom) = match frame.strip_prefix("\x1b[?7l") {
+            Some(shown) => (shown.trim_end_matches("\x1b[?7h"), true),
+            None => (&*frame, false),
+        };
+        let built = shown.rsplit(", ").next().unwrap_or_default();
+        let (name, time) = built.split_once(" for ").unwrap_or_default();
+        if is_bottom && (matches!(time, "" | "0 s") || seen.contains(&name.to_string())) {
+            continue;
+        }
+        if is_bottom {
+            seen.push(name.to_string());
+        }
+        if !shown.is_empty() {
+            lines.push(shown.replace(commit, "3f2a9c1e"));
+        }
+    }
+    let text = lines.join("\n") + "\n";
+    let mut parts = text.split("/nix/store/");
+    let mut recorded = parts.next().unwrap().to_string();
+    for part in parts {
+        recorded += "/nix/store/…";
+        recorded += part.get(32..).unwrap_or_default();
+    }
+    recorded
+}
+
+/// `UPDATE_EXPECT=1` makes the recording anew.
+#[test]
+fn the_recording_of_a_run_is_what_the_program_shows() {
+    need!("git", "nix", "script");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let step = |name: &str, needs: &str| {
+        let script = format!("echo compiling {name}; sleep 2.6; echo done >$out");
+        derivation(&world, name, &format!(": {needs}; {script}"))
+    };
+    let library = step("library-1.4", "");
+    let program = step("program-2.0", &format!("${{{library}}}"));
+    let system = needing(&[step("manual-2.0", &format!("${{{program}}}"))]);
+    origin.write("", "updated", &system);
+    origin.commit_all("Update the program");
+    let mut run = world.on_terminal("run");
+    let said = Said::of(&run.env("NO_COLOR", "1").output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let commit = &origin.git(&["rev-parse", "HEAD"])[..8];
+    let recorded = format!("$ sudo comin run\n{}", recording(&said.out, commit));
+
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/docs/run.txt");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&file, &recorded).unwrap();
+    }
+    let without_times = |text: &str| {
+        let words = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let times = words.map(|words| {
+            let is_time = |n: usize| {
+                words
+                    .get(n + 1)
+                    .is_some_and(|unit| unit.starts_with('s') && unit.len() < 3)
+            };
+            let words = words.iter().enumerate();
+            words
+                .filter(|(n, _)| !is_time(*n))
+                .map(|(_, word)| *word)
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        times.collect::<Vec<_>>().join("\n")
+    };
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(
+        without_times(&recorded),
+        without_times(&expected),
+        "{said:?}"
+    );
 }

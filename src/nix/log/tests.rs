@@ -218,6 +218,11 @@ fn a_consequence_does_not_hide_its_cause() {
     }
     let (_, full) = failure(&error("writing file: No space left on device"));
     assert!(full.to_string().contains(": the disk is full: "), "{full}");
+    let oom: Failure = NixLog::default()
+        .error("nix was killed by signal 9".to_string())
+        .downcast()
+        .unwrap();
+    assert_eq!(oom.to_string(), "nix was killed by signal 9: out of memory");
     let (_, killed) = failure(&error(
         "builder for '/nix/store/a.drv' failed due to signal 9 (Killed)",
     ));

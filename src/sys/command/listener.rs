@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use anyhow::{anyhow, Error};
 
-use crate::sys::diagnosis::diagnose;
+use crate::sys::diagnosis::explained;
 use crate::sys::text::{printable, shortened};
 
 /// Understands what a command says on its standard error.
@@ -56,7 +56,7 @@ impl Listener for LastLines {
         let Some(last) = self.lines().next_back() else {
             return anyhow!(ended);
         };
-        let cause = diagnose(last).map_or(String::new(), |cause| format!("{cause}: "));
-        anyhow!("{ended}: {cause}{}", shortened(last.trim(), CHARS))
+        let last = explained(&shortened(last.trim(), CHARS));
+        anyhow!("{ended}: {last}")
     }
 }
