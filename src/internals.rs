@@ -140,15 +140,15 @@ fn picture_of_states(page: &str) -> String {
 /// The files that `config/paths.rs` names with their writer.
 fn table_of_files() -> String {
     let mut table = "| file | holds | written by |\n|---|---|---|\n".to_string();
-    for function in include_str!("config/paths.rs").split("\n\n") {
-        let lines = function.lines().map(str::trim);
+    for entry in include_str!("config/paths.rs").split("\n\n") {
+        let lines = entry.lines().map(str::trim);
         let words: Vec<&str> = lines.filter_map(|line| line.strip_prefix("/// ")).collect();
         let words = words.join(" ");
         let Some((holds, writer)) = words.split_once(" Writer: ") else {
             continue;
         };
-        let name = function.split('"').nth(1).unwrap();
-        let folder = if function.contains("state_dir.join") {
+        let name = entry.split('"').nth(1).unwrap();
+        let folder = if entry.contains(": in_state(") {
             "/var/lib/comin"
         } else {
             ""

@@ -33,6 +33,10 @@ impl Paths {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    fn in_state(&self, name: &str) -> PathBuf {
+        self.state_dir.join(name)
+    }
+
     /// The root itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -43,64 +47,9 @@ impl Paths {
         self.root == Path::new("/")
     }
 
-    /// The bare mirror of the remotes. Writer: fetch; deploy keeps its own refs there, and repacks.
-    pub fn repository(&self) -> PathBuf {
-        self.state_dir.join("repository")
-    }
-
-    /// What a boot may forget.
-    pub fn run(&self) -> PathBuf {
-        self.below("run/comin")
-    }
-
-    /// Held by the one process that makes the mirror. In the state folder a fetch may write nothing else.
-    pub fn repository_lock(&self) -> PathBuf {
-        self.below("run/comin/repository.lock")
-    }
-
-    /// Accepted main and attempts. Writer: whoever holds the deploy lock: deploy, rollback, the rollback timer.
-    pub fn state(&self) -> PathBuf {
-        self.state_dir.join("state.json")
-    }
-
-    /// What the Go comin deployed. Writer: none any more.
-    pub fn go_store(&self) -> PathBuf {
-        self.state_dir.join("store.json")
-    }
-
-    /// A rewrite of main that the operator accepts. Writer: accept; deploy removes it.
-    pub fn rewrite(&self) -> PathBuf {
-        self.state_dir.join("accept.json")
-    }
-
-    /// The order to deploy nothing. Writer: suspend and resume.
-    pub fn suspension(&self) -> PathBuf {
-        self.state_dir.join("suspended.json")
-    }
-
-    /// The order to try again what failed. Writer: retry; deploy removes it.
-    pub fn retry(&self) -> PathBuf {
-        self.state_dir.join("retry")
-    }
-
-    /// The order to go on with what waits for a confirmation. Writer: confirm; deploy removes it.
-    pub fn confirmation(&self) -> PathBuf {
-        self.state_dir.join("confirm.json")
-    }
-
     /// The folder of the state.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
-    }
-
-    /// Held by the one process that deploys.
-    pub fn deploy_lock(&self) -> PathBuf {
-        self.state_dir.join("lock")
-    }
-
-    /// Nix GC roots. Writer: deploy.
-    pub fn gcroots(&self) -> PathBuf {
-        self.state_dir.join("gcroots")
     }
 
     /// How the latest fetch of a remote ended. Writer: fetch, and a rollback that finds it unreachable.
@@ -113,78 +62,6 @@ impl Paths {
         self.below(format!("run/comin/remotes/{name}.lock"))
     }
 
-    /// The request to deploy. Writer: fetch and the operator's commands; deploy removes it.
-    pub fn wanted(&self) -> PathBuf {
-        self.below("run/comin/wanted")
-    }
-
-    /// The heads on which the latest deploy decided. Writer: deploy.
-    pub fn decided(&self) -> PathBuf {
-        self.below("run/comin/decided.json")
-    }
-
-    /// What the latest deploy found about every head. Writer: deploy.
-    pub fn judgement(&self) -> PathBuf {
-        self.below("run/comin/judgement.json")
-    }
-
-    /// How far the evaluation or build is that is under way. Writer: deploy.
-    pub fn progress(&self) -> PathBuf {
-        self.below("run/comin/progress.json")
-    }
-
-    /// The cache of Nix during the evaluations of a deploy. Writer: Nix; deploy empties it when it is damaged.
-    pub fn nix_cache(&self) -> PathBuf {
-        self.below("var/cache/comin")
-    }
-
-    /// How git reaches SSH servers when Nix runs it. Writer: deploy. Where no fetch can write: ssh runs what it
-    /// says, as root.
-    pub fn ssh_config(&self) -> PathBuf {
-        self.state_dir.join("ssh_config")
-    }
-
-    /// Where git finds relative submodules when Nix runs it. Writer: deploy. Where no fetch can write, too: git
-    /// runs what its settings say.
-    pub fn submodules(&self) -> PathBuf {
-        self.state_dir.join("submodules")
-    }
-
-    /// The order for an activation, and how it ended. Writer: deploy, then the activation runner.
-    pub fn activation(&self) -> PathBuf {
-        self.below("run/comin/activation.json")
-    }
-
-    /// Held by the activation runner as long as it runs.
-    pub fn activation_lock(&self) -> PathBuf {
-        self.below("run/comin/activation.lock")
-    }
-
-    /// The units that were up before the latest activation. Writer: deploy.
-    pub fn units(&self) -> PathBuf {
-        self.below("run/comin/units.json")
-    }
-
-    /// The system that runs.
-    pub fn current_system(&self) -> PathBuf {
-        self.below("run/current-system")
-    }
-
-    /// The system that booted.
-    pub fn booted_system(&self) -> PathBuf {
-        self.below("run/booted-system")
-    }
-
-    /// The kernel's name for this boot.
-    pub fn boot_id(&self) -> PathBuf {
-        self.below("proc/sys/kernel/random/boot_id")
-    }
-
-    /// The folder in which a switch that has not ended keeps its lists.
-    pub fn switch_lists(&self) -> PathBuf {
-        self.below("run/nixos")
-    }
-
     /// The folders in which files change when the status does.
     pub fn watched_dirs(&self) -> Vec<PathBuf> {
         vec![
@@ -193,11 +70,6 @@ impl Paths {
             self.below("run/comin/remotes"),
             self.state_dir.clone(),
         ]
-    }
-
-    /// `machine-id(5)`.
-    pub fn machine_id(&self) -> PathBuf {
-        self.below("etc/machine-id")
     }
 
     /// A system profile: `system`, or another one below `system-profiles`, as nixos-rebuild has it.
@@ -209,4 +81,98 @@ impl Paths {
             profiles.join("system-profiles").join(name)
         }
     }
+}
+
+/// Makes a function of each line, for a path in the state folder or below the root.
+macro_rules! paths {
+    ($($(#[$doc:meta])* $name:ident: $folder:ident($path:literal);)*) => {
+        impl Paths {
+            $($(#[$doc])*
+            pub fn $name(&self) -> PathBuf {
+                self.$folder($path)
+            })*
+        }
+    };
+}
+
+paths! {
+    /// The bare mirror of the remotes. Writer: fetch; deploy keeps its own refs there, and repacks.
+    repository: in_state("repository");
+
+    /// What a boot may forget.
+    run: below("run/comin");
+
+    /// Held by the one process that makes the mirror. In the state folder a fetch may write nothing else.
+    repository_lock: below("run/comin/repository.lock");
+
+    /// Accepted main and attempts. Writer: whoever holds the deploy lock: deploy, rollback, the rollback timer.
+    state: in_state("state.json");
+
+    /// What the Go comin deployed. Writer: none any more.
+    go_store: in_state("store.json");
+
+    /// A rewrite of main that the operator accepts. Writer: accept; deploy removes it.
+    rewrite: in_state("accept.json");
+
+    /// The order to deploy nothing. Writer: suspend and resume.
+    suspension: in_state("suspended.json");
+
+    /// The order to try again what failed. Writer: retry; deploy removes it.
+    retry: in_state("retry");
+
+    /// The order to go on with what waits for a confirmation. Writer: confirm; deploy removes it.
+    confirmation: in_state("confirm.json");
+
+    /// Held by the one process that deploys.
+    deploy_lock: in_state("lock");
+
+    /// Nix GC roots. Writer: deploy.
+    gcroots: in_state("gcroots");
+
+    /// The request to deploy. Writer: fetch and the operator's commands; deploy removes it.
+    wanted: below("run/comin/wanted");
+
+    /// The heads on which the latest deploy decided. Writer: deploy.
+    decided: below("run/comin/decided.json");
+
+    /// What the latest deploy found about every head. Writer: deploy.
+    judgement: below("run/comin/judgement.json");
+
+    /// How far the evaluation or build is that is under way. Writer: deploy.
+    progress: below("run/comin/progress.json");
+
+    /// The cache of Nix during the evaluations of a deploy. Writer: Nix; deploy empties it when it is damaged.
+    nix_cache: below("var/cache/comin");
+
+    /// How git reaches SSH servers when Nix runs it. Writer: deploy. Where no fetch can write: ssh runs what it
+    /// says, as root.
+    ssh_config: in_state("ssh_config");
+
+    /// Where git finds relative submodules when Nix runs it. Writer: deploy. Where no fetch can write, too: git
+    /// runs what its settings say.
+    submodules: in_state("submodules");
+
+    /// The order for an activation, and how it ended. Writer: deploy, then the activation runner.
+    activation: below("run/comin/activation.json");
+
+    /// Held by the activation runner as long as it runs.
+    activation_lock: below("run/comin/activation.lock");
+
+    /// The units that were up before the latest activation. Writer: deploy.
+    units: below("run/comin/units.json");
+
+    /// The system that runs.
+    current_system: below("run/current-system");
+
+    /// The system that booted.
+    booted_system: below("run/booted-system");
+
+    /// The kernel's name for this boot.
+    boot_id: below("proc/sys/kernel/random/boot_id");
+
+    /// The folder in which a switch that has not ended keeps its lists.
+    switch_lists: below("run/nixos");
+
+    /// `machine-id(5)`.
+    machine_id: below("etc/machine-id");
 }

@@ -12,12 +12,8 @@ use crate::sys::terminal;
 /// as it should be.
 pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
     // Who asks at a terminal has not heard what the journal has been told.
-    let (refused, notices) = if terminal::is_on_terminal() {
-        Default::default()
-    } else {
-        said_before(ctx)?
-    };
-    let mut decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
+    let before = DeployRecord::read(&ctx.paths)?.filter(|_| !terminal::is_on_terminal());
+    let mut decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, before)?;
     if let Some(booted) = boot::booted_instead(ctx, store.state())? {
         let notice = format!(
             "The machine booted {} instead of what was deployed last; comin leaves it there until there is another commit to deploy, or comin retry",
@@ -28,17 +24,12 @@ pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
     decided.write(&ctx.paths)
 }
 
-/// The heads whose refusal has been said, and what else has been.
-pub fn said_before(ctx: &Context) -> Result<(Vec<String>, Vec<String>)> {
-    let before = DeployRecord::read(&ctx.paths)?;
-    Ok(before.map_or_else(Default::default, |before| (before.refused, before.notices)))
-}
-
 /// Says what was refused, once for each head, and records what is being decided on.
 pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<DeployRecord> {
     VerdictCache::of(facts, decision, &ctx.config).write(&ctx.paths)?;
-    let (before, notices) = said_before(ctx)?;
-    let mut refused = Vec::new();
+    let before = DeployRecord::read(&ctx.paths)?;
+    let mut decided = DeployRecord::begin(&ctx.config, facts.remotes.clone(), before)?;
+    let refused_before = std::mem::take(&mut decided.refused);
     for candidate in &decision.candidates {
         let refusal = candidate.refusal().filter(Refusal::is_notable);
         let Some((refusal, commit)) = refusal.zip(candidate.head.commit.as_ref()) else {
@@ -47,15 +38,14 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
         };
         let Candidate { remote, head, .. } = candidate;
         let name = format!("{} ({remote}/{})", commit.short(), head.branch.name);
-        if !before.contains(&name) {
+        if !refused_before.contains(&name) {
             log::warn!("Refused {name}: {refusal}");
             if let Some(command) = refusal.command() {
                 log::warn!("→ {command}");
             }
         }
-        refused.push(name);
+        decided.refused.push(name);
     }
-    let decided = DeployRecord::begin(&ctx.config, facts.remotes.clone(), refused, notices)?;
     decided.write(&ctx.paths)?;
     Ok(decided)
 }

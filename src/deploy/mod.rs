@@ -68,12 +68,12 @@ pub fn deploy(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
 /// not at the next poll.
 pub fn postpone(ctx: &Context) {
     let postpone = || -> Result<()> {
+        let before = DeployRecord::read(&ctx.paths)?;
         // The record of a deploy that is at work is that deploy's to write.
-        if DeployRecord::read(&ctx.paths)?.is_some_and(|it| it.is_of_another()) {
+        if before.as_ref().is_some_and(DeployRecord::is_of_another) {
             return Ok(());
         }
-        let (refused, notices) = announce::said_before(ctx)?;
-        let decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, refused, notices)?;
+        let decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, before)?;
         decided
             .finish(Some(postponed()), &ctx.paths)
             .write(&ctx.paths)

@@ -67,13 +67,10 @@ pub struct DeployRecord {
 }
 
 impl DeployRecord {
-    /// The record of a deploy that begins.
-    pub fn begin(
-        config: &Config,
-        remotes: Vec<RemoteFacts>,
-        refused: Vec<String>,
-        notices: Vec<String>,
-    ) -> Result<Self> {
+    /// The record of a deploy that begins. What has been said `before` is not said again.
+    pub fn begin(config: &Config, remotes: Vec<RemoteFacts>, before: Option<Self>) -> Result<Self> {
+        let (refused, notices) =
+            before.map_or_else(Default::default, |it| (it.refused, it.notices));
         Ok(Self {
             fingerprint: config.fingerprint,
             remotes,

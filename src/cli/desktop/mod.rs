@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::context::Context;
 use crate::model::attempt::{words, Attempt};
-use crate::model::{confirmation::Step, facts::Approval, state::State};
+use crate::model::{confirmation::Step, facts::Approval, target::Target};
 use crate::report::page::Page;
 use crate::state::{deploy_record::DeployRecord, store};
 use crate::sys::command::{self, Interrupt};
 use crate::sys::{inotify::Folders, json};
 use crate::system::reboot_reasons;
-use notification::{Answer, Id, Notification};
+use notification::{Id, Notification};
 use topic::{Event, Topic};
 
 /// How long a deploy that dies is taken for one that is at work.
@@ -38,11 +38,11 @@ struct LastShown {
     id: Option<Id>,
 }
 
-/// What is the case, and may be told.
-struct DesktopState {
-    state: State,
-    at_work: bool,
-    topic: Option<Topic>,
+/// What there is to tell of the latest attempt.
+struct News {
+    topic: Topic,
+    target: Target,
+    text: String,
 }
 
 /// What one who is logged in runs `comin desktop` with.
@@ -73,39 +73,38 @@ impl<'a> Desktop<'a> {
         let watch = Folders::watch(&folders)?;
         loop {
             watch.drain();
-            let situation = self.look()?;
+            let (at_work, news) = self.look()?;
             let told = self.told()?;
-            match &situation.topic {
-                Some(topic) if topic.is_notable(told.topic.as_ref()) => {
-                    let id = self.show(&situation, topic, told.id)?;
-                    self.remember(topic, id)?;
-                    if let Event::Waits(step) = topic.event {
-                        self.ask(&situation, topic, step, id, &watch)?;
+            match news {
+                Some(news) if news.topic.is_notable(told.topic.as_ref()) => {
+                    let shown = self.notification(news.topic.event, &news.text);
+                    let id = shown.show(told.id)?;
+                    self.remember(&news.topic, Some(id))?;
+                    if let Event::Waits(step) = news.topic.event {
+                        self.ask(&news, step, id, &watch)?;
                     }
                 }
                 // The first in a session, and no news: later, it is not taken for one either.
-                Some(topic) if told.topic.is_none() => self.remember(topic, None)?,
-                Some(_) | None if situation.at_work => watch.wait(PATIENCE)?,
+                Some(news) if told.topic.is_none() => self.remember(&news.topic, None)?,
+                Some(_) | None if at_work => watch.wait(PATIENCE)?,
                 Some(_) | None => return Ok(()),
             }
         }
     }
 
-    fn look(&self) -> Result<DesktopState> {
-        let paths = &self.machine.paths;
+    /// Whether a deploy is at work, and what there is to tell.
+    fn look(&self) -> Result<(bool, Option<News>)> {
+        let Context { config, paths, .. } = self.machine;
         let at_work = DeployRecord::is_one_at_work(paths)?;
         let state = store::read(paths)?;
-        let consent = self
-            .machine
-            .config
-            .awaited(&state)
-            .map(|awaited| awaited.consent);
+        let consent = config.awaited(&state).map(|awaited| awaited.consent);
         let topic = Topic::of(&state, at_work, consent);
-        Ok(DesktopState {
-            state,
-            at_work,
+        let news = topic.zip(state.latest()).map(|(topic, attempt)| News {
+            text: self.text(attempt, topic.event, consent),
+            target: attempt.target.clone(),
             topic,
-        })
+        });
+        Ok((at_work, news))
     }
 
     /// One that cannot be understood counts as absent: at worst, something is told twice.
@@ -121,19 +120,6 @@ impl<'a> Desktop<'a> {
         json::write(&self.record, &told)
     }
 
-    fn show(
-        &self,
-        situation: &DesktopState,
-        topic: &Topic,
-        before: Option<Id>,
-    ) -> Result<Option<Id>> {
-        let Some(attempt) = situation.state.latest() else {
-            return Ok(before);
-        };
-        let text = self.text(situation, attempt, topic.event);
-        self.notification(topic.event, &text).show(before).map(Some)
-    }
-
     fn notification<'b>(&'b self, event: Event, text: &'b str) -> Notification<'b> {
         Notification {
             title: self.title,
@@ -143,36 +129,26 @@ impl<'a> Desktop<'a> {
     }
 
     /// Waits for an answer to a question that is shown, as long as it is one.
-    fn ask(
-        &self,
-        situation: &DesktopState,
-        topic: &Topic,
-        step: Step,
-        id: Option<Id>,
-        watch: &Folders,
-    ) -> Result<()> {
-        let Some((attempt, id)) = situation.state.latest().zip(id) else {
-            return Ok(());
-        };
+    fn ask(&self, news: &News, step: Step, id: Id, watch: &Folders) -> Result<()> {
         let is_void = || {
             watch.drain();
-            Ok(self.look()?.topic.as_ref() != Some(topic))
+            let (_, now) = self.look()?;
+            Ok(now.is_none_or(|now| now.topic != news.topic))
         };
         let interrupt = Interrupt {
             signal: watch.as_fd(),
             ends: &is_void,
             note: "",
         };
-        let text = self.text(situation, attempt, topic.event);
-        let question = self.notification(topic.event, &text);
-        match question.ask(id, "Confirm", &interrupt)? {
-            Answer::Confirmed => self.confirm(attempt, step, id),
-            Answer::None | Answer::Interrupted => Ok(()),
+        let question = self.notification(news.topic.event, &news.text);
+        if question.ask(id, "Confirm", &interrupt)? {
+            self.confirm(&news.target, step, id)?;
         }
+        Ok(())
     }
 
     /// Confirms what was shown and nothing else, as root: polkit asks who that is.
-    fn confirm(&self, attempt: &Attempt, step: Step, id: Id) -> Result<()> {
+    fn confirm(&self, target: &Target, step: Step, id: Id) -> Result<()> {
         let comin = std::env::current_exe().context("Failed to find the comin program")?;
         let mut pkexec = Command::new("pkexec");
         // It runs it elsewhere.
@@ -186,7 +162,6 @@ impl<'a> Desktop<'a> {
         if !self.machine.paths.is_machine() {
             pkexec.arg("--root").arg(self.machine.paths.root());
         }
-        let target = &attempt.target;
         pkexec
             .args(["confirm", &step.to_string()])
             .args(["--commit", target.commit.as_str()])
@@ -198,7 +173,7 @@ impl<'a> Desktop<'a> {
         Ok(())
     }
 
-    fn text(&self, situation: &DesktopState, attempt: &Attempt, event: Event) -> String {
+    fn text(&self, attempt: &Attempt, event: Event, consent: Option<Approval>) -> String {
         let Attempt {
             target, subject, ..
         } = attempt;
@@ -209,9 +184,8 @@ impl<'a> Desktop<'a> {
         match event {
             Event::Begun => format!("Deploying {target}\n{subject}"),
             Event::Waits(step) => {
-                let awaited = self.machine.config.awaited(&situation.state);
                 let what = step.participle();
-                let how = match awaited.map(|awaited| awaited.consent) {
+                let how = match consent {
                     Some(Approval::At(time)) => {
                         let time = Page::here().at(time);
                         format!("is {what} at {time}, or when you confirm it")

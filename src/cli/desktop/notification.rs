@@ -29,17 +29,6 @@ pub struct Notification<'a> {
 /// The number that the server has given to a notification.
 pub type Id = u32;
 
-/// What came of a question.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Somebody confirms it.
-    Confirmed,
-    /// Nobody has, and the question is gone.
-    None,
-    /// It was no question any more.
-    Interrupted,
-}
-
 impl Notification<'_> {
     /// Shows it, in place of an older one.
     pub fn show(&self, instead_of: Option<Id>) -> Result<Id> {
@@ -52,8 +41,8 @@ impl Notification<'_> {
             .context("notify-send answered something unexpected")
     }
 
-    /// Shows it in place of one that is shown, with a button, and waits for its end.
-    pub fn ask(&self, id: Id, button: &str, interrupt: &Interrupt) -> Result<Answer> {
+    /// Shows it in place of one that is shown, with a button, and waits for its end: whether somebody has confirmed it.
+    pub fn ask(&self, id: Id, button: &str, interrupt: &Interrupt) -> Result<bool> {
         let mut notify = self.command(Some(id));
         // It stays as long as it is a question.
         notify
@@ -66,11 +55,7 @@ impl Notification<'_> {
             None,
             Some(interrupt),
         )?;
-        Ok(match answer.as_deref().map(str::trim) {
-            Some(CONFIRM) => Answer::Confirmed,
-            Some(_) => Answer::None,
-            None => Answer::Interrupted,
-        })
+        Ok(answer.is_some_and(|answer| answer.trim() == CONFIRM))
     }
 
     fn command(&self, instead_of: Option<Id>) -> Command {
