@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::status::standing;
 use crate::deploy::{context::Context, observe::Snapshot};
 use crate::model::decision::{due, Action};
-use crate::model::facts::Facts;
 use crate::report::metrics::Metrics;
 use crate::state::{store, verdicts::VerdictCache};
 
@@ -14,30 +13,19 @@ pub fn metrics(machine: &Context) -> Result<Metrics> {
     let state = store::read(&machine.paths)?;
     let judgement = VerdictCache::read(&machine.paths)?;
     let snapshot = Snapshot::take(machine)?;
-    let given_up = match &judgement {
-        Some(VerdictCache {
-            selected: Some(target),
-            candidates,
-            remotes,
-            ..
-        }) => {
-            let facts = Facts {
-                remotes: remotes.clone(),
-                ..snapshot.facts(&machine.config, &state)
-            };
-            matches!(
-                due(target, candidates, &facts),
-                Action::Quarantined(_) | Action::GivenUp
-            )
-        }
-        Some(_) | None => false,
+    let is_given_up = |cache: &VerdictCache| {
+        let mut facts = snapshot.facts(&machine.config, &state);
+        facts.remotes.clone_from(&cache.remotes);
+        let selected = cache.selected.as_ref();
+        let action = selected.map(|target| due(target, &cache.candidates, &facts));
+        matches!(action, Some(Action::Quarantined(_) | Action::GivenUp))
     };
     let names = machine.config.remotes.iter();
     let names = names.map(|remote| remote.name.clone());
     Ok(Metrics {
         hostname: machine.config.hostname.clone(),
         standing: standing(machine, &snapshot, &state)?,
-        given_up,
+        given_up: judgement.as_ref().is_some_and(is_given_up),
         state,
         selected: judgement.and_then(|judgement| judgement.selected),
         remotes: names.zip(snapshot.fetches).collect(),

@@ -53,9 +53,11 @@ pub fn conclude(
     })?;
     let stage = Stage::Activating;
     Ok(match next {
-        Next::Done => Outcome::Done {
-            generation: generation_of(ctx, attempt),
-        },
+        Next::Done => {
+            let generation = system::generation(&ctx.profile()).ok().flatten();
+            let generation = generation.filter(|_| operation.moves_profile());
+            Outcome::Done { generation }
+        }
         Next::Postpone(error) => {
             take_profile_back(attempt)?;
             Outcome::Postponed { error }
@@ -63,7 +65,7 @@ pub fn conclude(
         Next::Skip(reason) => Outcome::Skipped { reason },
         Next::Repeat => Outcome::Interrupted { stage },
         Next::Restore(error) => {
-            if attempt.operation().moves_profile() {
+            if operation.moves_profile() {
                 restore_boot(&ctx.paths, attempt.id, &attempt.before);
             }
             Outcome::Failed { stage, error }
@@ -71,12 +73,6 @@ pub fn conclude(
         Next::Keep(error) => Outcome::Failed { stage, error },
         Next::RollBack(fault) => rollback::roll_back(ctx, store, attempt, &fault)?,
     })
-}
-
-fn generation_of(ctx: &Context, attempt: &Attempt) -> Option<u64> {
-    let moves = attempt.operation().moves_profile();
-    let profile = ctx.profile();
-    moves.then(|| system::generation(&profile).ok().flatten())?
 }
 
 /// Undoes the new generation of an attempt that activated nothing.

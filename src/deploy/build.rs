@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::{context::Context, preemption::Preemption};
 use crate::git::{environment, mirror::TARGET};
-use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::confirmation::Step;
 use crate::nix::{self, gc_roots::DERIVATION};
 use crate::state::deploy_record;
@@ -99,7 +99,10 @@ fn build(
     deployment.enter(Stage::Building)?;
     log::info!("Building {}", out.display());
     let ctx = deployment.ctx;
-    let root = ctx.paths.gcroots().join(deployment.attempt.root());
+    let root = ctx
+        .paths
+        .gcroots()
+        .join(Attempt::root_of(deployment.attempt.id));
     let timeout = ctx.config.build_timeout;
     let work = format!("Building {}", deployment.attempt.target);
     let is_built = deploy_record::during(&ctx.paths, &work, || {
@@ -146,9 +149,7 @@ fn evaluated(attempt: &Attempt) -> Option<(String, PathBuf)> {
 
 /// The system of an attempt that was built before it waited, as long as it is there.
 fn built(attempt: &Attempt) -> Option<PathBuf> {
-    let out = attempt
-        .out
-        .as_ref()
-        .filter(|_| attempt.waits_for(Step::Deploy))?;
+    let has_waited = attempt.progress == Progress::Awaiting(Step::Deploy);
+    let out = attempt.out.as_ref().filter(|_| has_waited)?;
     system::check(out).is_ok().then(|| out.clone())
 }

@@ -4,13 +4,11 @@
 use anyhow::{bail, ensure, Result};
 use clap::Args;
 
-use crate::config::paths::Paths;
 use crate::deploy::{commits::Commits, context::Context, finish, journal_fields, observe};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome};
 use crate::model::{
     commit::Commit, confirmation::Step, decision::Decision, facts::Facts, names::Operation,
-    state::State,
 };
 use crate::signature::signers::Signers;
 use crate::state::requests::{self, Confirmation};
@@ -116,15 +114,6 @@ pub fn cancel_waiting(ctx: &Context, store: &mut Store, mut waiting: Attempt) ->
     waiting.confirmed.clear();
     let stage = waiting.stage();
     finish::finish(ctx, store, waiting, Outcome::Preempted { stage }).map(|_| ())
-}
-
-/// Lets a state have the confirmation that the next deploy is going to take up.
-pub fn foresee(state: &mut State, paths: &Paths) {
-    let awaited = state.awaiting().zip(Confirmation::read(paths));
-    let awaited = awaited.filter(|((waiting, step), order)| order.is_of(waiting, *step));
-    if let Some(step) = awaited.map(|((_, step), _)| step) {
-        state.confirm(step);
-    }
 }
 
 // What an operator confirms; whatever waits where nothing is named. No doc comment: clap would say it of the command.

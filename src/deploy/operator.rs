@@ -7,7 +7,7 @@ use crate::config::paths::Paths;
 use crate::deploy::{accepted_main, confirm, context::Context};
 use crate::git::mirror::Mirror;
 use crate::model::{state::State, suspension::Suspension};
-use crate::state::requests::{self, Rewrite};
+use crate::state::requests::{self, Confirmation, Rewrite};
 use crate::state::store::Store;
 use crate::sys::{fs, json};
 
@@ -56,7 +56,11 @@ pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
     if let Ok(Some(rewrite)) = Rewrite::read(paths) {
         state.accepted_main = Some(rewrite.commit);
     }
-    confirm::foresee(&mut state, paths);
+    let awaited = state.awaiting().zip(Confirmation::read(paths));
+    let awaited = awaited.filter(|((waiting, step), order)| order.is_of(waiting, *step));
+    if let Some(step) = awaited.map(|((_, step), _)| step) {
+        state.confirm(step);
+    }
     Ok(state)
 }
 

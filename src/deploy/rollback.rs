@@ -142,22 +142,18 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
 /// Lets the profile and the boot menu agree with what runs, after a switch that activated nothing: a switch runs the
 /// boot loader first. If that fails, the reason why nothing was activated still counts.
 pub fn restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) {
-    if let Err(error) = try_to_restore_boot(paths, attempt, before) {
-        log::warn!(
-            "The profile or the boot menu may still name a system that was not activated: {error:#}"
-        );
-    }
-}
-
-fn try_to_restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) -> Result<()> {
-    system::take_profile_back(before)?;
-    let boots = system::of_profile(&before.profile);
-    let Some(boots) = boots.filter(|boots| before.boots.as_ref() == Some(boots)) else {
-        return Ok(());
+    let restore = || -> Result<()> {
+        system::take_profile_back(before)?;
+        let boots = system::of_profile(&before.profile);
+        if let Some(boots) = boots.filter(|boots| before.boots.as_ref() == Some(boots)) {
+            let exit = Activation::new(attempt, boots, Operation::Boot).run(paths)?;
+            ensure!(exit.is_success(), "{}", exit.describe());
+        }
+        Ok(())
     };
-    let exit = Activation::new(attempt, boots, Operation::Boot).run(paths)?;
-    ensure!(exit.is_success(), "{}", exit.describe());
-    Ok(())
+    restore().unwrap_or_else(|error| {
+        log::warn!("The profile or the boot menu may still name a system that was not activated: {error:#}");
+    });
 }
 
 /// Whatever becomes of the profile, what ran has to run again: so nothing of this is an error.

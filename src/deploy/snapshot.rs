@@ -31,7 +31,7 @@ pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> 
         system,
         boots: system::of_profile(&profile),
         generation: system::generation(&profile)?,
-        newest: Some(system::newest_generation(&profile)?),
+        newest: Some(system::generations(&profile)?.pop().unwrap_or(0)),
         profile,
         reachable: health::reachable_remotes(ctx)?,
         failed_units,

@@ -67,7 +67,10 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
         let generation = system::generation(&profile)?;
         return Ok(Outcome::Done { generation });
     }
-    not_suspended(deployment)?;
+    if requests::read_suspension(&ctx.paths, Timestamp::now())?.is_some() {
+        let stage = Stage::Building;
+        return Ok(Outcome::Preempted { stage });
+    }
     check_inhibitors(deployment, &out)?;
     deployment.confirmed(Step::Deploy)?;
     switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
@@ -110,16 +113,6 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
 fn postponed(error: &anyhow::Error) -> Stop {
     let error = format!("{error:#}");
     Stop::Ended(Outcome::Postponed { error })
-}
-
-/// Stops if the operator wants nothing deployed any more.
-fn not_suspended(deployment: &Deployment) -> Result<(), Stop> {
-    match requests::read_suspension(&deployment.ctx.paths, Timestamp::now())? {
-        Some(_) => Err(Stop::Ended(Outcome::Preempted {
-            stage: Stage::Building,
-        })),
-        None => Ok(()),
-    }
 }
 
 /// What keeps a system from being activated now, if something does. What keeps a switch from being

@@ -354,11 +354,6 @@ impl Attempt {
         entered.map_or(self.started_at, |entered| entered.at)
     }
 
-    /// Whether it waits for a confirmation of this step.
-    pub fn waits_for(&self, step: Step) -> bool {
-        self.progress == Progress::Awaiting(step)
-    }
-
     /// The outcome, when something goes wrong where it is now.
     ///
     /// # Errors
@@ -371,11 +366,6 @@ impl Attempt {
                 error: format!("{error:#}"),
             }),
         }
-    }
-
-    /// The name of its GC root.
-    pub fn root(&self) -> String {
-        Self::root_of(self.id)
     }
 
     /// The name of the GC root of an attempt.

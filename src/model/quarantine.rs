@@ -52,11 +52,6 @@ impl Quarantine {
         let mut heads = self.heads.iter().zip(candidates);
         self.heads.len() == candidates.len() && heads.all(is_unmoved)
     }
-
-    /// Whether it is about the same commit, activated in the same way.
-    pub fn is_about_same(&self, other: &Self) -> bool {
-        (&self.commit, self.operation) == (&other.commit, other.operation)
-    }
 }
 
 /// In the order of a decision's candidates.

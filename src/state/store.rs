@@ -134,9 +134,10 @@ impl Store {
     /// Puts a commit into quarantine; what was said of it before is replaced.
     pub fn quarantine(&mut self, quarantine: Quarantine) -> Result<()> {
         self.change(|state| {
-            state
-                .quarantine
-                .retain(|before| !before.is_about_same(&quarantine));
+            let is_another = |it: &Quarantine| {
+                (&it.commit, it.operation) != (&quarantine.commit, quarantine.operation)
+            };
+            state.quarantine.retain(is_another);
             let surplus = (state.quarantine.len() + 1).saturating_sub(QUARANTINE);
             state.quarantine.drain(..surplus);
             state.quarantine.push(quarantine);

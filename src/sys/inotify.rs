@@ -29,16 +29,12 @@ impl Folders {
     /// one above it.
     pub fn watch_nearest(&self, folder: &Path) -> Result<()> {
         let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
-        for place in folder.ancestors() {
-            match inotify::add_watch(&self.0, place, kinds) {
-                Ok(_) => break,
-                Err(Errno::NOENT) => {}
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("Failed to watch {}", place.display()));
-                }
-            }
-        }
+        let mut watches = folder
+            .ancestors()
+            .map(|place| inotify::add_watch(&self.0, place, kinds));
+        let watch = watches.find(|watch| *watch != Err(Errno::NOENT));
+        let watch = watch.transpose();
+        watch.with_context(|| format!("Failed to watch {}", folder.display()))?;
         Ok(())
     }
 

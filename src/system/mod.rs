@@ -130,11 +130,6 @@ fn number_of(profile: &Path, link: &OsStr) -> Option<u64> {
     number.strip_suffix("-link")?.parse().ok()
 }
 
-/// The newest generation that a profile has, 0 where it has none.
-pub fn newest_generation(profile: &Path) -> Result<u64> {
-    Ok(generations(profile)?.pop().unwrap_or(0))
-}
-
 /// What keeps a system from being switched to or tested while the current one runs: what is critical in
 /// both, and differs. As with `switch-to-configuration`, nothing does where `NIXOS_NO_CHECK` is 1.
 pub fn switch_inhibitors(paths: &Paths, system: &Path) -> Vec<String> {
