@@ -13,7 +13,6 @@ pub mod integrity;
 pub mod mirror;
 pub mod packs;
 pub mod refs;
-pub mod settings;
 pub mod shared_clone;
 pub mod source;
 pub mod ssh;

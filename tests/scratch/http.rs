@@ -21,7 +21,10 @@ fn http() {
     world.comin(&["run"], 0);
     assert_eq!(world.switches(), ["switch first"]);
     server.requests.lock().unwrap().clear();
-    assert_eq!(world.comin(&["fetch", "origin"], 0).err, "");
+    let mut comin = world.command(&["fetch", "origin"]);
+    // It runs no other program.
+    let said = Said::of(&comin.env("PATH", "/nonexistent").output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     assert_eq!(
         *server.requests.lock().unwrap(),
         ["GET /origin/info/refs?service=git-upload-pack "]

@@ -104,6 +104,12 @@ fn a_repository_that_never_answers_is_given_up() {
     world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
     let said = world.comin(&["fetch", "origin"], 1);
     assert!(said.err.contains("given up after 1 seconds"), "{said:?}");
+    // Nor does anything wait on for it.
+    let path = origin.path.to_str().unwrap();
+    let processes = fs::read_dir("/proc").unwrap();
+    let commands = processes.filter_map(|it| fs::read(it.unwrap().path().join("cmdline")).ok());
+    let mut commands = commands.map(|command| String::from_utf8_lossy(&command).into_owned());
+    assert_eq!(commands.find(|command| command.contains(path)), None);
 }
 
 #[test]
@@ -196,8 +202,13 @@ fn an_idle_poll_writes_nothing_says_nothing_and_asks_for_nothing() {
     assert!(!wanted.exists());
 
     let before = world.files("root/var");
-    let said = world.comin(&["fetch", "origin"], 0);
-    assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+    let mut comin = world.command(&["fetch", "origin"]);
+    // It runs no other program.
+    let said = Said::of(&comin.env("PATH", "/nonexistent").output().unwrap());
+    assert_eq!(
+        (said.code, said.out.as_str(), said.err.as_str()),
+        (Some(0), "", "")
+    );
     assert_eq!(world.files("root/var"), before);
     assert!(!wanted.exists());
 
