@@ -18,9 +18,9 @@ use crate::config::Remote;
 /// The longest list of references that is read: some 200,000 of them.
 const LONGEST: u64 = 16 * 1024 * 1024;
 /// How long the connection may take. A name may have several addresses: the first has two thirds of it.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT: Duration = Duration::from_secs(6);
 /// How long the whole request may take.
-const REQUEST: Duration = Duration::from_secs(10);
+const REQUEST: Duration = Duration::from_secs(15);
 
 /// Why there is no answer.
 #[derive(Debug)]
