@@ -189,9 +189,11 @@ impl NixLog {
     /// Takes a line, and returns those that a person reads.
     fn understand(&mut self, line: &str) -> Vec<String> {
         let Some(json) = line.trim_start().strip_prefix("@nix ") else {
-            let line = printable(line).into_owned();
-            self.last_line = shortened(&line, ERROR_CHARS).into_owned();
-            return vec![line];
+            let said = lines(line);
+            if let Some(last) = said.last() {
+                self.last_line.clone_from(last);
+            }
+            return said;
         };
         let Ok(event) = serde_json::from_str(json) else {
             return Vec::new();
