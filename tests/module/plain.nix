@@ -424,11 +424,14 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
     (names outputs.packages.x86_64-linux.comin.meta)
   )
   (test "the package is built from what cargo reads, and from nothing else"
-    [
-      "Cargo.lock"
-      "Cargo.toml"
-      "tests/states/0.1.json"
-    ]
+    (
+      [
+        "Cargo.lock"
+        "Cargo.toml"
+      ]
+      ++ map (name: "tests/nix/${name}") (builtins.attrNames (builtins.readDir ../nix))
+      ++ [ "tests/states/0.1.json" ]
+    )
     (
       let
         inherit (nixpkgs) lib;
