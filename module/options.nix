@@ -192,7 +192,11 @@ let
             type = types.ints.positive;
             default = 60;
             example = 300;
-            description = "Seconds between the end of one fetch and the start of the next.";
+            apply = period: if config.watch != [ ] && period < 60 then 60 else period;
+            description = ''
+              Seconds between the end of one fetch and the start of the next. A repository that is watched (see
+              `watch`) is fetched when it changes. Its timer is a fallback, so a period below 60 means 60 there.
+            '';
           };
           calendar = mkOption {
             type = types.coercedTo types.nonEmptyStr lib.singleton (types.listOf types.nonEmptyStr);
@@ -220,15 +224,21 @@ let
           };
         };
         watch = mkOption {
-          type = types.nullOr (types.strMatching "/([^\n]*[^\n\\])?");
-          default = (import ./url.nix).watchOf config.url;
+          type =
+            let
+              folder = types.strMatching "/([^\n]*[^\n\\])?";
+            in
+            types.coercedTo (types.nullOr folder) (one: if one == null then [ ] else [ one ]) (types.listOf folder);
+          default = (import ./url.nix).watchesOf config.url config.branches;
           defaultText = lib.literalMD ''
-            for a `url` on this machine `<path>/.git/refs/heads`, or `<path>/refs/heads` where it ends in
-            `.git`; null for any other
+            for a `url` on this machine the folders of its branches below `<path>/.git/refs/heads`, or below
+            `<path>/refs/heads` if the path ends in `.git`; none for any other
           '';
+          example = "/home/me/machines/.git/refs/heads";
           description = ''
-            Folder whose change starts a fetch at once; null for none. Branches with a slash in their name
-            lie in a folder below, whose changes systemd does not see: those wait for the poller.
+            Folders whose changes start a fetch at once; null or an empty list for none. Set it for a linked work tree
+            (`refs/heads` of its main repository), for a repository with reftable (its folder `reftable`), and to null
+            for a network file system or FUSE, because the kernel does not report the changes that others make there.
           '';
         };
       };

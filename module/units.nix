@@ -5,8 +5,8 @@
 {
   # Path of the executable.
   comin,
-  # As in config.json, complete: name, url, timeout, poller.period; besides `auth`, poller.{calendar,jitter} and
-  # `watch` (left out: as the URL suggests; null: none). The module asserts that names can be those of units, and are
+  # As in config.json, complete: name, url, timeout, branches, poller.period; besides `auth`, poller.{calendar,jitter}
+  # and `watch` (a list of folders; left out: as the URL and the branches suggest). The module asserts that names can be those of units, and are
   # unique, and that files of `auth` can be credentials.
   remotes,
   # listen_address and port of the exporter; null: none.
@@ -19,15 +19,18 @@ let
   inherit (builtins)
     concatMap
     concatStringsSep
+    elemAt
     filter
+    genList
     isList
+    length
     listToAttrs
     mapAttrs
     match
     replaceStrings
     toJSON
     ;
-  inherit (import ./url.nix) isLocal watchOf;
+  inherit (import ./url.nix) isLocal watchesOf;
 
   # systemd takes `%h` and the like for specifiers.
   escape = replaceStrings [ "%" ] [ "%%" ];
@@ -46,8 +49,8 @@ let
       }) remotes
     );
 
-  watch = remote: remote.watch or (watchOf remote.url);
-  isWatched = remote: watch remote != null;
+  watches = remote: remote.watch or (watchesOf remote.url remote.branches);
+  isWatched = remote: watches remote != [ ];
 
   # Both kinds of service outlive a switch that changes or removes them. NixOS reads X-StopOnRemoval from
   # the unit that runs, and has no option for it.
@@ -110,41 +113,31 @@ let
         }
     );
 
-  # What a fetch and a scrape have in common. `systemd-analyze security` rates the result at 2.0 for a fetch
-  # and at 1.0 for a scrape. Left out are ProtectProc, which would hide nothing from a fetch, for root's group
-  # sees every process, and from a scrape whether a deploy is at work; and PrivateNetwork, at whose every start
-  # systemd complains where it cannot have it, as in a container.
-  #
-  # A start every second makes each setting count. CPU of systemd for one start of a oneshot that does
-  # nothing, the mean of 200, on systemd 257 and a machine that others used, too:
-  #   10 ms  with nothing of all this
-  #   14 ms  with the folders, ProtectSystem=strict, NoNewPrivileges and three filters of system calls
-  #   20 ms  as a fetch of a local path
-  #   23 ms  as a fetch of a server, and 24 ms with a credential
-  #   21 ms  as a scrape
-  # Of that, ProtectControlGroups is 3 ms, and each other setting at most 1 ms. What this does without, for a
-  # local path: ProtectKernelTunables, 3 ms, where two ReadOnlyPaths do the same for nothing; a
-  # SystemCallFilter that lists what is allowed, 4 ms, where the one that lists what is not is free; and
-  # filters for all architectures, 2 ms with the one and 14 ms with the other.
+  # What all fetches and a scrape have in common. Left out are ProtectProc, which would hide nothing from a fetch, for
+  # root's group sees every process, and from a scrape whether a deploy is at work; and PrivateNetwork, at whose every
+  # start systemd complains where it cannot have it, as in a container.
   sandbox = {
     NoNewPrivileges = true;
     ProtectSystem = "strict";
-    PrivateDevices = true;
-    ProtectClock = true;
-    ProtectControlGroups = true;
-    ProtectHostname = true;
-    ProtectKernelLogs = true;
-    ProtectKernelModules = true;
     RestrictSUIDSGID = true;
-    RestrictRealtime = true;
     RestrictNamespaces = true;
-    LockPersonality = true;
     MemoryDenyWriteExecute = true;
     SystemCallArchitectures = "native";
-    SystemCallFilter = "~@clock @cpu-emulation @debug @keyring @module @mount @obsolete @privileged @raw-io @reboot @resources @swap";
+    # @aio has io_uring, which opens sockets that RestrictAddressFamilies forbids.
+    SystemCallFilter = "~@aio @clock @cpu-emulation @debug @keyring @module @mount @obsolete @privileged @raw-io @reboot @resources @swap personality";
     SystemCallErrorNumber = "EPERM";
   };
 
+  # Each setting costs systemd CPU at each start, and a local path has the most starts. The whole machine's CPU for one
+  # start of a oneshot that does nothing, on systemd 257, as multiples of one with no setting at all (13 to 17 ms):
+  #   1.5   as a fetch of a local path
+  #   2.2   with sandboxMore as well
+  # So a local path has none of the settings that repeat what others already forbid:
+  #   ProtectClock, ProtectHostname, ProtectKernelLogs, ProtectKernelModules   no capability, and the filter
+  #   LockPersonality, RestrictRealtime                                        the filter
+  #   PrivateDevices                                                           DevicePolicy, and /dev is read-only
+  #   ProtectControlGroups, ProtectKernelTunables                              /proc and /sys are read-only
+  #   IPAddressDeny                                                            RestrictAddressFamilies=none
   sandboxLocal = {
     # Reads whatever the repository's owner may read, wherever it lies: so there is no PrivateTmp, no
     # PrivateUsers, and homes are there, but to be read.
@@ -152,23 +145,33 @@ let
     ProtectHome = "read-only";
     # No socket at all: git speaks to its own server side through pipes.
     RestrictAddressFamilies = "none";
-    IPAddressDeny = "any";
+    DevicePolicy = "closed";
     ReadOnlyPaths = [
-      # In place of ProtectKernelTunables.
+      "/dev"
       "/proc"
       "/sys"
     ]
-    ++ notRun
     ++ mirrorSettings;
   };
 
-  # Where the period is longer, and what is read comes from further away.
-  sandboxNetwork = {
+  sandboxMore = {
+    PrivateDevices = true;
+    ProtectClock = true;
+    ProtectControlGroups = true;
+    ProtectHostname = true;
+    ProtectKernelLogs = true;
+    ProtectKernelModules = true;
+    ProtectKernelTunables = true;
+    RestrictRealtime = true;
+    LockPersonality = true;
+  };
+
+  # The period is longer, and what is read comes from further away.
+  sandboxNetwork = sandboxMore // {
     # What it reads is root's, or a credential.
     CapabilityBoundingSet = "";
     # Empty, and not forbidden: of a file that is missing this is to be said.
     ProtectHome = "tmpfs";
-    ProtectKernelTunables = true;
     # PrivateTmp would make and remove two folders on the disk for each poll.
     TemporaryFileSystem = [
       "/tmp"
@@ -229,7 +232,9 @@ let
       # Machines that boot together, or are told the same time of day, are not to ask a server at once. It
       # delays the first fetch as well, and so is short.
       usual =
-        if !isPeriodic || poller.period >= 600 then
+        if isLocal remote.url then
+          0
+        else if !isPeriodic || poller.period >= 600 then
           60
         else if poller.period >= 60 then
           poller.period / 10
@@ -265,11 +270,45 @@ let
       );
     };
 
-  path = remote: {
-    description = "Watch remote ${remote.name} for commits";
-    wantedBy = [ "paths.target" ];
-    # Exactly one PathChanged: where a second one does not exist, systemd misses events of the first.
-    pathConfig.PathChanged = escape (watch remote);
+  # One for each folder: if there are several in one unit, and one of them does not exist, systemd misses changes in the
+  # others.
+  pathsOf =
+    remote:
+    let
+      folders = watches remote;
+      path = number: {
+        name = "comin-${remote.name}${if number == 0 then "" else "@${toString (number + 1)}"}";
+        value = {
+          description = "Watch remote ${remote.name} for commits";
+          wantedBy = [ "paths.target" ];
+          pathConfig = {
+            PathChanged = escape (elemAt folders number);
+            Unit = "comin-commit@${remote.name}.service";
+            # Beyond its limit of 200 changes in 2 s, systemd would watch no longer.
+            TriggerLimitIntervalSec = 0;
+          };
+        };
+      };
+    in
+    genList path (length folders);
+
+  # systemd does not see what changes while the unit that a path unit starts is active. So that unit does nothing,
+  # and is over before the fetch begins. A change during a fetch starts it again when that fetch has ended.
+  commit = {
+    description = "Fetch remote %i because of a commit";
+    restartIfChanged = false;
+    after = [ "comin-%i.service" ];
+    unitConfig = {
+      OnSuccess = "comin-%i.service";
+      StartLimitIntervalSec = 0;
+    };
+    serviceConfig = {
+      Type = "oneshot";
+      ExecStart = "/bin/sh -c :";
+      # One of its own would be announced in the journal.
+      Slice = "system.slice";
+    }
+    // quiet;
   };
 
   address =
@@ -291,13 +330,13 @@ let
     };
     serviceConfig =
       sandbox
+      // sandboxMore
       // {
         # Reads what `comin status` reads, which everybody may: there is nobody it would have to be.
         DynamicUser = true;
         CapabilityBoundingSet = "";
         PrivateUsers = true;
         ProtectHome = true;
-        ProtectKernelTunables = true;
         ProcSubset = "pid";
         ReadOnlyPaths = notRun;
         # The connection is there already, and no other can be made. (IPAddressDeny would cut that one.)
@@ -362,7 +401,8 @@ let
   );
 in
 documented {
-  services = unitsFor remotes fetch // (if exporter == null then { } else { "comin-exporter@" = scrape; }) // {
+  services = unitsFor remotes fetch // (if exporter == null then { } else { "comin-exporter@" = scrape; })
+  // (if filter isWatched remotes == [ ] then { } else { "comin-commit@" = commit; }) // {
     comin = survivesSwitch // {
       description = "Deploy the configuration";
       # No wantedBy: only comin.path starts it, so that no target of a switch ever waits for it.
@@ -448,7 +488,7 @@ documented {
 
   timers = unitsFor remotes timer;
 
-  paths = unitsFor (filter isWatched remotes) path // opening // {
+  paths = listToAttrs (concatMap pathsOf remotes) // opening // {
     comin = {
       description = "Watch for a configuration to deploy";
       wantedBy = [ "paths.target" ];

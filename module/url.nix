@@ -29,10 +29,9 @@ rec {
     builtins.match "http://.*" url != null
     && builtins.match "http://(localhost|127[.][0-9.]+|\\[::1])(:[0-9]*)?([/?#].*)?" url == null;
 
-  # The folder in which a commit on the repository changes something, or null where that cannot be
-  # told. A wrong guess costs nothing but the immediate start: the timer goes on.
-  watchOf =
-    url:
+  # The folders in which git changes something when one of these branches moves; none if the URL does not tell.
+  watchesOf =
+    url: branches:
     let
       path = localPath url;
       trimmed = builtins.match "(.*[^/])/*" path;
@@ -40,6 +39,16 @@ rec {
       gitFolder =
         # Bare repositories are named so by custom; `/srv/conf/.git` itself ends like that, too.
         if builtins.match ".*[.]git" repository != null then repository else "${repository}/.git";
+      named = builtins.filter (name: name != "") (
+        map (branch: branches.${branch}.name or "") [
+          "main"
+          "testing"
+        ]
+      );
+      folders = map (name: builtins.dirOf "${gitFolder}/refs/heads/${name}") named;
     in
-    if path == null || trimmed == null || isPercentEncoded url then null else "${gitFolder}/refs/heads";
+    if path == null || trimmed == null || isPercentEncoded url then
+      [ ]
+    else
+      builtins.foldl' (all: one: if builtins.elem one all then all else all ++ [ one ]) [ ] folders;
 }

@@ -61,7 +61,7 @@ fn a_commit_is_noticed_at_once_by_the_path_unit_and_within_the_period_by_the_tim
     });
     let timer_alone = path_alone.with("timer-alone", |c| {
         c["comin"]["remotes"][0]["poller"]["period"] = json!(1);
-        c["comin"]["remotes"][0]["watch"] = Value::Null;
+        c["comin"]["remotes"][0]["watch"] = json!([]);
     });
     let host = Host::installed(&path_alone);
     // Tells when an evaluation starts, and how many there are.
@@ -254,7 +254,7 @@ fn a_switch_may_change_and_remove_comins_own_units() {
         another["name"] = json!("another");
         another["poller"]["period"] = json!(3600);
         // Or either of the two may be the first to see a commit.
-        another["watch"] = Value::Null;
+        another["watch"] = json!([]);
         c["comin"]["remotes"].as_array_mut().unwrap().push(another);
     });
     host.await_deployed(&host.commit(&changed));

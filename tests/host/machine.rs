@@ -19,7 +19,7 @@ use crate::support::{await_that, tell, Said};
 /// How many machines run at a time.
 const SLOTS: usize = 2;
 /// The user who owns the local repository.
-const OWNER: u32 = 1000;
+pub const OWNER: u32 = 1000;
 /// Where it is on the machine; nobody else can enter the folder above it.
 pub const LOCAL: &str = "/home/owner/config";
 /// The path that the module would give to comin's services.

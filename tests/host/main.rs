@@ -16,3 +16,4 @@ mod reboot;
 mod rollback;
 mod sweep;
 mod units;
+mod watch;

@@ -7,6 +7,10 @@ let
     {
       inherit name url;
       timeout = 300;
+      branches = {
+        main.name = "main";
+        testing.name = "testing-machine";
+      };
       poller.period = 300;
     }
     // more;
@@ -42,12 +46,24 @@ in
 
   unwatched = {
     inherit comin;
-    remotes = [ (remote "local" "/home/me/machines" { watch = null; }) ];
+    remotes = [ (remote "local" "/home/me/machines" { watch = [ ]; }) ];
   };
 
   elsewhere-watched = {
     inherit comin;
-    remotes = [ (remote "local" "/home/me/worktree" { watch = "/home/me/machines/.git/refs/heads"; }) ];
+    remotes = [ (remote "local" "/home/me/worktree" { watch = [ "/home/me/machines/.git/refs/heads" ]; }) ];
+  };
+
+  branch-with-slash = {
+    inherit comin;
+    remotes = [
+      (remote "local" "/home/me/machines" {
+        branches = {
+          main.name = "main";
+          testing.name = "me/testing";
+        };
+      })
+    ];
   };
 
   secrets = {
@@ -73,9 +89,9 @@ in
     remotes = [
       (remote "jitter" "/a" { poller = { period = 600; jitter = 7; }; })
       (remote "steady" "/b" { poller = { period = 600; jitter = 0; }; })
-      (remote "seldom" "/s" { poller.period = 3600; })
-      (remote "quick" "/c" { poller = { period = 59; jitter = null; calendar = [ ]; }; })
-      (remote "daily" "/d" { poller = { period = 60; calendar = "04:00"; }; })
+      (remote "seldom" "https://git.example.org/s" { poller.period = 3600; })
+      (remote "quick" "https://git.example.org/c" { poller = { period = 59; jitter = null; calendar = [ ]; }; })
+      (remote "daily" "https://git.example.org/d" { poller = { period = 60; calendar = "04:00"; }; })
       (remote "often" "/e" {
         poller = {
           period = 60;

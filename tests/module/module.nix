@@ -265,7 +265,7 @@ let
               operation = "test";
             };
           };
-          poller.period = 2;
+          poller.period = 60;
         }
         {
           name = "deploy-key";
@@ -708,8 +708,26 @@ let
     ))
     (test "machineId can be read by evaluation" "0123456789abcdef0123456789abcdef" go.services.comin.machineId)
 
-    (test "remotes.*.watch of a local path" "/srv/machines/.git/refs/heads"
+    (test "remotes.*.watch of a local path" [ "/srv/machines/.git/refs/heads" ]
       (builtins.head minimal.services.comin.remotes).watch
+    )
+    (test "a watched repository is polled once a minute at most"
+      [
+        60
+        300
+        1
+      ]
+      (
+        map (more: (builtins.head (settingsOf (configOf (comin { remotes = [ (local // more) ]; }))).remotes).poller.period)
+          [
+            { poller.period = 1; }
+            { poller.period = 300; }
+            {
+              poller.period = 1;
+              watch = null;
+            }
+          ]
+      )
     )
     (test "debug is passed on" true (
       lib.hasSuffix "/bin/comin --debug deploy" go.systemd.services.comin.serviceConfig.ExecStart

@@ -12,24 +12,28 @@ let
   units = case: import ../../module/units.nix cases.${case};
   names = attrs: builtins.attrNames attrs;
 
-  inherit (import ../../module/url.nix) isLocal isSsh watchOf;
+  inherit (import ../../module/url.nix) isLocal isSsh watchesOf;
+  branches = {
+    main.name = "main";
+    testing.name = "testing";
+  };
   watches = {
-    "/srv/machines" = "/srv/machines/.git/refs/heads";
-    "/srv/machines/" = "/srv/machines/.git/refs/heads";
-    "/srv/machines/.git" = "/srv/machines/.git/refs/heads";
-    "/srv/machines.git" = "/srv/machines.git/refs/heads";
-    "/srv/machines.git//" = "/srv/machines.git/refs/heads";
-    "/srv/my git" = "/srv/my git/.git/refs/heads";
-    "/srv/50%" = "/srv/50%/.git/refs/heads";
-    "file:///srv/machines" = "/srv/machines/.git/refs/heads";
-    "file:///srv/machines.git" = "/srv/machines.git/refs/heads";
-    "file://localhost/srv/machines" = "/srv/machines/.git/refs/heads";
+    "/srv/machines" = [ "/srv/machines/.git/refs/heads" ];
+    "/srv/machines/" = [ "/srv/machines/.git/refs/heads" ];
+    "/srv/machines/.git" = [ "/srv/machines/.git/refs/heads" ];
+    "/srv/machines.git" = [ "/srv/machines.git/refs/heads" ];
+    "/srv/machines.git//" = [ "/srv/machines.git/refs/heads" ];
+    "/srv/my git" = [ "/srv/my git/.git/refs/heads" ];
+    "/srv/50%" = [ "/srv/50%/.git/refs/heads" ];
+    "file:///srv/machines" = [ "/srv/machines/.git/refs/heads" ];
+    "file:///srv/machines.git" = [ "/srv/machines.git/refs/heads" ];
+    "file://localhost/srv/machines" = [ "/srv/machines/.git/refs/heads" ];
     # What a percent-encoded path stands for is left to Git.
-    "file:///srv/my%20git" = null;
-    "/" = null;
-    "https://git.example.org/machines.git" = null;
-    "git@example.org:machines.git" = null;
-    "ssh://git@example.org/machines" = null;
+    "file:///srv/my%20git" = [ ];
+    "/" = [ ];
+    "https://git.example.org/machines.git" = [ ];
+    "git@example.org:machines.git" = [ ];
+    "ssh://git@example.org/machines" = [ ];
   };
 
   accuracy =
@@ -39,7 +43,7 @@ let
       remotes = [
         {
           name = "r";
-          url = "/r";
+          url = "https://git.example.org/r";
           timeout = 300;
           poller = { inherit period; };
         }
@@ -155,7 +159,7 @@ let
   lock = builtins.fromJSON (builtins.readFile ../../flake.lock);
   pinned = lock.nodes.nixpkgs;
 in
-map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
+map (url: test "watch of ${url}" watches.${url} (watchesOf url branches)) (names watches)
 ++ [
   (test "local urls"
     [
@@ -200,6 +204,7 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
   )
 
   (test "units of two remotes" [
+    "comin-commit@.service"
     "comin-local.path"
     "comin-local.service"
     "comin-local.timer"
@@ -224,7 +229,25 @@ map (url: test "watch of ${url}" watches.${url} (watchOf url)) (names watches)
   (test "a file url is watched" "/srv/machines/.git/refs/heads"
     (units "file-url").paths.comin-file.pathConfig.PathChanged
   )
-  (test "watch = null has no path unit" [ "comin" ] (names (units "unwatched").paths))
+  (test "an empty watch has no path unit" [ "comin" ] (names (units "unwatched").paths))
+  (test "each folder with a followed branch has a path unit"
+    [
+      "/home/me/machines/.git/refs/heads"
+      "/home/me/machines/.git/refs/heads/me"
+    ]
+    (
+      map (unit: (units "branch-with-slash").paths.${unit}.pathConfig.PathChanged) [
+        "comin-local"
+        "comin-local@2"
+      ]
+    )
+  )
+  (test "a branch without a name is not watched" [ "/srv/machines/.git/refs/heads/me" ] (
+    watchesOf "/srv/machines" {
+      main.name = "";
+      testing.name = "me/testing";
+    }
+  ))
   (test "watch is taken as it is" "/home/me/machines/.git/refs/heads"
     (units "elsewhere-watched").paths.comin-local.pathConfig.PathChanged
   )
