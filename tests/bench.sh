@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # bench.sh [ROUNDS]: what comin costs, beside git, in one run on this machine; prints a table of ratios.
 # bench.sh crowd [MACHINES]: what so many machines that poll one server cost that; prints a table.
+# bench.sh machine: what an idle machine costs, all processes and systemd included; prints a table after about 12 minutes.
 #
 #   COMIN_BIN   a built comin; by default the release build is made from here
+#   COMIN_GO    a built Go comin, which `machine` measures as well
 set -euo pipefail
 
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,6 +18,12 @@ if [ -z "${COMIN_BIN:-}" ]; then
 fi
 COMIN_BIN=$(realpath "$COMIN_BIN")
 case ${1:-} in
+    machine)
+        # shellcheck source=setup.sh
+        . "$tests/setup.sh" build host
+        COMIN_BIN=$COMIN_BIN exec cargo test --locked --quiet --manifest-path "$tests/../Cargo.toml" --test host -- \
+            --ignored --exact costs::an_idle_machine --nocapture
+        ;;
     crowd) exec python3 -B "$tests/crowd.py" "$COMIN_BIN" "${2:-1000}" ;;
     *) exec python3 -B "$tests/bench.py" "$COMIN_BIN" "${1:-200}" ;;
 esac

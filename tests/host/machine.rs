@@ -261,15 +261,24 @@ impl Host {
         format!("{}/origin.git", self.server.url)
     }
 
+    /// A configuration as text, with the address of the origin, or a name for it.
+    pub fn located(&self, configuration: &Value) -> String {
+        let (address, text) = (self.origin(), configuration.to_string());
+        let name = address.replace("127.0.0.1", "origin.example");
+        text.replace("@ORIGIN@", &address)
+            .replace("@NAMED_ORIGIN@", &name)
+    }
+
     // ---- power
 
     fn machine(&self) -> PathBuf {
         self.folder.path().join("machine")
     }
 
-    /// Starts it, on the disk as it was left.
+    /// Starts it, on the disk as it was left. `COMIN_BIN` names another program than the one of the tests.
     pub fn boot(&self) {
-        let program = Path::new(env!("CARGO_BIN_EXE_comin"));
+        let program = std::env::var_os("COMIN_BIN").unwrap_or(env!("CARGO_BIN_EXE_comin").into());
+        let program = Path::new(&program);
         let init = script("boot.sh", &[rootfs().unwrap(), &self.machine(), program]);
         self.init.set(init.unwrap().parse().unwrap());
     }
@@ -600,7 +609,7 @@ impl Configuration {
     }
 
     fn text(&self, host: &Host) -> String {
-        located(&self.0, host)
+        host.located(&self.0)
     }
 
     /// `config.json`, as the flake makes it.
@@ -613,16 +622,8 @@ impl Configuration {
         let mut settings = self.0["settings"].clone();
         settings["hostname"] = "machine".into();
         settings["remotes"] = remotes;
-        located(&settings, host)
+        host.located(&settings)
     }
-}
-
-/// With the address of the origin, or a name for it.
-fn located(configuration: &Value, host: &Host) -> String {
-    let (address, text) = (host.origin(), configuration.to_string());
-    let name = address.replace("127.0.0.1", "origin.example");
-    text.replace("@ORIGIN@", &address)
-        .replace("@NAMED_ORIGIN@", &name)
 }
 
 /// Shell code that waits until the test lets it go on, on whichever side of a power cut.

@@ -9,6 +9,7 @@ mod support;
 mod machine;
 
 mod closures;
+mod costs;
 mod deployments;
 mod desktop;
 mod moving;
