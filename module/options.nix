@@ -215,7 +215,8 @@ let
             type = types.nullOr types.ints.unsigned;
             default = null;
             defaultText = lib.literalMD ''
-              `null`, which is a tenth of `period` where that is 60 or more, but at most 60; 60 with `calendar`; else 0
+              `null`: none for a path on this machine. For a server 60 with `calendar`, else a tenth of `period` if that is
+              60 or more, but at most 60
             '';
             description = ''
               A fetch, the first one included, waits up to this number of seconds longer, always the same on one
@@ -343,7 +344,6 @@ in
           {
             name = "local";
             url = "/home/me/machines";
-            poller.period = 1;
           }
           {
             name = "origin";

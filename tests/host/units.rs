@@ -177,7 +177,7 @@ fn each_unit_is_confined_and_yet_does_its_work() {
     let host = Host::installed(&first);
 
     for (unit, bound) in [
-        ("comin-local", 35),
+        ("comin-local", 33),
         ("comin-origin", 20),
         ("comin-guarded", 20),
         ("comin-ssh", 20),
