@@ -38,8 +38,8 @@ impl Remote {
             "url": if self.is_local { LOCAL } else { "@ORIGIN@" },
             "timeout": 300,
             "branches": {
-                // A work tree is for testing only.
-                "main": {"name": if self.is_local { "" } else { "main" }, "operation": "switch"},
+                // A work tree is for testing only, which the Go comin does not have.
+                "main": {"name": if is_ours && self.is_local { "" } else { "main" }, "operation": "switch"},
                 "testing": {"name": "testing-machine", "operation": "test"},
             },
             "poller": {"period": period},
@@ -113,9 +113,15 @@ fn of_go(program: &str, remotes: &[Remote], time: Duration) -> f64 {
         "grpc": {"unix_socket_path": "/run/comin-go.sock"},
         "build_confirmer": {"mode": "without"},
         "deploy_confirmer": {"mode": "without"},
+        "retention": {
+            "deployment_boot_entry_capacity": 3,
+            "deployment_successful_capacity": 3,
+            "deployment_any_capacity": 5,
+        },
     });
     host.write("/root/go.json", &host.located(&settings));
     host.run("mkdir -p /var/lib/comin-go");
+    host.run("git config --global safe.directory *");
     host.run("systemd-run --quiet --unit=comin-go --setenv=HOME=/root --setenv=PATH=/usr/local/bin:/usr/bin --setenv=NIX_CONFIG=extra-experimental-features=nix-command\\x20flakes /usr/local/bin/comin-go run --config /root/go.json");
     await_quiet(&host);
     let load = load(&host, time);
