@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # bench.sh [ROUNDS]: what comin costs, beside git, in one run on this machine; prints a table of ratios.
 # bench.sh crowd [MACHINES]: what so many machines that poll one server cost that; prints a table.
-# bench.sh machine: what an idle machine costs, all processes and systemd included; prints a table after about 12 minutes.
+# bench.sh machine: what an idle machine and one start cost, all processes and systemd included; prints two tables after
+#   about 13 minutes.
 #
 #   COMIN_BIN   a built comin; by default the release build is made from here
 #   COMIN_GO    a built Go comin, which `machine` measures as well
@@ -22,7 +23,7 @@ case ${1:-} in
         # shellcheck source=setup.sh
         . "$tests/setup.sh" build host
         COMIN_BIN=$COMIN_BIN exec cargo test --locked --quiet --manifest-path "$tests/../Cargo.toml" --test host -- \
-            --ignored --exact costs::an_idle_machine --nocapture
+            --ignored --test-threads=1 --nocapture costs::
         ;;
     crowd) exec python3 -B "$tests/crowd.py" "$COMIN_BIN" "${2:-1000}" ;;
     *) exec python3 -B "$tests/bench.py" "$COMIN_BIN" "${1:-200}" ;;

@@ -57,19 +57,44 @@ fn quick_start() -> Vec<Remote> {
     vec![remote("origin", false, 300), remote("local", true, 1)]
 }
 
-/// The CPU of a whole machine, in milliseconds for each second.
+/// The CPU that a whole machine has used since it was booted, in milliseconds.
+fn used(host: &Host) -> f64 {
+    let stat = host.read("/sys/fs/cgroup/cpu.stat");
+    let usage = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("usage_usec "));
+    usage.unwrap().parse::<f64>().unwrap() / 1000.0
+}
+
+/// The same for each second of some time.
 fn load(host: &Host, time: Duration) -> f64 {
-    let cpu = || {
-        let stat = host.read("/sys/fs/cgroup/cpu.stat");
-        let usage = stat
-            .lines()
-            .find_map(|line| line.strip_prefix("usage_usec "));
-        usage.unwrap().parse::<f64>().unwrap() / 1000.0
-    };
-    let (begin, before) = (Instant::now(), cpu());
+    let (begin, before) = (Instant::now(), used(host));
     // Here the time itself is the subject.
     thread::sleep(time);
-    (cpu() - before) / begin.elapsed().as_secs_f64()
+    (used(host) - before) / begin.elapsed().as_secs_f64()
+}
+
+/// The CPU of one start of each unit, the median of some rounds in turns, less that of the order to start it.
+fn starts(host: &Host, units: &[&str]) -> Vec<f64> {
+    const STARTS: u8 = 20;
+    let units = [&["basic.target"], units].concat();
+    let mut rounds = vec![Vec::new(); units.len()];
+    for _ in 0..9 {
+        for (unit, costs) in units.iter().zip(&mut rounds) {
+            let before = used(host);
+            for _ in 0..STARTS {
+                host.run(&format!("systemctl start {unit}"));
+            }
+            costs.push((used(host) - before) / f64::from(STARTS));
+        }
+    }
+    let mut medians = rounds.iter_mut().map(|costs| {
+        costs.sort_by(f64::total_cmp);
+        costs[costs.len() / 2]
+    });
+    // It is active already.
+    let order = medians.next().unwrap();
+    medians.map(|cost| cost - order).collect()
 }
 
 /// Waits until what came with the start of the machine or of a program is over.
@@ -83,11 +108,16 @@ fn configuration(remotes: &[Remote], is_ours: bool) -> Configuration {
     })
 }
 
-/// Of this comin.
-fn of_ours(remotes: &[Remote], time: Duration) -> f64 {
+/// A machine that this comin has deployed.
+fn ours(remotes: &[Remote]) -> Host {
     let host = Host::installed(&configuration(remotes, true));
     host.await_idle();
     await_quiet(&host);
+    host
+}
+
+fn of_ours(remotes: &[Remote], time: Duration) -> f64 {
+    let host = ours(remotes);
     // From the end of a fetch, so that the time has as many as it should.
     for remote in remotes {
         host.run(&format!("systemctl start comin-{}", remote.name));
@@ -127,6 +157,32 @@ fn of_go(program: &str, remotes: &[Remote], time: Duration) -> f64 {
     let load = load(&host, time);
     assert_eq!(host.show("comin-go", "ActiveState"), "active");
     load
+}
+
+#[test]
+#[ignore = "measures for a minute: tests/bench.sh machine"]
+fn a_start() {
+    need_host!();
+    let host = ours(&quick_start());
+    let nothing = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nLogLevelMax=notice\nExecStart=/bin/true\n";
+    host.write("/run/systemd/system/nothing.service", nothing);
+    host.run("systemctl daemon-reload");
+    let costs = starts(&host, &["nothing", "comin-local", "comin-origin"]);
+    let mut table = vec!["| one start of | CPU | ratio |\n|---|---|---|".to_string()];
+    for (what, cost) in [
+        "`/bin/true`, without any setting",
+        "the fetch of a work tree",
+        "the fetch of a server over HTTP",
+    ]
+    .iter()
+    .zip(&costs)
+    {
+        table.push(format!(
+            "| {what} | {cost:.1} ms | {:.2} × |",
+            cost / costs[0]
+        ));
+    }
+    tell(&table.join("\n"));
 }
 
 #[test]
