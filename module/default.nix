@@ -366,7 +366,12 @@ in
         (lib.mapAttrs (_: _: {
           # comin fetches with git, and so does Nix.
           path = [ pkgs.gitMinimal ];
-        }) (removeAttrs units.services [ "comin-commit@" "comin-exporter@" ]))
+        }) (
+          removeAttrs units.services [
+            "comin-commit@"
+            "comin-exporter@"
+          ]
+        ))
         (lib.mapAttrs (_: _: { environment = byDefault proxy; }) (
           removeAttrs units.services [
             "comin"

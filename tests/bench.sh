@@ -22,7 +22,8 @@ case ${1:-} in
     machine)
         # shellcheck source=setup.sh
         . "$tests/setup.sh" build host
-        COMIN_BIN=$COMIN_BIN exec cargo test --locked --quiet --manifest-path "$tests/../Cargo.toml" --test host -- \
+        export COMIN_BIN
+        exec cargo test --locked --quiet --manifest-path "$tests/../Cargo.toml" --test host -- \
             --ignored --test-threads=1 --nocapture costs::
         ;;
     crowd) exec python3 -B "$tests/crowd.py" "$COMIN_BIN" "${2:-1000}" ;;

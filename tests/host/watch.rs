@@ -17,7 +17,7 @@ set -euo pipefail
 export GIT_AUTHOR_NAME=o GIT_AUTHOR_EMAIL=o@example.org GIT_COMMITTER_NAME=o GIT_COMMITTER_EMAIL=o@example.org
 RANDOM=$1
 owner() { setpriv --reuid=@OWNER@ --regid=@OWNER@ --clear-groups env HOME=/home/owner git -C "$@"; }
-work() { owner @LOCAL@ "$@" >/dev/null 2>&1; }
+work() { owner @LOCAL@ "$@" >/dev/null; }
 bare() { owner @BARE@ "$@"; }
 # From 1 ms to 2 s; each order of magnitude as often.
 pause() { sleep "$(awk -v r="$RANDOM" 'BEGIN { print 0.001 * 2000 ^ (r / 32768) }')"; }
@@ -26,7 +26,7 @@ change() {
         0 | 1) work commit --quiet --allow-empty --message "$RANDOM" ;;
         2) work commit --quiet --amend --allow-empty --message "$RANDOM" ;;
         3) work commit --quiet --allow-empty -m 1 && work commit --quiet --allow-empty -m 2 && work rebase --force-rebase HEAD~2 ;;
-        4) work branch --force team/testing HEAD~1 ;;
+        4) work branch --force team/testing HEAD ;;
         5) work update-ref refs/heads/team/testing "$(owner @LOCAL@ commit-tree -m "$RANDOM" HEAD^{tree})" ;;
         6) work pack-refs --all && work commit --quiet --allow-empty --message "$RANDOM" ;;
         7) bare update-ref refs/heads/main "$(bare commit-tree -p main -m "$RANDOM" main^{tree})" ;;

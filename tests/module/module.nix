@@ -718,7 +718,14 @@ let
         1
       ]
       (
-        map (more: (builtins.head (settingsOf (configOf (comin { remotes = [ (local // more) ]; }))).remotes).poller.period)
+        map
+          (
+            more:
+            let
+              machine = configOf (comin { remotes = [ (local // more) ]; });
+            in
+            (builtins.head (settingsOf machine).remotes).poller.period
+          )
           [
             { poller.period = 1; }
             { poller.period = 300; }
