@@ -42,8 +42,8 @@ pub fn answer<M: Display>(input: BorrowedFd<'_>, metrics: impl Fn() -> Result<M>
         return super::output::print(metrics()?.to_string().trim_end());
     }
     let mut client = TcpStream::from(OwnedFd::from(file));
-    let path = match requested_path(&mut client) {
-        Ok(path) => path,
+    let (path, is_head) = match requested_path(&mut client) {
+        Ok(request) => request.unzip(),
         Err(error) => {
             log::debug!("There was no request: {error}");
             return Ok(());
@@ -64,7 +64,8 @@ pub fn answer<M: Display>(input: BorrowedFd<'_>, metrics: impl Fn() -> Result<M>
     };
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{}",
+        if is_head == Some(true) { "" } else { &body }
     );
     let sent = client.set_write_timeout(Some(PATIENCE));
     if let Err(error) = sent.and_then(|()| client.write_all(answer.as_bytes())) {
@@ -73,9 +74,10 @@ pub fn answer<M: Display>(input: BorrowedFd<'_>, metrics: impl Fn() -> Result<M>
     result
 }
 
-/// The path of a GET request, without its query; `None` if it is no such request, or says more than anybody needs to.
+/// The path of a GET request, without its query, and whether it is a HEAD request instead; `None` if it is neither, or
+/// says more than anybody needs to.
 /// Whoever asks need not do so by TCP: whatever socket it is, the type only gives it a time limit.
-fn requested_path(client: &mut TcpStream) -> io::Result<Option<String>> {
+fn requested_path(client: &mut TcpStream) -> io::Result<Option<(String, bool)>> {
     let deadline = Instant::now() + PATIENCE;
     let (mut head, mut more) = (Vec::new(), [0; 1024]);
     while head.len() < REQUEST {
@@ -89,9 +91,10 @@ fn requested_path(client: &mut TcpStream) -> io::Result<Option<String>> {
         let mut request = httparse::Request::new(&mut headers);
         match request.parse(&head) {
             Ok(Status::Partial) => {}
-            Ok(Status::Complete(_)) if request.method == Some("GET") => {
+            Ok(Status::Complete(_)) if matches!(request.method, Some("GET" | "HEAD")) => {
                 let path = request.path.and_then(|path| path.split('?').next());
-                return Ok(path.map(str::to_string));
+                let is_head = request.method == Some("HEAD");
+                return Ok(path.map(|path| (path.to_string(), is_head)));
             }
             Ok(Status::Complete(_)) | Err(_) => break,
         }
@@ -140,6 +143,7 @@ mod tests {
                 200,
                 "\r\n\r\ncomin_x 1\n",
             ),
+            ("HEAD /metrics HTTP/1.1\r\n\r\n", 200, "\r\n\r\n"),
             ("GET / HTTP/1.1\r\n\r\n", 200, FRONT),
             ("GET /metrics/ HTTP/1.1\r\n\r\n", 404, FRONT),
             ("GET /../etc/passwd HTTP/1.1\r\n\r\n", 404, FRONT),
@@ -158,7 +162,7 @@ mod tests {
             assert!(response.starts_with(&wanted), "{request:?}: {response}");
             assert!(response.ends_with(end), "{request:?}: {response}");
         }
-        let (_, answer) = ask(b"GET /metrics HTTP/1.1\r\n\r\n");
+        let (_, answer) = ask(b"HEAD /metrics HTTP/1.1\r\n\r\n");
         assert!(answer.contains("\r\nContent-Length: 10\r\n"), "{answer}");
         assert!(answer.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     }
