@@ -169,8 +169,8 @@ impl Config {
         let json = &mut serde_json::Deserializer::from_slice(text);
         let file: File = serde_path_to_error::deserialize(json).map_err(|error| {
             match error.path().to_string().as_str() {
-                "." => anyhow::anyhow!("{}", error.inner()),
-                key => anyhow::anyhow!("{key}: {}", error.inner()),
+                "." => anyhow::anyhow!("{}", suggested(&error.inner().to_string())),
+                key => anyhow::anyhow!("{key}: {}", suggested(&error.inner().to_string())),
             }
         })?;
         file.check(fingerprint(text))
@@ -181,6 +181,38 @@ impl Config {
     pub fn for_tests(json: &str) -> Self {
         Self::parse(json.as_bytes()).unwrap()
     }
+}
+
+/// The words of serde about an unknown key, with the key that was probably meant in place of all that there are.
+fn suggested(error: &str) -> String {
+    let Some((unknown, expected)) = error.split_once(", expected ") else {
+        return error.to_string();
+    };
+    let Some(written) = unknown.strip_prefix("unknown field ") else {
+        return error.to_string();
+    };
+    let quoted = |text: &str| text.split('`').nth(1).unwrap_or_default().to_string();
+    let written = quoted(written);
+    let names = expected.split('`').skip(1).step_by(2);
+    let near = names.min_by_key(|name| distance(&written, name));
+    match near.filter(|near| distance(&written, near) <= 3) {
+        Some(near) => format!("{unknown}; did you mean `{near}`?"),
+        None => error.to_string(),
+    }
+}
+
+/// How many letters have to be changed, added or left out.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// For a record that does not outlive a boot: another comin may have another one for the same text.
