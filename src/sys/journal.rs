@@ -8,7 +8,8 @@ use log::Level;
 use textwrap::{Options, WordSeparator, WordSplitter};
 
 use crate::sys::terminal::{paint, width, ASIDE, BAD, NOTABLE};
-use crate::sys::{journald::JournalSocket, progress, text::printable};
+use crate::sys::text::{printable, without_codes};
+use crate::sys::{journald::JournalSocket, progress};
 
 /// The target of lines that a child process printed; they are info where our own are notices.
 pub const CHILD: &str = "child";
@@ -40,7 +41,11 @@ pub fn start(debug: bool, may_deploy: bool) {
                 Level::Debug | Level::Trace => 7,
             };
             let text = record.args().to_string();
-            let text = printable(&text);
+            let text = if record.target() == CHILD {
+                printable(&text)
+            } else {
+                printable(&without_codes(&text)).into_owned().into()
+            };
             let send = |socket: &JournalSocket| socket.send(severity, &text).is_ok();
             if socket.as_ref().is_some_and(send) {
                 Ok(())

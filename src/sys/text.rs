@@ -11,6 +11,18 @@ pub fn at(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
+/// An error's text without the numbers and classes that libraries add to it: they say nothing to a person.
+pub fn without_codes(text: &str) -> Cow<'_, str> {
+    let begins = [" (os error ", "; class=", "; code="];
+    let found = begins.iter().filter_map(|begin| text.find(begin));
+    let Some(begin) = found.min() else {
+        return Cow::Borrowed(text);
+    };
+    let rest = &text[begin..];
+    let end = rest.find(')').map_or(rest.len(), |end| end + 1);
+    Cow::Owned(format!("{}{}", &text[..begin], without_codes(&rest[end..])))
+}
+
 /// The text in one line, without anything that moves a cursor, changes a terminal or reorders
 /// letters: what comes from a repository or a server may hold all of these.
 pub fn printable(text: &str) -> Cow<'_, str> {
@@ -56,6 +68,24 @@ fn is_unprintable(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_and_classes_of_libraries_are_left_out() {
+        for (text, wanted) in [
+            ("a (b)", "a (b)"),
+            (
+                "Failed to read /x: Permission denied (os error 13): try again",
+                "Failed to read /x: Permission denied: try again",
+            ),
+            (
+                "invalid packet line; class=Net (12); code=NotFound (-3)",
+                "invalid packet line",
+            ),
+            ("cut off; class=Net", "cut off"),
+        ] {
+            assert_eq!(without_codes(text), wanted);
+        }
+    }
 
     #[test]
     fn nothing_reaches_a_terminal_that_is_not_text() {
