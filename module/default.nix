@@ -46,8 +46,8 @@ let
         timeout
         branches
         ;
-      # The rest is the timer's.
-      poller = { inherit (remote.poller) period; };
+      # The rest is the timer's. Where that goes by the calendar, there is no period.
+      poller = lib.optionalAttrs (remote.poller.calendar == [ ]) { inherit (remote.poller) period; };
       auth = lib.filterAttrs (_: value: value != "") remote.auth;
     }) cfg.remotes;
   };

@@ -428,8 +428,20 @@ in
       default = false;
       description = ''
         Whether the Prometheus of this machine ({option}`services.prometheus`) has alert rules for machines
-        with comin: out of reach, behind, failing, given up, not polling, suspended, to be rebooted. It has to
-        scrape them in a job `comin`. The machine itself need not have comin.
+        with comin: out of reach, not deploying, failing, given up, drifted, not polling, suspended, to be rebooted.
+        It has to scrape them in a job `comin`. The machine itself need not have comin.
+      '';
+    };
+    prometheusRules.after = mkOption {
+      type = types.attrsOf types.str;
+      default = { };
+      example = {
+        CominDrifted = "6h";
+        CominSuspended = "7d";
+      };
+      description = ''
+        How long something has to last before its alert fires, by the name of the alert. The names, and the times of
+        the others, are in `module/alerts.yml`.
       '';
     };
     evalTimeout = timeout "an evaluation" "1800";

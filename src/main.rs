@@ -30,15 +30,17 @@ use sys::journal;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     journal::start(cli.debug, cli.may_deploy());
-    match cli::execute(cli) {
-        Ok(code) => code,
+    let (text, error, code) = match cli::execute(cli) {
+        Ok(code) => return code,
         Err(Failure::Failed(error)) => {
-            log::error!("{}", explained(&format!("{error:#}")));
-            ExitCode::FAILURE
+            let text = explained(&format!("{error:#}"));
+            (text, error, ExitCode::FAILURE)
         }
-        Err(Failure::Misconfigured(error)) => {
-            log::error!("{error:#}");
-            ExitCode::from(2)
-        }
+        Err(Failure::Misconfigured(error)) => (format!("{error:#}"), error, ExitCode::from(2)),
+    };
+    log::error!("{text}");
+    if let Some(command) = cli::as_root(&error) {
+        log::error!("→ {command}");
     }
+    code
 }

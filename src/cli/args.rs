@@ -13,7 +13,7 @@ use crate::model::names::Operation;
 #[command(
     version,
     propagate_version = true,
-    after_help = "Exit code: 0 done, or nothing to do; 1 failed; 2 wrong usage or configuration"
+    help_template = include_str!("help.txt")
 )]
 pub struct Cli {
     /// The configuration of this machine
@@ -90,8 +90,8 @@ pub enum MachineCommand {
     /// This is what the timers run. Where a head has moved, or something is due, it asks systemd for
     /// `comin deploy` by the file /run/comin/wanted.
     Fetch {
-        /// A remote to fetch
-        #[arg(required = true, value_name = "REMOTE")]
+        /// A remote to fetch; all where none is named
+        #[arg(value_name = "REMOTE")]
         remotes: Vec<String>,
     },
     /// Deploy what has been fetched
@@ -146,20 +146,23 @@ pub enum MachineCommand {
         /// For how long, as in 90m, 8h or 3d; until `comin resume` where it is not given
         #[arg(long = "for", value_name = "TIME", value_parser = time)]
         time: Option<SignedDuration>,
+        /// What people write without the option.
+        #[arg(hide = true, value_name = "TIME", value_parser = not_without_for)]
+        rest: Option<String>,
     },
     /// End a suspension
     Resume,
-    /// Try again what failed or is in quarantine
+    /// Try again what failed, is held or has drifted
     ///
     /// Also deploys again what the machine has not booted although it is deployed, and lets the machine
     /// reboot once more where that did not help.
     Retry,
-    /// Confirm what waits to be built or deployed
+    /// Approve the deployment that is waiting
     ///
     /// Only where `build_confirmer` or `deploy_confirmer` of the configuration ask for it. It is refused when
     /// another commit is to be deployed meanwhile.
     Confirm(ConfirmRequest),
-    /// Go back to the system before, and stay there
+    /// Switch to the previous generation and stay there until the next push
     ///
     /// What was deployed last does not come back before a head moves, or `comin retry`.
     Rollback {
@@ -352,6 +355,11 @@ fn time(text: &str) -> Result<SignedDuration, String> {
         .ok_or_else(|| "use a time such as 90m, 8h or 3d".to_string())
 }
 
+/// Names the option that a time needs.
+fn not_without_for(text: &str) -> Result<String, String> {
+    Err(format!("use --for {text}, or --reason TEXT"))
+}
+
 /// The number of something that comin lists.
 fn number(text: &str) -> Result<u64, String> {
     let number = text.parse();
@@ -363,7 +371,26 @@ fn number(text: &str) -> Result<u64, String> {
 pub struct Flake {
     /// The flake, as Nix takes it: a folder or a URL
     #[arg(long, value_name = "URL", default_value = ".", value_parser = flake_url, value_hint = ValueHint::AnyPath)]
-    pub flake_url: String,
+    flake_url: String,
+    /// The same, with a host if one is meant, as in .#laptop
+    #[arg(value_name = "FLAKE", conflicts_with = "flake_url", value_hint = ValueHint::AnyPath)]
+    installable: Option<String>,
+}
+
+impl Flake {
+    /// The flake, and the host that stands beside it.
+    pub fn parts(&self) -> (&str, Option<&str>) {
+        match &self.installable {
+            None => (&self.flake_url, None),
+            Some(installable) => match installable.split_once('#') {
+                None => (installable, None),
+                Some((flake, host)) => {
+                    let flake = if flake.is_empty() { "." } else { flake };
+                    (flake, Some(host).filter(|host| !host.is_empty()))
+                }
+            },
+        }
+    }
 }
 
 // Hosts of a flake.
@@ -373,8 +400,16 @@ pub struct Hosts {
     #[command(flatten)]
     pub flake: Flake,
     /// One host, an attribute of nixosConfigurations; all where none is named
-    #[arg(long, value_name = "HOST")]
-    pub hostname: Option<String>,
+    #[arg(long, value_name = "HOST", conflicts_with = "installable")]
+    hostname: Option<String>,
+}
+
+impl Hosts {
+    /// The flake, and the host if one is meant.
+    pub fn parts(&self) -> (&str, Option<&str>) {
+        let (flake, host) = self.flake.parts();
+        (flake, host.or(self.hostname.as_deref()))
+    }
 }
 
 /// Refuses what Nix would not take for a flake, and what people are used to from nixos-rebuild.

@@ -22,9 +22,11 @@ pub fn write(folder: &Path) -> Result<()> {
         comin.build();
         for command in comin.get_subcommands().chain([&comin]) {
             let source = format!("comin {}", env!("CARGO_PKG_VERSION"));
-            Man::new(command.clone())
-                .source(source)
-                .generate_to(folder)?;
+            let man = Man::new(command.clone()).source(source);
+            let mut page = Vec::new();
+            man.render(&mut page)?;
+            page.extend_from_slice(include_bytes!("sections.man"));
+            fs::write(folder.join(man.get_filename()), page)?;
         }
         std::io::Result::Ok(())
     };
@@ -38,7 +40,21 @@ fn shown(cli: &Command) -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .propagate_version(true)
         .about(cli.get_about().cloned().unwrap_or_default())
-        .after_help(cli.get_after_help().cloned().unwrap_or_default())
         .args(cli.get_arguments())
         .subcommands(cli.get_subcommands().filter(is_shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_command_as_the_command_describes_itself() {
+        let help = include_str!("help.txt");
+        for command in shown(&Cli::command()).get_subcommands() {
+            let (name, about) = (command.get_name(), command.get_about().unwrap());
+            let line = format!("  {name:<12}  {about}\n");
+            assert!(help.contains(&line), "{line}");
+        }
+    }
 }

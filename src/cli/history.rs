@@ -18,7 +18,7 @@ use crate::sys::progress;
 pub fn history(machine: &Context) -> Result<History> {
     let state = store::read(&machine.paths)?;
     let at_work = DeployRecord::is_one_at_work(&machine.paths)?;
-    Ok(History::told(&state, machine.config.retry, at_work))
+    Ok(History::new(&state, machine.config.retry, at_work))
 }
 
 /// Becomes the command that shows the whole log of the attempt with this number.
@@ -46,6 +46,6 @@ pub fn details(machine: &Context, number: u64) -> Result<Details> {
         Difference::of(progress::during("Comparing the systems", compare))
     });
     let at_work = DeployRecord::is_one_at_work(&machine.paths)?;
-    let details = Details::told(&state, attempt, machine.config.retry, compared);
+    let details = Details::new(&state, attempt, machine.config.retry, compared);
     Ok(details.knowing(at_work))
 }

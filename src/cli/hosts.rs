@@ -80,7 +80,8 @@ fn make(flake: &str, name: &str, shown: &str, link: Option<&Path>) -> Result<Eva
     if let Some(link) = link {
         let build = || {
             nix::build(&evaluation.derivation, link, None, None)?;
-            system::check(&evaluation.out)
+            // What is refused is not linked to.
+            system::check(&evaluation.out).inspect_err(|_| drop(std::fs::remove_file(link)))
         };
         progress::during_told(&format!("Building {shown}"), build)
             .with_context(|| format!("Failed to build {}", printable(name)))?;

@@ -1,33 +1,44 @@
 //! What a scrape gets: what earlier runs have recorded.
 
 use anyhow::Result;
+use jiff::Timestamp;
 
-use super::status::standing;
+use super::status::view;
 use crate::deploy::{context::Context, observe::Snapshot};
-use crate::model::decision::{due, Action};
+use crate::git::mirror::Mirror;
+use crate::model::decision::Decision;
 use crate::report::metrics::Metrics;
 use crate::state::{store, verdicts::VerdictCache};
+use crate::sys::fs;
+use crate::system::timers::Timers;
 
 /// Looks at the machine.
 pub fn metrics(machine: &Context) -> Result<Metrics> {
-    let state = store::read(&machine.paths)?;
-    let judgement = VerdictCache::read(&machine.paths)?;
+    let Context { config, paths, .. } = machine;
+    let state = store::read(paths)?;
+    let verdicts = VerdictCache::read(paths)?;
     let snapshot = Snapshot::take(machine)?;
-    let is_given_up = |cache: &VerdictCache| {
-        let mut facts = snapshot.facts(&machine.config, &state);
-        facts.remotes.clone_from(&cache.remotes);
-        let selected = cache.selected.as_ref();
-        let action = selected.map(|target| due(target, &cache.candidates, &facts));
-        matches!(action, Some(Action::Quarantined(_) | Action::GivenUp))
-    };
-    let names = machine.config.remotes.iter();
+    let facts = snapshot.facts(config, &state);
+    let is_decided = verdicts.as_ref().is_some_and(|it| it.holds(&facts, config));
+    let (selected, candidates) = verdicts.map_or((None, Vec::new()), |verdicts| {
+        (verdicts.selected, verdicts.candidates)
+    });
+    let decision = Decision::recalled(selected, candidates, &facts);
+    let mirror = Mirror::open(paths);
+    let names = config.remotes.iter();
     let names = names.map(|remote| remote.name.clone());
+    let remotes = names.zip(snapshot.fetches.clone()).collect();
+    // Nothing that a scrape may do asks systemd.
+    let timers = Timers::default();
+    let status = view(machine, &state, snapshot, &mirror, decision, &timers)?;
+    let committed_at = |mirror: &Mirror| mirror.committed_at(status.running_commit()?).ok();
     Ok(Metrics {
-        hostname: machine.config.hostname.clone(),
-        standing: standing(machine, &snapshot, &state)?,
-        given_up: judgement.as_ref().is_some_and(is_given_up),
+        committed_at: mirror.as_ref().ok().and_then(committed_at),
+        decided_at: fs::modified_optional(&paths.judgement())?
+            .and_then(|time| Timestamp::try_from(time).ok()),
+        status,
+        is_decided,
         state,
-        selected: judgement.and_then(|judgement| judgement.selected),
-        remotes: names.zip(snapshot.fetches).collect(),
+        remotes,
     })
 }

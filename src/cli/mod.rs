@@ -13,11 +13,15 @@ mod status;
 mod watch;
 mod watch_events;
 
+use std::fmt;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{absolute, Path};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Error, Result};
+
+use rustix::io::Errno;
 
 use crate::config::{paths::Paths, url::Token, Config, Remote};
 use crate::deploy::context::{Completion, Context};
@@ -46,6 +50,33 @@ impl From<Error> for Failure {
     }
 }
 
+/// The same command as root, if an error comes from missing rights.
+pub fn as_root(error: &Error) -> Option<String> {
+    let is_denied = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        kind == Some(io::ErrorKind::PermissionDenied)
+            || cause.downcast_ref() == Some(&Errno::ACCESS)
+            || cause.is::<OnlyRoot>()
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    (!is_root && error.chain().any(is_denied)).then(|| {
+        let words = std::env::args().skip(1);
+        words.fold("sudo comin".to_string(), |words, word| words + " " + &word)
+    })
+}
+
+/// An ordinary user wants something that only root may.
+#[derive(Debug)]
+struct OnlyRoot;
+
+impl fmt::Display for OnlyRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Only root can do that")
+    }
+}
+
+impl std::error::Error for OnlyRoot {}
+
 /// Does what the command line says.
 pub fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let root = absolute(&cli.root).context("--root is no path")?;
@@ -69,8 +100,7 @@ fn execute_on_machine(
 ) -> Result<ExitCode, Failure> {
     let is_machine = Paths::outside_state(root).is_machine();
     if is_machine && !command.is_read_only() && !rustix::process::geteuid().is_root() {
-        let error = anyhow::anyhow!("Only root can do that: try again with sudo");
-        return Err(Failure::Failed(error));
+        return Err(Failure::Failed(OnlyRoot.into()));
     }
     if let MachineCommand::Deploy = command {
         // First of all: a request that stays makes systemd start this again and again.
@@ -96,8 +126,9 @@ fn execute_on_machine(
         MachineCommand::Deploy => completion = deploy::deploy(&machine, signers()?.as_ref())?,
         MachineCommand::Status { check: true, .. } => {
             let status = status::status(&machine)?;
-            print(&status.oneline(&Page::here()))?;
-            return Ok(ExitCode::from(status.exit_code()));
+            let page = Page::here();
+            print(&status.oneline(&page))?;
+            return Ok(ExitCode::from(status.exit_code(&page)));
         }
         MachineCommand::Status {
             format,
@@ -145,7 +176,7 @@ fn execute_on_machine(
         MachineCommand::Accept { commit } => {
             accept::accept(&machine, &commit, signers()?.as_ref())?;
         }
-        MachineCommand::Suspend { reason, time } => operator::suspend(&machine, reason, time)?,
+        MachineCommand::Suspend { reason, time, .. } => operator::suspend(&machine, reason, time)?,
         MachineCommand::Resume => operator::resume(&machine)?,
         MachineCommand::Retry => operator::retry(&machine)?,
         MachineCommand::Confirm(expected) => {
@@ -166,11 +197,11 @@ fn execute_alone(
 ) -> Result<Completion, Failure> {
     match command {
         StandaloneCommand::List { flake, output } => {
-            show(&hosts::list(&flake.flake_url)?, &output)?;
+            show(&hosts::list(flake.parts().0)?, &output)?;
         }
         StandaloneCommand::Eval { hosts, output } => {
-            let hostname = hosts.hostname.as_deref();
-            let systems = hosts::systems(&hosts.flake.flake_url, hostname, None)?;
+            let (flake, host) = hosts.parts();
+            let systems = hosts::systems(flake, host, None)?;
             show(&systems, &output)?;
             return Ok(systems.ending());
         }
@@ -179,8 +210,8 @@ fn execute_alone(
             out_link,
             output,
         } => {
-            let hostname = hosts.hostname.as_deref();
-            let systems = hosts::systems(&hosts.flake.flake_url, hostname, Some(&out_link))?;
+            let (flake, host) = hosts.parts();
+            let systems = hosts::systems(flake, host, Some(&out_link))?;
             show(&systems, &output)?;
             return Ok(systems.ending());
         }
@@ -190,6 +221,7 @@ fn execute_alone(
         }
         StandaloneCommand::CheckConfig { file } => {
             Config::load(&file).map_err(Failure::Misconfigured)?;
+            print(&format!("{} is a valid configuration", file.display()))?;
         }
         StandaloneCommand::Credential {
             origin,

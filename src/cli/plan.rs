@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::status::{chosen, standing};
+use super::status::{chosen, host};
 use crate::deploy::preview::{self, Built, Preview};
 use crate::deploy::{commits::Commits, context::Context, observe::Snapshot, operator};
 use crate::git::mirror::Mirror;
@@ -22,11 +22,11 @@ pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan
     let decision = decide(&snapshot.facts(&machine.config, &state), &commits);
     let target = decision.selected.as_ref();
     let target = target.map(|target| chosen(target, &mirror));
-    Ok(Plan::told(
+    Ok(Plan::new(
         &state,
         decision,
         target,
-        standing(machine, &snapshot, &state)?,
+        host(machine, &snapshot, &state)?,
     ))
 }
 

@@ -2,16 +2,19 @@
 
 use anyhow::Result;
 
-use crate::deploy::{boot, commits::Commits, context::Context, observe::Snapshot, operator};
+use crate::deploy::observe::{self, Snapshot};
+use crate::deploy::{boot, commits::Commits, context::Context, operator};
 use crate::git::mirror::Mirror;
-use crate::model::{select::decide, state::State, target::Target};
+use crate::model::{decision::Decision, select::decide, state::State, target::Target};
 use crate::report::{
-    host_state::Standing, remote::RemoteStatus, running::Running, status::Status, target::Chosen,
+    host_state::HostState, remote::RemoteStatus, running::Running, status::Status,
+    target::TargetView,
 };
 use crate::signature::signers::Signers;
 use crate::state::verdicts::VerdictCache;
 use crate::sys::fs;
-use crate::system::{reboot_reasons, timers};
+use crate::system::reboot_reasons;
+use crate::system::timers::{self, Timers};
 
 /// Looks at the machine.
 pub fn status(machine: &Context) -> Result<Status> {
@@ -25,44 +28,66 @@ pub fn status(machine: &Context) -> Result<Status> {
         Some(decision) => decision,
         None => decide(&facts, &Commits::of_any(&mirror, &Signers::load(config))),
     };
+    view(
+        machine,
+        &state,
+        snapshot,
+        &mirror,
+        decision,
+        &polls.answer(),
+    )
+}
+
+/// What is shown of a machine for which this was decided.
+pub fn view(
+    machine: &Context,
+    state: &State,
+    snapshot: Snapshot,
+    mirror: &Result<Mirror>,
+    decision: Decision,
+    timers: &Timers,
+) -> Result<Status> {
+    let Context { config, paths, .. } = machine;
+    let facts = snapshot.facts(config, state);
     let running = fs::read_link_optional(&paths.current_system())?;
-    let polls = polls.answer();
-    let standing = standing(machine, &snapshot, &state)?;
+    let host = host(machine, &snapshot, state)?;
     let remotes = config.remotes.iter().zip(snapshot.fetches);
     let remotes = remotes.map(|(remote, record)| {
-        let poll = polls.of(&remote.name);
-        RemoteStatus::of(remote, record, poll, &decision.candidates)
+        let schedule = timers.of(&remote.name);
+        RemoteStatus::of(remote, record, schedule, &decision.candidates, facts.now)
     });
     let remotes = remotes.collect();
     let selected = decision.selected.as_ref();
-    let selected = selected.map(|target| chosen(target, &mirror));
-    Ok(Status::told(
+    let selected = selected.map(|target| chosen(target, mirror));
+    Ok(Status::new(
         &config.hostname,
-        standing,
-        running.map(|out| Running::told(&out, &state)),
+        host,
+        running.map(|out| Running::new(&out, state)),
         facts,
         decision,
         selected,
         remotes,
+        timers.inactive_units(),
     ))
 }
 
 /// How the machine stands, apart from any decision.
-pub fn standing(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<Standing> {
+pub fn host(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<HostState> {
     let Context { config, paths, .. } = machine;
-    let standing = Standing::told(
+    let host = HostState::new(
         state,
         config.retry,
         snapshot.is_deploying,
         snapshot.suspension.is_some(),
         reboot_reasons::reasons(config, paths, state.last_activation()),
         boot::booted_instead(machine, state)?.as_deref(),
+        observe::drift(machine, state)?,
     );
-    Ok(standing.knowing(snapshot.progress.clone()))
+    Ok(host.with_progress(snapshot.progress.clone()))
 }
 
 /// A target with its subject, if the mirror has its commit.
-pub fn chosen(target: &Target, mirror: &Result<Mirror>) -> Chosen {
+pub fn chosen(target: &Target, mirror: &Result<Mirror>) -> TargetView {
     let subject = |mirror: &Mirror| mirror.subject(&target.commit).ok();
-    Chosen::told(target, mirror.as_ref().ok().and_then(subject))
+    TargetView::new(target, mirror.as_ref().ok().and_then(subject))
 }

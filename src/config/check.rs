@@ -9,8 +9,8 @@ use anyhow::{bail, ensure, Context, Result};
 use jiff::SignedDuration;
 
 use super::file::{
-    BranchFile, ConfirmerFile, ExporterFile, File, HealthCheckFile, ModeFile, PollerFile,
-    RebootFile, RemoteFile, RetentionFile, RetryFile, RollbackFile,
+    BranchFile, ConfirmerFile, ExporterFile, File, HealthCheckFile, ModeFile, RebootFile,
+    RemoteFile, RetentionFile, RetryFile, RollbackFile,
 };
 use super::{Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR};
 use crate::config::url::Url;
@@ -214,13 +214,17 @@ impl RemoteFile {
             main.is_some() || testing.is_some(),
             "branches: main.name and testing.name are both empty: name a branch to follow, or remove the remote"
         );
-        if let Some(PollerFile { period: Some(0) }) = self.poller {
-            bail!("poller.period: 0 is no period: use at least 1 (seconds)");
-        }
+        let period = self.poller.and_then(|poller| poller.period);
+        ensure!(
+            period != Some(0),
+            "poller.period: 0 is no period: use at least 1 (seconds)"
+        );
         Ok(Remote {
             name: self.name,
             url,
             timeout: seconds(self.timeout.unwrap_or(5 * 60)),
+            period: period
+                .map(|period| SignedDuration::from_secs(period.try_into().unwrap_or(i64::MAX))),
             main,
             testing,
         })

@@ -11,12 +11,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::SignedDuration;
 
 use crate::config::url::Url;
-use crate::model::facts::{Approval, PendingConfirmation};
+use crate::model::confirmation::{Approval, Step};
+use crate::model::facts::PendingConfirmation;
 use crate::model::names::{Branch, RemoteName};
 use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
-use crate::model::{attempt::Attempt, confirmation::Step, state::State};
+use crate::model::{attempt::Attempt, state::State};
 
 /// Where the state is kept, unless the owner wants it elsewhere.
 pub const STATE_DIR: &str = "/var/lib/comin";
@@ -123,6 +125,8 @@ pub struct Remote {
     pub url: Url,
     /// How long a fetch may take; `None` is as long as it likes.
     pub timeout: Option<Duration>,
+    /// How often it is fetched, if the configuration says that. Only timers and the status look at it.
+    pub period: Option<SignedDuration>,
     /// The branch that is deployed to stay; `None` if the remote is for testing only.
     pub main: Option<Branch>,
     /// The branch that is tried; `None` where the owner wants no testing.

@@ -2,7 +2,7 @@
 
 use anyhow::{bail, ensure, Result};
 
-use crate::deploy::{commits::Commits, context::Context, observe};
+use crate::deploy::{commits::Commits, context::Context, observe, order::log_order};
 use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::model::history::{History, Signature};
@@ -37,7 +37,10 @@ pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<
         branch: branch.name.clone(),
     };
     rewrite.write(&ctx.paths)?;
-    log::info!("{rewrite} is accepted as main, and deployed next");
+    log_order(
+        ctx,
+        &format!("{rewrite} is accepted as main, and deployed next"),
+    );
     requests::request_for_order(&ctx.paths);
     Ok(())
 }

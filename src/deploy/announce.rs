@@ -14,11 +14,15 @@ pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
     // Who asks at a terminal has not heard what the journal has been told.
     let before = DeployRecord::read(&ctx.paths)?.filter(|_| !terminal::is_on_terminal());
     let mut decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, before)?;
+    let stays = "comin leaves it there until someone pushes, or comin retry";
     if let Some(booted) = boot::booted_instead(ctx, store.state())? {
-        let notice = format!(
-            "The machine booted {} instead of what was deployed last; comin leaves it there until there is another commit to deploy, or comin retry",
-            booted.display()
-        );
+        let booted = booted.display();
+        let notice =
+            format!("The machine booted {booted} instead of what was deployed last; {stays}");
+        decided.log_once(Level::Warn, notice);
+    } else if let Some(drift) = observe::drift(ctx, store.state())? {
+        let (what, out) = (drift.kind.clause(), drift.out.display());
+        let notice = format!("Not what comin last activated: {what}: {out}; {stays}");
         decided.log_once(Level::Warn, notice);
     }
     decided.write(&ctx.paths)

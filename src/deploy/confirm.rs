@@ -4,7 +4,9 @@
 use anyhow::{bail, ensure, Result};
 use clap::Args;
 
-use crate::deploy::{commits::Commits, context::Context, finish, journal_fields, observe};
+use crate::deploy::{
+    commits::Commits, context::Context, finish, journal_fields, observe, order::log_order,
+};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome};
 use crate::model::{
@@ -59,7 +61,10 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signer
     }
     let order = Confirmation::of(waiting, step);
     order.write(&ctx.paths)?;
-    log::info!("{target} is confirmed, and {} next", step.participle());
+    log_order(
+        ctx,
+        &format!("{target} is confirmed, and {} next", step.participle()),
+    );
     requests::request_for_order(&ctx.paths);
     if let Some(suspension) = facts.suspended {
         log::warn!("It still has to wait: {suspension}");

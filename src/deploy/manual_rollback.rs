@@ -6,15 +6,17 @@ use anyhow::{bail, ensure, Context as _, Result};
 use jiff::Timestamp;
 
 use crate::deploy::{
-    commits::Commits, confirm, context::Context, health, observe, recovery, rollback::restore_boot,
-    snapshot,
+    boot, commits::Commits, confirm, context::Context, health, observe, order::log_order, recovery,
+    rollback::restore_boot, snapshot,
 };
 use crate::git::mirror::Mirror;
+use crate::model::manual_rollback::ManualRollback;
 use crate::model::outcome::{self, Checks, Fault, Next};
 use crate::model::{attempt::PreviousSystem, names::Operation, quarantine::Quarantine};
 use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::sys::fs;
+use crate::sys::who;
 use crate::system;
 use crate::system::switch::{self, Activation};
 
@@ -44,10 +46,16 @@ pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers
     // Recorded first: whatever becomes of the switch, no poll undoes what the operator wants. What was deployed counts
     // no more, and neither it nor what was going to be deployed comes back by itself.
     let state = store.state().clone();
-    store.change(|state| {
-        state.quarantine = held;
-        state.ignore_until_now();
-    })?;
+    let rollback = ManualRollback {
+        after: state.latest().map_or(0, |latest| latest.id),
+        at: Timestamp::from_second(Timestamp::now().as_second())?,
+        generation: to,
+        system: system.clone(),
+        operation,
+        boot: boot::id(&ctx.paths)?,
+        by: who::orders(),
+    };
+    store.change(|state| state.go_back(held, rollback))?;
     log::info!("Activating generation {to}, {}", system.display());
     let footprint = system::footprint(&ctx.paths)?;
     let next = switch(ctx, &found, to, &system, operation);
@@ -87,8 +95,10 @@ pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers
     } else {
         " for the next boot"
     };
-    log::info!(
-        "Rolled back to generation {to}{when}; comin stays there until a head moves, or comin retry"
+    let stays = "comin stays there until someone pushes, or comin retry";
+    log_order(
+        ctx,
+        &format!("Rolled back to generation {to}{when}; {stays}"),
     );
     Ok(())
 }

@@ -18,6 +18,7 @@ pub mod maintenance;
 pub mod manual_rollback;
 pub mod observe;
 pub mod operator;
+pub mod order;
 pub mod post_deployment;
 pub mod preemption;
 pub mod preview;
@@ -107,7 +108,12 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
         let Some(target) = decision.to_deploy() else {
             settle(ctx, &mut store, &facts, &decision, decided, ending)?;
             maintenance::tidy(ctx, &mirror);
-            return Ok(ending);
+            let mut selected = decision.selected.iter();
+            return Ok(if selected.any(|target| store.state().has_failed(target)) {
+                Completion::Failure
+            } else {
+                ending
+            });
         };
         // Of what goes on after it has waited, it has been said.
         if facts.accepted.is_none() && store.state().awaiting().is_none() {
@@ -126,9 +132,12 @@ fn settle(
     mut decided: DeployRecord,
     ending: Completion,
 ) -> Result<()> {
-    if let Some((target, why)) = decision.hindered() {
+    if let Some((target, why)) = decision.selected.as_ref().zip(decision.hindrance()) {
         if ending == Completion::Success {
-            decided.log_once(Level::Info, format!("{target} is not deployed: {why}"));
+            let is_news = decided.log_once(Level::Info, format!("{target} is not deployed: {why}"));
+            if let Some(command) = decision.command().filter(|_| is_news) {
+                log::info!("→ {command}");
+            }
         }
     }
     if let Some(doubt) = store.state().clock_doubt(facts.now) {

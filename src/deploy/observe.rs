@@ -1,14 +1,18 @@
 //! What is known now, read from the disk.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::config::{Config, Remote};
+use crate::deploy::boot;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::git::heads::{self, Heads};
 use crate::model::decision::Decision;
+use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
 use crate::model::names::Branch;
 use crate::model::remote::{Head, Reach, RemoteFacts};
@@ -18,7 +22,8 @@ use crate::model::suspension::Suspension;
 use crate::state::deploy_record::{self, DeployRecord};
 use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
-use crate::sys::progress::Steps;
+use crate::sys::{fs, progress::Steps};
+use crate::system;
 
 /// What is known now: each file read once, at one time.
 pub struct Snapshot {
@@ -74,6 +79,27 @@ impl Snapshot {
             now: self.now,
         }
     }
+}
+
+/// That the machine runs, booted or boots something else than comin last activated.
+pub fn drift(ctx: &Context, state: &State) -> Result<Option<Drift>> {
+    let link = |path: &Path, system: Option<PathBuf>| -> Result<Option<Since>> {
+        let Some(system) = system else {
+            return Ok(None);
+        };
+        let since = fs::link_modified(path)?;
+        Ok(Some(Since { system, since }))
+    };
+    let [running, booted] = [ctx.paths.current_system(), ctx.paths.booted_system()]
+        .map(|path| link(&path, fs::read_link_optional(&path)?));
+    let profile = ctx.profile();
+    let systems = Systems {
+        running: running?,
+        booted: booted?,
+        boots_next: link(&profile, system::of_profile(&profile))?,
+        boot: boot::id(&ctx.paths)?,
+    };
+    Ok(Drift::of(state, &systems))
 }
 
 /// What is known of the remotes now.

@@ -4,11 +4,11 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::paths::Paths;
-use crate::deploy::{accepted_main, confirm, context::Context};
+use crate::deploy::{accepted_main, confirm, context::Context, observe, order::log_order};
 use crate::git::mirror::Mirror;
-use crate::model::{state::State, suspension::Suspension};
+use crate::model::{attempt::Attempt, state::State, suspension::Suspension};
 use crate::state::requests::{self, Confirmation, Rewrite};
-use crate::state::store::Store;
+use crate::state::store::{self, Store};
 use crate::sys::{fs, json};
 
 /// Suspends deployments.
@@ -20,7 +20,7 @@ pub fn suspend(ctx: &Context, reason: Option<String>, time: Option<SignedDuratio
         reason: reason.filter(|reason| !reason.trim().is_empty()),
     };
     json::write_durably(&ctx.paths.suspension(), &suspension)?;
-    log::info!("{suspension}");
+    log_order(ctx, &suspension.to_string());
     // What is evaluated or built at the moment notices.
     requests::request_for_order(&ctx.paths);
     Ok(())
@@ -29,7 +29,7 @@ pub fn suspend(ctx: &Context, reason: Option<String>, time: Option<SignedDuratio
 /// Ends a suspension, and asks for a deploy.
 pub fn resume(ctx: &Context) -> Result<()> {
     if fs::remove_optional(&ctx.paths.suspension())? {
-        log::info!("comin deploys again");
+        log_order(ctx, "comin deploys again");
     } else {
         log::info!("comin was not suspended");
     }
@@ -40,8 +40,18 @@ pub fn resume(ctx: &Context) -> Result<()> {
 /// Orders that what failed or is in quarantine be tried again, and what is deployed but was not
 /// booted, and asks for a deploy.
 pub fn retry(ctx: &Context) -> Result<()> {
+    let state = store::read(&ctx.paths)?;
+    let is_behind = observe::drift(ctx, &state)?.is_some();
+    let latest = state.latest_ended().and_then(Attempt::trouble);
+    if !is_behind && latest.is_none() && state.quarantine.is_empty() && state.reboot.is_none() {
+        log::info!("There is nothing to try again: nothing failed, is held or has drifted");
+        return Ok(());
+    }
     fs::replace_durably(&ctx.paths.retry(), b"")?;
-    log::info!("The next deploy tries again what failed or is in quarantine");
+    log_order(
+        ctx,
+        "The next deploy tries again what failed, is held or has drifted",
+    );
     requests::request_for_order(&ctx.paths);
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use git2::{ErrorCode, ObjectType, Oid, Sort};
+use jiff::Timestamp;
 
 use super::ancestry;
 use super::mirror::{commit, Mirror};
@@ -30,6 +31,12 @@ impl Mirror {
         let subject = commit.summary_bytes().unwrap_or_default();
         let subject = String::from_utf8_lossy(subject);
         Ok(shortened(&subject, SUBJECT).into_owned())
+    }
+
+    /// When a commit was made, as it says itself.
+    pub fn committed_at(&self, commit: &Commit) -> Result<Timestamp> {
+        let seconds = self.commit(commit)?.time().seconds();
+        Ok(Timestamp::from_second(seconds)?)
     }
 
     /// A commit's message, as the author wrote it.

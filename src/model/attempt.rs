@@ -257,6 +257,43 @@ pub enum FaultOrigin {
     Outage(Vec<RemoteName>),
 }
 
+/// Why an attempt came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It failed in this stage.
+    Failed(Stage),
+    /// comin died in this stage.
+    Interrupted(Stage),
+    /// The switch could not begin.
+    Postponed,
+    /// The machine was not well with it.
+    RolledBack,
+}
+
+impl Trouble {
+    /// The word for it in a line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed(_) => "failed",
+            Self::Interrupted(_) => "interrupted",
+            Self::Postponed => "postponed",
+            Self::RolledBack => "rolled back",
+        }
+    }
+}
+
+/// As in "failed while building".
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(stage) => write!(f, "failed while {}", stage.words()),
+            Self::Interrupted(stage) => write!(f, "was interrupted while {}", stage.words()),
+            Self::Postponed => f.write_str("could not be activated yet"),
+            Self::RolledBack => f.write_str("was rolled back"),
+        }
+    }
+}
+
 /// How an attempt went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -456,6 +493,17 @@ impl Attempt {
     /// Whether an interruption now would be one too many.
     pub fn retries_exhausted(&self) -> bool {
         self.interruptions.saturating_add(1) >= INTERRUPTIONS
+    }
+
+    /// Why it came to nothing, if it did.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self.ended()?.1 {
+            Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::Preempted { .. } => None,
+            Outcome::Failed { stage, .. } => Some(Trouble::Failed(*stage)),
+            Outcome::Interrupted { stage } => Some(Trouble::Interrupted(*stage)),
+            Outcome::Postponed { .. } => Some(Trouble::Postponed),
+            Outcome::RolledBack { .. } => Some(Trouble::RolledBack),
+        }
     }
 
     /// Whether, and when, the same target may be tried again.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use clap::ValueEnum;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What is not done before somebody has confirmed it.
@@ -33,4 +34,15 @@ impl fmt::Display for Step {
             Self::Deploy => "deploy",
         })
     }
+}
+
+/// Whether something that waits for a confirmation may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// It may.
+    Given,
+    /// At this time, if nobody says so before. Where the clock has been set back, rather later than too early.
+    At(Timestamp),
+    /// Somebody has to say so.
+    Missing,
 }

@@ -2,14 +2,15 @@
 
 use jiff::Timestamp;
 
+use crate::model::attempt::Trouble;
 use crate::model::candidate::{Candidate, Verdict};
-use crate::model::confirmation::Step;
-use crate::model::facts::{Approval, Facts, PastAttempt, PendingConfirmation};
+use crate::model::confirmation::{Approval, Step};
+use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::names::RemoteName;
 use crate::model::quarantine::Quarantine;
 use crate::model::refusal::Refusal;
 use crate::model::remote::Reach;
-use crate::model::schedule::{Delay, NextTry};
+use crate::model::schedule::{either, Delay, NextTry};
 use crate::model::suspension::Suspension;
 use crate::model::target::Target;
 use crate::sys::text;
@@ -19,8 +20,8 @@ use crate::sys::text;
 pub enum Action {
     /// Deploy the selected target.
     Deploy,
-    /// It failed; the same is tried again after a wait.
-    Retry(Delay),
+    /// It came to nothing; the same is tried again after a wait.
+    Retry(Option<Trouble>, Delay),
     /// It was undone by an outage; the same is tried again when one of these remotes is back.
     AwaitRemotes(Vec<RemoteName>),
     /// It goes on when somebody confirms this step, or after the wait where there is one.
@@ -29,10 +30,33 @@ pub enum Action {
     Quarantined(Quarantine),
     /// The operator wants nothing deployed.
     Suspended(Suspension),
-    /// Its activation failed, and is not repeated.
-    GivenUp,
+    /// It changed the machine, and is not repeated.
+    GivenUp(Option<Trouble>),
     /// It is deployed, or there is nothing to deploy.
     Nothing,
+}
+
+/// What is in the way of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hindrance {
+    /// The word for it in a line.
+    pub word: &'static str,
+    /// What became of the target before, as in "failed while building".
+    pub trouble: Option<String>,
+    /// What becomes of it, as in "is tried again in 4 min".
+    pub next: String,
+    /// The command that ends it.
+    pub command: String,
+}
+
+impl Hindrance {
+    /// As in "failed while building, and is tried again in 4 min".
+    pub fn sentence(&self) -> String {
+        match &self.trouble {
+            Some(trouble) => format!("{trouble}, and {}", self.next),
+            None => self.next.clone(),
+        }
+    }
 }
 
 /// The decision on one set of facts.
@@ -79,19 +103,16 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
         let remote = facts.remotes.iter().find(|remote| remote.name == *name);
         remote.is_none_or(|remote| remote.reach == Reach::Fetched)
     };
-    match facts
-        .recent
-        .iter()
-        .find(is_same)
-        .map(|recent| &recent.again)
-    {
-        None => Action::Deploy,
-        Some(NextTry::None) => Action::Nothing,
-        Some(NextTry::OnNewCommit) => Action::GivenUp,
-        Some(NextTry::At(wait)) if wait.has_elapsed(facts.now) => Action::Deploy,
-        Some(NextTry::At(wait)) => Action::Retry(*wait),
-        Some(NextTry::WhenReachable(remotes)) if remotes.iter().any(is_back) => Action::Deploy,
-        Some(NextTry::WhenReachable(remotes)) => Action::AwaitRemotes(remotes.clone()),
+    let Some(PastAttempt { again, trouble, .. }) = facts.recent.iter().find(is_same) else {
+        return Action::Deploy;
+    };
+    match again {
+        NextTry::None => Action::Nothing,
+        NextTry::OnNewCommit => Action::GivenUp(*trouble),
+        NextTry::At(wait) if wait.has_elapsed(facts.now) => Action::Deploy,
+        NextTry::At(wait) => Action::Retry(*trouble, *wait),
+        NextTry::WhenReachable(remotes) if remotes.iter().any(is_back) => Action::Deploy,
+        NextTry::WhenReachable(remotes) => Action::AwaitRemotes(remotes.clone()),
     }
 }
 
@@ -100,59 +121,77 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
-            Self::Retry(_) => "retry",
+            Self::Retry(_, _) => "retry",
             Self::AwaitRemotes(_) => "await_remotes",
             Self::AwaitConfirmation(_, _) => "await_confirmation",
             Self::Quarantined(_) => "quarantined",
             Self::Suspended(_) => "suspended",
-            Self::GivenUp => "given_up",
+            Self::GivenUp(_) => "given_up",
             Self::Nothing => "nothing",
         }
     }
 
-    /// Why a target that was selected is not deployed now, where a person could expect it.
-    pub fn hindrance(&self) -> Option<String> {
-        match self {
-            Self::Deploy | Self::Nothing => None,
-            Self::Retry(wait) => Some(format!(
-                "it failed before and is {}",
-                NextTry::At(*wait).sentence()
-            )),
-            Self::AwaitRemotes(remotes) => Some(format!(
-                "it was rolled back in an outage and is {}",
-                NextTry::WhenReachable(remotes.clone()).sentence()
-            )),
-            Self::AwaitConfirmation(step, None) => Some(format!(
-                "it waits for your confirmation to be {}: comin confirm {step}",
-                step.participle()
-            )),
-            Self::AwaitConfirmation(step, Some(wait)) => Some(format!(
-                "it waits to be {} at {}, or at once with comin confirm {step}",
-                step.participle(),
-                text::at(wait.until)
-            )),
-            Self::Quarantined(quarantine) => Some(format!(
-                "it is in quarantine until a head moves, or comin retry: {}",
-                quarantine.reason
-            )),
-            Self::Suspended(suspension) => Some(suspension.to_string()),
-            Self::GivenUp => Some(format!(
-                "its activation failed and is {}",
-                NextTry::OnNewCommit.sentence()
-            )),
-        }
+    /// What is in the way of a target that was selected, if anything is. `when` says a time as in "at 14:00" or "in
+    /// 4 min".
+    pub fn hindrance(&self, when: &dyn Fn(Timestamp) -> String) -> Option<Hindrance> {
+        let word = |trouble: &Option<Trouble>| trouble.map_or("not deployed", Trouble::word);
+        let words = |trouble: &Option<Trouble>| trouble.map(|trouble| trouble.to_string());
+        let (word, trouble, next, command) = match self {
+            Self::Deploy | Self::Nothing => return None,
+            Self::Retry(trouble, wait) => {
+                let next = format!("is tried again {}", when(wait.until));
+                (word(trouble), words(trouble), next, "retry")
+            }
+            Self::AwaitRemotes(remotes) => {
+                let trouble = format!("{} in an outage", Trouble::RolledBack);
+                let next = format!("is tried again when {} is back", either(remotes));
+                (Trouble::RolledBack.word(), Some(trouble), next, "retry")
+            }
+            Self::AwaitConfirmation(step, wait) => {
+                let what = step.participle();
+                let next = match wait {
+                    None => format!("waits for your confirmation to be {what}"),
+                    Some(wait) => format!("waits to be {what} {}", when(wait.until)),
+                };
+                let command = match step {
+                    Step::Build => "confirm build",
+                    Step::Deploy => "confirm deploy",
+                };
+                ("waits", None, next, command)
+            }
+            Self::Quarantined(_) => {
+                let next = "is held until someone pushes".to_string();
+                ("quarantined", None, next, "retry")
+            }
+            Self::Suspended(suspension) => {
+                let until = suspension.until;
+                let until = until.map_or(String::new(), |until| format!(" {}", when(until)));
+                let next = format!("waits until the suspension ends{until}");
+                ("suspended", None, next, "resume")
+            }
+            Self::GivenUp(trouble) => {
+                let next = "is not tried again before someone pushes".to_string();
+                (word(trouble), words(trouble), next, "retry")
+            }
+        };
+        Some(Hindrance {
+            word,
+            trouble,
+            next,
+            command: format!("sudo comin {command}"),
+        })
     }
 
     /// When there may be something else to do without any news.
     pub fn again(&self) -> Option<Timestamp> {
         match self {
-            Self::Retry(wait) => Some(wait.until),
+            Self::Retry(_, wait) => Some(wait.until),
             Self::AwaitConfirmation(_, wait) => wait.map(|wait| wait.until),
             Self::Suspended(suspension) => suspension.until,
             Self::Deploy
             | Self::AwaitRemotes(_)
             | Self::Quarantined(_)
-            | Self::GivenUp
+            | Self::GivenUp(_)
             | Self::Nothing => None,
         }
     }
@@ -165,9 +204,26 @@ impl Decision {
         self.selected.as_ref().filter(|_| is_due)
     }
 
-    /// What was selected and is not deployed now, where a person could expect it, and why.
-    pub fn hindered(&self) -> Option<(&Target, String)> {
-        self.selected.as_ref().zip(self.action.hindrance())
+    /// Why what was selected is not deployed now, as a clause, where a person could expect it.
+    pub fn hindrance(&self) -> Option<String> {
+        let when = |time| format!("at {}", text::at(time));
+        let hindrance = self.action.hindrance(&when)?.sentence();
+        Some(match &self.action {
+            Action::Suspended(suspension) => suspension.to_string(),
+            Action::Quarantined(quarantine) => format!("it {hindrance}: {}", quarantine.reason),
+            Action::Deploy
+            | Action::Retry(_, _)
+            | Action::AwaitRemotes(_)
+            | Action::AwaitConfirmation(_, _)
+            | Action::GivenUp(_)
+            | Action::Nothing => format!("it {hindrance}"),
+        })
+    }
+
+    /// The command that ends what is in the way.
+    pub fn command(&self) -> Option<String> {
+        let hindrance = self.action.hindrance(&|_| String::new())?;
+        Some(hindrance.command)
     }
 
     /// That there is no main, as a clause with the cure, if none of the followed ones exists and nothing qualifies

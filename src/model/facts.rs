@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
+use crate::model::confirmation::{Approval, Step};
 use crate::model::{
-    commit::Commit, confirmation::Step, names::Operation, quarantine::Quarantine,
-    refusal::Accepted, remote::RemoteFacts, schedule::NextTry, suspension::Suspension,
-    target::Target,
+    attempt::Trouble, commit::Commit, names::Operation, quarantine::Quarantine, refusal::Accepted,
+    remote::RemoteFacts, schedule::NextTry, suspension::Suspension, target::Target,
 };
 
 /// Everything that a decision depends on, apart from the commits themselves: those are [`History`].
@@ -40,6 +40,8 @@ pub struct PastAttempt {
     pub operation: Operation,
     /// Whether the same may be tried again.
     pub again: NextTry,
+    /// Why it came to nothing, if it did.
+    pub trouble: Option<Trouble>,
 }
 
 /// An attempt that waits for a confirmation, as far as it matters to a decision.
@@ -53,15 +55,4 @@ pub struct PendingConfirmation {
     pub step: Step,
     /// Whether it is.
     pub consent: Approval,
-}
-
-/// Whether something that waits for a confirmation may go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Approval {
-    /// It may.
-    Given,
-    /// At this time, if nobody says so before. Where the clock has been set back, rather later than too early.
-    At(Timestamp),
-    /// Somebody has to say so.
-    Missing,
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::facts::Approval;
+use super::confirmation::Approval;
 use super::reboot_window::Window;
 
 /// How long a failed deployment waits: first this, then twice as long each time.

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
 use crate::model::{
-    commit::Commit, confirmation::Step, facts::PastAttempt, policy::Backoff,
-    quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,
+    commit::Commit, confirmation::Step, facts::PastAttempt, manual_rollback::ManualRollback,
+    policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,
 };
 use crate::sys::text;
 
@@ -16,6 +16,8 @@ const PREEMPTIONS: usize = 3;
 
 /// How far a clock may be set back without a word.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
+/// How many rollbacks by hand are remembered.
+const ROLLBACKS: usize = 20;
 
 /// The state of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct State {
     pub ignored_up_to: Option<u64>,
     /// The latest reboot that comin announced.
     pub reboot: Option<Reboot>,
+    /// The rollbacks by hand; the latest last.
+    pub rollbacks: Vec<ManualRollback>,
     /// The latest last.
     pub attempts: Vec<Attempt>,
 }
@@ -116,6 +120,21 @@ impl State {
         tried
     }
 
+    /// Whether the latest attempt at a target came to nothing, and nothing else was deployed since.
+    pub fn has_failed(&self, target: &Target) -> bool {
+        for attempt in self.attempts.iter().rev() {
+            match attempt.ended() {
+                Some((_, Outcome::Preempted { .. })) => {}
+                _ if target.is(&attempt.target.commit, attempt.target.operation) => {
+                    return attempt.trouble().is_some();
+                }
+                Some((_, Outcome::Done { .. })) => return false,
+                Some(_) | None => {}
+            }
+        }
+        false
+    }
+
     /// What was tried since the machine last changed, the latest first, as far as a decision needs
     /// it. What the operator has forgiven counts no more.
     pub fn recent(&self, backoff: Backoff) -> Vec<PastAttempt> {
@@ -131,6 +150,7 @@ impl State {
                 commit: attempt.target.commit.clone(),
                 operation: attempt.target.operation,
                 again: attempt.again(backoff),
+                trouble: attempt.trouble(),
             });
             if attempt.reached_activation() {
                 break;
@@ -152,6 +172,16 @@ impl State {
         if let Some(waiting) = self.attempts.last_mut() {
             waiting.confirmed.insert(step);
         }
+    }
+
+    /// Remembers that the operator went back: what was deployed counts no more, and neither it nor what was going to
+    /// be deployed comes back by itself.
+    pub fn go_back(&mut self, held: Vec<Quarantine>, rollback: ManualRollback) {
+        self.quarantine = held;
+        let surplus = (self.rollbacks.len() + 1).saturating_sub(ROLLBACKS);
+        self.rollbacks.drain(..surplus);
+        self.rollbacks.push(rollback);
+        self.ignore_until_now();
     }
 
     /// What waits for a confirmation goes on waiting.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::page::{took, Page, Tone};
 use super::seconds;
-use super::target::Chosen;
+use super::target::TargetView;
 use crate::model;
 use crate::model::attempt::{words, AttemptStatus, Progress, Stage};
 use crate::model::policy::Backoff;
@@ -17,7 +17,7 @@ use crate::sys::text::printable;
 pub struct Attempt {
     pub(super) id: u64,
     #[serde(flatten)]
-    pub(super) target: Chosen,
+    pub(super) target: TargetView,
     pub(super) out: Option<String>,
     pub(super) generation: Option<u64>,
     pub(super) status: AttemptStatus,
@@ -63,9 +63,9 @@ impl Attempt {
         });
         Self {
             id: attempt.id,
-            target: Chosen {
+            target: TargetView {
                 operation: attempt.operation(),
-                ..Chosen::told(&attempt.target, Some(attempt.subject.clone()))
+                ..TargetView::new(&attempt.target, Some(attempt.subject.clone()))
             },
             out: attempt.out.as_ref().map(|out| out.display().to_string()),
             generation,
@@ -89,7 +89,7 @@ impl Attempt {
     }
 
     /// How it went, as a person says it and in colour; `width` wide at least.
-    pub(super) fn went(&self, width: usize, page: &Page) -> String {
+    pub(super) fn status_label(&self, width: usize, page: &Page) -> String {
         if self.is_left {
             return page.paint(Tone::Notable, &format!("{:<width$}", "interrupted"));
         }
@@ -98,7 +98,7 @@ impl Attempt {
     }
 
     /// What became of it, in lines: its subject, and how it went.
-    pub(super) fn story(&self, page: &Page) -> String {
+    pub(super) fn summary(&self, page: &Page) -> String {
         let mut lines = vec![self.target.subject().into_owned()];
         let went = match (self.status, self.ended_at) {
             (AttemptStatus::Running | AttemptStatus::Waiting, _) | (_, None) => {

@@ -7,10 +7,12 @@ use serde::Serialize;
 
 use super::attempt::{tone, Attempt};
 use super::closure::Difference;
+use super::history::rollbacks_after;
 use super::page::{length, Page, Tone};
 use super::target::Report;
 use crate::model;
 use crate::model::attempt::{AttemptStatus, Outcome};
+use crate::model::manual_rollback::ManualRollback;
 use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::model::unit_changes::UnitChanges;
@@ -30,6 +32,7 @@ pub struct Details {
     closure: Option<Difference>,
     units: Option<UnitChanges>,
     failure: Option<Failure>,
+    manual_rollbacks: Vec<ManualRollback>,
     #[serde(skip)]
     ran_already: bool,
 }
@@ -72,7 +75,7 @@ pub fn whole_log(attempt: &model::attempt::Attempt) -> Vec<Vec<String>> {
 
 impl Details {
     /// Tells of an attempt, and how its system differs from the one before.
-    pub fn told(
+    pub fn new(
         state: &State,
         attempt: &model::attempt::Attempt,
         backoff: Backoff,
@@ -90,6 +93,7 @@ impl Details {
             closure,
             units: attempt.units.clone(),
             failure: Failure::of(attempt),
+            manual_rollbacks: rollbacks_after(attempt, state),
             ran_already,
             attempt: Attempt::of(attempt, backoff),
         }
@@ -204,7 +208,7 @@ impl Report for Details {
 impl Details {
     fn headline(&self, page: &Page) -> String {
         let Attempt { id, target, .. } = &self.attempt;
-        let status = self.attempt.went(0, page);
+        let status = self.attempt.status_label(0, page);
         let line = format!("Attempt {id}: {target} by {}: {status}", target.operation);
         page.wrapped("", 2, &line)
     }

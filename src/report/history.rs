@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::attempt::Attempt;
-use super::page::{took, Page};
+use super::page::{took, Page, Tone};
 use super::target::Report;
+use crate::model;
+use crate::model::manual_rollback::ManualRollback;
 use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::sys::text::printable;
@@ -12,14 +14,35 @@ use crate::sys::text::printable;
 /// The attempts, the latest first.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct History(pub(super) Vec<Attempt>);
+pub struct History(Vec<Entry>);
+
+/// An attempt, and how the operator went back after it.
+#[derive(Debug, Serialize)]
+struct Entry {
+    #[serde(flatten)]
+    attempt: Attempt,
+    /// The latest last.
+    manual_rollbacks: Vec<ManualRollback>,
+}
+
+/// The rollbacks by hand after an attempt and before the next one; the latest last.
+pub(super) fn rollbacks_after(
+    attempt: &model::attempt::Attempt,
+    state: &State,
+) -> Vec<ManualRollback> {
+    let rollbacks = state.rollbacks.iter().filter(|it| it.after == attempt.id);
+    rollbacks.cloned().collect()
+}
 
 impl History {
     /// Tells the attempts of a state; `at_work` is whether a deploy is at work.
-    pub fn told(state: &State, backoff: Backoff, at_work: bool) -> Self {
+    pub fn new(state: &State, backoff: Backoff, at_work: bool) -> Self {
         let attempts = state.attempts.iter().rev();
-        let tell = |attempt| Attempt::of(attempt, backoff).knowing(at_work);
-        Self(attempts.map(tell).collect())
+        let entry = |attempt: &model::attempt::Attempt| Entry {
+            attempt: Attempt::of(attempt, backoff).knowing(at_work),
+            manual_rollbacks: rollbacks_after(attempt, state),
+        };
+        Self(attempts.map(entry).collect())
     }
 }
 
@@ -29,7 +52,22 @@ impl Report for History {
             return "Nothing has been deployed yet".to_string();
         }
         let mut text = String::new();
-        for attempt in &self.0 {
+        for Entry {
+            attempt,
+            manual_rollbacks,
+        } in &self.0
+        {
+            for ManualRollback {
+                at, generation, by, ..
+            } in manual_rollbacks.iter().rev()
+            {
+                let line = format!(
+                    "rolled back to generation {generation} by {}, {}",
+                    printable(by),
+                    page.at(*at)
+                );
+                text += &page.wrapped("      ", 6, &page.paint(Tone::Notable, &line));
+            }
             let time = attempt.ended_at.map_or(String::new(), |end| {
                 format!(", {}", took(attempt.started_at, end))
             });
@@ -42,7 +80,7 @@ impl Report for History {
                 attempt.target.operation,
                 page.at(attempt.started_at),
             );
-            let status = attempt.went(11, page);
+            let status = attempt.status_label(11, page);
             let first = format!("{:>4}  {status}  ", attempt.id);
             text += &page.wrapped(&first, 6, &line);
             text += &page.wrapped("      ", 6, &attempt.target.subject());

@@ -10,13 +10,14 @@ use super::page::Page;
 use super::phase::Phase;
 use crate::model;
 use crate::model::attempt::{Progress, Stage};
+use crate::model::drift::Drift;
 use crate::model::policy::Backoff;
 use crate::model::state::State;
 use crate::sys::progress::Steps;
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
-pub struct Standing {
+pub struct HostState {
     /// Whether nothing is deployed until somebody wants it again.
     pub suspended: bool,
     /// Whether a part of what is deployed is only taken up by a reboot.
@@ -25,6 +26,8 @@ pub struct Standing {
     pub reboot_reasons: Vec<String>,
     /// The system that booted in place of the one that was deployed to boot.
     pub booted_instead: Option<String>,
+    /// That it runs, booted or boots something else than comin last activated.
+    pub drift: Option<Drift>,
     /// The stage of the deployment that is under way, or `idle`.
     pub phase: Phase,
     /// How far its evaluation or build is.
@@ -33,7 +36,7 @@ pub struct Standing {
     pub deployed: Option<Attempt>,
     /// What is under way.
     #[serde(skip)]
-    pub(super) under_way: Option<UnderWay>,
+    pub(super) in_progress: Option<InProgress>,
     /// What waits for a confirmation.
     #[serde(skip)]
     pub(super) waiting: Option<Attempt>,
@@ -41,14 +44,14 @@ pub struct Standing {
 
 /// An attempt that is under way.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct InProgress {
     pub(super) attempt: Attempt,
     pub(super) stage: Stage,
     /// When the stage began.
     pub(super) since: Timestamp,
 }
 
-impl UnderWay {
+impl InProgress {
     /// An attempt; `None` where it has ended, or waits.
     pub(super) fn of(attempt: &model::attempt::Attempt, backoff: Backoff) -> Option<Self> {
         match attempt.progress {
@@ -69,40 +72,42 @@ impl UnderWay {
     }
 }
 
-impl Standing {
+impl HostState {
     /// The same; `progress` is how far Nix is with what is under way.
-    pub fn knowing(self, progress: Option<Steps>) -> Self {
+    pub fn with_progress(self, progress: Option<Steps>) -> Self {
         let is_nix = matches!(self.phase, Phase::At(Stage::Evaluating | Stage::Building));
         let progress = progress.filter(|_| is_nix);
         Self { progress, ..self }
     }
 
     /// Tells what was gathered; `at_work` is whether a deploy is at work.
-    pub fn told(
+    pub fn new(
         state: &State,
         backoff: Backoff,
         at_work: bool,
         suspended: bool,
         reboot_reasons: Vec<String>,
         booted_instead: Option<&Path>,
+        drift: Option<Drift>,
     ) -> Self {
         let tell = |attempt| Attempt::of(attempt, backoff);
         let latest = state.latest().filter(|_| at_work);
-        let under_way = latest.and_then(|latest| UnderWay::of(latest, backoff));
+        let in_progress = latest.and_then(|latest| InProgress::of(latest, backoff));
         let waiting = state.awaiting().map(|(attempt, _)| tell(attempt));
         Self {
             suspended,
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),
-            phase: match (&under_way, &waiting) {
-                (Some(under_way), _) => Phase::At(under_way.stage),
+            drift,
+            phase: match (&in_progress, &waiting) {
+                (Some(in_progress), _) => Phase::At(in_progress.stage),
                 (None, Some(_)) => Phase::At(Stage::Waiting),
                 (None, None) => Phase::Idle,
             },
             deployed: state.latest_ended().map(tell),
             progress: None,
-            under_way,
+            in_progress,
             waiting,
         }
     }

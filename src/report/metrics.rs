@@ -8,22 +8,28 @@ use std::fmt::{self, Display, Write};
 use jiff::Timestamp;
 
 use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::decision::Action;
+use crate::model::drift::Kind;
 use crate::model::names::RemoteName;
 use crate::model::state::State;
 use crate::model::target::Target;
-use crate::report::host_state::Standing;
+use crate::report::headline::STATES;
+use crate::report::remote::RemoteStatus;
+use crate::report::status::Status;
 use crate::state::fetch_record::FetchRecord;
 use crate::sys::text::printable;
 
-/// What is known of a machine without looking at any commit.
+/// What is known of a machine without walking any history.
 pub struct Metrics {
-    pub hostname: String,
-    pub standing: Standing,
+    /// By what the latest deploy decided.
+    pub status: Status,
+    /// Whether nothing has changed since that was decided.
+    pub is_decided: bool,
+    /// When it was.
+    pub decided_at: Option<Timestamp>,
+    /// When the commit that runs was made.
+    pub committed_at: Option<Timestamp>,
     pub state: State,
-    /// By the latest deploy; `None` before the first one since the machine booted, too.
-    pub selected: Option<Target>,
-    /// Whether that is not tried again by itself.
-    pub given_up: bool,
     pub remotes: Vec<(RemoteName, Option<FetchRecord>)>,
 }
 
@@ -49,29 +55,154 @@ impl Metrics {
         }
     }
 
+    /// The word for how the machine is. A commit that no deploy has looked at yet is due.
+    fn state(&self) -> &str {
+        let Status {
+            state,
+            host,
+            suspension,
+            remotes,
+            ..
+        } = &self.status;
+        let is_idle = host.in_progress.is_none() && suspension.is_none();
+        let is_due = !self.is_decided && is_idle && remotes.iter().any(RemoteStatus::is_reached);
+        if is_due {
+            "due"
+        } else {
+            state
+        }
+    }
+
+    /// Whether what was to be deployed is held because the operator rolled back.
+    fn is_held_by_hand(&self) -> bool {
+        let latest = self.state.latest().map_or(0, |latest| latest.id);
+        let rollback = self.state.rollbacks.last();
+        matches!(self.status.action, Action::Quarantined(_))
+            && rollback.is_some_and(|rollback| rollback.after >= latest)
+    }
+
     fn about_comin(&self, text: &mut Text) {
+        let host = &self.status.host;
         text.gauge("comin_build_info", "Build info for comin.")
             .of(&[("version", &env!("CARGO_PKG_VERSION"))], 1);
         text.gauge(
             "comin_host_info",
             "The configuration that is this machine's.",
         )
-        .of(&[("hostname", &self.hostname)], 1);
+        .of(&[("hostname", &self.status.hostname)], 1);
+        let mut states = text.gauge(
+            "comin_state",
+            "How the machine is: 1 for the word of comin status --oneline, 0 for the others.",
+        );
+        for state in STATES {
+            states.of(&[("state", &state)], state == self.state());
+        }
         text.gauge(
             "comin_phase",
             "What comin is doing: 1 for the phase that it is in.",
         )
-        .of(&[("phase", &self.standing.phase)], 1);
+        .of(&[("phase", &host.phase)], 1);
         text.gauge(
             "comin_is_suspended",
             "Whether the host is suspended (1) or not (0).",
         )
-        .value(self.standing.suspended);
+        .value(host.suspended);
+        if let Some(until) = self.status.suspension.as_ref().and_then(|it| it.until) {
+            text.gauge(
+                "comin_suspended_until_timestamp_seconds",
+                "When the suspension ends by itself.",
+            )
+            .value(Seconds(until));
+        }
         text.gauge(
             "comin_need_to_reboot",
             "Whether the host needs to reboot (1) or not (0).",
         )
-        .value(self.standing.need_to_reboot);
+        .value(host.need_to_reboot);
+    }
+
+    fn about_running(&self, text: &mut Text) {
+        if let Some(running) = &self.status.running {
+            if let (Some(commit), Some(remote), Some(branch), Some(operation)) = (
+                &running.commit,
+                &running.remote,
+                &running.branch,
+                &running.operation,
+            ) {
+                text.gauge("comin_running_info", "The commit of the running system.")
+                    .of(
+                        &[
+                            ("commit_id", commit),
+                            ("remote_name", remote),
+                            ("branch", branch),
+                            ("operation", operation),
+                        ],
+                        1,
+                    );
+            }
+        }
+        if let Some(at) = self.committed_at {
+            text.gauge(
+                "comin_running_commit_timestamp_seconds",
+                "When the commit of the running system was made.",
+            )
+            .value(Seconds(at));
+        }
+        let mut drift = text.gauge(
+            "comin_drift",
+            "Whether something else was activated, was booted or boots next than comin last activated (1) or not (0).",
+        );
+        for kind in Kind::ALL {
+            let is_it = self.status.host.drift.as_ref().map(|it| it.kind) == Some(kind);
+            drift.of(&[("kind", &kind.name())], is_it);
+        }
+    }
+
+    fn about_heads(&self, text: &mut Text) {
+        let heads = || {
+            let remotes = self.status.remotes.iter();
+            remotes.flat_map(|remote| remote.branches().map(move |branch| (&remote.name, branch)))
+        };
+        let mut info = text.gauge("comin_head_info", "The head of a branch that is followed.");
+        for (remote, branch) in heads() {
+            if let Some(commit) = &branch.commit {
+                info.of(
+                    &[
+                        ("remote_name", remote),
+                        ("branch", &branch.name),
+                        ("commit_id", commit),
+                    ],
+                    1,
+                );
+            }
+        }
+        let mut refused = text.gauge("comin_head_refused", "Why a branch is not deployed.");
+        for (remote, branch) in heads() {
+            if let Some(reason) = branch.reason {
+                refused.of(
+                    &[
+                        ("remote_name", remote),
+                        ("branch", &branch.name),
+                        ("reason", &reason),
+                    ],
+                    1,
+                );
+            }
+        }
+        if let Some(at) = self.decided_at {
+            text.gauge(
+                "comin_last_decision_timestamp_seconds",
+                "When a deploy last decided what is to be deployed.",
+            )
+            .value(Seconds(at));
+        }
+        if let (Action::Retry(_, _), Some(at)) = (&self.status.action, self.status.action.again()) {
+            text.gauge(
+                "comin_next_retry_timestamp_seconds",
+                "When what came to nothing is tried again.",
+            )
+            .value(Seconds(at));
+        }
     }
 
     fn about_fetches(&self, text: &mut Text) {
@@ -79,20 +210,21 @@ impl Metrics {
             let known = self.remotes.iter();
             known.filter_map(|(name, record)| Some((name, record.as_ref()?)))
         };
-        let mut counts = text.counter(
-            "comin_fetch_count",
-            "Number of fetches per status since the machine booted.",
-        );
-        for (name, record) in &self.remotes {
-            let (successes, failures) = match record {
-                Some(record) => (record.successes, record.failures),
-                None => (0, 0),
-            };
-            counts.of(
-                &[("remote_name", name), ("status", &"succeeded")],
-                successes,
+        // The Go comin's name, and one as Prometheus wants it.
+        for name in ["comin_fetch_count", "comin_fetches_total"] {
+            let mut counts = text.counter(
+                name,
+                "Number of fetches per status since the machine booted.",
             );
-            counts.of(&[("remote_name", name), ("status", &"failed")], failures);
+            for (remote, record) in &self.remotes {
+                let (successes, failures) = match record {
+                    Some(record) => (record.successes, record.failures),
+                    None => (0, 0),
+                };
+                for (status, count) in [("succeeded", successes), ("failed", failures)] {
+                    counts.of(&[("remote_name", remote), ("status", &status)], count);
+                }
+            }
         }
         let mut failed = text.gauge(
             "comin_last_fetch_failed",
@@ -140,7 +272,7 @@ impl Metrics {
         )
         .value(failed);
 
-        let last = self.standing.deployed.as_ref();
+        let last = self.status.host.deployed.as_ref();
         if let Some((last, (begin, end))) = last.and_then(|last| Some((last, last.times()?))) {
             let (commit, status) = last.result();
             text.gauge("comin_deployment_info", "Info of the last deployment.")
@@ -171,20 +303,33 @@ impl Metrics {
                 .value(Seconds(at));
             }
         }
-        if let Some(target) = &self.selected {
+        if let Some(selected) = &self.status.selected {
+            let labels: [(&str, &dyn Display); 4] = [
+                ("commit_id", &selected.commit),
+                ("remote_name", &selected.remote),
+                ("branch", &selected.branch),
+                ("operation", &selected.operation),
+            ];
             text.gauge("comin_selected_info", "The commit that is to be deployed.")
-                .target(target);
+                .of(&labels, 1);
             text.gauge(
                 "comin_is_given_up",
-                "Whether that is not tried again before a head moves or somebody orders it (1) or not (0).",
+                "Whether that is not tried again before someone pushes or orders it (1) or not (0).",
             )
-            .value(self.given_up);
-            let is_it = |there: &Target| target.is(&there.commit, there.operation);
+            .value(matches!(
+                self.status.action,
+                Action::Quarantined(_) | Action::GivenUp(_)
+            ));
+            text.gauge(
+                "comin_is_held_by_hand",
+                "Whether that is because somebody used comin rollback (1) or not (0).",
+            )
+            .value(self.is_held_by_hand());
             text.gauge(
                 "comin_is_behind",
-                "Whether another commit is to be deployed than the one that is (1) or not (0).",
+                "Whether another commit is to be deployed than the one that runs (1) or not (0).",
             )
-            .value(!deployed.is_some_and(|attempt| is_it(&attempt.target)));
+            .value(!self.is_decided || !self.status.runs(selected));
         }
     }
 }
@@ -193,6 +338,8 @@ impl Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Text(String::new());
         self.about_comin(&mut text);
+        self.about_running(&mut text);
+        self.about_heads(&mut text);
         self.about_fetches(&mut text);
         self.about_deployments(&mut text);
         f.write_str(&text.0)

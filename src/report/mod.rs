@@ -2,7 +2,6 @@
 
 pub mod attempt;
 pub mod attempt_details;
-pub mod blocker;
 pub mod closure;
 pub mod headline;
 pub mod history;

@@ -27,6 +27,9 @@ pub struct Page {
     pub colour: bool,
 }
 
+/// Seconds; a time that is farther away is told by the clock.
+const DAY: i64 = 86400;
+
 /// What a text means to its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -71,6 +74,16 @@ impl Page {
         }
     }
 
+    /// For texts that nobody reads on a terminal.
+    pub fn plain(now: Timestamp) -> Self {
+        Self {
+            now,
+            zone: TimeZone::UTC,
+            width: None,
+            colour: false,
+        }
+    }
+
     /// The text in its tone, where the reader sees colours; each line for itself, for lines are indented
     /// and wrapped.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
@@ -85,24 +98,26 @@ impl Page {
         lines.join("\n")
     }
 
-    /// As in "4 min ago", or the time of day, or the date, the farther away it is.
+    /// As in "4 min ago" up to a day, else the local time.
     pub fn ago(&self, time: Timestamp) -> String {
         let seconds = self.now.duration_since(time).as_secs();
         match seconds {
             0..60 => format!("{seconds} s ago"),
             60..3600 => format!("{} min ago", seconds / 60),
-            ..0 | 3600.. => self.at(time),
+            3600..DAY => format!("{} h ago", seconds / 3600),
+            ..0 | DAY.. => self.at(time),
         }
     }
 
-    /// As in "in 4 min", or the time of day, or the date, the farther away it is.
+    /// As in "in 4 min" up to a day, else the local time.
     pub fn until(&self, time: Timestamp) -> String {
         let seconds = time.duration_since(self.now).as_secs();
         match seconds {
             ..1 => "now".to_string(),
             1..60 => format!("in {seconds} s"),
             60..3600 => format!("in {} min", seconds / 60),
-            3600.. => format!("at {}", self.at(time)),
+            3600..DAY => format!("in {} h", seconds / 3600),
+            DAY.. => format!("at {}", self.at(time)),
         }
     }
 
@@ -220,14 +235,15 @@ mod tests {
         assert_eq!(before(0), "0 s ago");
         assert_eq!(before(59), "59 s ago");
         assert_eq!(before(61), "1 min ago");
-        assert_eq!(before(7200), "10:00");
+        assert_eq!(before(7200), "2 h ago");
         assert_eq!(before(3 * 86400), "2025-12-30 12:00");
         assert_eq!(before(-60), "12:01", "a clock that was ahead");
         let after = |seconds| page.until(page.now + SignedDuration::from_secs(seconds));
         assert_eq!(after(-1), "now");
         assert_eq!(after(59), "in 59 s");
         assert_eq!(after(119), "in 1 min");
-        assert_eq!(after(7200), "at 14:00");
+        assert_eq!(after(7200), "in 2 h");
+        assert_eq!(after(2 * 86400), "at 2026-01-04 12:00");
         assert_eq!(length(75), "75 s");
         assert_eq!(length(600), "10 min");
         assert_eq!(length(100_000), "27 h");

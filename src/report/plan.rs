@@ -6,14 +6,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
-use super::host_state::{Standing, UnderWay};
+use super::host_state::{HostState, InProgress};
 use super::page::{column, Page, Tone};
-use super::target::{by_name, Chosen, Report};
-use super::{blocker, seconds};
+use super::seconds;
+use super::target::{by_name, Report, TargetView};
 use crate::model::attempt::Attempt;
 use crate::model::candidate::{self, Candidate};
 use crate::model::commit::Commit;
 use crate::model::decision::{Action, Decision};
+use crate::model::drift::Drift;
 use crate::model::names::Operation;
 use crate::model::refusal::Refusal;
 use crate::model::state::State;
@@ -27,10 +28,11 @@ pub struct Plan {
     #[serde(serialize_with = "by_name")]
     action: Action,
     hindrance: Option<String>,
-    target: Option<Chosen>,
+    target: Option<TargetView>,
     #[serde(serialize_with = "seconds::optional")]
     retry_at: Option<Timestamp>,
-    candidates: Vec<Planned>,
+    drift: Option<Drift>,
+    candidates: Vec<CandidateView>,
     /// That there is no main.
     #[serde(skip)]
     missing: Option<String>,
@@ -41,11 +43,11 @@ pub struct Plan {
     selected: Option<Target>,
     /// What a deploy is doing already.
     #[serde(skip)]
-    under_way: Option<UnderWay>,
+    in_progress: Option<InProgress>,
 }
 
 #[derive(Debug, Serialize)]
-struct Planned {
+struct CandidateView {
     remote: String,
     branch: String,
     testing: bool,
@@ -80,11 +82,11 @@ pub(super) enum Outlook<'a> {
 
 impl Plan {
     /// Tells what was decided.
-    pub fn told(
+    pub fn new(
         state: &State,
         decision: Decision,
-        target: Option<Chosen>,
-        standing: Standing,
+        target: Option<TargetView>,
+        host: HostState,
     ) -> Self {
         let is_it = |latest: &&Attempt| {
             let selected = decision.selected.as_ref();
@@ -98,13 +100,14 @@ impl Plan {
         Self {
             missing: decision.missing(),
             skipped,
-            hindrance: decision.action.hindrance(),
+            hindrance: decision.hindrance(),
             retry_at: decision.action.again(),
             action: decision.action,
             target,
-            candidates: decision.candidates.iter().map(Planned::of).collect(),
+            candidates: decision.candidates.iter().map(CandidateView::of).collect(),
             selected: decision.selected,
-            under_way: standing.under_way,
+            drift: host.drift,
+            in_progress: host.in_progress,
         }
     }
 
@@ -117,21 +120,36 @@ impl Plan {
         let Some(target) = &self.target else {
             return format!("Nothing to deploy: {}", self.why_nothing());
         };
-        let is_it = |it: &&UnderWay| it.attempt.target.commit == target.commit;
-        if let Some(it) = self.under_way.as_ref().filter(is_it) {
+        let is_it = |it: &&InProgress| it.attempt.target.commit == target.commit;
+        if let Some(it) = self.in_progress.as_ref().filter(is_it) {
             return format!("Under way: {}", it.sentence(page));
         }
-        match (&self.action, blocker::clause(&self.action, true, page)) {
-            (Action::Nothing, _) => {
-                let skipped = self.skipped.as_deref().map(printable);
-                let what = skipped.map_or("is deployed".to_string(), |why| {
-                    format!("was skipped: {why}")
-                });
-                format!("Nothing to do: {target} {what}")
-            }
-            (_, Some(hindrance)) => format!("Would not deploy {target}: {hindrance}"),
-            (_, None) => would_deploy(target, outlook),
-        }
+        let Some(hindrance) = self.action.hindrance(&|time| page.until(time)) else {
+            return match (&self.action, self.skipped.as_deref(), &self.drift) {
+                (Action::Nothing, Some(why), _) => {
+                    format!("Nothing to do: {target} was skipped: {}", printable(why))
+                }
+                (Action::Nothing, None, Some(drift)) => {
+                    let what = drift.kind.clause();
+                    format!("Nothing to do: {target} is deployed, but {what}\n→ sudo comin retry")
+                }
+                (Action::Nothing, None, None) => format!("Nothing to do: {target} is deployed"),
+                (_, _, _) => would_deploy(target, outlook),
+            };
+        };
+        let reason = match &self.action {
+            Action::Quarantined(quarantine) => Some(&quarantine.reason),
+            Action::Suspended(suspension) => suspension.reason.as_ref(),
+            Action::Deploy
+            | Action::Retry(_, _)
+            | Action::AwaitRemotes(_)
+            | Action::AwaitConfirmation(_, _)
+            | Action::GivenUp(_)
+            | Action::Nothing => None,
+        };
+        let reason = reason.map_or(String::new(), |reason| format!(": {}", printable(reason)));
+        let (sentence, command) = (hindrance.sentence(), hindrance.command);
+        format!("Would not deploy {target}: it {sentence}{reason}\n→ {command}")
     }
 
     /// Why no branch is selected, as the status has it.
@@ -144,7 +162,7 @@ impl Plan {
                 .iter()
                 .filter(|candidate| !candidate.testing)
         };
-        let is_out = |main: &Planned| {
+        let is_out = |main: &CandidateView| {
             let refusal = main.refusal.as_ref();
             matches!(refusal, Some(Refusal::NotFetched | Refusal::Unreachable))
         };
@@ -158,7 +176,7 @@ impl Plan {
     }
 }
 
-fn would_deploy(target: &Chosen, outlook: Outlook) -> String {
+fn would_deploy(target: &TargetView, outlook: Outlook) -> String {
     let by = |operation: Operation| {
         let when = operation.when();
         format!("Would deploy {target} by {operation}, {when}")
@@ -177,7 +195,7 @@ fn would_deploy(target: &Chosen, outlook: Outlook) -> String {
     }
 }
 
-impl Planned {
+impl CandidateView {
     fn of(candidate: &Candidate) -> Self {
         let refusal = candidate.refusal();
         Self {
@@ -194,6 +212,11 @@ impl Planned {
             cure: refusal.as_ref().and_then(Refusal::command),
             refusal,
         }
+    }
+
+    /// A testing branch that does not exist.
+    fn is_ordinary(&self) -> bool {
+        self.testing && self.commit.is_none()
     }
 
     fn name(&self) -> String {
@@ -226,17 +249,18 @@ impl Planned {
 
 impl Report for Plan {
     fn text(&self, page: &Page) -> String {
-        self.knowing(Outlook::Unknown, page)
+        self.with_outlook(Outlook::Unknown, page)
     }
 }
 
 impl Plan {
     /// As a text, where something is known of the system of what is selected.
-    pub(super) fn knowing(&self, outlook: Outlook, page: &Page) -> String {
+    pub(super) fn with_outlook(&self, outlook: Outlook, page: &Page) -> String {
         let mut text = page.wrapped("", 2, &self.sentence(outlook, page));
-        let names: Vec<String> = self.candidates.iter().map(Planned::name).collect();
-        let width = column(names.iter().map(String::as_str));
-        for (candidate, name) in self.candidates.iter().zip(&names) {
+        let candidates = self.candidates.iter().filter(|it| !it.is_ordinary());
+        let candidates: Vec<_> = candidates.map(|it| (it, it.name())).collect();
+        let width = column(candidates.iter().map(|(_, name)| name.as_str()));
+        for (candidate, name) in &candidates {
             text += &page.row(2, name, width, width + 4, &candidate.verdict(page));
         }
         text

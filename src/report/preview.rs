@@ -81,7 +81,7 @@ impl Report for Previewed {
             Some(_) => Outlook::Skipped,
             None => Outlook::Inhibited(&build.inhibitors),
         };
-        self.plan.knowing(outlook, page) + &build.text(page)
+        self.plan.with_outlook(outlook, page) + &build.text(page)
     }
 }
 

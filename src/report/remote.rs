@@ -10,13 +10,13 @@ use crate::model::candidate::Candidate;
 use crate::model::commit::Commit;
 use crate::model::refusal::Refusal;
 use crate::state::fetch_record::FetchRecord;
-use crate::sys::text::printable;
+use crate::sys::text::{printable, without_codes};
 use crate::system::timers::FetchSchedule;
 
 /// A remote.
 #[derive(Debug, Serialize)]
 pub struct RemoteStatus {
-    name: String,
+    pub(super) name: String,
     url: String,
     /// The latest fetch that worked.
     #[serde(serialize_with = "seconds::optional")]
@@ -30,6 +30,9 @@ pub struct RemoteStatus {
     pub(super) next_fetch_at: Option<Timestamp>,
     /// Whether systemd fetches it when there is a commit.
     pub(super) watched: bool,
+    /// Whether the latest fetch is too long ago to know what the remote has now.
+    #[serde(rename = "stale")]
+    pub(super) is_stale: bool,
     main: Option<BranchStatus>,
     testing: Option<BranchStatus>,
 }
@@ -37,11 +40,11 @@ pub struct RemoteStatus {
 /// A branch of a remote.
 #[derive(Debug, Serialize)]
 pub(super) struct BranchStatus {
-    name: String,
-    commit: Option<Commit>,
+    pub(super) name: String,
+    pub(super) commit: Option<Commit>,
     refused: Option<String>,
     /// The same for programs.
-    reason: Option<&'static str>,
+    pub(super) reason: Option<&'static str>,
     /// The command that helps, if one does.
     cure: Option<String>,
     #[serde(skip)]
@@ -66,17 +69,23 @@ impl RemoteStatus {
         record: Option<FetchRecord>,
         poll: FetchSchedule,
         candidates: &[Candidate],
+        now: Timestamp,
     ) -> Self {
         let branch = |testing: bool| {
             let is_it = |c: &&Candidate| c.remote == remote.name && c.testing == testing;
             candidates.iter().find(is_it).map(BranchStatus::of)
         };
+        let attempted_at = record.as_ref().map(|record| record.attempted_at);
         Self {
+            is_stale: attempted_at
+                .is_some_and(|at| poll.is_overdue(now.duration_since(at), remote)),
+            attempted_at,
             name: remote.name.to_string(),
             url: remote.url.to_string(),
             fetched_at: record.as_ref().and_then(|record| record.succeeded_at),
-            attempted_at: record.as_ref().map(|record| record.attempted_at),
-            error: record.and_then(|record| record.error),
+            error: record
+                .and_then(|record| record.error)
+                .map(|error| without_codes(&error).into_owned()),
             next_fetch_at: poll.next,
             watched: poll.watched,
             main: branch(false),
@@ -84,7 +93,7 @@ impl RemoteStatus {
         }
     }
 
-    fn branches(&self) -> impl Iterator<Item = &BranchStatus> {
+    pub(super) fn branches(&self) -> impl Iterator<Item = &BranchStatus> {
         self.main.iter().chain(&self.testing)
     }
 
@@ -118,7 +127,12 @@ impl RemoteStatus {
             Some(next) => format!(", next {}", page.until(next)),
             None => String::new(),
         };
-        lines.push(page.paint(Tone::Aside, &format!("{fetched}{next}")));
+        let tone = if self.is_stale {
+            Tone::Bad
+        } else {
+            Tone::Aside
+        };
+        lines.push(page.paint(tone, &format!("{fetched}{next}")));
         let text = page.entry(&self.name, &lines.join("\n"));
         let names: Vec<_> = self.branches().map(|it| printable(&it.name)).collect();
         let width = column(names.iter().map(AsRef::as_ref));

@@ -9,6 +9,7 @@ use super::page::Page;
 use super::seconds;
 use crate::model::attempt::Attempt;
 use crate::model::commit::Commit;
+use crate::model::names::Operation;
 use crate::model::state::State;
 use crate::sys::text::printable;
 
@@ -21,6 +22,7 @@ pub struct Running {
     pub(super) subject: Option<String>,
     pub(super) remote: Option<String>,
     pub(super) branch: Option<String>,
+    pub(super) operation: Option<Operation>,
     pub(super) generation: Option<u64>,
     #[serde(serialize_with = "seconds::optional")]
     pub(super) since: Option<Timestamp>,
@@ -28,7 +30,7 @@ pub struct Running {
 
 impl Running {
     /// Tells which attempt brought a system, whether or not that attempt ended well.
-    pub fn told(out: &Path, state: &State) -> Self {
+    pub fn new(out: &Path, state: &State) -> Self {
         let is_it = |attempt: &&Attempt| {
             let activated = attempt.is_done() || attempt.changed_the_machine();
             activated && attempt.out.as_deref() == Some(out)
@@ -40,6 +42,7 @@ impl Running {
             subject: by.map(|by| by.subject.clone()),
             remote: by.map(|by| by.target.remote.to_string()),
             branch: by.map(|by| by.target.branch.clone()),
+            operation: by.map(Attempt::operation),
             generation: by.and_then(Attempt::generation),
             since: by
                 .filter(|by| by.is_done())

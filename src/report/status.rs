@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::host_state::Standing;
+use super::host_state::HostState;
+use super::page::Page;
 use super::remote::RemoteStatus;
 use super::running::Running;
 use super::seconds;
-use super::target::{by_name, Chosen};
+use super::target::{by_name, TargetView};
 use crate::model::commit::Commit;
 use crate::model::decision::{Action, Decision};
 use crate::model::facts::Facts;
@@ -23,13 +24,15 @@ pub struct Status {
     pub(super) state: String,
     pub(super) hostname: String,
     #[serde(flatten)]
-    pub(super) standing: Standing,
+    pub(super) host: HostState,
+    /// The units that should fetch or deploy, and are not active.
+    pub(super) inactive_units: Vec<String>,
     pub(super) running: Option<Running>,
     #[serde(serialize_with = "by_name")]
     pub(super) action: Action,
     pub(super) hindrance: Option<String>,
     pub(super) accepted_main: Option<Commit>,
-    pub(super) selected: Option<Chosen>,
+    pub(super) selected: Option<TargetView>,
     pub(super) remotes: Vec<RemoteStatus>,
     /// That there is no main.
     #[serde(skip)]
@@ -39,23 +42,26 @@ pub struct Status {
 }
 
 impl Status {
-    /// Tells what was gathered.
-    pub fn told(
+    /// Puts together what was gathered.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
         hostname: &str,
-        standing: Standing,
+        host: HostState,
         running: Option<Running>,
         facts: Facts,
         decision: Decision,
-        selected: Option<Chosen>,
+        selected: Option<TargetView>,
         remotes: Vec<RemoteStatus>,
+        inactive_units: Vec<String>,
     ) -> Self {
-        let status = Self {
+        let mut status = Self {
             version: 1,
             state: String::new(),
             hostname: hostname.to_string(),
-            standing,
+            host,
+            inactive_units,
             running,
-            hindrance: decision.action.hindrance(),
+            hindrance: decision.hindrance(),
             accepted_main: facts.accepted.map(|accepted| accepted.commit),
             selected,
             remotes,
@@ -63,7 +69,8 @@ impl Status {
             action: decision.action,
             suspension: facts.suspended,
         };
-        status.named()
+        status.state = status.state(&Page::plain(facts.now));
+        status
     }
 
     /// What there is to know of it but the times of the fetches: as long as this is the same, nothing has
@@ -79,10 +86,14 @@ impl Status {
         Ok(news)
     }
 
+    /// The commit of the running system, if comin deployed it.
+    pub fn running_commit(&self) -> Option<&Commit> {
+        self.running.as_ref()?.commit.as_ref()
+    }
+
     /// Whether the system that runs is this one's.
-    pub(super) fn runs(&self, target: &Chosen) -> bool {
-        let running = self.running.as_ref().and_then(|it| it.commit.as_ref());
-        running == Some(&target.commit)
+    pub(super) fn runs(&self, target: &TargetView) -> bool {
+        self.running_commit() == Some(&target.commit)
     }
 }
 

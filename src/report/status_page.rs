@@ -1,12 +1,11 @@
 //! The status as a page.
 
 use super::attempt::Attempt;
-use super::blocker;
-use super::headline::Headline;
 use super::page::{Page, Tone};
 use super::status::Status;
-use super::target::{Chosen, Report};
+use super::target::{Report, TargetView};
 use crate::model::decision::Action;
+use crate::model::drift::Drift;
 use crate::model::suspension::Suspension;
 use crate::sys::text::printable;
 
@@ -24,30 +23,25 @@ impl Status {
         let signer = selected.signer.as_deref();
         lines.extend(signer.map(|signer| format!("signed by {}", printable(signer))));
         let is_it = |attempt: &&Attempt| attempt.target.commit == selected.commit;
-        let under_way = self.standing.under_way.as_ref().map(|it| &it.attempt);
-        let latest = under_way
-            .or(self.standing.waiting.as_ref())
-            .or(self.standing.deployed.as_ref())
+        let in_progress = self.host.in_progress.as_ref().map(|it| &it.attempt);
+        let latest = in_progress
+            .or(self.host.waiting.as_ref())
+            .or(self.host.deployed.as_ref())
             .filter(is_it);
         let is_told = self.runs(selected) && latest.is_none_or(Attempt::is_done);
         if !is_told {
-            let story = latest.map(|latest| latest.story(page));
+            let story = latest.map(|latest| latest.summary(page));
             lines.push(story.unwrap_or_else(|| selected.subject().into_owned()));
         }
         let is_told = latest.is_some_and(|latest| latest.error.is_some());
-        lines.extend(match &self.action {
-            // Why, has an entry of its own.
-            Action::Suspended(_) => Some("it waits for the end of the suspension".to_string()),
-            Action::Nothing if matches!(Headline::of(self), Headline::Replaced(_)) => {
-                Some("comin retry deploys it again".to_string())
-            }
-            action => blocker::clause(action, !is_told, page),
-        });
+        if let (Action::Quarantined(quarantine), false) = (&self.action, is_told) {
+            lines.push(format!("reason: {}", printable(&quarantine.reason)));
+        }
         Some(lines.join("\n"))
     }
 
     /// Why that is what the machine should run.
-    fn why(&self, selected: &Chosen) -> String {
+    fn why(&self, selected: &TargetView) -> String {
         if selected.testing {
             return format!("a testing branch on top of main {}", selected.main.short());
         }
@@ -61,11 +55,11 @@ impl Status {
 
     /// What has gone wrong lately with something that is not selected any more, unless the next is under way.
     fn about_latest(&self, page: &Page) -> Option<String> {
-        if self.standing.under_way.is_some() {
+        if self.host.in_progress.is_some() {
             return None;
         }
-        let latest = self.standing.deployed.as_ref()?;
-        let is_selected = |selected: &Chosen| selected.commit == latest.target.commit;
+        let latest = self.host.deployed.as_ref()?;
+        let is_selected = |selected: &TargetView| selected.commit == latest.target.commit;
         if latest.is_done() || self.selected.as_ref().is_some_and(is_selected) {
             return None;
         }
@@ -73,7 +67,7 @@ impl Status {
         Some(format!(
             "{target} by {}\n{}",
             target.operation,
-            latest.story(page)
+            latest.summary(page)
         ))
     }
 }
@@ -81,38 +75,37 @@ impl Status {
 impl Report for Status {
     fn text(&self, page: &Page) -> String {
         let name = page.paint(Tone::Name, &self.hostname);
-        let (tone, verdict) = self.verdict(page);
-        let verdict = page.paint(tone, &verdict);
-        let mut text = page.wrapped(&format!("{name}: "), 2, &verdict);
+        let verdict = self.verdict(page, &|time| page.until(time));
+        let sentence = page.paint(verdict.tone, &verdict.sentence);
+        let mut text = page.wrapped(&format!("{name}: "), 2, &sentence);
+        if let Some(command) = &verdict.command {
+            text += &page.wrapped("  ", 2, &format!("→ {command}"));
+        }
         let mut entry = |label: &str, sentence: Option<String>| {
             let sentence = sentence.unwrap_or_default();
             text += &page.entry(label, &sentence);
         };
-        let standing = &self.standing;
+        let host = &self.host;
         entry("running", self.running.as_ref().map(|it| it.sentence(page)));
-        entry("selected", self.about_selected(page));
-        let progress = self.standing.progress.as_ref();
+        entry("wanted", self.about_selected(page));
+        let progress = self.host.progress.as_ref();
         let progress = progress.map(|steps| steps.at(page.now)).unwrap_or_default();
         entry("progress", Some(page.paint(Tone::Busy, &progress)));
         entry("latest", self.about_latest(page));
         let suspension = self.suspension.as_ref();
         entry("suspended", suspension.map(|it| about_suspension(it, page)));
-        let booted = standing.booted_instead.as_ref().map(|booted| {
-            let booted = printable(booted);
-            format!("{booted}, and not what was deployed last; comin retry deploys that again")
-        });
-        entry(
-            "booted",
-            booted.map(|text| page.paint(Tone::Notable, &text)),
-        );
-        let reboot = standing.need_to_reboot.then(|| {
-            let why = standing.reboot_reasons.join(", ");
+        let notable = |text: String| page.paint(Tone::Notable, &text);
+        let drift = host.drift.as_ref().map(|it| about_drift(it, page));
+        entry("drift", drift.map(notable));
+        let units = self.inactive_units.join(" ");
+        let units = (!units.is_empty())
+            .then(|| format!("not active: {units}\n→ sudo systemctl start {units}"));
+        entry("units", units.map(notable));
+        let reboot = host.need_to_reboot.then(|| {
+            let why = host.reboot_reasons.join(", ");
             format!("needed: {}", printable(&why))
         });
-        entry(
-            "reboot",
-            reboot.map(|text| page.paint(Tone::Notable, &text)),
-        );
+        entry("reboot", reboot.map(notable));
         for remote in &self.remotes {
             text += &remote.text(page);
         }
@@ -120,8 +113,16 @@ impl Report for Status {
     }
 }
 
+/// As in "another system was activated 4 min ago: /nix/store/…".
+fn about_drift(drift: &Drift, page: &Page) -> String {
+    let since = drift.since;
+    let since = since.map_or(String::new(), |since| format!(" {}", page.ago(since)));
+    let out = drift.out.display().to_string();
+    format!("{}{since}: {}", drift.kind.clause(), printable(&out))
+}
+
 fn about_suspension(suspension: &Suspension, page: &Page) -> String {
-    let since = page.at(suspension.since);
+    let since = page.ago(suspension.since);
     let reason = printable(suspension.reason.as_deref().unwrap_or_default());
-    format!("since {since}; comin resume ends it\n{reason}")
+    format!("since {since}\n{reason}")
 }

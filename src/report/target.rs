@@ -19,7 +19,7 @@ pub trait Report: Serialize {
 
 /// A target, as the reports have it.
 #[derive(Debug, Serialize)]
-pub struct Chosen {
+pub struct TargetView {
     pub commit: Commit,
     pub remote: String,
     pub branch: String,
@@ -33,9 +33,9 @@ pub struct Chosen {
     pub main: Commit,
 }
 
-impl Chosen {
+impl TargetView {
     /// Tells a target.
-    pub fn told(target: &Target, subject: Option<String>) -> Self {
+    pub fn new(target: &Target, subject: Option<String>) -> Self {
         Self {
             commit: target.commit.clone(),
             remote: target.remote.to_string(),
@@ -55,7 +55,7 @@ impl Chosen {
 }
 
 /// As in `3f2a9c1e (origin/main)`.
-impl std::fmt::Display for Chosen {
+impl std::fmt::Display for TargetView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { remote, branch, .. } = self;
         write!(

@@ -10,24 +10,25 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::attempt::Attempt;
 use super::attempt_details::Details;
 use super::closure::Difference;
 use super::history::History;
-use super::host_state::Standing;
+use super::host_state::HostState;
 use super::page::Page;
 use super::plan::Plan;
 use super::preview::{Build, DryActivation, Previewed};
 use super::remote::RemoteStatus;
 use super::running::Running;
 use super::status::Status;
-use super::target::{Chosen, Report};
+use super::target::{Report, TargetView};
 use crate::config::Config;
 use crate::model;
 use crate::model::attempt::{Entered, FaultOrigin, Outcome, Progress, Stage};
 use crate::model::confirmation::Step;
 use crate::model::decision::Decision;
+use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
+use crate::model::manual_rollback::ManualRollback;
 use crate::model::names::Operation;
 use crate::model::quarantine::Quarantine;
 use crate::model::select::decide;
@@ -38,11 +39,15 @@ use crate::model::unit_changes::UnitChanges;
 use crate::nix::closure_diff::{Change, Unavailable};
 use crate::system::timers::FetchSchedule;
 
+mod situations;
+
 const NOW: &str = "2026-01-02T12:00:00Z";
 const ORIGIN: &str = "https://git.example.org/machines.git";
 
 /// A machine `m` that follows `origin`, and is in some situation. Commits are letters, as in the tests of
 /// the selection.
+#[derive(Clone)]
+#[allow(clippy::struct_excessive_bools)]
 struct Scene {
     history: &'static str,
     accepted: &'static str,
@@ -59,9 +64,19 @@ struct Scene {
     /// The commit whose system runs, or a system.
     running: Option<&'static str>,
     quarantined: bool,
+    rolled_back_by_hand: bool,
     suspended: Option<Suspension>,
     reboot_reasons: &'static [&'static str],
     booted_instead: Option<&'static str>,
+    /// The systems that booted and that boot next, as `running`.
+    booted: Option<&'static str>,
+    boots_next: Option<&'static str>,
+    boot: &'static str,
+    /// Whether main is deployed for the next boot.
+    boots_main: bool,
+    /// When the remotes were last fetched.
+    fetched: i64,
+    inactive_units: &'static [&'static str],
 }
 
 /// The time that it was so many seconds ago.
@@ -72,6 +87,15 @@ fn ago(seconds: i64) -> Timestamp {
 fn out(letter: &str) -> PathBuf {
     let hash = letter.to_lowercase().repeat(32);
     format!("/nix/store/{hash}-nixos-system-m-26.05").into()
+}
+
+/// That of a commit, or a path.
+fn system(name: &str) -> PathBuf {
+    if name.len() == 1 {
+        out(name)
+    } else {
+        name.into()
+    }
 }
 
 fn page(width: usize) -> Page {
@@ -90,6 +114,7 @@ fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> model::att
     attempt.target.commit = commit(letter);
     attempt.target.main = commit(letter);
     attempt.subject = subject.to_string();
+    attempt.boot = Some("1".to_string());
     attempt.started_at = ago(began);
     attempt.out = Some(out(letter));
     attempt.stages = vec![Entered {
@@ -144,10 +169,14 @@ impl Scene {
             polls: vec![
                 FetchSchedule {
                     next: Some(ago(-48)),
+                    period: Some(SignedDuration::from_mins(1)),
+                    is_timed: true,
                     watched: false,
                 },
                 FetchSchedule {
                     next: Some(ago(-1)),
+                    period: Some(SignedDuration::from_secs(1)),
+                    is_timed: true,
                     watched: true,
                 },
             ],
@@ -156,22 +185,57 @@ impl Scene {
             is_at_work: false,
             running: Some("A"),
             quarantined: false,
+            rolled_back_by_hand: false,
             suspended: None,
             reboot_reasons: &[],
             booted_instead: None,
+            booted: None,
+            boots_next: None,
+            boot: "1",
+            boots_main: false,
+            fetched: 12,
+            inactive_units: &[],
         }
     }
 
-    fn then(mut self, attempt: model::attempt::Attempt) -> Self {
+    fn then(mut self, mut attempt: model::attempt::Attempt) -> Self {
+        let before = self.attempts.last().and_then(|it| it.out.clone());
+        attempt.before.system.clone_from(&before);
+        attempt.before.boots = before;
         self.attempts.push(attempt);
         self
     }
 
     fn state(&self) -> State {
+        let latest = self.attempts.last();
+        let rollback = ManualRollback {
+            after: latest.map_or(0, |latest| latest.id),
+            at: ago(300),
+            generation: 12,
+            system: out("A"),
+            operation: Operation::Switch,
+            boot: Some("1".to_string()),
+            by: "me".to_string(),
+        };
         State {
             attempts: self.attempts.clone(),
+            rollbacks: Vec::from_iter(self.rolled_back_by_hand.then_some(rollback)),
             ..State::default()
         }
+    }
+
+    fn drift(&self, state: &State) -> Option<Drift> {
+        let since = |name: &str| Since {
+            system: system(name),
+            since: Some(ago(300)),
+        };
+        let systems = Systems {
+            running: self.running.map(since),
+            booted: self.booted.map(since),
+            boots_next: self.boots_next.map(since),
+            boot: Some(self.boot.to_string()),
+        };
+        Drift::of(state, &systems)
     }
 
     fn config(&self) -> Config {
@@ -207,6 +271,10 @@ impl Scene {
             accepted_main: facts.accepted.map(|accepted| accepted.commit),
             ..self.state()
         };
+        if self.boots_main {
+            let mains = facts.remotes.iter_mut().filter_map(|it| it.main.as_mut());
+            mains.for_each(|main| main.branch.operation = Operation::Boot);
+        }
         facts.accepted = state.accepted();
         facts.now = ago(0);
         facts.recent = self.state().recent(self.config().retry);
@@ -226,10 +294,10 @@ impl Scene {
         (facts, decision)
     }
 
-    fn selected(&self) -> Option<Chosen> {
+    fn selected(&self) -> Option<TargetView> {
         let (_, decision) = self.decide();
         let target = decision.selected?;
-        Some(Chosen::told(&target, Some(self.subject.to_string())))
+        Some(TargetView::new(&target, Some(self.subject.to_string())))
     }
 
     fn status(&self) -> Status {
@@ -238,41 +306,45 @@ impl Scene {
         let remotes = config.remotes.iter().zip(self.names()).zip(&self.polls);
         let remotes = remotes.map(|((remote, (_, mark)), poll)| {
             let record = json!({
-                "version": 1, "url": "", "attempted_at": ago(12),
-                "succeeded_at": if mark.is_some() { ago(800) } else { ago(12) },
+                "version": 1, "url": "", "attempted_at": ago(self.fetched),
+                "succeeded_at": ago(if mark.is_some() { 800 } else { self.fetched }),
                 "error": mark.map(|_| "failed to connect to git.example.org: Connection refused"),
             });
             let record = serde_json::from_value(record).unwrap();
             let record = Some(record).filter(|_| mark != Some('?'));
-            RemoteStatus::of(remote, record, *poll, &decision.candidates)
+            RemoteStatus::of(remote, record, *poll, &decision.candidates, facts.now)
         });
         let remotes = remotes.collect();
         let state = self.state();
-        let running = self.running.map(|running| {
-            let system = if running.len() == 1 {
-                out(running)
-            } else {
-                running.into()
-            };
-            Running::told(&system, &state)
-        });
+        let running = self.running.map(|it| Running::new(&system(it), &state));
         let reasons = self.reboot_reasons.iter().map(ToString::to_string);
-        let standing = Standing::told(
+        let host = HostState::new(
             &state,
             config.retry,
             self.is_at_work,
             self.suspended.is_some(),
             reasons.collect(),
             self.booted_instead.map(Path::new),
+            self.drift(&state),
         );
         let selected = self.selected();
-        Status::told("m", standing, running, facts, decision, selected, remotes)
+        let units = self.inactive_units.iter().map(ToString::to_string);
+        Status::new(
+            "m",
+            host,
+            running,
+            facts,
+            decision,
+            selected,
+            remotes,
+            units.collect(),
+        )
     }
 
     fn plan(&self) -> Plan {
-        let standing = self.status().standing;
+        let host = self.status().host;
         let (_, decision) = self.decide();
-        Plan::told(&self.state(), decision, self.selected(), standing)
+        Plan::new(&self.state(), decision, self.selected(), host)
     }
 
     /// The status, in a line and in a picture, and the plan.
@@ -298,28 +370,26 @@ fn nothing_has_been_fetched_yet() {
     scene.polls = vec![FetchSchedule::default()];
     scene.check(&expect![[r#"
         [not fetched]
-        m: no remote has been fetched since the boot; comin run does that now
+        m: no remote has been fetched since the boot
+          → sudo comin run
           running    /nix/store/00000000000000000000000000000000-nixos-system-m-26.05,
                      which comin has not deployed
           origin     https://git.example.org/machines.git
                      not fetched since the boot
         --
-        Nothing to deploy: no remote has been fetched since the boot; comin run does
-          that now
-          origin/main     -         the remote has not been fetched yet
-          origin/testing  -         the remote has not been fetched yet
+        Nothing to deploy: no remote has been fetched since the boot
+          origin/main  -         the remote has not been fetched yet
     "#]]);
     scene.running = None;
     scene.check(&expect![[r#"
         [not fetched]
-        m: no remote has been fetched since the boot; comin run does that now
+        m: no remote has been fetched since the boot
+          → sudo comin run
           origin     https://git.example.org/machines.git
                      not fetched since the boot
         --
-        Nothing to deploy: no remote has been fetched since the boot; comin run does
-          that now
-          origin/main     -         the remote has not been fetched yet
-          origin/testing  -         the remote has not been fetched yet
+        Nothing to deploy: no remote has been fetched since the boot
+          origin/main  -         the remote has not been fetched yet
     "#]]);
 }
 
@@ -328,16 +398,15 @@ fn up_to_date() {
     Scene::of("A", "A", "origin:A/-").check(&expect![[r#"
         [up to date 41414141]
         m: up to date
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   the same: it is the accepted main
+          wanted     the same: it is the accepted main
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     41414141
         --
         Nothing to do: 41414141 (origin/main) is deployed
-          origin/main     41414141  selected
-          origin/testing  -         there is no such branch
+          origin/main  41414141  selected
     "#]]);
 }
 
@@ -346,9 +415,9 @@ fn up_to_date_with_another_remote_that_is_behind() {
     Scene::of("0-A", "A", "origin:A/- local:0/0").check(&expect![[r#"
         [up to date 41414141]
         m: up to date
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   the same: it is the accepted main
+          wanted     the same: it is the accepted main
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     41414141
@@ -359,11 +428,10 @@ fn up_to_date_with_another_remote_that_is_behind() {
                      testing  30303030  it has nothing that main does not have
         --
         Nothing to do: 41414141 (origin/main) is deployed
-          origin/main     41414141  selected
-          origin/testing  -         there is no such branch
-          local/main      30303030  it is behind the accepted main 41414141
-                          (origin/main); push that there
-          local/testing   30303030  it has nothing that main does not have
+          origin/main    41414141  selected
+          local/main     30303030  it is behind the accepted main 41414141
+                         (origin/main); push that there
+          local/testing  30303030  it has nothing that main does not have
     "#]]);
 }
 
@@ -377,7 +445,7 @@ fn a_testing_branch_runs() {
         m: up to date, testing 42424242 (local/testing)
           running    42424242 (local/testing), deployed 1 min ago
                      Try the new shell
-          selected   the same: a testing branch on top of main 41414141
+          wanted     the same: a testing branch on top of main 41414141
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     41414141
@@ -387,10 +455,9 @@ fn a_testing_branch_runs() {
                      testing  42424242
         --
         Nothing to do: 42424242 (local/testing) is deployed
-          origin/main     41414141  qualifies
-          origin/testing  -         there is no such branch
-          local/main      41414141  qualifies
-          local/testing   42424242  selected
+          origin/main    41414141  qualifies
+          local/main     41414141  qualifies
+          local/testing  42424242  selected
     "#]]);
 }
 
@@ -399,17 +466,16 @@ fn a_new_commit_is_about_to_be_deployed() {
     Scene::of("A-B", "A", "origin:B/-").check(&expect![[r#"
         [due 42424242]
         m: 42424242 (origin/main) is about to be deployed
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
         Would deploy 42424242 (origin/main) by switch, now and at every boot
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -423,7 +489,7 @@ fn what_was_tested_became_main() {
         m: 42424242 (origin/main) is about to be deployed
           running    42424242 (local/testing), deployed 1 min ago
                      Try the new shell
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
@@ -432,10 +498,8 @@ fn what_was_tested_became_main() {
                      main     41414141
         --
         Would deploy 42424242 (origin/main) by switch, now and at every boot
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
-          local/main      41414141  qualifies
-          local/testing   -         there is no such branch
+          origin/main  42424242  selected
+          local/main   41414141  qualifies
     "#]]);
 }
 
@@ -447,17 +511,16 @@ fn a_commit_is_evaluated() {
     scene.check(&expect![[r#"
         [evaluating 42424242]
         m: evaluating 42424242 (origin/main) for 3 s
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
         Under way: evaluating 42424242 (origin/main) for 3 s
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -469,44 +532,42 @@ fn a_commit_waits_for_a_confirmation() {
     Scene::of("A-B", "A", "origin:B/-")
         .then(it.clone())
         .check(&expect![[r#"
-            [waits 42424242: to be built]
+            [waits 42424242: for your confirmation to be built]
             m: 42424242 (origin/main) waits for your confirmation to be built
-              running    41414141 (origin/main), generation 12, deployed 09:55
+              → sudo comin confirm build
+              running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
-              selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+              wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                          Update nixpkgs
                          evaluated in 10 s, waiting for a confirmation for 60 s
-                         it waits for your confirmation to be built: comin confirm build
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
             Would not deploy 42424242 (origin/main): it waits for your confirmation to be
-              built: comin confirm build
-              origin/main     42424242  selected
-              origin/testing  -         there is no such branch
+              built
+              → sudo comin confirm build
+              origin/main  42424242  selected
         "#]]);
     it.progress = Progress::Awaiting(Step::Deploy);
     Scene::of("A-B", "A", "origin:B/-")
         .then(it)
         .check(&expect![[r#"
             [waits 42424242: to be deployed at 12:09]
-            m: 42424242 (origin/main) is deployed in 9 min, or when you confirm it
-              running    41414141 (origin/main), generation 12, deployed 09:55
+            m: 42424242 (origin/main) waits to be deployed in 9 min
+              → sudo comin confirm deploy
+              running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
-              selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+              wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                          Update nixpkgs
                          evaluated in 10 s, waiting for a confirmation for 60 s
-                         it waits to be deployed in 9 min, or at once with comin confirm
-                         deploy
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
-            Would not deploy 42424242 (origin/main): it waits to be deployed in 9 min, or at
-              once with comin confirm deploy
-              origin/main     42424242  selected
-              origin/testing  -         there is no such branch
+            Would not deploy 42424242 (origin/main): it waits to be deployed in 9 min
+              → sudo comin confirm deploy
+              origin/main  42424242  selected
         "#]]);
 }
 
@@ -531,9 +592,9 @@ fn a_commit_is_checked() {
     scene.check(&expect![[r#"
         [checking 42424242]
         m: checking 42424242 (origin/main) for 8 s
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
                      evaluated in 10 s, built in 6 min, activated in 22 s, checking for
                      8 s
@@ -542,8 +603,7 @@ fn a_commit_is_checked() {
                      main     42424242
         --
         Under way: checking 42424242 (origin/main) for 8 s
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -555,24 +615,24 @@ fn an_evaluation_failed_and_is_tried_again() {
     Scene::of("A-B", "A", "origin:B/-")
         .then(failure)
         .check(&expect![[r#"
-            [failed 42424242: again at 12:03]
-            m: 42424242 (origin/main) failed, and is tried again in 3 min
-              running    41414141 (origin/main), generation 12, deployed 09:55
+            [failed 42424242: tried again at 12:03]
+            m: 42424242 (origin/main) failed while evaluating, and is tried again in 3 min
+              → sudo comin retry
+              running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
-              selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+              wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                          Without quotes
                          failed 26 s ago: nix eval exited with status 1: error: undefined
                          variable 'second' at
                          /nix/store/a5y0gcxmjcf51lqa1h2lap4fjrli02f2-source/flake.nix:5:15
-                         it is tried again in 3 min, or at once with comin retry
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
-            Would not deploy 42424242 (origin/main): it failed before, and is tried again in
-              3 min, or at once with comin retry
-              origin/main     42424242  selected
-              origin/testing  -         there is no such branch
+            Would not deploy 42424242 (origin/main): it failed while evaluating, and is
+              tried again in 3 min
+              → sudo comin retry
+              origin/main  42424242  selected
         "#]]);
 }
 
@@ -589,19 +649,18 @@ fn a_failure_was_taken_back() {
         .check(&expect![[r#"
             [up to date 41414141]
             m: up to date
-              running    41414141 (origin/main), generation 12, deployed 09:55
+              running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
-              selected   the same: it is the accepted main
+              wanted     the same: it is the accepted main
               latest     42424242 (origin/main) by switch
                          Without quotes
-                         failed 10:53: nix build exited with status 1
+                         failed 1 h ago: nix build exited with status 1
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     41414141
             --
             Nothing to do: 41414141 (origin/main) is deployed
-              origin/main     41414141  selected
-              origin/testing  -         there is no such branch
+              origin/main  41414141  selected
         "#]]);
 }
 
@@ -612,24 +671,23 @@ fn an_activation_failed_and_is_not_tried_again() {
     Scene::of("A-B", "B", "origin:B/-")
         .then(failure)
         .check(&expect![[r#"
-            [failed 42424242: not tried again]
-            m: 42424242 (origin/main) failed, and is not tried again by itself
-              running    41414141 (origin/main), generation 12, deployed 09:55
+            [failed 42424242: not tried again before someone pushes]
+            m: 42424242 (origin/main) failed while activating, and is not tried again before
+              someone pushes
+              → sudo comin retry
+              running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
-              selected   42424242 (origin/main) by switch: it is the accepted main
+              wanted     42424242 (origin/main) by switch: it is the accepted main
                          Break a unit
                          failed 4 min ago: switch-to-configuration exited with status 4
-                         it is not tried again by itself: push a commit that mends it, or
-                         try this one again with comin retry
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
-            Would not deploy 42424242 (origin/main): its activation failed, and it is not
-              tried again by itself: push a commit that mends it, or try this one again with
-              comin retry
-              origin/main     42424242  selected
-              origin/testing  -         there is no such branch
+            Would not deploy 42424242 (origin/main): it failed while activating, and is not
+              tried again before someone pushes
+              → sudo comin retry
+              origin/main  42424242  selected
         "#]]);
 }
 
@@ -648,26 +706,24 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
     ));
     scene.quarantined = true;
     scene.check(&expect![[r#"
-        [quarantined 42424242]
-        m: 42424242 (origin/main) was rolled back, and is in quarantine
-          running    41414141 (origin/main), generation 12, deployed 09:55
+        [quarantined 42424242: held until someone pushes]
+        m: 42424242 (origin/main) was rolled back, and is held until someone pushes
+          → sudo comin retry
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is the accepted main
+          wanted     42424242 (origin/main) by switch: it is the accepted main
                      Move the web server
                      rolled back 9 min ago: curl -f http://localhost exited with status
                      7; /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
                      runs again
-                     it is in quarantine until a head moves: push a commit that mends
-                     it, or try this one again with comin retry
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it is in quarantine until a head moves:
-          push a commit that mends it, or try this one again with comin retry
-          reason: it was rolled back by hand
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+        Would not deploy 42424242 (origin/main): it is held until someone pushes: it was
+          rolled back by hand
+          → sudo comin retry
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -680,14 +736,15 @@ fn a_commit_was_rolled_back_in_an_outage() {
     Scene::of("A-B", "B", "origin!:B/- local:B/-")
         .then(attempt("B", "Update nixpkgs", 600, rolled_back))
         .check(&expect![[r#"
-            [rolled back 42424242: again when origin is back]
-            m: 42424242 (local/main) was rolled back in an outage
-              running    41414141 (origin/main), generation 12, deployed 09:55
+            [rolled back 42424242: tried again when origin is back]
+            m: 42424242 (local/main) was rolled back in an outage, and is tried again when
+              origin is back
+              → sudo comin retry
+              running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
-              selected   42424242 (local/main) by switch: it is the accepted main
+              wanted     42424242 (local/main) by switch: it is the accepted main
                          Update nixpkgs
                          rolled back 9 min ago: no server can be reached
-                         it is tried again when origin is back, or at once with comin retry
               origin     https://git.example.org/machines.git
                          cannot be fetched: failed to connect to git.example.org: Connection
                          refused
@@ -698,11 +755,10 @@ fn a_commit_was_rolled_back_in_an_outage() {
                          main     42424242
             --
             Would not deploy 42424242 (local/main): it was rolled back in an outage, and is
-              tried again when origin is back, or at once with comin retry
-              origin/main     42424242  the remote cannot be fetched
-              origin/testing  -         the remote cannot be fetched
-              local/main      42424242  selected
-              local/testing   -         there is no such branch
+              tried again when origin is back
+              → sudo comin retry
+              origin/main  42424242  the remote cannot be fetched
+              local/main   42424242  selected
         "#]]);
 }
 
@@ -715,26 +771,25 @@ fn the_operator_went_back() {
         done(13),
     ));
     scene.quarantined = true;
+    scene.rolled_back_by_hand = true;
     scene.check(&expect![[r#"
-        [quarantined 42424242]
-        m: 42424242 (origin/main) is in quarantine
-          running    41414141 (origin/main), generation 12, deployed 09:55
+        [quarantined 42424242: held until someone pushes]
+        m: 42424242 (origin/main) is held until someone pushes
+          → sudo comin retry
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is the accepted main
+          wanted     42424242 (origin/main) by switch: it is the accepted main
                      Move the web server
                      deployed 9 min ago
-                     it is in quarantine until a head moves: push a commit that mends
-                     it, or try this one again with comin retry
                      reason: it was rolled back by hand
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it is in quarantine until a head moves:
-          push a commit that mends it, or try this one again with comin retry
-          reason: it was rolled back by hand
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+        Would not deploy 42424242 (origin/main): it is held until someone pushes: it was
+          rolled back by hand
+          → sudo comin retry
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -743,7 +798,7 @@ fn a_main_was_rewound() {
     Scene::of("0-A", "A", "origin:0/-").check(&expect![[r#"
         [no branch qualifies: origin/main is refused]
         m: no branch qualifies: origin/main is refused
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
@@ -754,12 +809,11 @@ fn a_main_was_rewound() {
                        → sudo comin accept 30303030
         --
         Nothing to deploy: no branch qualifies
-          origin/main     30303030  refused: rewound, or not pushed yet: it is behind
-                          the accepted main 41414141 (origin/main), which no followed
-                          branch contains any more; accept this one, or push that commit
-                          again, or one on top of it, e.g. with git revert
-                          → sudo comin accept 30303030
-          origin/testing  -         there is no such branch
+          origin/main  30303030  refused: rewound, or not pushed yet: it is behind the
+                       accepted main 41414141 (origin/main), which no followed branch
+                       contains any more; accept this one, or push that commit again, or
+                       one on top of it, e.g. with git revert
+                       → sudo comin accept 30303030
     "#]]);
 }
 
@@ -778,8 +832,7 @@ fn there_is_no_main() {
         --
         Nothing to deploy: there is no origin/main; push it, or name another branch in
           branches.main.name
-          origin/main     -         there is no such branch
-          origin/testing  -         there is no such branch
+          origin/main  -         there is no such branch
     "#]]);
     scene.remotes = "origin:-/- local:-/A";
     scene.check(&expect![[r#"
@@ -796,10 +849,9 @@ fn there_is_no_main() {
         --
         Nothing to deploy: there is no origin/main and no local/main; push one of them,
           or name another branch in branches.main.name
-          origin/main     -         there is no such branch
-          origin/testing  -         there is no such branch
-          local/main      -         there is no such branch
-          local/testing   41414141  there is no main to test on
+          origin/main    -         there is no such branch
+          local/main     -         there is no such branch
+          local/testing  41414141  there is no main to test on
     "#]]);
 }
 
@@ -810,7 +862,7 @@ fn a_main_was_amended() {
     scene.check(&expect![[r#"
         [no branch qualifies: local/main is refused]
         m: no branch qualifies: local/main is refused
-          running    41414141 (local/main), generation 12, deployed 09:55
+          running    41414141 (local/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
@@ -825,15 +877,13 @@ fn a_main_was_amended() {
                        → sudo comin accept 42424242
         --
         Nothing to deploy: no branch qualifies
-          origin/main     30303030  rewound, or not pushed yet: it is behind the
-                          accepted main 41414141 (local/main), which no followed branch
-                          contains any more
-          origin/testing  -         there is no such branch
-          local/main      42424242  refused: diverged: it does not contain the accepted
-                          main 41414141 (local/main), which no followed branch contains
-                          any more; accept this one
-                          → sudo comin accept 42424242
-          local/testing   -         there is no such branch
+          origin/main  30303030  rewound, or not pushed yet: it is behind the accepted
+                       main 41414141 (local/main), which no followed branch contains any
+                       more
+          local/main   42424242  refused: diverged: it does not contain the accepted
+                       main 41414141 (local/main), which no followed branch contains any
+                       more; accept this one
+                       → sudo comin accept 42424242
     "#]]);
 }
 
@@ -842,9 +892,9 @@ fn a_testing_branch_is_not_on_main() {
     Scene::of("0-A 0-C", "A", "origin:A/C").check(&expect![[r#"
         [up to date 41414141: origin/testing is refused]
         m: up to date, but origin/testing is refused
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   the same: it is the accepted main
+          wanted     the same: it is the accepted main
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     41414141
@@ -863,7 +913,7 @@ fn no_remote_can_be_fetched() {
     Scene::of("A", "A", "origin!:A/-").check(&expect![[r#"
         [unreachable 41414141: no remote can be fetched]
         m: no remote can be fetched
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
                      cannot be fetched: failed to connect to git.example.org: Connection
@@ -872,8 +922,7 @@ fn no_remote_can_be_fetched() {
                      main     41414141
         --
         Nothing to deploy: no remote can be fetched
-          origin/main     41414141  the remote cannot be fetched
-          origin/testing  -         the remote cannot be fetched
+          origin/main  41414141  the remote cannot be fetched
     "#]]);
 }
 
@@ -882,9 +931,9 @@ fn one_of_two_remotes_cannot_be_fetched() {
     Scene::of("A", "A", "origin!:A/- local:A/-").check(&expect![[r#"
         [up to date 41414141: origin cannot be fetched]
         m: up to date, but origin cannot be fetched
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   the same: it is the accepted main
+          wanted     the same: it is the accepted main
           origin     https://git.example.org/machines.git
                      cannot be fetched: failed to connect to git.example.org: Connection
                      refused
@@ -895,10 +944,8 @@ fn one_of_two_remotes_cannot_be_fetched() {
                      main     41414141
         --
         Nothing to do: 41414141 (local/main) is deployed
-          origin/main     41414141  the remote cannot be fetched
-          origin/testing  -         the remote cannot be fetched
-          local/main      41414141  selected
-          local/testing   -         there is no such branch
+          origin/main  41414141  the remote cannot be fetched
+          local/main   41414141  selected
     "#]]);
 }
 
@@ -910,41 +957,40 @@ fn suspended() {
     scene.check(&expect![[r#"
         [suspended 41414141: until 14:00]
         m: suspended until 14:00
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          → sudo comin resume
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
-                     it waits for the end of the suspension
-          suspended  since 11:59; comin resume ends it
+          suspended  since 1 min ago
                      the database moves
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): comin is suspended until 14:00 (the
-          database moves): comin resume ends that
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+        Would not deploy 42424242 (origin/main): it waits until the suspension ends in 2
+          h: the database moves
+          → sudo comin resume
+          origin/main  42424242  selected
     "#]]);
     let for_good = json!({"version": 1, "since": ago(200_000), "until": null, "reason": null});
     scene.suspended = Some(serde_json::from_value(for_good).unwrap());
     scene.check(&expect![[r#"
         [suspended 41414141]
         m: suspended
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          → sudo comin resume
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
-                     it waits for the end of the suspension
-          suspended  since 2025-12-31 04:26; comin resume ends it
+          suspended  since 2025-12-31 04:26
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): comin is suspended: comin resume ends
-          that
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+        Would not deploy 42424242 (origin/main): it waits until the suspension ends
+          → sudo comin resume
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -955,17 +1001,16 @@ fn a_reboot_is_needed() {
     scene.check(&expect![[r#"
         [up to date 41414141: a reboot is needed]
         m: up to date, but a reboot is needed
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   the same: it is the accepted main
+          wanted     the same: it is the accepted main
           reboot     needed: the kernel, the kernel modules
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     41414141
         --
         Nothing to do: 41414141 (origin/main) is deployed
-          origin/main     41414141  selected
-          origin/testing  -         there is no such branch
+          origin/main  41414141  selected
     "#]]);
 }
 
@@ -978,9 +1023,9 @@ fn another_system_boots_next() {
     scene.check(&expect![[r#"
         [boots next 42424242: a reboot is needed]
         m: 42424242 (origin/main) is deployed for the next boot
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is the accepted main
+          wanted     42424242 (origin/main) by switch: it is the accepted main
                      Change D-Bus
                      deployed 9 min ago
           reboot     needed: another system boots next
@@ -989,8 +1034,7 @@ fn another_system_boots_next() {
                      main     42424242
         --
         Nothing to do: 42424242 (origin/main) is deployed
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -999,25 +1043,28 @@ fn another_system_was_booted() {
     let mut scene =
         Scene::of("A-B", "B", "origin:B/-").then(attempt("B", "Update nixpkgs", 600, done(13)));
     scene.booted_instead = Some("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05");
+    scene.booted = Some("A");
+    scene.boot = "2";
     scene.reboot_reasons = &["another system boots next"];
     scene.check(&expect![[r#"
         [not running 42424242: another system was booted]
         m: 42424242 (origin/main) is deployed, but another system was booted
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          → sudo comin retry
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is the accepted main
+          wanted     42424242 (origin/main) by switch: it is the accepted main
                      Update nixpkgs
                      deployed 9 min ago
-          booted     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05,
-                     and not what was deployed last; comin retry deploys that again
+          drift      another system was booted 5 min ago:
+                     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
           reboot     needed: another system boots next
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Nothing to do: 42424242 (origin/main) is deployed
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+        Nothing to do: 42424242 (origin/main) is deployed, but another system was booted
+          → sudo comin retry
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -1027,20 +1074,23 @@ fn somebody_activated_another_system() {
     scene.running = Some("/nix/store/00000000000000000000000000000000-nixos-system-m-26.05");
     scene.check(&expect![[r#"
         [not running 41414141: another system was activated]
-        m: 41414141 (origin/main) is deployed, but another system was activated since
+        m: 41414141 (origin/main) is deployed, but another system was activated
+          → sudo comin retry
           running    /nix/store/00000000000000000000000000000000-nixos-system-m-26.05,
                      which comin has not deployed
-          selected   41414141 (origin/main) by switch: it is the accepted main
+          wanted     41414141 (origin/main) by switch: it is the accepted main
                      Enable the printer
-                     deployed 09:55
-                     comin retry deploys it again
+                     deployed 2 h ago
+          drift      another system was activated 5 min ago:
+                     /nix/store/00000000000000000000000000000000-nixos-system-m-26.05
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     41414141
         --
-        Nothing to do: 41414141 (origin/main) is deployed
-          origin/main     41414141  selected
-          origin/testing  -         there is no such branch
+        Nothing to do: 41414141 (origin/main) is deployed, but another system was
+          activated
+          → sudo comin retry
+          origin/main  41414141  selected
     "#]]);
 }
 
@@ -1057,9 +1107,9 @@ fn a_configuration_for_another_machine_was_skipped() {
         .check(&expect![[r#"
             [skipped 42424242]
             m: 42424242 (origin/main) was skipped
-              running    41414141 (origin/main), generation 12, deployed 09:55
+              running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
-              selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+              wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                          Update nixpkgs
                          skipped 9 min ago: its services.comin.machineId is that of another
                          machine
@@ -1069,8 +1119,7 @@ fn a_configuration_for_another_machine_was_skipped() {
             --
             Nothing to do: 42424242 (origin/main) was skipped: its services.comin.machineId
               is that of another machine
-              origin/main     42424242  selected
-              origin/testing  -         there is no such branch
+              origin/main  42424242  selected
         "#]]);
 }
 
@@ -1081,7 +1130,7 @@ fn a_head_is_not_signed() {
     scene.check(&expect![[r#"
         [no branch qualifies: origin/main is refused]
         m: no branch qualifies: origin/main is refused
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
@@ -1089,17 +1138,16 @@ fn a_head_is_not_signed() {
                        git commit -S
         --
         Nothing to deploy: no branch qualifies
-          origin/main     42424242  refused: it is not signed; sign it, e.g. with git
-                          commit -S
-          origin/testing  -         there is no such branch
+          origin/main  42424242  refused: it is not signed; sign it, e.g. with git
+                       commit -S
     "#]]);
     // The newest ancestor that is signed may be taken.
     Scene::of("A-B-C*", "A+", "origin:C/-").check(&expect![[r#"
         [due 42424242: origin/main is refused]
         m: 42424242 (origin/main) is about to be deployed
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      signed by alice (SSH SHA256:x)
                      Update nixpkgs
           origin     https://git.example.org/machines.git
@@ -1108,9 +1156,8 @@ fn a_head_is_not_signed() {
                        git commit -S
         --
         Would deploy 42424242 (origin/main) by switch, now and at every boot
-          origin/main     43434343  refused: it is not signed; sign it, e.g. with git
-                          commit -S; an ancestor of it is selected
-          origin/testing  -         there is no such branch
+          origin/main  43434343  refused: it is not signed; sign it, e.g. with git
+                       commit -S; an ancestor of it is selected
     "#]]);
 }
 
@@ -1128,35 +1175,34 @@ fn subjects_and_branches_are_hostile() {
         m: 42424242 (origin/main) is about to be deployed
           running    41414141 (origin/ma�[31min), generation 12, deployed 1 min ago
                      �[2J�]0;owned��evil�31m m: up to date
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      �[2J�]0;owned��evil�31m m: up to date
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
         Would deploy 42424242 (origin/main) by switch, now and at every boot
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
     "#]]);
     let failure = super::tests::attempt("B", hostile, 40, failed(Stage::Building, hostile));
     let scene = Scene::of("A-B", "A", "origin:B/-").then(failure);
     scene.check(&expect![[r#"
-        [failed 42424242: again at 12:00]
-        m: 42424242 (origin/main) failed, and is tried again in 34 s
-          running    41414141 (origin/main), generation 12, deployed 09:55
+        [failed 42424242: tried again at 12:00]
+        m: 42424242 (origin/main) failed while building, and is tried again in 34 s
+          → sudo comin retry
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (origin/main) by switch: it is ahead of the accepted main
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      �[2J�]0;owned��evil�31m m: up to date
                      failed 26 s ago: �[2J�]0;owned��evil�31m m: up to date
-                     it is tried again in 34 s, or at once with comin retry
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it failed before, and is tried again in
-          34 s, or at once with comin retry
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+        Would not deploy 42424242 (origin/main): it failed while building, and is tried
+          again in 34 s
+          → sudo comin retry
+          origin/main  42424242  selected
     "#]]);
 }
 
@@ -1177,9 +1223,9 @@ fn many_remotes_with_long_urls() {
     scene.check(&expect![[r#"
         [due 42424242: mirror-of-the-second-data-centre/testing is refused]
         m: 42424242 (local/testing) is about to be deployed
-          running    41414141 (origin/main), generation 12, deployed 09:55
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
-          selected   42424242 (local/testing) by test: a testing branch on top of main
+          wanted     42424242 (local/testing) by test: a testing branch on top of main
                      41414141
                      Update nixpkgs
           origin     ssh://git@git.infrastructure.example.org:2222/organisation/departme
@@ -1206,7 +1252,6 @@ fn many_remotes_with_long_urls() {
         --
         Would deploy 42424242 (local/testing) by test, until a reboot
           origin/main               41414141  qualifies
-          origin/testing            -         there is no such branch
           mirror-of-the-second-data-centre/main
                                     30303030  it is behind the accepted main 41414141
                                     (origin/main); push that there
@@ -1216,7 +1261,6 @@ fn many_remotes_with_long_urls() {
           local/main                41414141  qualifies
           local/testing             42424242  selected
           nas/main                  41414141  the remote cannot be fetched
-          nas/testing               -         the remote cannot be fetched
     "#]]);
 }
 
@@ -1224,8 +1268,12 @@ fn many_remotes_with_long_urls() {
 fn a_history() {
     let history = |attempts: &[model::attempt::Attempt]| {
         let backoff = crate::config::for_tests().retry;
-        let attempts = attempts.iter().rev();
-        let history = History(attempts.map(|it| Attempt::of(it, backoff)).collect());
+        let scene = Scene {
+            attempts: attempts.to_vec(),
+            rolled_back_by_hand: true,
+            ..Scene::of("A", "A", "origin:A/-")
+        };
+        let history = History::new(&scene.state(), backoff, true);
         format!("--\n{}", history.text(&page(80)))
     };
     let mut set_back = attempt("A", "While the clock was set back", 60, done(1));
@@ -1270,6 +1318,7 @@ fn a_history() {
     ];
     expect![[r#"
         --
+              rolled back to generation 12 by me, 11:55
            6  running      46464646 (origin/main) by switch, 11:59
               Update nixpkgs
            5  skipped      45454545 (origin/main) by switch, 11:51, 14 s
@@ -1320,7 +1369,7 @@ fn details(attempt: &model::attempt::Attempt, closure: Option<Difference>) -> St
         ..State::default()
     };
     let backoff = crate::config::for_tests().retry;
-    Details::told(&state, attempt, backoff, closure).text(&page(80))
+    Details::new(&state, attempt, backoff, closure).text(&page(80))
 }
 
 #[test]
@@ -1442,7 +1491,7 @@ fn an_attempt_that_was_killed() {
         ..State::default()
     };
     let backoff = crate::config::for_tests().retry;
-    let left = Details::told(&state, &building, backoff, None).knowing(false);
+    let left = Details::new(&state, &building, backoff, None).knowing(false);
     expect![[r#"
         Attempt 6: 46464646 (origin/main) by switch: interrupted
           subject    Update nixpkgs
@@ -1453,7 +1502,11 @@ fn an_attempt_that_was_killed() {
           system     /nix/store/ffffffffffffffffffffffffffffffff-nixos-system-m-26.05
     "#]]
     .assert_eq(&left.text(&page(80)));
-    let listed = History(vec![Attempt::of(&building, backoff).knowing(false)]);
+    let state = State {
+        attempts: vec![building],
+        ..State::default()
+    };
+    let listed = History::new(&state, backoff, false);
     let listed = listed.text(&page(80));
     assert!(
         listed.starts_with("   6  interrupted  46464646 "),
@@ -1487,8 +1540,7 @@ fn a_plan_that_is_built() {
     let lines = lines.map(str::to_string).to_vec();
     expect![[r#"
         Would deploy 42424242 (origin/main) by switch, now and at every boot
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
           packages   firefox: 130.0 → 131.0, +2.3 MiB
                      linux: 6.6.52, 6.6.52-modules → 6.6.54, 6.6.54-modules
@@ -1507,8 +1559,7 @@ fn a_plan_that_is_built() {
     let why = "only root is told: try again with sudo";
     expect![[r#"
         Would deploy 42424242 (origin/main) by switch, now and at every boot
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
           packages   none has another version or another size than before
           units      what would be restarted is left out: only root is told: try again
@@ -1523,8 +1574,7 @@ fn a_plan_that_is_built() {
     })));
     expect![[r#"
         Would deploy 42424242 (origin/main) by switch, now and at every boot
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05,
                      which is deployed
           packages   none has another version or another size than before
@@ -1536,8 +1586,7 @@ fn a_plan_that_is_built() {
     })));
     expect![[r#"
         Would skip 42424242 (origin/main)
-          origin/main     42424242  selected
-          origin/testing  -         there is no such branch
+          origin/main  42424242  selected
           skipped    services.comin.machineId is "6"
     "#]]
     .assert_eq(&previewed(Some(Build {

@@ -93,15 +93,16 @@ impl DeployRecord {
         }
     }
 
-    /// Says something, if it has not been said since the machine booted.
-    pub fn log_once(&mut self, level: Level, text: String) {
+    /// Says something, if it has not been said since the machine booted; returns whether it said it.
+    pub fn log_once(&mut self, level: Level, text: String) -> bool {
         if self.notices.contains(&text) {
-            return;
+            return false;
         }
         log::log!(level, "{text}");
         let surplus = (self.notices.len() + 1).saturating_sub(NOTICES);
         self.notices.drain(..surplus);
         self.notices.push(text);
+        true
     }
 
     /// Reads the record; one that cannot be understood counts as absent, and a deploy follows.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::format_stages::{apart, together, EnteredV1, StageV1, WaitV1};
 use crate::model::attempt::{Attempt, FaultOrigin, Outcome, Progress, Stage};
 use crate::model::{
-    commit::Commit, confirmation::Step, names::RemoteName, quarantine::Quarantine, reboot::Reboot,
-    state::State,
+    commit::Commit, confirmation::Step, manual_rollback::ManualRollback, names::RemoteName,
+    quarantine::Quarantine, reboot::Reboot, state::State,
 };
 
 /// The version that this comin writes.
@@ -61,6 +61,8 @@ struct V1 {
     lapsed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reboot: Option<Reboot>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rollbacks: Vec<ManualRollback>,
     attempts: Vec<AttemptV1>,
 }
 
@@ -133,6 +135,7 @@ impl From<V1> for State {
             quarantine: file.quarantine,
             ignored_up_to: file.lapsed,
             reboot: file.reboot,
+            rollbacks: file.rollbacks,
             attempts: file.attempts.into_iter().map(Attempt::from).collect(),
         }
     }
@@ -187,6 +190,7 @@ impl From<&State> for V1 {
             quarantine: state.quarantine.clone(),
             lapsed: state.ignored_up_to,
             reboot: state.reboot.clone(),
+            rollbacks: state.rollbacks.clone(),
             attempts: state.attempts.iter().map(AttemptV1::from).collect(),
         }
     }

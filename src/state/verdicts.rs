@@ -49,13 +49,15 @@ impl VerdictCache {
 
     /// The decision on these facts, if what it rests on is what it was.
     pub fn decision_for(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
-        let is_valid = |it: &Self| {
-            it.fingerprint == config.fingerprint
-                && it.remotes == facts.remotes
-                && it.accepted == facts.accepted
-        };
-        let judgement = Self::read(paths)?.filter(is_valid);
+        let judgement = Self::read(paths)?.filter(|it| it.holds(facts, config));
         Ok(judgement.map(|it| Decision::recalled(it.selected, it.candidates, facts)))
+    }
+
+    /// Whether nothing has changed since that it rests on.
+    pub fn holds(&self, facts: &Facts, config: &Config) -> bool {
+        self.fingerprint == config.fingerprint
+            && self.remotes == facts.remotes
+            && self.accepted == facts.accepted
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 /// Replaces a file atomically: a reader sees the old content or the new one. For a tmpfs such as
@@ -124,6 +126,13 @@ pub fn read_link_optional(path: &Path) -> Result<Option<PathBuf>> {
 pub fn modified_optional(path: &Path) -> Result<Option<SystemTime>> {
     optional(fs::metadata(path).and_then(|file| file.modified()))
         .with_context(|| format!("Failed to read {}", path.display()))
+}
+
+/// When a link was made, in whole seconds.
+pub fn link_modified(path: &Path) -> Result<Option<Timestamp>> {
+    let link = optional(fs::symlink_metadata(path))
+        .with_context(|| format!("Failed to read {}", path.display()))?;
+    Ok(link.and_then(|link| Timestamp::from_second(link.mtime()).ok()))
 }
 
 /// Removes a file; says whether there was one.

@@ -54,6 +54,14 @@ impl JournalSocket {
         })
     }
 
+    /// Opens it for lines about a unit from outside of that.
+    pub fn about(unit: &str) -> io::Result<Self> {
+        Ok(Self {
+            socket: UnixDatagram::unbound()?,
+            unit: Some(unit.to_string()),
+        })
+    }
+
     /// Tells one line, and what it is about.
     pub fn send(&self, severity: u8, text: &str) -> io::Result<()> {
         let unit = self.unit.as_deref();

@@ -14,3 +14,4 @@ pub mod signal;
 pub mod temp_dir;
 pub mod terminal;
 pub mod text;
+pub mod who;

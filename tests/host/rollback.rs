@@ -52,7 +52,7 @@ fn a_system_that_cuts_the_machine_off_is_rolled_back_and_the_fixed_one_is_deploy
     let hindrance = host.status()["hindrance"].clone();
     assert_eq!(
         hindrance,
-        format!("it is in quarantine until a head moves, or comin retry: {error}")
+        format!("it is held until someone pushes: {error}")
     );
     host.await_polls(2);
     assert_eq!(

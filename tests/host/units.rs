@@ -166,6 +166,42 @@ fn everybody_sees_when_a_remote_is_fetched_next() {
 }
 
 #[test]
+fn machine_is_not_up_to_date_if_nobody_would_fetch_or_deploy() {
+    need_host!();
+    let host = Host::installed(&Configuration::new("first"));
+    host.await_fetched("origin");
+    host.await_idle();
+    let state = || host.status()["state"].clone();
+    await_that("the deployment", || state() == "up_to_date");
+    assert_eq!(host.status()["inactive_units"], json!([]));
+    for (units, expected) in [
+        (&["comin-origin.timer"][..], "not_polled"),
+        (&["comin-local.path"], "not_polled"),
+        (&["comin.path", "comin-origin.timer"], "not_deploying"),
+    ] {
+        let units = units.join(" ");
+        host.run(&format!("systemctl stop {units}"));
+        assert_eq!(state(), expected, "{units}");
+        let text = host.run("comin status");
+        assert!(
+            text.contains(&format!("→ sudo systemctl start {units}\n")),
+            "{text}"
+        );
+        host.run(&format!("systemctl start {units}"));
+        await_that("the units", || state() == "up_to_date");
+    }
+    // Orders at a shell are in the journal, with who gave them.
+    host.run("SUDO_USER=me comin suspend --reason moving");
+    let line = "--unit=comin --grep=moving";
+    await_that("the order in the journal", || {
+        let lines = host.journal(line);
+        lines
+            .iter()
+            .any(|line| line.message.ends_with("(ordered by me)"))
+    });
+}
+
+#[test]
 fn each_unit_is_confined_and_yet_does_its_work() {
     need_host!();
     if !ssh::is_there() {

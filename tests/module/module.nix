@@ -475,6 +475,33 @@ let
         ]
       )
     )
+    (test "alerts fire after the time that the owner wants"
+      [
+        1
+        1
+        1
+        11
+      ]
+      (
+        let
+          watching = configOf {
+            services.comin.prometheusRules = {
+              enable = true;
+              after.CominDrifted = "6h";
+              after.CominSuspended = "7d";
+            };
+          };
+          rules = (builtins.head watching.services.prometheus.ruleFiles).text;
+          count = text: builtins.length (lib.splitString text rules) - 1;
+        in
+        [
+          (count "- alert: CominDrifted\n        for: 6h\n        expr: ")
+          (count "- alert: CominSuspended\n        for: 7d\n        expr: ")
+          (count "- alert: CominNotDeploying\n        for: 2h\n        expr: ")
+          (count "- alert: ")
+        ]
+      )
+    )
     (test "an exporter needs nothing but comin" (pathOf (configOf { systemd.services.bare = { }; }) "bare") (
       pathOf go "comin-exporter@"
     ))

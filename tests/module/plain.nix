@@ -341,7 +341,10 @@ map (url: test "watch of ${url}" watches.${url} (watchesOf url branches)) (names
   (test "accuracy of 300 s" "15000ms" (accuracy 300))
 
   # Only a Prometheus would read that one.
-  (test "the evaluation of a system reads every option" [ "services.comin.prometheusRules.enable" ] (
+  (test "the evaluation of a system reads every option" [
+    "services.comin.prometheusRules.after"
+    "services.comin.prometheusRules.enable"
+  ] (
     map (option: option.name) (
       builtins.filter (option: !isRead option) (
         nixpkgs.lib.optionAttrSetToDocList

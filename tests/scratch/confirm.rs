@@ -88,8 +88,11 @@ fn nothing_is_built_before_somebody_has_confirmed_it() {
 
     let second = origin.commit("second", &System::default());
     let said = noting(&world, &["run"]);
-    let sentence = "it waits for your confirmation to be built: comin confirm build";
-    let line = format!("{} (origin/main) is not deployed: {sentence}", &second[..8]);
+    let sentence = "it waits for your confirmation to be built";
+    let line = format!(
+        "{} (origin/main) is not deployed: {sentence}\n→ sudo comin confirm build",
+        &second[..8]
+    );
     assert_eq!(said.err.matches(&line).count(), 1, "{said:?}");
     let status = world.status();
     assert_eq!(status["phase"], "waiting_for_confirmation");
@@ -183,7 +186,7 @@ fn what_is_built_waits_across_a_boot_before_it_is_activated() {
     assert_eq!(world.status()["phase"], "waiting_for_confirmation");
     // The operator may not have seen it in the boot before.
     let said = noting(&world, &["run"]);
-    let sentence = "it waits for your confirmation to be deployed: comin confirm deploy";
+    let sentence = "it waits for your confirmation to be deployed\n→ sudo comin confirm deploy";
     assert_eq!(said.err.matches(sentence).count(), 1, "{said:?}");
     assert!(!said.err.contains("interrupted"), "{said:?}");
     assert_eq!(world.switches(), ["switch first"]);

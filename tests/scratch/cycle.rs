@@ -140,7 +140,7 @@ fn a_commit_that_does_not_evaluate_changes_nothing_and_the_next_one_is_deployed(
     assert_eq!(world.running(), "first");
 
     // It is tried again later, not at once.
-    let said = world.comin(&["run"], 0);
+    let said = world.comin(&["run"], 1);
     assert!(said.err.contains("is tried again at"), "{said:?}");
     assert_eq!(world.plan()["action"], "retry");
 
@@ -360,7 +360,7 @@ fn a_boot_loader_that_fails_leaves_the_profile_where_it_was() {
     assert_eq!(world.profile().unwrap(), "system-1-link");
     assert_eq!(world.running(), "first");
     // The activation of the same commit is not repeated.
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     assert_eq!(world.plan()["action"], "given_up");
 }
 
@@ -397,7 +397,7 @@ fn an_activation_that_fails_is_reported_and_not_repeated() {
         said.err.contains("the activation script failed"),
         "{said:?}"
     );
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     let status = world.status();
     assert_eq!(status["deployed"]["status"], "failed");
     // It runs, so going back behind it needs a revert.
@@ -547,7 +547,7 @@ fn the_post_deployment_command_is_told_everything_and_cannot_do_harm() {
     );
     assert!(!told(1).contains('\x1b'));
     // An idle cycle deploys nothing, and tells nothing.
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     assert_eq!(told(2), "");
 
     let unstarted = format!("Failed to start {command}: ");

@@ -199,6 +199,7 @@ fn deployments_are_told_in_the_words_of_the_go_comin_and_more() {
     assert_eq!(sample(&done, "comin_last_eval_failed"), Some(0.0));
     assert_eq!(sample(&done, r#"comin_phase{phase="idle"}"#), Some(1.0));
 
+    origin.git(&["branch", "testing-m"]);
     let bad = origin.commit("a \"wrong\" one\\", &System::with("colour = \"blue\";"));
     world.comin(&["run"], 1);
     let failed = metrics(&world);
@@ -207,10 +208,20 @@ fn deployments_are_told_in_the_words_of_the_go_comin_and_more() {
             r#"{name}{{commit_id="{commit}",remote_name="origin",branch="main",operation="switch"}}"#
         )
     };
+    let head = |commit: &str| {
+        format!(r#"comin_head_info{{remote_name="origin",branch="main",commit_id="{commit}"}}"#)
+    };
+    let refused = r#"comin_head_refused{remote_name="origin",branch="testing-m",reason="behind"}"#;
     for (name, value) in [
         (info("failed", &bad), 1.0),
         (of("comin_deployed_info", &first), 1.0),
         (of("comin_selected_info", &bad), 1.0),
+        (of("comin_running_info", &first), 1.0),
+        (r#"comin_state{state="failed"}"#.to_string(), 1.0),
+        (r#"comin_state{state="up_to_date"}"#.to_string(), 0.0),
+        (r#"comin_drift{kind="activated"}"#.to_string(), 0.0),
+        (head(&bad), 1.0),
+        (refused.to_string(), 1.0),
         ("comin_is_behind".to_string(), 1.0),
         ("comin_is_given_up".to_string(), 0.0),
         ("comin_last_eval_failed".to_string(), 1.0),
@@ -218,6 +229,13 @@ fn deployments_are_told_in_the_words_of_the_go_comin_and_more() {
         ("comin_last_deployment_failed".to_string(), 1.0),
     ] {
         assert_eq!(sample(&failed, &name), Some(value), "{name}\n{failed}");
+    }
+    for time in [
+        "comin_running_commit_timestamp_seconds",
+        "comin_last_decision_timestamp_seconds",
+        "comin_next_retry_timestamp_seconds",
+    ] {
+        assert!(sample(&failed, time) > Some(1e9), "{time}\n{failed}");
     }
     let success = "comin_last_deployment_success_timestamp_seconds";
     assert_eq!(sample(&failed, success), sample(&done, success));

@@ -53,9 +53,9 @@ fn a_bad_configuration_is_named_and_touches_nothing() {
         "{said:?}"
     );
     let said = world.comin(&["check-config", config.to_str().unwrap()], 0);
-    assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+    assert!(said.out.contains("config.json is a valid configuration"));
+    assert_eq!(said.err, "");
     world.comin(&["check-config", "/nonexistent"], 2);
-    world.comin(&["fetch"], 2);
     world.comin(&["no-such-command"], 2);
     assert!(!world.path("root/var").exists());
 }
@@ -352,7 +352,7 @@ fn a_switch_that_is_killed_is_run_again_and_then_rolled_back() {
         "{said:?}"
     );
     assert_eq!(world.switches().len(), 1 + 3 + 1);
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     assert_eq!(world.switches().len(), 1 + 3 + 1);
     assert_eq!(world.status()["deployed"]["status"], "rolled_back");
     assert_eq!(world.running(), "first");
@@ -500,4 +500,50 @@ fn a_build_that_was_ended_along_with_comin_has_not_failed() {
         "{said:?}"
     );
     assert_eq!(world.switches(), ["switch gated"]);
+}
+
+#[test]
+fn near_misses_are_answered_with_what_was_meant() {
+    let (mut world, _) = World::new();
+    let said = world.comin(&["suspend", "8h"], 2);
+    assert!(said.err.contains("use --for 8h"), "{said:?}");
+    let said = world.comin(&["retry"], 0);
+    assert!(said.err.contains("nothing to try again"), "{said:?}");
+    assert!(!world.path("root/var/lib/comin/retry").exists());
+    world.configure(|config| config["remotes"][0]["tiemout"] = json!(5));
+    let said = world.comin(&["status"], 2);
+    assert!(
+        said.err.contains("`tiemout`; did you mean `timeout`?"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn fetch_without_a_name_fetches_every_remote() {
+    need!("git");
+    let (mut world, _) = World::new();
+    world.follow("gone", &world.path("gone").display().to_string());
+    world.comin(&["fetch"], 0);
+    let remotes = &world.status()["remotes"];
+    for remote in [&remotes[0], &remotes[1]] {
+        assert!(remote["attempted_at"].is_string(), "{remote}");
+    }
+}
+
+#[test]
+fn run_fails_as_long_as_the_last_attempt_at_what_is_selected_failed() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    origin.commit("bad", &System::with("colour = \"blue\";"));
+    world.comin(&["run"], 1);
+    world.comin(&["run"], 1);
+    world.comin(&["deploy"], 1);
+    world.comin(&["status", "--check"], 4);
+    // The commit is taken back: what is selected runs.
+    origin.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    world.comin(&["run"], 0);
+    origin.commit("fix", &System::default());
+    world.comin(&["run"], 0);
+    world.comin(&["deploy"], 0);
 }

@@ -45,13 +45,15 @@ fn a_system_that_fails_its_check_is_rolled_back_and_stays_away_until_a_head_move
     assert_eq!(status["deployed"]["status"], "rolled_back");
     assert_eq!(status["deployed"]["commit"], bad.as_str());
     let hindrance = status["hindrance"].as_str().unwrap();
-    assert!(hindrance
-        .starts_with("it is in quarantine until a head moves, or comin retry: the health check"));
+    assert!(hindrance.starts_with("it is held until someone pushes: the health check"));
     assert_eq!(world.plan()["action"], "quarantined");
-    assert!(world.comin(&["status"], 0).out.contains("in quarantine"));
+    assert!(world
+        .comin(&["status"], 0)
+        .out
+        .contains("held until someone pushes"));
 
     // It stays away, and a fix on top of it is deployed.
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     assert_eq!(world.switches().len(), 3);
     origin.commit("fixed", &System::default());
     world.comin(&["run"], 0);
@@ -66,7 +68,7 @@ fn a_retry_brings_a_quarantined_commit_back() {
     origin.commit("bad", &System::default());
     world.comin(&["run"], 1);
     world.configure(|config| config["health_check"] = json!({}));
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     assert_eq!(world.running(), "first");
     let said = world.comin(&["retry"], 0);
     assert!(said.err.contains("The next deploy tries again what failed"));
@@ -236,7 +238,7 @@ fn an_outage_of_the_server_costs_no_deployment() {
     assert_eq!(world.plan()["action"], "await_remotes");
 
     // Nothing is tried as long as the outage lasts, and then it is deployed by itself.
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     assert_eq!(world.running(), "first");
     server.rule(|rules| rules.away_while = None);
     world.comin(&["fetch", "server"], 0);
@@ -449,7 +451,7 @@ fn switch_that_activates_nothing_takes_the_boot_menu_back() {
     );
     assert_eq!(world.profile().unwrap(), "system-1-link");
     // It is tried again by order alone.
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     assert_eq!(world.switches().len(), 3);
 }
 
@@ -701,7 +703,7 @@ fn a_rollback_by_hand_holds_until_a_head_moves() {
     let hindrance = world.status()["hindrance"].clone();
     assert_eq!(
         hindrance,
-        "it is in quarantine until a head moves, or comin retry: rolled back to generation 1 by hand"
+        "it is held until someone pushes: rolled back to generation 1 by hand"
     );
     // That a head moves which is not selected does not bring it back by halves.
     origin.git(&["branch", "testing-m", "HEAD~1"]);
@@ -876,7 +878,7 @@ fn an_outage_that_comes_with_each_try_is_the_commits_fault_in_the_end() {
         world.comin(&["fetch", "server"], 0);
     }
     let switches = world.switches().len();
-    world.comin(&["run"], 0);
+    world.comin(&["run"], 1);
     assert_eq!(world.switches().len(), switches);
     assert_eq!(world.running(), "first");
 }

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::context::Context;
 use crate::model::attempt::{words, Attempt};
-use crate::model::{confirmation::Step, facts::Approval, target::Target};
+use crate::model::confirmation::{Approval, Step};
+use crate::model::target::Target;
 use crate::report::page::Page;
 use crate::state::{deploy_record::DeployRecord, store};
 use crate::sys::command::{self, Interrupt};

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::model::attempt::{Stage, Trouble};
 use crate::model::candidate::{Candidate, Verdict};
+use crate::model::confirmation::{Approval, Step};
 use crate::model::decision::{Action, Decision};
-use crate::model::facts::{Approval, Facts, PastAttempt, PendingConfirmation};
+use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::history::{History, Relation, Signature};
 use crate::model::refusal::{Accepted, Cure, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::schedule::{Delay, NextTry};
 use crate::model::{
-    confirmation::Step, names::Operation, quarantine::Quarantine, signature::Key,
-    suspension::Suspension, target::Target,
+    names::Operation, quarantine::Quarantine, signature::Key, suspension::Suspension,
+    target::Target,
 };
 use crate::sys::text;
 
@@ -570,6 +572,11 @@ fn tried(letter: &str, operation: Operation, again: NextTry) -> PastAttempt {
     PastAttempt {
         commit: commit(letter),
         operation,
+        trouble: match again {
+            NextTry::None => None,
+            NextTry::OnNewCommit => Some(Trouble::RolledBack),
+            NextTry::At(_) | NextTry::WhenReachable(_) => Some(Trouble::Failed(Stage::Building)),
+        },
         again,
     }
 }
@@ -620,6 +627,42 @@ fn what_was_deployed_is_left_alone_and_what_failed_waits() {
 }
 
 #[test]
+fn what_could_not_begin_is_not_said_to_have_failed() {
+    let said = |trouble| {
+        let attempt = tried("A", Operation::Switch, after(Timestamp::UNIX_EPOCH, 1));
+        let facts = Facts {
+            recent: vec![PastAttempt { trouble, ..attempt }],
+            ..facts("A", "o:A/-")
+        };
+        let action = decide(&facts, &Unasked).action;
+        let hindrance = action.hindrance(&|_| "in 1 min".to_string()).unwrap();
+        (hindrance.word, hindrance.sentence())
+    };
+    for (trouble, word, sentence) in [
+        (
+            Trouble::Failed(Stage::Building),
+            "failed",
+            "failed while building",
+        ),
+        (
+            Trouble::Postponed,
+            "postponed",
+            "could not be activated yet",
+        ),
+        (
+            Trouble::Interrupted(Stage::Evaluating),
+            "interrupted",
+            "was interrupted while evaluating",
+        ),
+    ] {
+        let sentence = format!("{sentence}, and is tried again in 1 min");
+        assert_eq!(said(Some(trouble)), (word, sentence));
+    }
+    let sentence = "is tried again in 1 min".to_string();
+    assert_eq!(said(None), ("not deployed", sentence));
+}
+
+#[test]
 fn what_an_outage_undid_waits_for_one_of_the_servers() {
     let name = |name: &str| serde_json::from_value::<RemoteName>(name.into()).unwrap();
     for (remotes, wanted) in [
@@ -659,16 +702,16 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
     let since = |ago: i64| Approval::At(now + minutes(2 - ago));
     let in_minutes = |count: i64| {
         let at = text::at(now + minutes(count));
-        format!("it waits to be built at {at}, or at once with comin confirm build")
+        format!("it waits to be built at {at}")
     };
     for (waits, wanted) in [
         (
             awaited("A", switch, Step::Build, Approval::Missing),
-            "it waits for your confirmation to be built: comin confirm build",
+            "it waits for your confirmation to be built",
         ),
         (
             awaited("A", switch, Step::Deploy, Approval::Missing),
-            "it waits for your confirmation to be deployed: comin confirm deploy",
+            "it waits for your confirmation to be deployed",
         ),
         (awaited("A", switch, Step::Build, Approval::Given), "deploy"),
         (awaited("A", switch, Step::Build, since(1)), &in_minutes(1)),
@@ -694,8 +737,8 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
             recent: vec![tried("A", switch, after(now - minutes(9), 1))],
             ..facts("A", "o:A/-")
         };
-        let action = decide(&facts, &Unasked).action;
-        let said = action.hindrance();
+        let decision = decide(&facts, &Unasked);
+        let (said, action) = (decision.hindrance(), decision.action);
         let said = said.as_deref().unwrap_or(action.name());
         assert_eq!(said, wanted, "{facts:?}");
         assert_eq!(
@@ -774,9 +817,8 @@ fn a_suspension_holds_whatever_would_be_deployed_and_nothing_else() {
         }),
         ..facts("A", "o:A/-")
     };
-    let action = decide(&facts(vec![]), &Unasked).action;
     assert_eq!(
-        action.hindrance().unwrap(),
+        decide(&facts(vec![]), &Unasked).hindrance().unwrap(),
         "comin is suspended until comin resume: the move"
     );
     let deployed = vec![tried("A", Operation::Switch, NextTry::None)];

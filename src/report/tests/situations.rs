@@ -1,0 +1,532 @@
+//! How a machine is said to be in every situation, wherever a person or a program asks: the headline, the short line,
+//! the JSON, the exit code, the metrics, and the alerts that come of them within eight days.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use expect_test::expect_file;
+use serde_json::Value;
+
+use super::*;
+use crate::report::headline::STATES;
+use crate::report::metrics::Metrics;
+
+/// A situation, and the alerts that it raises if it lasts.
+struct Situation {
+    name: &'static str,
+    alerts: &'static [&'static str],
+    scene: Scene,
+}
+
+fn situation(name: &'static str, alerts: &'static [&'static str], scene: Scene) -> Situation {
+    Situation {
+        name,
+        alerts,
+        scene,
+    }
+}
+
+/// Up to date, with this change.
+fn but(change: impl FnOnce(&mut Scene)) -> Scene {
+    let mut scene = Scene::of("A", "A", "origin:A/-");
+    change(&mut scene);
+    scene
+}
+
+/// `B` is to be deployed, and this became of it.
+fn tried(outcome: Outcome) -> Scene {
+    Scene::of("A-B", "A", "origin:B/-").then(attempt("B", "Update nixpkgs", 40, outcome))
+}
+
+/// `B` is deployed, with this change.
+fn deployed(change: impl FnOnce(&mut Scene)) -> Scene {
+    let mut scene = tried(done(13));
+    scene.running = Some("B");
+    change(&mut scene);
+    scene
+}
+
+/// `B` is in this stage; the comin that did that is at work or dead.
+fn at(stage: Stage, is_at_work: bool) -> Scene {
+    let stages = [(Stage::Evaluating, 90), (stage, 30)];
+    let mut scene =
+        Scene::of("A-B", "A", "origin:B/-").then(under_way("B", "Update nixpkgs", &stages));
+    scene.is_at_work = is_at_work;
+    scene
+}
+
+fn rolled_back(blame: FaultOrigin) -> Outcome {
+    let error = "the health check failed".to_string();
+    Outcome::RolledBack { error, blame }
+}
+
+const OTHER: &str = "/nix/store/00000000000000000000000000000000-nixos-system-m-26.05";
+
+#[allow(clippy::too_many_lines)] // A table.
+fn situations() -> Vec<Situation> {
+    let suspended = |until: Option<i64>| {
+        let until = until.map(|in_seconds| ago(-in_seconds));
+        Some(Suspension {
+            since: ago(90),
+            until,
+            reason: None,
+        })
+    };
+    let boot = |mut attempt: model::attempt::Attempt| {
+        attempt.target.operation = Operation::Boot;
+        attempt
+    };
+    let with_confirmation = |step, began| {
+        let stages = [(Stage::Evaluating, 90)];
+        let mut attempt = under_way("B", "Update nixpkgs", &stages);
+        attempt.wait_for(step, ago(began));
+        Scene::of("A-B", "A", "origin:B/-").then(attempt)
+    };
+    let test = || testing(attempt("B", "Try", 90, done(0)), "A");
+    vec![
+        situation("up to date", &[], but(|_| {})),
+        situation("a test runs", &[], {
+            let mut scene = Scene::of("A-B", "A", "origin:A/- local:A/B").then(test());
+            scene.running = Some("B");
+            scene
+        }),
+        situation(
+            "nothing was fetched since the boot",
+            &["CominNotPolling"],
+            Scene::of("A", "A", "origin?:A/-"),
+        ),
+        situation("no remote can be fetched", &["CominFetchFailing"], {
+            Scene::of("A", "A", "origin!:A/-")
+        }),
+        situation(
+            "one of two remotes cannot be fetched",
+            &["CominFetchFailing"],
+            Scene::of("A", "A", "origin:A/- local!:A/-"),
+        ),
+        situation("main was rewound", &["CominUndecided"], {
+            Scene::of("0-A", "A", "origin:0/-")
+        }),
+        situation("there is no main", &["CominUndecided"], {
+            Scene::of("A", "-", "origin:-/-")
+        }),
+        situation("a testing branch is not on main", &[], {
+            Scene::of("0-A 0-C", "A", "origin:A/C")
+        }),
+        situation("pushed just now", &["CominNotDeploying"], {
+            Scene::of("A-B", "A", "origin:B/-")
+        }),
+        situation("pushed, and comin.path is dead", &["CominNotDeploying"], {
+            let mut scene = Scene::of("A-B", "A", "origin:B/-");
+            scene.inactive_units = &["comin.path"];
+            scene
+        }),
+        situation("comin.path is dead", &[], {
+            but(|scene| scene.inactive_units = &["comin.path"])
+        }),
+        situation("a timer is dead", &["CominNotPolling"], {
+            but(|scene| {
+                scene.inactive_units = &["comin-origin.timer"];
+                scene.fetched = 4 * 86400;
+            })
+        }),
+        situation("the last fetch was four days ago", &["CominNotPolling"], {
+            but(|scene| scene.fetched = 4 * 86400)
+        }),
+        situation(
+            "evaluating",
+            &["CominNotDeploying"],
+            at(Stage::Evaluating, true),
+        ),
+        situation(
+            "building",
+            &["CominNotDeploying"],
+            at(Stage::Building, true),
+        ),
+        situation(
+            "activating",
+            &["CominNotDeploying"],
+            at(Stage::Activating, true),
+        ),
+        situation(
+            "checking",
+            &["CominNotDeploying"],
+            at(Stage::Checking, true),
+        ),
+        situation("rolling back", &["CominNotDeploying"], {
+            at(Stage::RollingBack, true)
+        }),
+        situation("killed while building", &["CominNotDeploying"], {
+            at(Stage::Building, false)
+        }),
+        situation("killed while activating", &["CominNotDeploying"], {
+            let mut scene = at(Stage::Activating, false);
+            scene.running = Some("B");
+            scene
+        }),
+        situation("waits for a confirmation", &["CominNotDeploying"], {
+            with_confirmation(Step::Build, 60)
+        }),
+        situation("waits for time", &["CominNotDeploying"], {
+            with_confirmation(Step::Deploy, 60)
+        }),
+        situation("the evaluation failed", &["CominFailing"], {
+            tried(failed(Stage::Evaluating, "undefined variable"))
+        }),
+        situation("the build failed", &["CominFailing"], {
+            tried(failed(Stage::Building, "out of paper"))
+        }),
+        situation("the switch could not begin", &["CominFailing"], {
+            let error = "another switch is running".to_string();
+            tried(Outcome::Postponed { error })
+        }),
+        situation("the activation failed", &["CominGivenUp"], {
+            tried(failed(Stage::Activating, "the boot loader failed"))
+        }),
+        situation(
+            "units failed, and the new system stays",
+            &["CominGivenUp"],
+            {
+                let mut scene = tried(failed(Stage::Activating, "units failed"));
+                scene.attempts[1].stages[0].stage = Stage::Activating;
+                scene.running = Some("B");
+                scene
+            },
+        ),
+        situation("rolled back by comin", &["CominGivenUp"], {
+            let mut scene = tried(rolled_back(FaultOrigin::Commit));
+            scene.quarantined = true;
+            scene
+        }),
+        situation("rolled back in an outage", &["CominFetchFailing"], {
+            let server = vec![serde_json::from_value(json!("origin")).unwrap()];
+            let mut scene = Scene::of("A-B", "A", "origin!:B/- local:B/-");
+            scene = scene.then(attempt(
+                "B",
+                "Update",
+                40,
+                rolled_back(FaultOrigin::Outage(server)),
+            ));
+            scene
+        }),
+        situation("rolled back by hand", &["CominHeldByHand"], {
+            deployed(|scene| {
+                scene.running = Some("A");
+                scene.quarantined = true;
+                scene.rolled_back_by_hand = true;
+            })
+        }),
+        situation("for another machine", &[], {
+            let reason = "its machine id is that of another machine".to_string();
+            tried(Outcome::Skipped { reason })
+        }),
+        situation("suspended", &["CominSuspended"], {
+            let mut scene = Scene::of("A-B", "A", "origin:B/-");
+            scene.suspended = suspended(None);
+            scene
+        }),
+        situation("suspended for two hours", &["CominSuspended"], {
+            let mut scene = Scene::of("A-B", "A", "origin:B/-");
+            scene.suspended = suspended(Some(7200));
+            scene
+        }),
+        situation("suspended, and switched by hand", &["CominSuspended"], {
+            but(|scene| {
+                scene.suspended = suspended(None);
+                scene.running = Some(OTHER);
+            })
+        }),
+        situation("switched by hand", &["CominDrifted"], {
+            but(|scene| scene.running = Some(OTHER))
+        }),
+        situation(
+            "an earlier system was activated by hand",
+            &["CominDrifted"],
+            deployed(|scene| scene.running = Some("A")),
+        ),
+        situation("an old generation was booted", &["CominDrifted"], {
+            deployed(|scene| {
+                scene.running = Some("A");
+                scene.booted = Some("A");
+                scene.boots_next = Some("B");
+                scene.boot = "2";
+                scene.reboot_reasons = &["another system boots next"];
+            })
+        }),
+        situation("a test ended with a reboot", &["CominDrifted"], {
+            let mut scene = Scene::of("A-B", "A", "origin:A/- local:A/B").then(test());
+            scene.booted = Some("A");
+            scene.boots_next = Some("A");
+            scene.boot = "2";
+            scene
+        }),
+        situation("nixos-rebuild boot by hand", &["CominDrifted"], {
+            but(|scene| {
+                scene.boots_next = Some(OTHER);
+                scene.reboot_reasons = &["another system boots next"];
+            })
+        }),
+        situation(
+            "the build failed, and switched by hand",
+            &["CominDrifted", "CominFailing"],
+            {
+                let mut scene = tried(failed(Stage::Building, "out of paper"));
+                scene.running = Some(OTHER);
+                scene
+            },
+        ),
+        situation("deployed for the next boot", &["CominNeedsReboot"], {
+            let mut scene = Scene::of("A-B", "B", "origin:B/-").then(boot(attempt(
+                "B",
+                "Update",
+                600,
+                done(13),
+            )));
+            scene.boots_main = true;
+            scene.boots_next = Some("B");
+            scene.reboot_reasons = &["another system boots next"];
+            scene
+        }),
+        situation("a reboot is needed", &["CominNeedsReboot"], {
+            but(|scene| scene.reboot_reasons = &["the kernel"])
+        }),
+    ]
+}
+
+impl Situation {
+    fn metrics(&self) -> Metrics {
+        let Scene { fetched, .. } = self.scene;
+        let names = self.scene.names().zip(self.scene.config().remotes);
+        let remotes = names.map(|((_, mark), remote)| {
+            let record = json!({
+                "version": 1, "url": "", "attempted_at": ago(fetched), "succeeded_at": null,
+                "error": mark.map(|_| "Connection refused"), "successes": 1,
+            });
+            let record = serde_json::from_value(record).unwrap();
+            (remote.name, Some(record).filter(|_| mark != Some('?')))
+        });
+        // A scrape cannot ask systemd.
+        let scene = Scene {
+            inactive_units: &[],
+            ..self.scene.clone()
+        };
+        Metrics {
+            status: scene.status(),
+            is_decided: true,
+            decided_at: Some(ago(12)),
+            committed_at: None,
+            state: scene.state(),
+            remotes: remotes.collect(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let page = page(500);
+        let status = self.scene.status();
+        let json: Value = serde_json::to_value(&status).unwrap();
+        let metrics = self.metrics().to_string();
+        let told = metrics.lines().filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            let name = name.strip_prefix("comin_")?;
+            let is_told = ["state{", "is_", "drift{", "need_", "last_deployment_failed"]
+                .iter()
+                .any(|told| name.starts_with(told));
+            let name = name.replace("{kind=", "=").replace("{state=", "=");
+            let name = name.trim_end_matches('}').replace('"', "");
+            (is_told && value == "1").then_some(name)
+        });
+        let text = status.text(&page);
+        format!(
+            "{}\n  {}\n  {}\n  {} {}{}\n  {}\n  {}\n",
+            self.name,
+            text.lines().next().unwrap(),
+            status.oneline(&page),
+            status.exit_code(&page),
+            json["state"].as_str().unwrap(),
+            json["drift"]["kind"]
+                .as_str()
+                .map_or(String::new(), |kind| format!(", drift {kind}")),
+            told.collect::<Vec<_>>().join(" "),
+            self.alerts.join(" "),
+        )
+    }
+
+    /// The metrics for eight days.
+    fn series(&self, text: &mut String) {
+        let name = self.name;
+        let labels = format!(r#"job="comin", instance="{name}""#);
+        let mut series = |metric: &str, values: &str| {
+            let _ = writeln!(
+                text,
+                "      - series: '{metric}'\n        values: '{values}'"
+            );
+        };
+        series(&format!("up{{{labels}}}"), "1x400");
+        for line in self.metrics().to_string().lines() {
+            let Some((metric, value)) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))
+            else {
+                continue;
+            };
+            let metric = match metric.strip_suffix('}') {
+                Some(metric) => format!("{metric}, {labels}}}"),
+                None => format!("{metric}{{{labels}}}"),
+            };
+            // promtool's time begins with 1970.
+            if !metric.contains("_timestamp_") {
+                series(&metric, &format!("{value}x400"));
+            } else if self.scene.fetched > 3600 {
+                series(&metric, &format!("-{}x400", self.scene.fetched));
+            } else {
+                series(&metric, "0+1800x400");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_told_of_each_situation() {
+    let lines: Vec<String> = situations().iter().map(Situation::line).collect();
+    let table = lines.concat();
+    expect_file!["situations.txt"].assert_eq(&table);
+}
+
+/// A status that says more is well with code 0 alone, and every word is in the metrics.
+#[test]
+fn all_is_well_only_if_the_machine_runs_what_was_pushed() {
+    for situation in situations() {
+        let Situation { name, scene, .. } = &situation;
+        let (status, page) = (scene.status(), page(80));
+        let json = serde_json::to_value(&status).unwrap();
+        let state = json["state"].as_str().unwrap();
+        let is_well = status.exit_code(&page) == 0;
+        let runs = json["running"]["commit"] == json["selected"]["commit"];
+        assert!(!is_well || (runs && json["drift"].is_null()), "{name}");
+        assert!(
+            !is_well || ["up_to_date", "testing"].contains(&state),
+            "{name}"
+        );
+        let metrics = situation.metrics().to_string();
+        let ones = metrics
+            .lines()
+            .filter(|line| line.starts_with("comin_state{") && line.ends_with(" 1"));
+        assert_eq!(ones.count(), 1, "{name}: {state}");
+    }
+}
+
+#[test]
+fn commit_that_no_deploy_has_looked_at_is_due() {
+    let mut metrics = situation("", &[], but(|_| {})).metrics();
+    metrics.is_decided = false;
+    let metrics = metrics.to_string();
+    for line in [r#"comin_state{state="due"} 1"#, "comin_is_behind 1"] {
+        assert!(metrics.lines().any(|it| it == line), "{metrics}");
+    }
+}
+
+#[test]
+fn each_situation_raises_its_alerts_and_no_others() {
+    let Ok(version) = Command::new("promtool").arg("--version").output() else {
+        assert!(std::env::var_os("CI").is_none(), "promtool is missing");
+        return;
+    };
+    assert!(version.status.success());
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/alerts.yml");
+    let mut test = format!(
+        "rule_files: [{}]\nevaluation_interval: 30m\ntests:\n  - interval: 30m\n    input_series:\n",
+        rules.display()
+    );
+    let mut expected = String::new();
+    for situation in situations() {
+        situation.series(&mut test);
+        let mut alerts = situation.alerts.to_vec();
+        alerts.sort_unstable();
+        for alert in alerts {
+            let _ = write!(
+                expected,
+                "          - labels: '{{alertname=\"{alert}\", instance=\"{}\"}}'\n            value: 1\n",
+                situation.name
+            );
+        }
+    }
+    let _ = write!(
+        test,
+        "    promql_expr_test:\n      - expr: max by (alertname, instance) (ALERTS{{alertstate=\"firing\"}})\n        eval_time: 8d\n        exp_samples:\n{expected}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("situations.yml");
+    std::fs::write(&file, test).unwrap();
+    let said = Command::new("promtool")
+        .args(["test", "rules"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = [said.stdout, said.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(said.concat().contains("SUCCESS"), "{}", said.concat());
+}
+
+/// What of a value is not as a schema has it. Knows as much of JSON Schema as ours needs.
+fn faults(value: &Value, schema: &Value, at: &str, found: &mut Vec<String>) {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let is_kind = match &schema["type"] {
+        Value::Null => true,
+        Value::Array(kinds) => kinds.iter().any(|it| it == kind),
+        one => one == kind,
+    };
+    let is_listed = schema["enum"]
+        .as_array()
+        .is_none_or(|all| all.contains(value));
+    // Dates and ids have their length, and letters that stand for a class.
+    let is_alike = schema["pattern"].as_str().is_none_or(|pattern| {
+        value.as_str().is_none_or(|text| {
+            if pattern.contains('T') {
+                text.len() == 20 && text.parse::<Timestamp>().is_ok()
+            } else {
+                text.len() == 40 && text.chars().all(|c| c.is_ascii_hexdigit())
+            }
+        })
+    });
+    if !is_kind || !is_listed || !is_alike {
+        found.push(format!("{at}: {value}"));
+    }
+    for (n, item) in value.as_array().into_iter().flatten().enumerate() {
+        faults(item, &schema["items"], &format!("{at}[{n}]"), found);
+    }
+    let Some(object) = value.as_object() else {
+        return;
+    };
+    for (key, value) in object {
+        match schema["properties"].get(key) {
+            Some(schema) => faults(value, schema, &format!("{at}.{key}"), found),
+            None => found.push(format!("{at}.{key} is not in the schema")),
+        }
+    }
+    for key in schema["required"].as_array().into_iter().flatten() {
+        if !object.contains_key(key.as_str().unwrap()) {
+            found.push(format!("{at}.{key} is missing"));
+        }
+    }
+}
+
+#[test]
+fn json_of_each_situation_is_as_the_schema_has_it() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../module/docs/status.schema.json")).unwrap();
+    let states = schema["properties"]["state"]["enum"].as_array().unwrap();
+    assert_eq!(states, &STATES);
+    for Situation { name, scene, .. } in situations() {
+        let mut found = Vec::new();
+        let json = serde_json::to_value(scene.status()).unwrap();
+        faults(&json, &schema, "", &mut found);
+        assert_eq!(found, [""; 0], "{name}");
+    }
+    let mut found = Vec::new();
+    let wrong = json!({"state": "fine", "suspended": null, "accepted_main": "3f2a"});
+    faults(&wrong, &schema, "", &mut found);
+    assert!(found.len() > 10, "{found:?}");
+}
