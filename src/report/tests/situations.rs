@@ -515,8 +515,12 @@ fn faults(value: &Value, schema: &Value, at: &str, found: &mut Vec<String>) {
 
 #[test]
 fn json_of_each_situation_is_as_the_schema_has_it() {
-    let schema: Value =
-        serde_json::from_str(include_str!("../../../module/docs/status.schema.json")).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/docs/status.schema.json");
+    let Ok(schema) = std::fs::read_to_string(file) else {
+        assert!(std::env::var_os("CI").is_none(), "the schema is missing");
+        return;
+    };
+    let schema: Value = serde_json::from_str(&schema).unwrap();
     let states = schema["properties"]["state"]["enum"].as_array().unwrap();
     assert_eq!(states, &STATES);
     for Situation { name, scene, .. } in situations() {
