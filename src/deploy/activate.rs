@@ -56,6 +56,9 @@ pub fn conclude(
         Next::Done => {
             let generation = system::generation(&ctx.profile()).ok().flatten();
             let generation = generation.filter(|_| operation.moves_profile());
+            if switched.exit.awaits_reboot() {
+                attempt.inhibitors = vec!["the init interface".to_string()];
+            }
             Outcome::Done { generation }
         }
         Next::Postpone(error) => {

@@ -44,6 +44,11 @@ impl SwitchExit {
         matches!(self, Self::Status(0 | Self::UNITS_FAILED | Self::REBOOT))
     }
 
+    /// The system before runs on, and a reboot starts the new one.
+    pub fn awaits_reboot(&self) -> bool {
+        *self == Self::Status(Self::REBOOT)
+    }
+
     /// The lock of the switch was taken, if nothing has changed since.
     pub fn is_busy(&self) -> bool {
         *self == Self::Status(Self::BUSY)
@@ -144,7 +149,7 @@ fn without_checks(switched: &Switched) -> Option<Next> {
             }
             Some(Next::Repeat)
         }
-        SwitchExit::Status(SwitchExit::REBOOT) if operation == Operation::Test => {
+        exit if exit.awaits_reboot() && operation == Operation::Test => {
             let reason = "only a reboot changes its init, so it cannot be tested while this system runs";
             Some(Next::Skip(reason.to_string()))
         }
@@ -172,8 +177,7 @@ fn with_checks(exit: &SwitchExit, checks: &Checks) -> Next {
     if let Some(fault) = &checks.fault {
         return Next::RollBack(fault.clone());
     }
-    if *exit == SwitchExit::Status(SwitchExit::REBOOT) {
-        // The system before runs on.
+    if exit.awaits_reboot() {
         return Next::Done;
     }
     let why = match (exit, checks.new_failures.as_deref()) {

@@ -456,6 +456,22 @@ fn switch_that_activates_nothing_takes_the_boot_menu_back() {
 }
 
 #[test]
+fn switch_that_a_reboot_completes_is_no_drift() {
+    need!("git", "nix");
+    let (world, origin) = checked();
+    let init = "extra.\"init-interface-version\" = \"systemd 3\";";
+    origin.commit("second", &System::with(init));
+    world.comin(&["run"], 0);
+    let status = world.status();
+    assert_eq!(status["deployed"]["status"], "done");
+    assert_eq!(status["deployed"]["operation"], "boot");
+    assert_eq!(status["need_to_reboot"], true);
+    assert_eq!(status["drift"], serde_json::Value::Null);
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
 fn rollback_by_hand_holds_whatever_its_switch_does() {
     need!("git", "nix");
     let (world, origin) = World::new();
