@@ -11,9 +11,10 @@ tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$tests/setup.sh" nix
 if [ -z "${COMIN_BIN:-}" ]; then
     . "$tests/setup.sh" build
-    echo "Building comin …"
-    cargo build --release --locked --quiet --manifest-path "$tests/../Cargo.toml"
-    COMIN_BIN=${CARGO_TARGET_DIR:-$tests/../target}/release/comin
+    # A debug build: the demo needs no fast program, and optimization takes long.
+    echo "Building comin; the demo itself takes some seconds."
+    cargo build --locked --manifest-path "$tests/../Cargo.toml"
+    COMIN_BIN=${CARGO_TARGET_DIR:-$tests/../target}/debug/comin
 fi
 COMIN_BIN=$(realpath "$COMIN_BIN")
 
@@ -229,4 +230,11 @@ cat <<'END_OF_LIST'
   - a main that was rewound is refused
 
 All of it on real Git and real Nix, and each step was checked.
+
+What to read next:
+
+  README.md                                      what comin does, and what it costs
+  module/docs/getting-started.md                 your own machine, in four steps
+  module/docs/live-testing.md                    the testing branch, kept or dropped
+  module/docs/health-checks-and-rollback.md      what happens if a deployment goes wrong
 END_OF_LIST
