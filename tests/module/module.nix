@@ -61,7 +61,43 @@ let
         example.${name}
       ) (lib.attrNames example)
     else
-      [ (evaluate example) ];
+      [
+        (evaluate {
+          imports = [
+            example
+            secrets
+          ];
+        })
+      ];
+
+  # As much of sops-nix and agenix as examples use.
+  secrets =
+    let
+      filesIn =
+        folder:
+        lib.mkOption {
+          default = { };
+          type = lib.types.attrsOf (
+            lib.types.submodule (
+              { name, ... }:
+              {
+                options.file = lib.mkOption {
+                  type = lib.types.unspecified;
+                  default = null;
+                };
+                options.path = lib.mkOption {
+                  type = lib.types.str;
+                  default = "${folder}/${name}";
+                };
+              }
+            )
+          );
+        };
+    in
+    {
+      options.sops.secrets = filesIn "/run/secrets";
+      options.age.secrets = filesIn "/run/agenix";
+    };
 
   # As someone has it who used the Go comin.
   fromGoComin = comin {

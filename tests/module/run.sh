@@ -152,12 +152,12 @@ fi
 
 # The Nix code of the documentation, as files of their own. What is not in braces is a part of a module.
 mkdir "$tmp/examples"
-echo '{ }' >"$tmp/examples/configuration.nix"
-mkdir "$tmp/examples/npins"
+mkdir "$tmp/examples/npins" "$tmp/examples/hosts"
+for file in configuration comin hosts/laptop hosts/server; do echo '{ }' >"$tmp/examples/$file.nix"; done
 (cd "$root" && awk -v folder="$tmp/examples" '
   /^```nix$/ { file = FILENAME ":" FNR; gsub("/", "-", file); file = folder "/" file; next }
   /^```$/ { file = ""; next }
-  file { print >file }' README.md module/*.md)
+  file { print >file }' README.md module/*.md module/docs/*.md)
 examples=
 for example in "$tmp"/examples/*:*; do
   [[ $(head -n 1 "$example") =~ ^(\{|let$) ]] || sed -i '1i {
@@ -190,8 +190,8 @@ else
   evaluate --argstr file "$here/module.nix" --expr '{ file }: (import file { }).configuration' >"$tmp/config.json"
   if "$bin" check-config "$tmp/config.json"; then ok "$name"; else not_ok "$name"; fi
 
-  awk '/^```json$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$root/module/README.md" >"$tmp/example.json"
-  name="comin check-config accepts the example of module/README.md"
+  awk '/^```json$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$root/module/docs/configuration-file.md" >"$tmp/example.json"
+  name="comin check-config accepts the example of module/docs/configuration-file.md"
   if "$bin" check-config "$tmp/example.json"; then ok "$name"; else not_ok "$name"; fi
 fi
 

@@ -127,7 +127,10 @@
       "networking.proxy.default"
       "networking.proxy.envVars"
     ];
-    "nixos/modules/config/nix.nix" = [ "nix.settings" ];
+    "nixos/modules/config/nix.nix" = [
+      "nix.extraOptions"
+      "nix.settings"
+    ];
     "nixos/modules/config/system-environment.nix" = [ "environment.sessionVariables" ];
     "nixos/modules/config/system-path.nix" = [ "environment.systemPackages" ];
     "nixos/modules/config/users-groups.nix" = [ "users.users" ];
@@ -149,6 +152,7 @@
     ];
     "nixos/modules/security/polkit.nix" = [ "security.polkit.enable" ];
     "nixos/modules/services/monitoring/prometheus/default.nix" = [
+      "services.prometheus.enable"
       "services.prometheus.ruleFiles"
       "services.prometheus.scrapeConfigs"
     ];
@@ -215,6 +219,7 @@
     "pkgs/build-support/trivial-builders/default.nix" = [
       "runCommand"
       "symlinkJoin"
+      "writeShellScript"
       "writeText"
     ];
     "pkgs/by-name/co/coreutils/package.nix" = [ "coreutils" ];
@@ -232,6 +237,7 @@
       "bash"
       "cargo"
       "clippy"
+      "curl"
       "gnugrep"
       "gnupg"
       "gnused"

@@ -97,6 +97,7 @@ let
           inherit name text;
           passAsFile = [ "text" ];
         };
+      writeShellScript = final.writeText;
       mkShell = _: package "nix-shell";
       symlinkJoin = { name, ... }: package name;
       rustPlatform.buildRustPackage = arguments: mkDerivation (removeAttrs arguments [ "cargoLock" ]);
@@ -107,6 +108,7 @@ let
       "cargo"
       "clippy"
       "coreutils"
+      "curl"
       "findutils"
       "gitMinimal"
       "gnugrep"

@@ -171,6 +171,7 @@ in
     networking.hosts = option (types.attrsOf (types.listOf types.str)) { };
     networking.proxy.default = option (types.nullOr types.str) null;
     networking.proxy.envVars = option (types.attrsOf types.str) { };
+    nix.extraOptions = option types.lines "";
     nix.package = option types.package pkgs.nix;
     nix.settings = option (types.attrsOf types.unspecified) { };
     nixpkgs.buildPlatform = mkOption {
@@ -190,6 +191,7 @@ in
     security.polkit.enable = option types.bool false;
     services.openssh.enable = option types.bool false;
     services.openssh.hostKeys = listOf types.unspecified;
+    services.prometheus.enable = option types.bool false;
     services.prometheus.ruleFiles = listOf types.path;
     services.prometheus.scrapeConfigs = listOf types.unspecified;
     specialisation = option (types.attrsOf (
