@@ -11,7 +11,7 @@ let
   # What is null is left to comin itself, which has the default.
   own = default: {
     default = null;
-    defaultText = lib.literalMD "`null`, which is comin's own: ${default}";
+    defaultText = lib.literalExpression default;
   };
 
   # The path of a file that everybody may read. A path of Nix's is copied into the store, and kept there.
@@ -43,8 +43,8 @@ let
             ];
             default = operation;
             description = ''
-              What {command}`switch-to-configuration` is asked to do with a commit of this branch: `switch` activates
-              it now and for the next boots, `boot` for the next boots only, `test` until the next boot.
+              How {command}`switch-to-configuration` activates a commit of this branch. `switch`: now and for all
+              later boots. `boot`: only for later boots. `test`: now, until the next boot.
             '';
           };
         };
@@ -57,7 +57,7 @@ let
       own default
       // {
         type = types.nullOr types.ints.unsigned;
-        description = "Seconds after which ${what} is given up; 0 is never.";
+        description = "Seconds after which ${what} is stopped; `0` is no limit.";
       }
     );
 
@@ -72,7 +72,7 @@ let
   confirmer =
     what:
     mkOption {
-      description = "Whether somebody has to confirm each commit before its system is ${what}.";
+      description = "Whether somebody must confirm each commit before its system is ${what}.";
       default = { };
       type = types.submodule {
         options = {
@@ -84,16 +84,15 @@ let
             ];
             default = "without";
             description = ''
-              `without` goes on at once. `manual` waits, across reboots, for {command}`comin confirm`. `auto` does
-              so for a time, after which it goes on by itself, at the next fetch; {command}`comin suspend` or another
-              commit keeps it from that. Where another commit is to be deployed meanwhile, that is asked for
-              instead.
+              `without`: continue at once. `manual`: wait for {command}`comin confirm`, also across reboots. `auto`:
+              wait `autoconfirm_duration` seconds for an objection ({command}`comin suspend`, or a newer commit),
+              then continue with the next fetch.
             '';
           };
           autoconfirm_duration = mkOption {
             type = types.ints.unsigned;
             default = 120;
-            description = "Seconds that `auto` waits.";
+            description = "Seconds that `auto` waits for an objection.";
           };
         };
       };
@@ -114,16 +113,15 @@ let
           type = types.str;
           example = "origin";
           description = ''
-            Name of the remote, which also names the units `comin-<name>.service`, `.timer` and `.path`:
-            at most 64 letters, digits, `-`, `_` and single dots, beginning with a letter or a digit and ending
-            neither in a dot nor in `.lock`.
+            Name of the remote. Its units are `comin-<name>.service`, `.timer` and `.path`. Use at most 64 letters,
+            digits, `-`, `_` and single dots. Begin with a letter or a digit, and do not end with a dot or `.lock`.
           '';
         };
         url = mkOption {
           type = types.str;
           example = "https://git.example.org/machines.git";
           description = ''
-            Where the Git repository is: an absolute path on this machine, `file://`, `https://`, `http://`,
+            The Git repository: an absolute path on this machine, `file://`, `https://`, `http://`,
             `ssh://[user@]host[:port]/path`, or `user@host:path`.
           '';
         };
@@ -133,16 +131,16 @@ let
             default = "";
             example = "/run/secrets/git-token";
             description = ''
-              Path, on the machine, of a file that holds the token or password for the remote, which is sent by HTTP's
-              basic authentication; empty for none. Everyone can read the Nix store, so keep the file out of it. systemd hands it to the
-              remote's unit, from which the files of the other remotes are hidden.
+              File on the machine with the token or password for the remote; empty for none. Keep the file out of the
+              Nix store, which everybody can read. comin sends it by HTTP's basic authentication. The fetches of other
+              remotes cannot read the file.
             '';
           };
           username = mkOption {
             type = types.str;
             default = "comin";
             description = ''
-              User name that goes with the token; GitHub and GitLab take any. On an SSH server, the user where
+              User name that belongs to the token. GitHub and GitLab take any. With SSH, the user if
               {option}`services.comin.remotes.*.url` names none.
             '';
           };
@@ -151,9 +149,9 @@ let
             default = "";
             example = "/run/secrets/deploy-key";
             description = ''
-              Path, on the machine, of the private key that an SSH server wants to see; it has no passphrase. Empty
-              for none. Required where the URL is one of SSH: no key of root's is tried, and no agent is asked.
-              {file}`/etc/ssh/ssh_host_ed25519_key` will do, if the server allows its public key.
+              File on the machine with a private key without a passphrase; empty for none. Required for SSH: comin
+              tries no key of root's and asks no agent. {file}`/etc/ssh/ssh_host_ed25519_key` will do, if the server
+              allows its public key.
             '';
           };
           ssh_known_hosts_path = mkOption {
@@ -161,30 +159,29 @@ let
             default = "";
             example = "/run/secrets/known_hosts";
             description = ''
-              Path, on the machine, of the file with the host keys that are trusted; empty for
-              {file}`/etc/ssh/ssh_known_hosts`, which {option}`programs.ssh.knownHosts` writes. A server
-              whose key is not in it is refused.
+              File on the machine with the trusted host keys. If empty, comin uses {file}`/etc/ssh/ssh_known_hosts`,
+              which {option}`programs.ssh.knownHosts` writes. Servers with other keys are refused.
             '';
           };
         };
         timeout = mkOption {
           type = types.ints.unsigned;
           default = 300;
-          description = "Seconds after which a fetch is given up; 0 is never.";
+          description = "Seconds after which a fetch is stopped; `0` is no limit.";
         };
         branches = {
           main = branch {
             default = "main";
             operation = "switch";
-            name = "Name of the branch; empty for a remote that is for testing only. At least one remote needs a main.";
+            name = "Name of the branch. If empty, the remote is for testing only. At least one remote needs a main.";
             description = "The branch that is deployed.";
           };
           testing = branch {
             default = "testing-${cfg.hostname}";
             defaultText = lib.literalExpression ''"testing-''${config.services.comin.hostname}"'';
             operation = "test";
-            name = "Name of the branch; empty for none.";
-            description = "The branch that is tried out: its commits on top of main are deployed instead of main.";
+            name = "Name of the branch; empty for no testing.";
+            description = "The branch for tests. Its commits on top of main are deployed instead of main.";
           };
         };
         poller = {
@@ -194,8 +191,8 @@ let
             example = 300;
             apply = period: if config.watch != [ ] && period < 60 then 60 else period;
             description = ''
-              Seconds between the end of one fetch and the start of the next. A repository that is watched (see
-              `watch`) is fetched when it changes. Its timer is a fallback, so a period below 60 means 60 there.
+              Seconds between the end of one fetch and the start of the next. A watched repository (see `watch`) is
+              fetched when it changes. Its timer is only a fallback, so a period below 60 counts as 60.
             '';
           };
           calendar = mkOption {
@@ -206,21 +203,20 @@ let
               "Sat 09:30"
             ];
             description = ''
-              Times at which to fetch, in the format of {manpage}`systemd.time(7)`, section CALENDAR EVENTS, in
-              place of `period`; empty for `period`. Another fetch follows each boot. {command}`nixos-rebuild` refuses
-              a time that systemd cannot read, but does not know which time zones there are.
+              Times at which to fetch, instead of `period`. The format is that of {manpage}`systemd.time(7)`, section
+              CALENDAR EVENTS. comin also fetches once after every boot. A time that systemd cannot read is refused
+              when the system is built, but the time zone is not checked.
             '';
           };
           jitter = mkOption {
             type = types.nullOr types.ints.unsigned;
             default = null;
             defaultText = lib.literalMD ''
-              `null`: none for a path on this machine. For a server 60 with `calendar`, else a tenth of `period` if that is
-              60 or more, but at most 60
+              a tenth of `period` if that is 60 or more, but at most 60; 60 with `calendar`; 0 for a path on this machine
             '';
             description = ''
-              A fetch, the first one included, waits up to this number of seconds longer, always the same on one
-              machine and another one on the next, so that many machines do not ask a server at once; 0 is none.
+              Each fetch waits up to this number of seconds longer, so that many machines do not ask a server at once.
+              A machine always waits the same time, and other machines wait other times. `0` is no delay.
             '';
           };
         };
@@ -232,14 +228,14 @@ let
             types.coercedTo (types.nullOr folder) (one: if one == null then [ ] else [ one ]) (types.listOf folder);
           default = (import ./url.nix).watchesOf config.url config.branches;
           defaultText = lib.literalMD ''
-            for a `url` on this machine the folders of its branches below `<path>/.git/refs/heads`, or below
-            `<path>/refs/heads` if the path ends in `.git`; none for any other
+            for a `url` on this machine, the directories of its branches below `<path>/.git/refs/heads`, or below
+            `<path>/refs/heads` if the path ends in `.git`; none for all others
           '';
           example = "/home/me/machines/.git/refs/heads";
           description = ''
-            Folders whose changes start a fetch at once; null or an empty list for none. Set it for a linked work tree
-            (`refs/heads` of its main repository), for a repository with reftable (its folder `reftable`), and to null
-            for a network file system or FUSE, because the kernel does not report the changes that others make there.
+            Directories whose changes start a fetch at once; null or an empty list for none. For a linked work tree, name
+            `refs/heads` of its main repository. For a repository with reftable, name its directory `reftable`. For a
+            network file system or FUSE, use null, because the kernel does not report the changes of other machines.
           '';
         };
       };
@@ -265,23 +261,22 @@ in
     enable = mkOption {
       type = types.bool;
       default = false;
-      description = "Whether this machine deploys its configuration from Git by itself.";
+      description = "Whether this machine deploys its configuration from Git.";
     };
     package = mkOption {
       type = types.package;
       default = pkgs.comin or (pkgs.callPackage ./package.nix { });
       defaultText = lib.literalMD ''
-        `pkgs.comin` if an overlay has it, else the package of this module's flake, or for a cross-built system the same
-        one cross-built
+        `pkgs.comin` if an overlay has it, else the package of this module's flake, cross-built if the system is
       '';
-      description = "The comin to use.";
+      description = "The package of comin.";
     };
     hostname = mkOption {
       type = types.str;
       default = config.networking.hostName;
       defaultText = lib.literalExpression "config.networking.hostName";
       description = ''
-        Which configuration of a flake is this machine's:
+        Name of this machine's configuration in the flake. comin deploys
         `nixosConfigurations."<hostname>".config.system.build.toplevel`.
       '';
     };
@@ -290,11 +285,10 @@ in
       default = null;
       example = "0123456789abcdef0123456789abcdef";
       description = ''
-        {file}`/etc/machine-id` of the machine that this configuration is for: 32 lower-case hexadecimal digits. Any
-        other machine refuses to deploy it. Null is for any machine. While a host moves to new hardware, old and new
-        machine can so follow the same repository.
+        Only deploy on the machine with this {file}`/etc/machine-id` (32 lower-case hexadecimal digits); null is any
+        machine. Useful while you move a host to new hardware and both machines follow the same repository.
 
-        comin reads it from the configuration that it has evaluated, not from its own.
+        comin reads this from the configuration that it evaluates, and not from its own.
       '';
     };
     repositoryType = mkOption {
@@ -304,9 +298,9 @@ in
       ];
       default = "flake";
       description = ''
-        What the repository contains: a {file}`flake.nix`, or a {file}`default.nix`, in which
-        {option}`services.comin.systemAttr` is this machine. The latter is evaluated with the
-        machine's {option}`nix.nixPath`.
+        What the repository contains: `flake` is a {file}`flake.nix`, `nix` is a {file}`default.nix`. With `nix`,
+        {option}`services.comin.systemAttr` names this machine, and `<nixpkgs>` is that of the machine's
+        {option}`nix.nixPath`.
       '';
     };
     repositorySubdir = mkOption {
@@ -314,7 +308,7 @@ in
       default = ".";
       example = "machines";
       description = ''
-        Folder of the repository that holds {file}`flake.nix` or {file}`default.nix`; `.` is its top.
+        Directory in the repository with {file}`flake.nix` or {file}`default.nix`; `.` is the top.
       '';
     };
     systemAttr = mkOption {
@@ -322,18 +316,17 @@ in
       default = null;
       example = "hosts.web";
       description = ''
-        Attribute of {file}`default.nix` that is this machine, where the repository is not a flake: what
-        `import <nixpkgs/nixos>`, `pkgs.nixos` or `lib.nixosSystem` returns, or another set with `toplevel`.
-        Null is the whole of {file}`default.nix`. {option}`services.comin.machineId` counts where the
-        attribute has `config`.
+        Attribute of {file}`default.nix` that is this machine, if the repository is not a flake. It is the result of
+        `import <nixpkgs/nixos>`, `pkgs.nixos` or `lib.nixosSystem`, or another set with `toplevel`. Null is the whole
+        of {file}`default.nix`. {option}`services.comin.machineId` counts only if the attribute has `config`.
       '';
     };
     submodules = mkOption {
       type = types.bool;
       default = false;
       description = ''
-        Whether the submodules of the repository are part of the configuration. A relative URL of theirs is
-        relative to the remote's.
+        Whether the submodules of the repository are part of the configuration. A relative URL of a submodule is
+        relative to the URL of the remote.
       '';
     };
     remotes = mkOption {
@@ -352,8 +345,8 @@ in
         ]
       '';
       description = ''
-        The repositories to follow. Where several have something to deploy, the first one wins; where several
-        modules name some, `lib.mkBefore` and `lib.mkAfter` say whose are the first ones.
+        The repositories to follow. If several remotes have newer commits, the first one in the list wins. If several
+        modules name remotes, `lib.mkBefore` and `lib.mkAfter` decide which come first.
       '';
     };
     gpgPublicKeyPaths = mkOption {
@@ -361,10 +354,10 @@ in
       default = [ ];
       example = lib.literalExpression "[ ./keys/alice.asc ]";
       description = ''
-        Files with armored public GPG keys, as {command}`gpg --armor --export` writes them. With any, or with
-        {option}`services.comin.sshAllowedSignersPath`, only commits are deployed that one of these keys has
-        signed. Whoever may run {command}`comin status` has to be able to read the files.
-        One that changes at the same path counts from the next deploy on; {command}`comin retry` asks for that.
+        Files with armored public GPG keys, as {command}`gpg --armor --export` writes them. If this or
+        {option}`services.comin.sshAllowedSignersPath` is set, only commits that one of these keys signed are deployed.
+        Everybody who runs {command}`comin status` must be able to read the files. If a file changes at the same
+        path, the new keys count from the next deploy on. {command}`comin retry` starts one.
       '';
     };
     sshAllowedSignersPath = mkOption {
@@ -372,9 +365,9 @@ in
       default = null;
       example = lib.literalExpression "./keys/allowed_signers";
       description = ''
-        File with the SSH keys that may sign commits, in the format of {manpage}`ssh-keygen(1)`, section
-        ALLOWED SIGNERS, with `cert-authority` and the like; null or empty for none. `valid-before` and
-        `valid-after` are compared with the time at which a commit is looked at.
+        File with the SSH keys that may sign commits; null or empty for none. The format is that of
+        {manpage}`ssh-keygen(1)`, section ALLOWED SIGNERS, with `cert-authority` and the like. `valid-before` and
+        `valid-after` are compared with the current time.
       '';
     };
     sshRevokedKeysPath = mkOption {
@@ -382,16 +375,16 @@ in
       default = null;
       example = lib.literalExpression "./keys/revoked_keys";
       description = ''
-        File with the SSH keys and certificates that may sign no longer: public keys, one a line, or a key
-        revocation list of {command}`ssh-keygen -k`; null or empty for none.
+        File with SSH keys and certificates that no longer count; null or empty for none. The file has a public key on
+        each line, or is a key revocation list of {command}`ssh-keygen -k`.
       '';
     };
     signedAncestors = mkOption {
       type = types.bool;
       default = false;
       description = ''
-        Whether, where the head of a branch is not signed by one of the named GPG or SSH keys, its newest ancestor
-        that is gets deployed, of the latest 100; otherwise the branch waits for a signed head.
+        Whether comin deploys the newest signed ancestor, among the latest 100 commits, if the head of a branch is not
+        signed. If off, the branch waits for a signed head.
       '';
     };
     exporter = {
@@ -399,26 +392,25 @@ in
         type = types.bool;
         default = true;
         description = ''
-          Whether metrics for Prometheus can be had at `/metrics`. systemd listens and starts comin for each
-          request; between two nothing is in memory.
+          Whether to serve metrics for Prometheus at `/metrics`. systemd listens, and starts comin for each request.
         '';
       };
       listen_address = mkOption {
         type = types.str;
         default = "";
         example = "127.0.0.1";
-        description = "IP address at which the metrics can be had; empty for all of the machine's.";
+        description = "IP address at which the metrics are served; empty for all addresses of the machine.";
       };
       port = mkOption {
         type = types.port;
         default = 4243;
-        description = "TCP port at which the metrics can be had.";
+        description = "TCP port at which the metrics are served.";
       };
       openFirewall = mkOption {
         type = types.bool;
         default = false;
         description = ''
-          Whether the firewall lets others reach the port. Everybody who can then learns which commits are
+          Whether the firewall lets others reach the port. Everybody who reaches it can see which commits are
           deployed.
         '';
       };
@@ -427,9 +419,8 @@ in
       type = types.bool;
       default = false;
       description = ''
-        Whether the Prometheus of this machine ({option}`services.prometheus`) has alert rules for machines
-        with comin: out of reach, not deploying, failing, given up, drifted, not polling, suspended, to be rebooted.
-        It has to scrape them in a job `comin`. The machine itself need not have comin.
+        Whether the Prometheus of this machine ({option}`services.prometheus`) gets alert rules for machines with
+        comin. It must scrape them in a job named `comin`. The machine itself need not have comin.
       '';
     };
     prometheusRules.after = mkOption {
@@ -440,8 +431,8 @@ in
         CominSuspended = "7d";
       };
       description = ''
-        How long something has to last before its alert fires, by the name of the alert. The names, and the times of
-        the others, are in `module/alerts.yml`.
+        How long the cause of an alert must last before the alert fires, by the name of the alert. The names, and the
+        times of the others, are in `module/alerts.yml`.
       '';
     };
     evalTimeout = timeout "an evaluation" "1800";
@@ -453,9 +444,8 @@ in
         type = types.bool;
         default = false;
         description = ''
-          Whether whoever is logged in to a desktop is told of deployments, and asked for what has to be confirmed: a
-          click and a password, as polkit wants it, confirm that. Needs a notification server, which desktops have,
-          and {option}`security.polkit.enable`.
+          Whether desktop users are notified of deployments, and asked for confirmations with a button and a password.
+          Needs a notification server, which desktops have, and {option}`security.polkit.enable`.
         '';
       };
       title = mkOption {
@@ -469,11 +459,12 @@ in
       default = null;
       example = lib.literalExpression ''pkgs.writeShellScript "notify" "echo $COMIN_GIT_SHA: $COMIN_STATUS"'';
       description = ''
-        Program that is run as root after each deployment, successful or not; null for none. It finds
-        `COMIN_GIT_SHA`, `COMIN_GIT_REF` (`remote/branch`), `COMIN_GIT_MSG`, `COMIN_HOSTNAME`, `COMIN_FLAKE_URL`,
-        `COMIN_GENERATION` (the profile's, if there is a new one), `COMIN_STATUS` (`done`, `failed`,
-        `rolled_back`, `skipped`) and `COMIN_ERROR_MSG` in its environment. It is stopped after ten minutes, and
-        its failure is only logged.
+        Program that root runs after each deployment, also after a failed one; null for none. It is stopped after ten
+        minutes. A failure of the program is only logged.
+
+        Its environment has `COMIN_GIT_SHA`, `COMIN_GIT_REF` (`remote/branch`), `COMIN_GIT_MSG`, `COMIN_HOSTNAME`,
+        `COMIN_FLAKE_URL`, `COMIN_GENERATION` (if the profile has a new one), `COMIN_STATUS` (`done`, `failed`,
+        `rolled_back`, `skipped`) and `COMIN_ERROR_MSG`.
       '';
     };
     retry = {
@@ -482,8 +473,7 @@ in
         // {
           type = types.nullOr types.ints.positive;
           description = ''
-            Seconds until a deployment whose evaluation or build failed is tried again, without a new commit;
-            each further wait is twice as long.
+            Seconds until comin tries again after a failed evaluation or build. Each further wait is twice as long.
           '';
         }
       );
@@ -491,7 +481,7 @@ in
         own "3600"
         // {
           type = types.nullOr types.ints.positive;
-          description = "Seconds until the next try of what failed, at the most.";
+          description = "The longest wait before the next try, in seconds.";
         }
       );
     };
@@ -501,8 +491,8 @@ in
         default = [ ];
         example = [ "curl --fail --silent http://localhost/health" ];
         description = ''
-          Commands that root's {command}`/bin/sh` runs, one after the other, after a system was activated by
-          `switch` or `test`. Where one of them fails, the system before is activated again. They find what is in
+          Commands that root's {command}`/bin/sh` runs after each activation by `switch` or `test`, one after the
+          other. If one fails, the previous system is activated again. Commands find the programs in
           {option}`systemd.services.comin.path`.
         '';
       };
@@ -512,10 +502,9 @@ in
         // {
           type = types.nullOr types.bool;
           description = ''
-            Whether a remote that could be fetched from before has to be within reach after an activation: one of the
-            servers, or if none of them could, one of the repositories on this machine. If none is, the system before
-            is activated again. If one is within reach then, it was the commit's fault; else the commit is tried again
-            when one is back.
+            After an activation, require that at least one remote that was reachable before still is; otherwise roll
+            back. If the remote is reachable after the rollback, the commit is held; if not, it is retried when the
+            remote returns. Repositories on this machine count only if no server was reachable before.
           '';
         }
       );
@@ -523,7 +512,7 @@ in
         own "120"
         // {
           type = types.nullOr types.ints.unsigned;
-          description = "Seconds that this may take.";
+          description = "Seconds within which a remote must be reachable.";
         }
       );
       failedUnits = mkOption (
@@ -531,8 +520,8 @@ in
         // {
           type = types.nullOr types.bool;
           description = ''
-            Whether a system with which units fail that had not failed before is rolled back; otherwise it stays,
-            and the units are named.
+            Roll back if the new system makes units fail that did not fail before. If off, the system stays and the
+            failed units are reported.
           '';
         }
       );
@@ -542,7 +531,7 @@ in
         own "true"
         // {
           type = types.nullOr types.bool;
-          description = "Whether a system that does not pass its checks gives way to the one before.";
+          description = "Whether to activate the previous system again if the new one fails its checks.";
         }
       );
       timeout = mkOption (
@@ -550,8 +539,8 @@ in
         // {
           type = types.nullOr types.ints.unsigned;
           description = ''
-            Seconds that an activation and its checks may take together. After that a timer of systemd's rolls it
-            back, whatever has become of comin; 0 is never.
+            Seconds that an activation and its checks may take together. After that, a systemd timer rolls back, even
+            if comin is dead. `0` is no limit.
           '';
         }
       );
@@ -561,10 +550,10 @@ in
         type = types.bool;
         default = false;
         description = ''
-          Whether the machine reboots by itself where a deployment needs that: for another kernel, initrd or
-          kernel modules, for what {option}`system.autoUpgrade.rebootTriggers` names, and for a system that is
-          only there at the next boot. It does so once for each deployment, never while somebody holds a
-          shutdown lock ({command}`systemd-inhibit --what=shutdown`), and not while comin is suspended.
+          Whether comin reboots the machine if a deployment needs that: for another kernel, initrd or kernel modules,
+          for {option}`system.autoUpgrade.rebootTriggers`, or for a system that starts only at the next boot. comin
+          reboots once for each deployment. It waits while somebody holds a shutdown lock
+          ({command}`systemd-inhibit --what=shutdown`), and while comin is suspended.
         '';
       };
       window = mkOption {
@@ -572,20 +561,20 @@ in
           types.submodule {
             options = {
               lower = timeOfDay "The beginning of the window." "01:00";
-              upper = timeOfDay "The end of the window; over midnight where it is before the beginning." "05:00";
+              upper = timeOfDay "The end of the window. If it is before the beginning, the window spans midnight." "05:00";
             };
           }
         );
         default = null;
-        description = "The local time of day in which the machine may reboot by itself; null is any time.";
+        description = "The local time of day in which comin may reboot the machine; null is any time.";
       };
       delay = mkOption (
         own "60"
         // {
           type = types.nullOr types.ints.unsigned;
           description = ''
-            Seconds between the announcement of a reboot, to the journal and to whoever is logged in, and the
-            first poll that may reboot the machine. {command}`comin suspend` keeps it from that.
+            Seconds between the announcement of a reboot and the reboot. The journal and everybody who is logged in get
+            the announcement. {command}`comin suspend` prevents the reboot.
           '';
         }
       );
@@ -593,29 +582,27 @@ in
     # Written with underscores in the Go comin, too.
     retention = {
       deployment_boot_entry_capacity = capacity 3 ''
-        How many different systems that comin has deployed with `switch` or `boot` stay in the profile, and with
-        it in the boot loader's menu. What is older is removed after a deployment, but never the system that
-        runs, has booted, boots next or would be rolled back to, and never a generation that comin did not
-        make, such as one of {command}`nixos-rebuild`: those are {option}`nix.gc`'s. The menu loses them with
-        the next deployment.
+        How many different systems that comin deployed with `switch` or `boot` stay in the profile and the boot menu.
+        comin removes older generations that it created itself. It keeps the running and the booted system, the
+        next boot and the way back. It never touches generations made by anyone else: those are {option}`nix.gc`'s.
+        The boot menu loses removed generations with the next deployment.
       '';
       deployment_successful_capacity = capacity 3 ''
-        The systems of how many successful deployments are kept from Nix's garbage collection, whatever the
-        operation.
+        How many successful deployments keep their systems from Nix's garbage collection.
       '';
       deployment_any_capacity = capacity 5 ''
-        The systems of how many deployments are kept from Nix's garbage collection, however they ended, so
-        that what was built need not be built again. comin remembers the latest 100.
+        How many deployments, also failed ones, keep their systems from Nix's garbage collection, so that they need
+        not be built again. comin remembers the latest 100.
       '';
     };
     profile = mkOption (
-      own "system"
+      own "\"system\""
       // {
         type = types.nullOr types.str;
         example = "comin";
         description = ''
-          Name of the profile that gets a generation for each deployment by `switch` or `boot`: `system` is the one
-          that {command}`nixos-rebuild` and every boot loader know, any other lies in
+          Name of the profile that gets a generation for each deployment by `switch` or `boot`. `system` is the profile
+          of {command}`nixos-rebuild` and of every boot loader. Any other lies in
           {file}`/nix/var/nix/profiles/system-profiles`.
         '';
       }
@@ -623,7 +610,7 @@ in
     debug = mkOption {
       type = types.bool;
       default = false;
-      description = "Whether comin logs in detail what it does. Secrets are not among that.";
+      description = "Whether comin logs in detail what it does. Secrets are never logged.";
     };
   };
 }

@@ -2,7 +2,15 @@
 { nixpkgs }:
 let
   lib = import (nixpkgs + "/lib");
-  inherit (builtins) concatStringsSep filter replaceStrings;
+  inherit (builtins)
+    any
+    concatMap
+    concatStringsSep
+    filter
+    map
+    match
+    replaceStrings
+    ;
 
   inherit
     (import (nixpkgs + "/nixos/lib/eval-config.nix") {
@@ -11,9 +19,126 @@ let
     })
     options
     ;
-  documented = filter (option: option.visible && !option.internal) (
+  # Of a submodule, its options say all there is to say.
+  documented = filter (option: option.visible && !option.internal && option.type != "submodule") (
     lib.optionAttrSetToDocList options.services.comin
   );
+
+  # What belongs together, in the order of the page; options by the beginnings of their names.
+  groups = [
+    {
+      title = "To begin with";
+      page = "docs/getting-started.md";
+      options = [
+        "enable"
+        "remotes"
+        "remotes.*.name"
+        "remotes.*.url"
+        "hostname"
+      ];
+    }
+    {
+      title = "Credentials";
+      page = "docs/private-repositories.md";
+      options = [
+        "remotes.*.auth."
+        "submodules"
+      ];
+    }
+    {
+      title = "Branches";
+      page = "docs/live-testing.md";
+      options = [ "remotes.*.branches." ];
+    }
+    {
+      title = "When to fetch";
+      page = "docs/fleet.md";
+      options = [
+        "remotes.*.poller."
+        "remotes.*.watch"
+        "remotes.*.timeout"
+      ];
+    }
+    {
+      title = "Signatures";
+      page = "docs/signatures.md";
+      options = [
+        "sshAllowedSignersPath"
+        "sshRevokedKeysPath"
+        "gpgPublicKeyPaths"
+        "signedAncestors"
+      ];
+    }
+    {
+      title = "Health checks and rollback";
+      page = "docs/health-checks-and-rollback.md";
+      options = [
+        "healthCheck."
+        "rollback."
+        "retry."
+      ];
+    }
+    {
+      title = "Reboots and confirmations";
+      page = "docs/reboots-and-pauses.md";
+      options = [
+        "reboot."
+        "buildConfirmer."
+        "deployConfirmer."
+      ];
+    }
+    {
+      title = "Monitoring";
+      page = "docs/monitoring.md";
+      options = [
+        "postDeploymentCommand"
+        "desktop."
+        "exporter."
+        "prometheusRules."
+      ];
+    }
+    {
+      title = "What is kept";
+      page = "docs/files.md";
+      options = [ "retention." ];
+    }
+    # All others.
+    {
+      title = "Advanced";
+      page = "docs/configuration-file.md";
+      options = [ "" ];
+    }
+  ];
+
+  belongs = group: option: any (matches option) group.options;
+  matches =
+    option: beginning:
+    let
+      name = lib.removePrefix "services.comin." option.name;
+    in
+    name == beginning || beginning == "" || (lib.hasSuffix "." beginning && lib.hasPrefix beginning name);
+
+  # What each group has: not what an earlier one has already.
+  grouped =
+    (builtins.foldl'
+      (
+        { left, done }:
+        group: {
+          left = filter (option: !belongs group option) left;
+          done = done ++ [ (group // { found = sorted group (filter (belongs group) left); }) ];
+        }
+      )
+      {
+        left = documented;
+        done = [ ];
+      }
+      groups
+    ).done;
+  # As the group lists them.
+  sorted =
+    group: found:
+    concatMap (beginning: filter (option: firstOf group option == beginning) found) group.options;
+  firstOf = group: option: builtins.head (filter (matches option) group.options);
 
   # The roles of NixOS' manual are nothing to GitHub.
   plain =
@@ -38,7 +163,7 @@ let
     else
       text;
   indented = replaceStrings [ "\n" ] [ "\n  " ];
-  isOneLine = text: builtins.match "[^\n]*" text != null;
+  isOneLine = text: match "[^\n]*" text != null;
 
   # A value that the library has put into words: code, or a sentence.
   labelled =
@@ -53,25 +178,45 @@ let
     else
       "* ${label}:\n  ```nix\n  ${indented text}\n  ```";
 
-  section = option: ''
-    ## `${option.name}`
+  # Null is what comin itself has as the default, where the default is shown as that.
+  typeOf =
+    option:
+    let
+      inner = match "null or [(]?([^()]*)[)]?" option.type;
+      isOwn = option ? default && (option.default.text or "") != "null";
+    in
+    replaceStrings [ "\n" ] [ "\\n" ] (
+      if inner != null && isOwn then builtins.head inner else option.type
+    );
+
+  section = page: option: ''
+    ### `${option.name}`
 
     ${plain (trimmed option.description)}
 
     ${concatStringsSep "\n" (
-      [ "* Type: `${replaceStrings [ "\n" ] [ "\\n" ] option.type}`" ]
+      lib.optional (match ".*submodule.*" option.type == null) "* Type: `${typeOf option}`"
       ++ lib.optional (option ? default) (labelled "Default" option.default)
       ++ lib.optional (option ? example) (labelled "Example" option.example)
+      ++ [ "* More: [${titleOf page}](${page})" ]
     )}
   '';
+  titleOf =
+    page:
+    lib.removePrefix "# " (builtins.head (lib.splitString "\n" (builtins.readFile (../../module + "/${page}"))));
 in
 ''
   # Options
 
   <!-- Written by `UPDATE=1 tests/module/run.sh` from options.nix. -->
 
-  The options of the module, by name; `remotes.*` are those of each remote. What they make of
-  a machine, and the keys of the configuration that they write, is in [README.md](README.md).
-
+  All options of the NixOS module. Only `enable`, and `name` and `url` of one remote are required. `remotes.*` are the options of
+  each remote.
 ''
-+ concatStringsSep "\n" (map section documented)
++ concatStringsSep "" (
+  map (group: ''
+
+    ## ${group.title}
+
+    ${concatStringsSep "\n" (map (section group.page) group.found)}'') grouped
+)
