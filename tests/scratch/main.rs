@@ -20,6 +20,7 @@ mod http;
 mod limits;
 mod moving;
 mod networks;
+mod pages;
 mod private;
 mod progress;
 mod reboot;
