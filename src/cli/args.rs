@@ -257,6 +257,12 @@ pub enum StandaloneCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Build hosts of the flake here for machines that deploy prebuilt systems
+    ///
+    /// For CI, in a clone of the repository: it builds the hosts, copies them to a binary cache, names them in the note
+    /// of the commit, and pushes the notes. One that fails does not keep the others from being published. Needs no
+    /// configuration.
+    Publish(Publication),
     /// Check a configuration file
     CheckConfig {
         /// The file to check
@@ -305,6 +311,23 @@ pub enum StandaloneCommand {
 }
 
 // What several commands take has no doc comment: clap would say it of the command, in place of its own.
+
+// What is published, and where.
+#[derive(Debug, Args)]
+pub struct Publication {
+    /// The hosts, attributes of nixosConfigurations; all where none is named
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// The binary cache to copy the systems to, as nix copy takes it; without, somebody else brings them there
+    #[arg(long, value_name = "CACHE")]
+    pub to: Option<String>,
+    /// The name of the notes, as in services.comin.prebuilt.notes
+    #[arg(long, default_value = "comin")]
+    pub notes: String,
+    /// The remote to push the notes to
+    #[arg(long, default_value = "origin")]
+    pub remote: String,
+}
 
 // How to show something.
 #[derive(Debug, Args)]

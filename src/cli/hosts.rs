@@ -79,7 +79,7 @@ fn make(flake: &str, name: &str, shown: &str, link: Option<&Path>) -> Result<Eva
         .with_context(|| format!("Failed to evaluate {}", printable(name)))?;
     if let Some(link) = link {
         let build = || {
-            nix::build(&evaluation.derivation, link, None, None)?;
+            nix::build(Path::new(&evaluation.derivation), link, None, None)?;
             // What is refused is not linked to.
             system::check(&evaluation.out).inspect_err(|_| drop(std::fs::remove_file(link)))
         };
@@ -137,6 +137,12 @@ impl System {
 }
 
 impl Systems {
+    /// The hosts that were made, with their systems.
+    pub fn built(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let systems = self.0.iter();
+        systems.filter_map(|system| Some((&*system.host, system.out.as_deref()?)))
+    }
+
     /// Whether all of it was done. Says which hosts failed, where there were others.
     pub fn ending(&self) -> Completion {
         let failed = self.0.iter().filter(|system| system.error.is_some());

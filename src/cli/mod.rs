@@ -9,6 +9,7 @@ mod hosts;
 mod metrics;
 mod output;
 mod plan;
+mod publish;
 mod status;
 mod watch;
 mod watch_events;
@@ -215,6 +216,7 @@ fn execute_alone(
             show(&systems, &output)?;
             return Ok(systems.ending());
         }
+        StandaloneCommand::Publish(publication) => return Ok(publish::publish(&publication)?),
         StandaloneCommand::Undo { state_dir, attempt } => {
             let paths = Paths::new(root, &state_dir);
             rollback_timeout::on_timeout(&paths, attempt, || machine_of(config_file, root))?;

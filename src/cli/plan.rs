@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::status::{chosen, host};
 use crate::deploy::preview::{self, Built, Preview};
-use crate::deploy::{commits::Commits, context::Context, observe::Snapshot, operator};
+use crate::deploy::{commits::Commits, context::Context, lookup, observe::Snapshot, operator};
 use crate::git::mirror::Mirror;
 use crate::model::select::decide;
 use crate::nix::closure_diff;
@@ -19,12 +19,17 @@ pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan
     let commits = Commits::of_any(&mirror, signers);
     let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
     let snapshot = Snapshot::take(machine)?;
-    let decision = decide(&snapshot.facts(&machine.config, &state), &commits);
+    let mut facts = snapshot.facts(&machine.config, &state);
+    let mut decision = decide(&facts, &commits);
+    if let Ok(mirror) = &mirror {
+        decision = lookup::look(machine, mirror, &mut facts, decision);
+    }
     let target = decision.selected.as_ref();
     let target = target.map(|target| chosen(target, &mirror));
     Ok(Plan::new(
         &state,
         decision,
+        facts.prebuilt,
         target,
         host(machine, &snapshot, &state)?,
     ))
@@ -32,9 +37,10 @@ pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan
 
 /// Builds what a plan selects.
 pub fn build(machine: &Context, plan: Plan) -> Result<Previewed> {
-    let preview = plan
-        .selected()
-        .map(|target| preview::preview(machine, target));
+    let preview = plan.selected().map(|target| match plan.unbuilt() {
+        Some(reason) => Ok(Preview::Skipped(reason)),
+        None => preview::preview(machine, target, plan.prebuilt()),
+    });
     let build = preview.transpose()?.map(|preview| match preview {
         Preview::Skipped(reason) => Build {
             skipped: Some(reason),
@@ -55,7 +61,7 @@ fn of_system(built: Built) -> Build {
     Build {
         skipped: None,
         closure: before.map(|before| compare(before)),
-        derivation: Some(built.derivation),
+        derivation: built.derivation,
         runs_already: built.is_there,
         inhibitors: built.inhibitors,
         dry_activation: Some(DryActivation::of(built.rehearsal)),

@@ -9,13 +9,14 @@ use anyhow::{bail, ensure, Context, Result};
 use jiff::SignedDuration;
 
 use super::file::{
-    BranchFile, ConfirmerFile, ExporterFile, File, HealthCheckFile, ModeFile, RebootFile,
-    RemoteFile, RetentionFile, RetryFile, RollbackFile,
+    BranchFile, ConfirmerFile, ExporterFile, File, HealthCheckFile, ModeFile, OtherwiseFile,
+    PrebuiltFile, RebootFile, RemoteFile, RetentionFile, RetryFile, RollbackFile,
 };
 use super::{Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR};
 use crate::config::url::Url;
 use crate::model::names::{check_branch, Branch, Operation};
 use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
+use crate::model::prebuilt::{check_template, Prebuilt};
 use crate::model::reboot_window::Window;
 
 impl File {
@@ -61,6 +62,10 @@ impl File {
             !self.remotes.is_empty(),
             "remotes: name at least one remote"
         );
+        let prebuilt = self.prebuilt.map(prebuilt).transpose()?;
+        let notes = prebuilt
+            .as_ref()
+            .and_then(|prebuilt| prebuilt.notes.clone());
         let mut names = BTreeSet::new();
         let mut remotes = Vec::new();
         for (index, remote) in self.remotes.into_iter().enumerate() {
@@ -70,7 +75,7 @@ impl File {
                 remote.name
             );
             let remote = remote
-                .check(&self.hostname)
+                .check(&self.hostname, notes.clone())
                 .map_err(|error| anyhow::anyhow!("remotes[{index}].{error:#}"))?;
             remotes.push(remote);
         }
@@ -98,6 +103,7 @@ impl File {
             rollback: rollback(&self.rollback.unwrap_or_default()),
             reboot: reboot(self.reboot.unwrap_or_default())?,
             retention: retention(&self.retention.unwrap_or_default())?,
+            prebuilt,
             remotes,
             fingerprint,
         })
@@ -198,8 +204,32 @@ fn retention(file: &RetentionFile) -> Result<Retention> {
     })
 }
 
+fn prebuilt(file: PrebuiltFile) -> Result<Prebuilt> {
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let (notes, url) = (given(file.notes), given(file.url));
+    ensure!(
+        notes.is_some() || url.is_some(),
+        "prebuilt: name the notes or the URL that tell which systems are built"
+    );
+    if let Some(notes) = &notes {
+        check_branch(notes).context("prebuilt.notes")?;
+    }
+    if let Some(url) = &url {
+        check_template(url).map_err(|error| anyhow::anyhow!("prebuilt.url: {error}"))?;
+    }
+    let patience = SignedDuration::from_secs(file.patience.unwrap_or(60 * 60).into());
+    Ok(Prebuilt {
+        notes,
+        url,
+        patience: match file.otherwise.unwrap_or(OtherwiseFile::Wait) {
+            OtherwiseFile::Wait => None,
+            OtherwiseFile::Evaluate => Some(patience),
+        },
+    })
+}
+
 impl RemoteFile {
-    pub(super) fn check(self, hostname: &str) -> Result<Remote> {
+    pub(super) fn check(self, hostname: &str, notes: Option<String>) -> Result<Remote> {
         let url = Url::new(&self.url, self.auth.unwrap_or_default())?;
         let branches = self.branches.unwrap_or_default();
         let main = branches.main.unwrap_or_default();
@@ -227,6 +257,7 @@ impl RemoteFile {
                 .map(|period| SignedDuration::from_secs(period.try_into().unwrap_or(i64::MAX))),
             main,
             testing,
+            notes,
         })
     }
 }

@@ -36,6 +36,7 @@ pub struct File {
     pub(super) exporter: Option<ExporterFile>,
     pub(super) reboot: Option<RebootFile>,
     pub(super) retention: Option<RetentionFile>,
+    pub(super) prebuilt: Option<PrebuiltFile>,
     pub(super) remotes: Vec<RemoteFile>,
 }
 
@@ -110,6 +111,22 @@ pub(super) struct RetentionFile {
     pub(super) successful: Option<usize>,
     #[serde(rename = "deployment_any_capacity")]
     pub(super) any: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct PrebuiltFile {
+    pub(super) notes: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) otherwise: Option<OtherwiseFile>,
+    pub(super) patience: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OtherwiseFile {
+    Wait,
+    Evaluate,
 }
 
 #[derive(Deserialize)]

@@ -18,6 +18,7 @@ use crate::model::confirmation::{Approval, Step};
 use crate::model::facts::PendingConfirmation;
 use crate::model::names::{Branch, RemoteName};
 use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
+use crate::model::prebuilt::Prebuilt;
 use crate::model::{attempt::Attempt, state::State};
 
 /// Where the state is kept, unless the owner wants it elsewhere.
@@ -64,6 +65,8 @@ pub struct Config {
     pub reboot: Reboots,
     /// What is kept of what was deployed.
     pub retention: Retention,
+    /// Where CI names the systems that it has built; `None` if this machine builds its own.
+    pub prebuilt: Option<Prebuilt>,
     /// In order of preference, at least one.
     pub remotes: Vec<Remote>,
     /// Another one for another text, as good as certainly.
@@ -131,6 +134,8 @@ pub struct Remote {
     pub main: Option<Branch>,
     /// The branch that is tried; `None` where the owner wants no testing.
     pub testing: Option<Branch>,
+    /// The name of the notes in which CI names the systems that it has built, if it does.
+    pub notes: Option<String>,
 }
 
 impl Config {

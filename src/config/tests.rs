@@ -228,6 +228,12 @@ const WRONG: &str = r#"
     "exporter": {"listen_address": "localhost"}     | exporter.listen_address: "localhost" is not an IP address
     "exporter": {"port": 0}                         | exporter.port: 0 is no port
     "exporter": {"port": 65536}                     | exporter.port: invalid value
+    "prebuilt": {}                                  | prebuilt: name the notes or the URL
+    "prebuilt": {"notes": "a b"}                    | prebuilt.notes: "a b" is not
+    "prebuilt": {"url": "/systems/{commit}"}        | prebuilt.url: it is not the address of a server
+    "prebuilt": {"url": "https://ci/latest"}        | prebuilt.url: it says nothing of the commit
+    "prebuilt": {"notes": "n", "otherwise": "fail"} | prebuilt.otherwise: unknown variant `fail`, expected `wait` or `evaluate`
+    "prebuilt": {"notes": "n", "patience": -1}      | prebuilt.patience: invalid value
 "#;
 
 #[test]
@@ -242,7 +248,26 @@ fn errors_name_the_key() {
         assert!(error.contains(wanted.trim()), "{key}: {error}");
         checked += 1;
     }
-    assert_eq!(checked, 23);
+    assert_eq!(checked, 29);
+}
+
+#[test]
+fn systems_are_built_here_unless_ci_names_them() {
+    let prebuilt = |json: &str| {
+        let remote = r#"{"name": "o", "url": "/r"}"#;
+        let json = format!(r#"{{"hostname": "m", "prebuilt": {json}, "remotes": [{remote}]}}"#);
+        let config = parse(&json).unwrap();
+        (config.remotes[0].notes.clone(), config.prebuilt)
+    };
+    assert_eq!(prebuilt("null"), (None, None));
+    let (notes, found) = prebuilt(r#"{"notes": "comin"}"#);
+    assert_eq!(notes.as_deref(), Some("comin"));
+    assert_eq!(found.unwrap().patience, None);
+    let (_, found) = prebuilt(r#"{"notes": "n", "otherwise": "evaluate"}"#);
+    assert_eq!(found.unwrap().patience, Some(SignedDuration::from_hours(1)));
+    let (notes, found) = prebuilt(r#"{"notes": "", "url": "http://ci/{commit}", "patience": 5}"#);
+    let found = found.unwrap();
+    assert_eq!((notes, found.notes, found.patience), (None, None, None));
 }
 
 #[test]

@@ -11,9 +11,13 @@ use crate::sys::terminal;
 /// Records who is at work, before anything is decided, and says what of the boot before that was not
 /// as it should be.
 pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
-    // Who asks at a terminal has not heard what the journal has been told.
-    let before = DeployRecord::read(&ctx.paths)?.filter(|_| !terminal::is_on_terminal());
+    let before = DeployRecord::read(&ctx.paths)?;
     let mut decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, before)?;
+    if terminal::is_on_terminal() {
+        // Who asks there has not heard what the journal has been told.
+        decided.refused.clear();
+        decided.notices.clear();
+    }
     let stays = "comin leaves it there until someone pushes, or comin retry";
     if let Some(booted) = boot::booted_instead(ctx, store.state())? {
         let booted = booted.display();
@@ -33,6 +37,7 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
     VerdictCache::of(facts, decision, &ctx.config).write(&ctx.paths)?;
     let before = DeployRecord::read(&ctx.paths)?;
     let mut decided = DeployRecord::begin(&ctx.config, facts.remotes.clone(), before)?;
+    decided.prebuilt.clone_from(&facts.prebuilt);
     let refused_before = std::mem::take(&mut decided.refused);
     for candidate in &decision.candidates {
         let refusal = candidate.refusal().filter(Refusal::is_notable);

@@ -106,7 +106,8 @@ fn build(
     let timeout = ctx.config.build_timeout;
     let work = format!("Building {}", deployment.attempt.target);
     let is_built = deploy_record::during(&ctx.paths, &work, || {
-        preemption.during(|interrupt| nix::build(derivation, &root, timeout, Some(interrupt)))
+        preemption
+            .during(|interrupt| nix::build(Path::new(derivation), &root, timeout, Some(interrupt)))
     })?;
     if !is_built {
         return preempted(Stage::Building);
@@ -114,7 +115,7 @@ fn build(
     Ok(system::check(out)?)
 }
 
-fn preempted<T>(stage: Stage) -> Result<T, Stop> {
+pub fn preempted<T>(stage: Stage) -> Result<T, Stop> {
     Err(Stop::Ended(Outcome::Preempted { stage }))
 }
 
@@ -148,7 +149,7 @@ fn evaluated(attempt: &Attempt) -> Option<(String, PathBuf)> {
 }
 
 /// The system of an attempt that was built before it waited, as long as it is there.
-fn built(attempt: &Attempt) -> Option<PathBuf> {
+pub fn built(attempt: &Attempt) -> Option<PathBuf> {
     let has_waited = attempt.progress == Progress::Awaiting(Step::Deploy);
     let out = attempt.out.as_ref().filter(|_| has_waited)?;
     system::check(out).is_ok().then(|| out.clone())

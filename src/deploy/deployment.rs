@@ -1,5 +1,7 @@
 //! One attempt to deploy a commit, under way.
 
+use std::path::PathBuf;
+
 use anyhow::{Error, Result};
 
 use crate::deploy::{boot, context::Context, journal_fields};
@@ -50,6 +52,7 @@ impl<'a> Deployment<'a> {
         mirror: &'a Mirror,
         signers: Option<&'a Signers>,
         target: Target,
+        system: Option<PathBuf>,
     ) -> Result<Self> {
         let last_activation = store.state().last_activation();
         let residue = last_activation.map_or(Residue::Clean, Residue::by);
@@ -72,7 +75,7 @@ impl<'a> Deployment<'a> {
             }
             Some(_) | None => {
                 let subject = mirror.subject(&target.commit)?;
-                let attempt = store.begin(target, subject, boot)?;
+                let attempt = store.begin(target, subject, boot, system)?;
                 journal_fields::set(&attempt);
                 let (target, subject) = (&attempt.target, &attempt.subject);
                 log::info!("Deploying {target} by {}: {subject}", target.operation);

@@ -14,12 +14,14 @@ pub mod fetch;
 pub mod finish;
 pub mod health;
 pub mod journal_fields;
+pub mod lookup;
 pub mod maintenance;
 pub mod manual_rollback;
 pub mod observe;
 pub mod operator;
 pub mod order;
 pub mod post_deployment;
+pub mod prebuilt;
 pub mod preemption;
 pub mod preview;
 pub mod reboot;
@@ -30,6 +32,8 @@ pub mod rollback_timeout;
 pub mod snapshot;
 pub mod steps;
 
+use std::path::Path;
+
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use log::Level;
@@ -39,7 +43,11 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::{commits::Commits, observe::Snapshot, reboot::NextStep};
 use crate::git::mirror::Mirror;
 use crate::model::{
-    candidate::Candidate, decision::Decision, facts::Facts, schedule::Delay, select::decide,
+    candidate::Candidate,
+    decision::{Action, Decision},
+    facts::Facts,
+    schedule::Delay,
+    select::decide,
 };
 use crate::signature::signers::Signers;
 use crate::state::{deploy_record::DeployRecord, requests, store::Store};
@@ -97,8 +105,9 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
         mirror.forget_all_but(&ctx.config.remotes)?;
         operator::apply_requests(ctx, &mut store)?;
         let notice = accepted_main::reconcile(&mut store, &mirror, &ctx.paths)?;
-        let facts = snapshot.facts(&ctx.config, store.state());
+        let mut facts = snapshot.facts(&ctx.config, store.state());
         let decision = decide(&facts, &Commits::of(&mirror, signers));
+        let decision = lookup::look(ctx, &mirror, &mut facts, decision);
         store.forget_quarantine(&decision.candidates)?;
         let mut decided = announce::announce(ctx, &facts, &decision)?;
         if let Some(notice) = notice {
@@ -119,7 +128,9 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
         if facts.accepted.is_none() && store.state().awaiting().is_none() {
             log::info!("No main was accepted before: this one is taken as it is");
         }
-        ending = steps::run(ctx, &mut store, mirror, signers, target.clone())?;
+        let system = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));
+        let (system, target) = (system.map(Path::to_path_buf), target.clone());
+        ending = steps::run(ctx, &mut store, mirror, signers, target, system)?;
     }
 }
 
@@ -149,8 +160,12 @@ fn settle(
     let again = decision.action.again();
     let mut waits = Vec::from_iter(again.map(|until| Delay::until(facts.now, until)));
     let mut refusals = decision.candidates.iter().filter_map(Candidate::refusal);
+    let prebuilt = ctx.config.prebuilt.as_ref();
+    let is_asked = prebuilt.is_some_and(|prebuilt| prebuilt.url.is_some())
+        && matches!(decision.action, Action::AwaitPrebuilt(_));
     // Time alone may change what was found.
-    waits.extend(refusals.any(|it| it.is_transient()).then(postponed));
+    let may_change = is_asked || refusals.any(|it| it.is_transient());
+    waits.extend(may_change.then(postponed));
     let reboot = reboot::plan_reboot(ctx, store, facts.suspended.as_ref(), &mut decided)?;
     if let NextStep::Later(wait) = &reboot {
         waits.push(*wait);

@@ -15,6 +15,7 @@ use crate::model::decision::Decision;
 use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
 use crate::model::names::Branch;
+use crate::model::prebuilt::Lookup;
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::select::decide;
 use crate::model::state::State;
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub fetches: Vec<Option<FetchRecord>>,
     /// Whether the operator wants nothing deployed.
     pub suspension: Option<Suspension>,
+    /// What the latest deploy found of the system that CI builds.
+    pub prebuilt: Option<Lookup>,
     /// Whether a deploy is at work.
     pub is_deploying: bool,
     /// How far its evaluation or build is.
@@ -50,7 +53,8 @@ impl Snapshot {
         let fetches = fetches.map(|remote| FetchRecord::read(paths, remote));
         let fetches: Vec<_> = fetches.collect::<Result<_>>()?;
         let remotes = config.remotes.iter().zip(&fetches);
-        let is_deploying = DeployRecord::is_one_at_work(paths)?;
+        let decided = DeployRecord::read(paths)?;
+        let is_deploying = decided.as_ref().is_some_and(DeployRecord::is_running);
         // One that was killed has left its own.
         let progress = is_deploying.then(|| deploy_record::progress(paths));
         Ok(Self {
@@ -61,6 +65,7 @@ impl Snapshot {
             fetches,
             suspension: requests::read_suspension(paths, now)?,
             is_deploying,
+            prebuilt: decided.and_then(|decided| decided.prebuilt),
             progress: progress.transpose()?.flatten(),
         })
     }
@@ -75,6 +80,7 @@ impl Snapshot {
             recent: state.recent(config.retry),
             awaited: config.awaited(state),
             quarantine: state.quarantine.clone(),
+            prebuilt: self.prebuilt.clone().filter(|_| config.prebuilt.is_some()),
             suspended: self.suspension.clone(),
             now: self.now,
         }
@@ -125,6 +131,7 @@ fn facts_of(remote: &Remote, record: Option<&FetchRecord>, paths: &Paths) -> Rem
         reach,
         main: head(&remote.main, heads.main),
         testing: head(&remote.testing, heads.testing),
+        notes: heads.notes,
     }
 }
 

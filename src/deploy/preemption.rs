@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use anyhow::Result;
 
 use crate::deploy::{
-    announce, commits::Commits, context::Context, deployment::Deployment, observe,
+    announce, commits::Commits, context::Context, deployment::Deployment, lookup, observe,
 };
 use crate::git::mirror::Mirror;
-use crate::model::{select::allows, state::State, target::Target};
+use crate::model::{decision::Action, select::allows, state::State, target::Target};
 use crate::signature::signers::Signers;
 use crate::state::requests;
 use crate::sys::{command::Interrupt, inotify::Folders};
@@ -57,7 +57,7 @@ impl<'a> Preemption<'a> {
     }
 
     /// Whether what has been fetched meanwhile makes a deployment of this target pointless. If newer commits have
-    /// stopped enough deployments in a row, they do so only if the target may not be deployed any more.
+    /// stopped enough deployments in a row, or wait for CI, they do so only if the target may not be deployed any more.
     fn look(&self) -> Result<bool> {
         let Self {
             ctx, state, target, ..
@@ -67,7 +67,8 @@ impl<'a> Preemption<'a> {
             return Ok(false);
         }
         let commits = Commits::of(self.mirror, self.signers);
-        let (facts, decision) = observe::decide_now(ctx, state, &commits)?;
+        let (mut facts, decision) = observe::decide_now(ctx, state, &commits)?;
+        let decision = lookup::look(ctx, self.mirror, &mut facts, decision);
         if let Err(error) = announce::announce(ctx, &facts, &decision) {
             log::warn!("{error:#}");
         }
@@ -77,8 +78,10 @@ impl<'a> Preemption<'a> {
         if !decision.supersedes(target, &facts) {
             return Ok(false);
         }
-        let goes_on = state.outlasts_newer_commits() && allows(&facts, target, &commits);
-        if goes_on {
+        let waits = matches!(decision.action, Action::AwaitPrebuilt(_));
+        let outlasts = state.outlasts_newer_commits();
+        let goes_on = (waits || outlasts) && allows(&facts, target, &commits);
+        if goes_on && !waits {
             log::info!(
                 "{target} goes on: newer commits have stopped several deployments in a row, and come next"
             );

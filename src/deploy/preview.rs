@@ -1,13 +1,13 @@
 //! What a deployment would bring, found out without deploying: evaluates and builds, and changes nothing
 //! of the machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context as _, Result};
 
 use crate::config::paths::Paths;
-use crate::deploy::{build, context::Context};
+use crate::deploy::{build, context::Context, prebuilt};
 use crate::git::environment;
 use crate::git::mirror::{Mirror, TARGET};
 use crate::model::target::Target;
@@ -28,8 +28,8 @@ pub enum Preview {
 /// A system that was built, and is kept from being collected as long as this lives.
 #[derive(Debug)]
 pub struct Built {
-    /// What it was built by.
-    pub derivation: String,
+    /// What it was built by, if CI has not built it.
+    pub derivation: Option<String>,
     /// Where it is.
     pub out: PathBuf,
     /// The system that runs, if one does.
@@ -53,20 +53,27 @@ fn scratch_root() -> io::Result<TempDir> {
     Ok(folder)
 }
 
-/// Finds out what the deployment of a target would bring.
-pub fn preview(ctx: &Context, target: &Target) -> Result<Preview> {
+/// Finds out what the deployment of a target would bring, by the system that CI has built, if it has.
+pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Result<Preview> {
     let root = scratch_root().context("Failed to create a temporary directory")?;
     let aside = Paths::outside_state(root.path());
-    let mirror = Mirror::open(&ctx.paths)?;
-    mirror.lend(&target.commit, &aside)?;
-    let evaluation = evaluate_aside(ctx, target, &mirror, &aside)?;
-    if let Some(reason) = build::machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
-        return Ok(Preview::Skipped(reason));
-    }
-    build_aside(ctx, target, &evaluation, &aside)?;
-    let Evaluation {
-        derivation, out, ..
-    } = evaluation;
+    let (derivation, out) = if let Some(out) = prebuilt {
+        build_aside(ctx, target, out, out, &aside)?;
+        if let Some(reason) = prebuilt::mismatch(ctx, target, out)? {
+            return Ok(Preview::Skipped(reason));
+        }
+        (None, out.to_path_buf())
+    } else {
+        let mirror = Mirror::open(&ctx.paths)?;
+        mirror.lend(&target.commit, &aside)?;
+        let evaluation = evaluate_aside(ctx, target, &mirror, &aside)?;
+        if let Some(reason) = build::machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
+            return Ok(Preview::Skipped(reason));
+        }
+        let derivation = evaluation.derivation;
+        build_aside(ctx, target, Path::new(&derivation), &evaluation.out, &aside)?;
+        (Some(derivation), evaluation.out)
+    };
     let profile = ctx.profile();
     let operation = target.operation;
     let inhibitors = system::switch_inhibitors(&ctx.paths, &out);
@@ -100,14 +107,14 @@ fn evaluate_aside(
 fn build_aside(
     ctx: &Context,
     target: &Target,
-    evaluation: &Evaluation,
+    from: &Path,
+    out: &Path,
     aside: &Paths,
 ) -> Result<()> {
     let root = aside.gcroots().join("preview");
-    let (derivation, timeout) = (&evaluation.derivation, ctx.config.build_timeout);
     let build = || {
-        nix::build(derivation, &root, timeout, None)?;
-        system::check(&evaluation.out)
+        nix::build(from, &root, ctx.config.build_timeout, None)?;
+        system::check(out)
     };
     progress::during_told(&format!("Building {target}"), build)
         .with_context(|| format!("Failed to build {target}"))

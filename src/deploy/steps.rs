@@ -1,13 +1,13 @@
 //! The steps of an attempt: evaluate → build → activate → check → record.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, Error, Result};
 use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::{activate, build, finish, journal_fields, snapshot};
+use crate::deploy::{activate, build, finish, journal_fields, prebuilt, snapshot};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, NixFailure, Outcome, Stage};
 use crate::model::{
@@ -18,16 +18,17 @@ use crate::signature::signers::Signers;
 use crate::state::{requests, store::Store};
 use crate::system::{self, switch};
 
-/// Tries to deploy a target, or goes on with the attempt that waited for that, and records and reports how
-/// that ends, or that it waits.
+/// Tries to deploy a target, whose system CI may have built, or goes on with the attempt that waited for that. Records
+/// and reports how that ends, or that it waits.
 pub fn run(
     ctx: &Context,
     store: &mut Store,
     mirror: Mirror,
     signers: Option<&Signers>,
     target: Target,
+    system: Option<PathBuf>,
 ) -> Result<Completion> {
-    let mut deployment = Deployment::start(ctx, store, &mirror, signers, target)?;
+    let mut deployment = Deployment::start(ctx, store, &mirror, signers, target, system)?;
     let stopped = steps(&mut deployment);
     let Deployment { mut attempt, .. } = deployment;
     let outcome = match stopped {
@@ -61,7 +62,10 @@ fn deployment_error(attempt: &mut Attempt, mirror: &Mirror, error: Error) -> Err
 fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     let ctx = deployment.ctx;
     let profile = ctx.profile();
-    let out = build::evaluate_and_build(deployment)?;
+    let out = match deployment.attempt.prebuilt().cloned() {
+        Some(system) => prebuilt::fetch(deployment, system)?,
+        None => build::evaluate_and_build(deployment)?,
+    };
     if deployment.is_active()? {
         log::info!("{} runs already", out.display());
         let generation = system::generation(&profile)?;

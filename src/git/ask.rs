@@ -89,8 +89,7 @@ fn parse(list: &[u8], remote: &Remote) -> Result<Heads> {
         "this is no list of references"
     );
     let (references, _) = section(references)?;
-    Heads::find(remote, |branch| {
-        let name = format!("refs/heads/{branch}");
+    Heads::find(remote, |name| {
         let head = references.iter().find_map(|line| {
             let (id, rest) = line.split_at_checked(line.iter().position(|byte| *byte == b' ')?)?;
             // The first one tells besides what the server is capable of.

@@ -41,7 +41,10 @@ pub fn for_fetch(remote: &Remote) -> Result<Variables> {
         // The only commits of the mirror that the server is told of: another remote's may be anything.
         (
             "core.alternateRefsPrefixes",
-            &format!("refs/remotes/{} refs/comin/main", remote.name),
+            &format!(
+                "refs/remotes/{0} refs/notes/remotes/{0} refs/comin/main",
+                remote.name
+            ),
         ),
         ("http.lowSpeedLimit", "1"),
         ("http.lowSpeedTime", &SILENCE.as_secs().to_string()),

@@ -15,6 +15,9 @@ use crate::git::heads::Heads;
 use crate::git::mirror::Mirror;
 use crate::sys::fs::Lock;
 
+/// Where a remote has what is followed.
+const KINDS: [&str; 2] = ["refs/heads/", "refs/notes/"];
+
 impl Mirror {
     /// Opens the mirror to write what these remotes have. Where there is none a new one is made; a damaged one is
     /// emptied first: everything in it comes from the remotes, and the accepted main is also in the state.
@@ -61,22 +64,26 @@ impl Mirror {
         incoming.accept()?;
         let _lock = Lock::wait(&self.lock)?;
         let kept: Vec<String> = followed(remote, &heads)
-            .map(|(branch, _)| tracking(&remote.name, branch))
+            .map(|(name, _)| tracking(&remote.name, &name))
             .collect();
-        self.delete(&tracking(&remote.name, "*"), |name| {
-            !kept.iter().any(|kept| kept == name)
-        })?;
+        for kind in KINDS {
+            self.delete(&tracking(&remote.name, &format!("{kind}*")), |name| {
+                !kept.iter().any(|kept| kept == name)
+            })?;
+        }
         followed(remote, &heads)
-            .try_for_each(|(branch, head)| self.set_ref(&tracking(&remote.name, branch), head))?;
+            .try_for_each(|(name, head)| self.set_ref(&tracking(&remote.name, &name), head))?;
         Ok(heads)
     }
 
     /// Removes the refs of remotes that are not followed any more, or have another name now.
     pub fn forget_all_but(&self, remotes: &[Remote]) -> Result<()> {
         let _lock = Lock::wait(&self.lock)?;
-        let kept: Vec<String> = remotes.iter().map(|r| tracking(&r.name, "")).collect();
-        self.delete("refs/remotes/*", |name| {
-            !kept.iter().any(|kept| name.starts_with(kept))
-        })
+        let kept = |kind| remotes.iter().map(move |r| tracking(&r.name, kind));
+        let kept: Vec<String> = KINDS.into_iter().flat_map(kept).collect();
+        for all in ["refs/remotes/*", "refs/notes/remotes/*"] {
+            self.delete(all, |name| !kept.iter().any(|kept| name.starts_with(kept)))?;
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The heads of the branches that are followed.
+//! The heads of the branches that are followed, and of the notes.
 
 use std::path::Path;
 
@@ -17,49 +17,66 @@ pub struct Heads {
     pub main: Option<Commit>,
     /// Of the testing branch.
     pub testing: Option<Commit>,
+    /// Of the notes in which CI names the systems that it has built.
+    pub notes: Option<Commit>,
 }
 
 impl Heads {
-    /// Finds the heads of a remote's branches with `find`, which is given branch names.
+    /// Finds the heads of a remote's branches and notes with `find`, which is given names of refs.
     pub fn find<E>(
         remote: &Remote,
         find: impl Fn(&str) -> Result<Option<Commit>, E>,
     ) -> Result<Self, E> {
-        let find = |branch: &Option<Branch>| match branch {
-            Some(branch) => find(&branch.name),
-            None => Ok(None),
-        };
+        let [main, testing, notes] =
+            refs(remote).map(|name| name.map_or(Ok(None), |name| find(&name)));
         Ok(Self {
-            main: find(&remote.main)?,
-            testing: find(&remote.testing)?,
+            main: main?,
+            testing: testing?,
+            notes: notes?,
         })
     }
 }
 
-/// The ref of the mirror that follows a branch.
-pub(super) fn tracking(remote: &RemoteName, branch: &str) -> String {
-    format!("refs/remotes/{remote}/{branch}")
+/// The refs of a remote that are followed: main, testing and the notes.
+pub(super) fn refs(remote: &Remote) -> [Option<String>; 3] {
+    let branch = |branch: &Option<Branch>| {
+        let name = &branch.as_ref()?.name;
+        Some(format!("refs/heads/{name}"))
+    };
+    let notes = remote.notes.as_ref();
+    [
+        branch(&remote.main),
+        branch(&remote.testing),
+        notes.map(|notes| format!("refs/notes/{notes}")),
+    ]
 }
 
-/// The branches of a remote that have a head.
+/// The ref of the mirror that follows a ref of a remote.
+pub(super) fn tracking(remote: &RemoteName, name: &str) -> String {
+    match name.strip_prefix("refs/notes/") {
+        Some(notes) => format!("refs/notes/remotes/{remote}/{notes}"),
+        None => format!(
+            "refs/remotes/{remote}/{}",
+            name.strip_prefix("refs/heads/").unwrap_or(name)
+        ),
+    }
+}
+
+/// The refs of a remote that have a head.
 pub(super) fn followed<'a>(
     remote: &'a Remote,
     heads: &'a Heads,
-) -> impl Iterator<Item = (&'a str, &'a Commit)> {
-    let branches = [
-        (&remote.main, &heads.main),
-        (&remote.testing, &heads.testing),
-    ];
-    branches
-        .into_iter()
-        .filter_map(|(branch, head)| Some((&*branch.as_ref()?.name, head.as_ref()?)))
+) -> impl Iterator<Item = (String, &'a Commit)> {
+    let heads = [&heads.main, &heads.testing, &heads.notes];
+    let refs = refs(remote).into_iter().zip(heads);
+    refs.filter_map(|(name, head)| Some((name?, head.as_ref()?)))
 }
 
 /// The heads of a remote's branches in the mirror, read without libgit2.
 pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
     let refs = Refs::of_bare(&paths.repository());
-    Heads::find(remote, |branch| {
-        let name = tracking(&remote.name, branch);
+    Heads::find(remote, |name| {
+        let name = tracking(&remote.name, name);
         match refs.read(&name)? {
             Ref::Commit(commit) => Ok(Some(commit)),
             Ref::Missing => Ok(None),
@@ -71,13 +88,11 @@ pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
 /// The heads of a repository on this machine, read without libgit2; `None` where only libgit2 can tell.
 pub fn local_heads(path: &Path, remote: &Remote) -> Result<Option<Heads>> {
     let refs = Refs::of_repository(path)?;
-    let heads = Heads::find(remote, |branch| {
-        match refs.read(&format!("refs/heads/{branch}")) {
-            Ok(Ref::Commit(commit)) => Ok(Some(commit)),
-            Ok(Ref::Missing) => Ok(None),
-            Ok(Ref::Unclear) => Err(None),
-            Err(error) => Err(Some(error)),
-        }
+    let heads = Heads::find(remote, |name| match refs.read(name) {
+        Ok(Ref::Commit(commit)) => Ok(Some(commit)),
+        Ok(Ref::Missing) => Ok(None),
+        Ok(Ref::Unclear) => Err(None),
+        Err(error) => Err(Some(error)),
     });
     match heads {
         Ok(heads) => Ok(Some(heads)),

@@ -57,12 +57,12 @@ impl<'a> Incoming<'a> {
         .or_else(|error| large.is_err().then_some(()).ok_or(error))?;
         large?;
         let repository = Repository::open_bare(self.path())?;
-        followed(remote, heads).try_for_each(|(branch, head)| {
+        followed(remote, heads).try_for_each(|(name, head)| {
             let read = || -> Result<()> {
                 let commit = repository.find_commit(Oid::from_str(head.as_str())?)?;
                 Ok(commit.tree().map(drop)?)
             };
-            read().with_context(|| format!("{branch} came incompletely"))
+            read().with_context(|| format!("{name} came incompletely"))
         })
     }
 

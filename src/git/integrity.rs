@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ErrorClass, ObjectType};
 
-use super::heads::tracking;
+use super::heads::{refs, tracking};
 use super::incoming::LARGEST;
 use super::mirror::{Mirror, ACCEPTED, TARGET};
 use crate::config::Remote;
@@ -38,9 +38,8 @@ impl Mirror {
         );
         let mut names = vec![ACCEPTED.to_string(), TARGET.to_string()];
         for remote in remotes {
-            let branches = [&remote.main, &remote.testing];
-            let branches = branches.into_iter().flatten();
-            names.extend(branches.map(|branch| tracking(&remote.name, &branch.name)));
+            let refs = refs(remote).into_iter().flatten();
+            names.extend(refs.map(|name| tracking(&remote.name, &name)));
         }
         for name in names {
             if let Some(commit) = self.head(&name)? {

@@ -11,6 +11,7 @@ pub mod heads;
 pub mod incoming;
 pub mod integrity;
 pub mod mirror;
+pub mod notes;
 pub mod packs;
 pub mod refs;
 pub mod shared_clone;

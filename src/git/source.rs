@@ -8,7 +8,7 @@ use anyhow::{bail, ensure, Error, Result};
 
 use super::environment::{self, Variables};
 use super::git_command::git;
-use super::heads::{followed, local_heads, Heads};
+use super::heads::{followed, local_heads, refs, Heads};
 use super::{ask, credentials, ssh};
 use crate::config::url::Url;
 use crate::config::Remote;
@@ -76,17 +76,17 @@ impl<'a> Source<'a> {
     pub fn list(&self) -> Result<Heads> {
         let mut git = git();
         // In no repository.
-        git.env("GIT_DIR", "/dev/null")
-            .args(["ls-remote", "--heads"]);
+        git.env("GIT_DIR", "/dev/null").arg("ls-remote");
+        if self.remote.notes.is_none() {
+            // A server need not list the others, which may be many.
+            git.arg("--heads");
+        }
         self.add_upload_pack(&mut git);
         git.arg(self.address());
-        let branches = [&self.remote.main, &self.remote.testing];
-        let names = branches.into_iter().flatten();
-        git.args(names.map(|branch| format!("refs/heads/{}", branch.name)));
+        git.args(refs(self.remote).into_iter().flatten());
         let answer = self.run(&mut git, "git ls-remote")?;
         let list = String::from_utf8_lossy(&answer.output);
-        checked(Heads::find(self.remote, |branch| {
-            let name = format!("refs/heads/{branch}");
+        checked(Heads::find(self.remote, |name| {
             let mut lines = list.lines().filter_map(|line| line.split_once('\t'));
             let head = lines.find(|(_, other)| *other == name);
             let head = head.map(|(id, _)| id.parse::<Commit>());
@@ -104,9 +104,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Fetches the branches that have heads, each to the same name in a bare repository.
+    /// Fetches the refs that have heads, each to the same name in a bare repository.
     pub fn fetch_into(&self, repository: &Path, heads: &Heads) -> Result<Heads> {
-        let names = || followed(self.remote, heads).map(|(branch, _)| branch);
+        let names = || followed(self.remote, heads).map(|(name, _)| name);
         if names().next().is_none() {
             return Ok(Heads::default());
         }
@@ -121,13 +121,13 @@ impl<'a> Source<'a> {
         ]);
         self.add_upload_pack(&mut git);
         git.arg(self.address());
-        git.args(names().map(|branch| format!("refs/heads/{branch}:refs/heads/{branch}")));
+        git.args(names().map(|name| format!("{name}:{name}")));
         let answer = self.run(&mut git, "git fetch")?;
         let fetched = local_heads(repository, self.remote)?.unwrap_or_default();
         // Of a shallow clone, git takes nothing, and says that all is well.
         ensure!(
             followed(self.remote, &fetched)
-                .map(|(branch, _)| branch)
+                .map(|(name, _)| name)
                 .eq(names()),
             self.sentence("git fetch brought nothing", &answer)
         );
@@ -221,7 +221,7 @@ fn spoken(words: &str) -> String {
 
 /// Heads that can be followed: libgit2 knows no others, and neither does the mirror.
 fn checked(heads: Heads) -> Result<Heads> {
-    let all = [&heads.main, &heads.testing];
+    let all = [&heads.main, &heads.testing, &heads.notes];
     let is_long = |head: &Commit| head.as_str().len() > 40;
     ensure!(
         !all.into_iter().flatten().any(is_long),

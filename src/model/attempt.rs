@@ -38,7 +38,7 @@ pub struct Attempt {
     pub interruptions: u32,
     /// The derivation, once evaluated.
     pub derivation: Option<String>,
-    /// The system, once evaluated.
+    /// The system, once evaluated; from the beginning, if CI has built it.
     pub out: Option<PathBuf>,
     /// What of the running system cannot become what it is in the new one before a reboot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -374,6 +374,11 @@ impl Attempt {
     /// Comes to an end.
     pub fn end(&mut self, outcome: Outcome, now: Timestamp) {
         self.progress = Progress::Ended(now, outcome);
+    }
+
+    /// The system that CI has built, if it did.
+    pub fn prebuilt(&self) -> Option<&PathBuf> {
+        self.out.as_ref().filter(|_| self.derivation.is_none())
     }
 
     /// Where it is; where it changed the machine, once it has ended.

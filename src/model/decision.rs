@@ -7,6 +7,7 @@ use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::names::RemoteName;
+use crate::model::prebuilt::Lookup;
 use crate::model::quarantine::Quarantine;
 use crate::model::refusal::Refusal;
 use crate::model::remote::Reach;
@@ -30,6 +31,8 @@ pub enum Action {
     Quarantined(Quarantine),
     /// The operator wants nothing deployed.
     Suspended(Suspension),
+    /// CI has not named its system yet. If its patience ends, it is evaluated here.
+    AwaitPrebuilt(Lookup),
     /// It changed the machine, and is not repeated.
     GivenUp(Option<Trouble>),
     /// It is deployed, or there is nothing to deploy.
@@ -45,8 +48,8 @@ pub struct Hindrance {
     pub trouble: Option<String>,
     /// What becomes of it, as in "is tried again in 4 min".
     pub next: String,
-    /// The command that ends it.
-    pub command: String,
+    /// The command that ends it, if one does.
+    pub command: Option<String>,
 }
 
 impl Hindrance {
@@ -103,16 +106,31 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
         let remote = facts.remotes.iter().find(|remote| remote.name == *name);
         remote.is_none_or(|remote| remote.reach == Reach::Fetched)
     };
-    let Some(PastAttempt { again, trouble, .. }) = facts.recent.iter().find(is_same) else {
-        return Action::Deploy;
+    let action = match facts.recent.iter().find(is_same) {
+        None => Action::Deploy,
+        Some(PastAttempt {
+            again,
+            trouble,
+            out,
+            ..
+        }) => {
+            let system = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));
+            let is_another = system.is_some() && system != out.as_deref();
+            match again {
+                NextTry::None => Action::Nothing,
+                NextTry::OnNewCommit => Action::GivenUp(*trouble),
+                NextTry::At(wait) if wait.has_elapsed(facts.now) || is_another => Action::Deploy,
+                NextTry::At(wait) => Action::Retry(*trouble, *wait),
+                NextTry::WhenReachable(remotes) if remotes.iter().any(is_back) => Action::Deploy,
+                NextTry::WhenReachable(remotes) => Action::AwaitRemotes(remotes.clone()),
+            }
+        }
     };
-    match again {
-        NextTry::None => Action::Nothing,
-        NextTry::OnNewCommit => Action::GivenUp(*trouble),
-        NextTry::At(wait) if wait.has_elapsed(facts.now) => Action::Deploy,
-        NextTry::At(wait) => Action::Retry(*trouble, *wait),
-        NextTry::WhenReachable(remotes) if remotes.iter().any(is_back) => Action::Deploy,
-        NextTry::WhenReachable(remotes) => Action::AwaitRemotes(remotes.clone()),
+    match &facts.prebuilt {
+        Some(lookup) if action == Action::Deploy && lookup.is_awaited(target, facts.now) => {
+            Action::AwaitPrebuilt(lookup.clone())
+        }
+        Some(_) | None => action,
     }
 }
 
@@ -126,6 +144,7 @@ impl Action {
             Self::AwaitConfirmation(_, _) => "await_confirmation",
             Self::Quarantined(_) => "quarantined",
             Self::Suspended(_) => "suspended",
+            Self::AwaitPrebuilt(_) => "await_prebuilt",
             Self::GivenUp(_) => "given_up",
             Self::Nothing => "nothing",
         }
@@ -169,6 +188,15 @@ impl Action {
                 let next = format!("waits until the suspension ends{until}");
                 ("suspended", None, next, "resume")
             }
+            Self::AwaitPrebuilt(lookup) => {
+                let next = lookup.sentence(when);
+                return Some(Hindrance {
+                    word: Lookup::WORD,
+                    trouble: None,
+                    next,
+                    command: None,
+                });
+            }
             Self::GivenUp(trouble) => {
                 let next = "is not tried again before someone pushes".to_string();
                 (word(trouble), words(trouble), next, "retry")
@@ -178,7 +206,7 @@ impl Action {
             word,
             trouble,
             next,
-            command: format!("sudo comin {command}"),
+            command: Some(format!("sudo comin {command}")),
         })
     }
 
@@ -186,6 +214,7 @@ impl Action {
     pub fn again(&self) -> Option<Timestamp> {
         match self {
             Self::Retry(_, wait) => Some(wait.until),
+            Self::AwaitPrebuilt(lookup) => lookup.patience.map(|wait| wait.until),
             Self::AwaitConfirmation(_, wait) => wait.map(|wait| wait.until),
             Self::Suspended(suspension) => suspension.until,
             Self::Deploy
@@ -215,6 +244,7 @@ impl Decision {
             | Action::Retry(_, _)
             | Action::AwaitRemotes(_)
             | Action::AwaitConfirmation(_, _)
+            | Action::AwaitPrebuilt(_)
             | Action::GivenUp(_)
             | Action::Nothing => format!("it {hindrance}"),
         })
@@ -222,8 +252,7 @@ impl Decision {
 
     /// The command that ends what is in the way.
     pub fn command(&self) -> Option<String> {
-        let hindrance = self.action.hindrance(&|_| String::new())?;
-        Some(hindrance.command)
+        self.action.hindrance(&|_| String::new())?.command
     }
 
     /// That there is no main, as a clause with the cure, if none of the followed ones exists and nothing qualifies

@@ -1,11 +1,14 @@
 //! Everything that a decision depends on, apart from the commits themselves.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use crate::model::confirmation::{Approval, Step};
 use crate::model::{
-    attempt::Trouble, commit::Commit, names::Operation, quarantine::Quarantine, refusal::Accepted,
-    remote::RemoteFacts, schedule::NextTry, suspension::Suspension, target::Target,
+    attempt::Trouble, commit::Commit, names::Operation, prebuilt::Lookup, quarantine::Quarantine,
+    refusal::Accepted, remote::RemoteFacts, schedule::NextTry, suspension::Suspension,
+    target::Target,
 };
 
 /// Everything that a decision depends on, apart from the commits themselves: those are [`History`].
@@ -25,6 +28,8 @@ pub struct Facts {
     pub awaited: Option<PendingConfirmation>,
     /// What is not deployed again.
     pub quarantine: Vec<Quarantine>,
+    /// What the latest deploy found of the system that CI builds.
+    pub prebuilt: Option<Lookup>,
     /// Whether the operator wants nothing deployed.
     pub suspended: Option<Suspension>,
     /// The time.
@@ -38,6 +43,8 @@ pub struct PastAttempt {
     pub commit: Commit,
     /// How.
     pub operation: Operation,
+    /// The system, if it was known.
+    pub out: Option<PathBuf>,
     /// Whether the same may be tried again.
     pub again: NextTry,
     /// Why it came to nothing, if it did.

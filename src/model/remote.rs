@@ -39,4 +39,7 @@ pub struct RemoteFacts {
     pub main: Option<Head>,
     /// The branch that is tried, if one is followed.
     pub testing: Option<Head>,
+    /// The latest commit of the notes in which CI names systems.
+    #[serde(default)]
+    pub notes: Option<Commit>,
 }

@@ -149,6 +149,7 @@ impl State {
             recent.push(PastAttempt {
                 commit: attempt.target.commit.clone(),
                 operation: attempt.target.operation,
+                out: attempt.out.clone(),
                 again: attempt.again(backoff),
                 trouble: attempt.trouble(),
             });

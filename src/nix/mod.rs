@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::config::{Config, RepositoryType};
 use crate::model::commit::Commit;
+use crate::model::store_path;
 use crate::sys::command::{self, Interrupt};
 use crate::sys::fs;
 use crate::sys::text::shortened;
@@ -29,10 +30,6 @@ const SAFE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// Where Nix keeps what it builds.
-const STORE: &str = "/nix/store";
-/// More than a path in it can have: the folder, a hash and a name.
-const STORE_PATH: usize = 300;
 /// How long the comparison of two systems may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -54,31 +51,19 @@ impl Evaluation {
     fn checked(self) -> Result<Self> {
         for path in [Path::new(&self.derivation), &self.out] {
             ensure!(
-                is_store_path(path),
+                store_path::is_valid(path),
                 "The system's path is no store path: {}",
-                shortened(&path.to_string_lossy(), STORE_PATH)
+                shortened(&path.to_string_lossy(), store_path::LONGEST)
             );
         }
         // Another file is a program to Nix, which it would run as root, without the bounds of a flake.
         ensure!(
-            Path::new(&self.derivation).extension() == Some(OsStr::new("drv")),
+            store_path::is_derivation(Path::new(&self.derivation)),
             "The system has no derivation, but {}",
             self.derivation
         );
         Ok(self)
     }
-}
-
-/// A name there begins with a hash, and has no other letters than these: it moves no cursor, is no option, and
-/// leads nowhere else.
-fn is_store_path(path: &Path) -> bool {
-    let name = path.to_str().and_then(|path| path.strip_prefix(STORE));
-    let name = name.and_then(|name| name.strip_prefix('/'));
-    let safe = |c: char| c.is_ascii_alphanumeric() || "+-._?=".contains(c);
-    path.as_os_str().len() <= STORE_PATH
-        && name.is_some_and(|name| {
-            name.chars().all(safe) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        })
 }
 
 /// Asked of a flake's `nixosConfigurations."<hostname>"`, and of what `system_attr` selects: what
@@ -281,20 +266,29 @@ if builtins.isFunction contained then contained {{ }} else contained",
     )
 }
 
-/// Builds a derivation; `root` becomes a GC root of the result before it can be collected. Says whether
-/// it came to an end, and was not interrupted.
+/// Builds a derivation, or fetches a system that was built elsewhere; `root` becomes a GC root of the result before it
+/// can be collected. Says whether it came to an end, and was not interrupted.
 ///
 /// The old command is the one that takes a derivation alike in every Nix since 2.3, streams the
 /// build log by itself and registers the root in the same step.
 pub fn build(
-    derivation: &str,
+    path: &Path,
     root: &Path,
     timeout: Option<Duration>,
     interrupt: Option<&Interrupt>,
 ) -> Result<bool> {
-    let mut nix = realise(Path::new(derivation), root);
+    let mut nix = realise(path, root);
     let built = run_until(&mut nix, "nix build", timeout, interrupt)?;
     Ok(built.is_some())
+}
+
+/// Copies systems to a binary cache.
+pub fn copy(cache: &str, systems: &[&Path]) -> Result<()> {
+    let mut nix = Command::new("nix");
+    nix.args(["--extra-experimental-features", "nix-command"])
+        .args(["copy", "--to", cache])
+        .args(systems);
+    run(&mut nix, "nix copy").map(drop)
 }
 
 /// Makes `root` a GC root of a system that is there.
@@ -316,13 +310,21 @@ fn realise(path: &Path, root: &Path) -> Command {
     let mut nix = Command::new("nix-store");
     nix.arg("--realise").arg(path);
     nix.args(["--indirect", "--add-root"]).arg(root);
+    if !store_path::is_derivation(path) {
+        // A cache that did not have it a moment ago may have it now.
+        nix.args(["--option", "narinfo-cache-negative-ttl", "0"]);
+    }
     nix
 }
 
 /// What differs between the closures of two systems that are there, in Nix' own words.
 fn diff_closures(before: &Path, after: &Path) -> Result<String> {
     for path in [before, after] {
-        ensure!(is_store_path(path), "{} is no store path", path.display());
+        ensure!(
+            store_path::is_valid(path),
+            "{} is no store path",
+            path.display()
+        );
     }
     let mut nix = Command::new("nix");
     nix.args(["--extra-experimental-features", "nix-command"])
@@ -379,36 +381,6 @@ mod tests {
     fn a_host_is_named_by_a_string_that_evaluates_nothing() {
         assert_eq!(literal("a.b"), r#""a.b""#);
         assert_eq!(literal("\"${x}\\\r\n"), "\"\\\"\\${x}\\\\\\r\n\"");
-    }
-
-    #[test]
-    fn only_what_can_be_in_the_store_is_a_path_of_it() {
-        let is_store_path = |path: &str| super::is_store_path(Path::new(path));
-        assert!(is_store_path(
-            "/nix/store/0a-nixos-system-m-26.05+x_y?z=.drv"
-        ));
-        let long = format!("/nix/store/{}", "a".repeat(STORE_PATH));
-        for path in [
-            "",
-            "--help",
-            "/nix/store",
-            "/nix/store/",
-            "/nix/store/..",
-            "/nix/store/.a",
-            "/nix/store/-a",
-            "/nix/store/a/b",
-            "/nix/store/a/",
-            "/nix/store/a/.",
-            "/nix/storea",
-            "/nix/store/\u{1b}[31m",
-            "/nix/store/a b",
-            "/nix/store/$HOME",
-            "/nix/store/ä",
-            "/tmp/a",
-            &long,
-        ] {
-            assert!(!is_store_path(path), "{path}");
-        }
     }
 
     #[test]

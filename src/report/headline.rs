@@ -13,7 +13,7 @@ use crate::model::decision::{Action, Hindrance};
 use crate::sys::text::printable;
 
 /// Every word for how a machine is, as the JSON and the metrics have it.
-pub(super) const STATES: [&str; 25] = [
+pub(super) const STATES: [&str; 26] = [
     "up_to_date",
     "testing",
     "due",
@@ -23,6 +23,7 @@ pub(super) const STATES: [&str; 25] = [
     "checking",
     "rolling_back",
     "waits",
+    "waits_for_ci",
     "boots_next",
     "suspended",
     "skipped",
@@ -206,7 +207,7 @@ impl Status {
         about: impl Fn(&'static str, u8, Tone, &str) -> Verdict<'a>,
     ) -> Verdict<'a> {
         let (code, tone) = match self.action {
-            Action::AwaitConfirmation(_, _) => (3, Tone::Notable),
+            Action::AwaitConfirmation(_, _) | Action::AwaitPrebuilt(_) => (3, Tone::Notable),
             _ => (4, Tone::Bad),
         };
         let latest = self.latest_at(selected);
@@ -217,10 +218,13 @@ impl Status {
         } else {
             hindrance.sentence()
         };
-        let detail = next.strip_prefix("is ").or(next.strip_prefix("waits "));
+        let detail = next
+            .strip_prefix("is ")
+            .or(next.strip_prefix(hindrance.word));
+        let detail = detail.unwrap_or(next).trim_start_matches([' ', ',', ':']);
         Verdict {
-            detail: Some(detail.unwrap_or(next).to_string()),
-            command: Some(hindrance.command.clone()),
+            detail: Some(detail.to_string()).filter(|detail| !detail.is_empty()),
+            command: hindrance.command.clone(),
             ..about(hindrance.word, code, tone, &sentence)
         }
     }

@@ -265,7 +265,7 @@ impl Metrics {
             "comin_last_build_failed",
             "Whether the last build failed (1) or not (0).",
         )
-        .value(self.failed_at(Stage::Building, |attempt| attempt.derivation.is_some()));
+        .value(self.failed_at(Stage::Building, |attempt| attempt.out.is_some()));
         text.gauge(
             "comin_last_deployment_failed",
             "Whether the last deployment, evaluation and build included, failed (1) or not (0).",

@@ -28,7 +28,8 @@ impl Status {
 
     /// The word of the line, as the JSON has it.
     pub(super) fn state(&self, page: &Page) -> String {
-        self.lasting_verdict(page).word.replace(' ', "_")
+        let word = self.lasting_verdict(page).word.replace(' ', "_");
+        word.to_lowercase()
     }
 
     fn lasting_verdict(&self, page: &Page) -> Verdict<'_> {

@@ -1,6 +1,7 @@
 //! What a deploy would do now, and what it thinks of every branch.
 
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,6 +17,7 @@ use crate::model::commit::Commit;
 use crate::model::decision::{Action, Decision};
 use crate::model::drift::Drift;
 use crate::model::names::Operation;
+use crate::model::prebuilt::Lookup;
 use crate::model::refusal::Refusal;
 use crate::model::state::State;
 use crate::model::target::Target;
@@ -29,6 +31,8 @@ pub struct Plan {
     action: Action,
     hindrance: Option<String>,
     target: Option<TargetView>,
+    /// The system of the target, if CI has built it.
+    prebuilt: Option<PathBuf>,
     #[serde(serialize_with = "seconds::optional")]
     retry_at: Option<Timestamp>,
     drift: Option<Drift>,
@@ -85,6 +89,7 @@ impl Plan {
     pub fn new(
         state: &State,
         decision: Decision,
+        prebuilt: Option<Lookup>,
         target: Option<TargetView>,
         host: HostState,
     ) -> Self {
@@ -104,6 +109,7 @@ impl Plan {
             retry_at: decision.action.again(),
             action: decision.action,
             target,
+            prebuilt: prebuilt.and_then(|lookup| lookup.system),
             candidates: decision.candidates.iter().map(CandidateView::of).collect(),
             selected: decision.selected,
             drift: host.drift,
@@ -114,6 +120,17 @@ impl Plan {
     /// What is selected, whether or not it would be deployed now.
     pub fn selected(&self) -> Option<&Target> {
         self.selected.as_ref()
+    }
+
+    /// Its system, if CI has built it.
+    pub fn prebuilt(&self) -> Option<&Path> {
+        self.prebuilt.as_deref()
+    }
+
+    /// Why there is no system to build, if CI is to build it.
+    pub fn unbuilt(&self) -> Option<String> {
+        let is_awaited = matches!(self.action, Action::AwaitPrebuilt(_));
+        is_awaited.then(|| "CI has not built it yet".to_string())
     }
 
     fn sentence(&self, outlook: Outlook, page: &Page) -> String {
@@ -144,12 +161,15 @@ impl Plan {
             | Action::Retry(_, _)
             | Action::AwaitRemotes(_)
             | Action::AwaitConfirmation(_, _)
+            | Action::AwaitPrebuilt(_)
             | Action::GivenUp(_)
             | Action::Nothing => None,
         };
         let reason = reason.map_or(String::new(), |reason| format!(": {}", printable(reason)));
-        let (sentence, command) = (hindrance.sentence(), hindrance.command);
-        format!("Would not deploy {target}: it {sentence}{reason}\n→ {command}")
+        let command = hindrance.command.as_ref();
+        let command = command.map_or(String::new(), |command| format!("\n→ {command}"));
+        let sentence = hindrance.sentence();
+        format!("Would not deploy {target}: it {sentence}{reason}{command}")
     }
 
     /// Why no branch is selected, as the status has it.

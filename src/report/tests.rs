@@ -30,7 +30,9 @@ use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
 use crate::model::manual_rollback::ManualRollback;
 use crate::model::names::Operation;
+use crate::model::prebuilt::Lookup;
 use crate::model::quarantine::Quarantine;
+use crate::model::schedule::Delay;
 use crate::model::select::decide;
 use crate::model::select::tests::{commit, facts, Diagram};
 use crate::model::state::State;
@@ -66,6 +68,7 @@ struct Scene {
     quarantined: bool,
     rolled_back_by_hand: bool,
     suspended: Option<Suspension>,
+    prebuilt: Option<Lookup>,
     reboot_reasons: &'static [&'static str],
     booted_instead: Option<&'static str>,
     /// The systems that booted and that boot next, as `running`.
@@ -187,6 +190,7 @@ impl Scene {
             quarantined: false,
             rolled_back_by_hand: false,
             suspended: None,
+            prebuilt: None,
             reboot_reasons: &[],
             booted_instead: None,
             booted: None,
@@ -279,6 +283,7 @@ impl Scene {
         facts.now = ago(0);
         facts.recent = self.state().recent(self.config().retry);
         facts.suspended.clone_from(&self.suspended);
+        facts.prebuilt.clone_from(&self.prebuilt);
         facts.awaited = self.config().awaited(&self.state());
         if self.quarantined {
             let latest = &self.attempts[self.attempts.len() - 1];
@@ -344,7 +349,7 @@ impl Scene {
     fn plan(&self) -> Plan {
         let host = self.status().host;
         let (_, decision) = self.decide();
-        Plan::new(&self.state(), decision, self.selected(), host)
+        Plan::new(&self.state(), decision, None, self.selected(), host)
     }
 
     /// The status, in a line and in a picture, and the plan.

@@ -7,7 +7,7 @@ use log::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{paths::Paths, Config};
-use crate::model::{remote::RemoteFacts, schedule::Delay};
+use crate::model::{prebuilt::Lookup, remote::RemoteFacts, schedule::Delay};
 use crate::sys::progress::{self, Steps};
 use crate::sys::{command::Process, fs, json, mutex::Shared};
 
@@ -64,13 +64,16 @@ pub struct DeployRecord {
     pub refused: Vec<String>,
     /// What else has been said since the machine booted, and is not said again.
     pub notices: Vec<String>,
+    /// What was found of the system that CI builds.
+    #[serde(default)]
+    pub prebuilt: Option<Lookup>,
 }
 
 impl DeployRecord {
-    /// The record of a deploy that begins. What has been said `before` is not said again.
+    /// The record of a deploy that begins. It keeps what has been said and found `before`.
     pub fn begin(config: &Config, remotes: Vec<RemoteFacts>, before: Option<Self>) -> Result<Self> {
-        let (refused, notices) =
-            before.map_or_else(Default::default, |it| (it.refused, it.notices));
+        let (refused, notices, prebuilt) =
+            before.map_or_else(Default::default, |it| (it.refused, it.notices, it.prebuilt));
         Ok(Self {
             fingerprint: config.fingerprint,
             remotes,
@@ -80,6 +83,7 @@ impl DeployRecord {
             suspended: false,
             refused,
             notices,
+            prebuilt,
         })
     }
 

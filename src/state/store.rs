@@ -71,12 +71,13 @@ impl Store {
         self.change(|state| state.accepted_main = Some(main))
     }
 
-    /// Records the beginning of an attempt, in this boot.
+    /// Records the beginning of an attempt, in this boot; `system` is what CI has built.
     pub fn begin(
         &mut self,
         target: Target,
         subject: String,
         boot: Option<String>,
+        system: Option<PathBuf>,
     ) -> Result<Attempt> {
         let before = self.state.latest();
         let is_same = |before: &&Attempt| {
@@ -93,7 +94,7 @@ impl Store {
             started_at: Timestamp::now(),
             boot,
             derivation: None,
-            out: None,
+            out: system,
             inhibitors: Vec::new(),
             before: PreviousSystem::default(),
             confirmed: again.map_or_else(BTreeSet::new, |again| again.confirmed.clone()),
@@ -103,7 +104,10 @@ impl Store {
             stages: Vec::new(),
             progress: Progress::Running(Stage::Evaluating),
         };
-        attempt.enter(Stage::Evaluating, Timestamp::now());
+        let first = attempt
+            .prebuilt()
+            .map_or(Stage::Evaluating, |_| Stage::Building);
+        attempt.enter(first, Timestamp::now());
         let recorded = attempt.clone();
         self.change(|state| {
             while state.attempts.len() >= ATTEMPTS {
@@ -228,7 +232,9 @@ mod tests {
         let mut store = Store::open(&paths).unwrap();
         let target = Attempt::for_tests(1, Operation::Switch).target;
         let mut attempt = |ends: Outcome| {
-            let mut attempt = store.begin(target.clone(), String::new(), None).unwrap();
+            let mut attempt = store
+                .begin(target.clone(), String::new(), None, None)
+                .unwrap();
             attempt.end(ends, Timestamp::now());
             store.record(&attempt).unwrap();
             store.state().clone()
@@ -260,7 +266,9 @@ mod tests {
         let mut store = Store::open(&paths).unwrap();
         let target = Attempt::for_tests(1, Operation::Switch).target;
         let mut retries_exhausted = |ends: Outcome| {
-            let mut attempt = store.begin(target.clone(), String::new(), None).unwrap();
+            let mut attempt = store
+                .begin(target.clone(), String::new(), None, None)
+                .unwrap();
             let retries_exhausted = attempt.retries_exhausted();
             attempt.end(ends, Timestamp::now());
             store.record(&attempt).unwrap();

@@ -21,6 +21,7 @@ mod limits;
 mod moving;
 mod networks;
 mod pages;
+mod prebuilt;
 mod private;
 mod progress;
 mod reboot;

@@ -13,7 +13,7 @@ use crate::support::Said;
 use crate::world::{await_that, building, Gate, Repository, System, World};
 
 /// An SSH key for signing, which the machine trusts as `alice`.
-fn trusted_signer(world: &mut World, name: &str) -> PathBuf {
+pub fn trusted_signer(world: &mut World, name: &str) -> PathBuf {
     let key = ssh_key(world, name);
     let public = fs::read_to_string(key.with_extension("pub")).unwrap();
     let signers = world.path("signers");
@@ -33,7 +33,7 @@ fn ssh_key(world: &World, name: &str) -> PathBuf {
 }
 
 /// From now on the repository's commits are signed.
-fn sign(repository: &Repository, key: &std::path::Path) {
+pub fn sign(repository: &Repository, key: &std::path::Path) {
     repository.git(&["config", "gpg.format", "ssh"]);
     repository.git(&["config", "user.signingKey", key.to_str().unwrap()]);
     repository.git(&["config", "commit.gpgSign", "true"]);

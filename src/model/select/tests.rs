@@ -1,5 +1,6 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,8 +15,8 @@ use crate::model::refusal::{Accepted, Cure, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::schedule::{Delay, NextTry};
 use crate::model::{
-    names::Operation, quarantine::Quarantine, signature::Key, suspension::Suspension,
-    target::Target,
+    names::Operation, prebuilt::Lookup, quarantine::Quarantine, signature::Key,
+    suspension::Suspension, target::Target,
 };
 use crate::sys::text;
 
@@ -130,6 +131,7 @@ pub fn facts(accepted: &str, remotes: &str) -> Facts {
             reach,
             main: (main != "_").then(|| head(main, "main", Operation::Switch)),
             testing: Some(head(testing, "testing", Operation::Test)),
+            notes: None,
         }
     });
     Facts {
@@ -143,6 +145,7 @@ pub fn facts(accepted: &str, remotes: &str) -> Facts {
         recent: Vec::new(),
         quarantine: Vec::new(),
         awaited: None,
+        prebuilt: None,
         suspended: None,
         now: Timestamp::UNIX_EPOCH,
     }
@@ -572,6 +575,7 @@ fn tried(letter: &str, operation: Operation, again: NextTry) -> PastAttempt {
     PastAttempt {
         commit: commit(letter),
         operation,
+        out: None,
         trouble: match again {
             NextTry::None => None,
             NextTry::OnNewCommit => Some(Trouble::RolledBack),
@@ -747,6 +751,76 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
             "{facts:?}"
         );
     }
+}
+
+#[test]
+fn target_waits_until_ci_names_its_system() {
+    let now = Timestamp::UNIX_EPOCH;
+    let lookup = |letter: &str, system: Option<&str>, patience: Option<i64>| Lookup {
+        commit: commit(letter),
+        since: now - minutes(5),
+        patience: patience.map(|left| Delay::new(now - minutes(5), minutes(left + 5))),
+        system: system.map(PathBuf::from),
+        problem: None,
+    };
+    let failed = |system: Option<&str>, wait: i64| {
+        let again = after(now - minutes(1), wait);
+        vec![PastAttempt {
+            out: system.map(PathBuf::from),
+            ..tried("A", Operation::Switch, again)
+        }]
+    };
+    let done = vec![tried("A", Operation::Switch, NextTry::None)];
+    let held = vec![tried("A", Operation::Switch, NextTry::OnNewCommit)];
+    let (p, q) = (Some("/nix/store/p"), Some("/nix/store/q"));
+    for (lookup, recent, wanted) in [
+        // Nobody has looked for it yet.
+        (lookup("B", None, None), vec![], "deploy"),
+        (lookup("A", None, None), vec![], "await_prebuilt"),
+        (lookup("A", None, Some(1)), vec![], "await_prebuilt"),
+        (lookup("A", None, Some(0)), vec![], "deploy"),
+        (lookup("A", p, None), vec![], "deploy"),
+        // What is deployed, or held, waits for nothing.
+        (lookup("A", None, None), done, "nothing"),
+        (lookup("A", p, None), held, "given_up"),
+        // What failed is tried again after a while, and at once if CI names another system.
+        (lookup("A", p, None), failed(p, 2), "retry"),
+        (lookup("A", p, None), failed(p, 1), "deploy"),
+        (lookup("A", q, None), failed(p, 2), "deploy"),
+        (lookup("A", p, None), failed(None, 2), "deploy"),
+        // What CI has taken back waits again.
+        (lookup("A", None, None), failed(p, 2), "retry"),
+        (lookup("A", None, None), failed(p, 1), "await_prebuilt"),
+    ] {
+        let facts = Facts {
+            prebuilt: Some(lookup),
+            recent,
+            ..facts("A", "o:A/-")
+        };
+        let action = decide(&facts, &Unasked).action;
+        assert_eq!(action.name(), wanted, "{facts:?}");
+    }
+}
+
+#[test]
+fn deployment_that_was_confirmed_does_not_wait_for_ci_again() {
+    let facts = Facts {
+        prebuilt: Some(Lookup {
+            commit: commit("A"),
+            since: Timestamp::UNIX_EPOCH,
+            patience: None,
+            system: None,
+            problem: None,
+        }),
+        awaited: Some(awaited(
+            "A",
+            Operation::Switch,
+            Step::Deploy,
+            Approval::Given,
+        )),
+        ..facts("A", "o:A/-")
+    };
+    assert_eq!(decide(&facts, &Unasked).action, Action::Deploy);
 }
 
 #[test]

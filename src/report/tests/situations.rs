@@ -64,6 +64,15 @@ const OTHER: &str = "/nix/store/00000000000000000000000000000000-nixos-system-m-
 
 #[allow(clippy::too_many_lines)] // A table.
 fn situations() -> Vec<Situation> {
+    let lookup = |patience: Option<i64>, problem: Option<&str>| {
+        Some(Lookup {
+            commit: commit("B"),
+            since: ago(60),
+            patience: patience.map(|wait| Delay::new(ago(60), SignedDuration::from_secs(wait))),
+            system: None,
+            problem: problem.map(str::to_string),
+        })
+    };
     let suspended = |until: Option<i64>| {
         let until = until.map(|in_seconds| ago(-in_seconds));
         Some(Suspension {
@@ -218,6 +227,16 @@ fn situations() -> Vec<Situation> {
         situation("for another machine", &[], {
             let reason = "its machine id is that of another machine".to_string();
             tried(Outcome::Skipped { reason })
+        }),
+        situation("CI has not built it yet", &["CominWaitsForCI"], {
+            let mut scene = Scene::of("A-B", "A", "origin:B/-");
+            scene.prebuilt = lookup(None, None);
+            scene
+        }),
+        situation("CI names something else", &["CominWaitsForCI"], {
+            let mut scene = Scene::of("A-B", "A", "origin:B/-");
+            scene.prebuilt = lookup(Some(600), Some("/etc is not the store path of a system"));
+            scene
         }),
         situation("suspended", &["CominSuspended"], {
             let mut scene = Scene::of("A-B", "A", "origin:B/-");

@@ -1,0 +1,81 @@
+//! A system that CI has built takes the place of evaluation and build: it is fetched and checked.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail, Context as _, Result};
+
+use crate::deploy::build::{built, machine_id_mismatch, preempted};
+use crate::deploy::context::Context;
+use crate::deploy::deployment::{Deployment, Stop};
+use crate::deploy::preemption::Preemption;
+use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::{confirmation::Step, prebuilt::Identity, target::Target};
+use crate::state::deploy_record;
+use crate::sys::fs;
+use crate::{nix, system};
+
+/// How many bytes of a `comin.json` are read.
+const LARGEST: u64 = 64 * 1024;
+
+/// Fetches a system that CI has built. An attempt that waited goes on where it was.
+pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop> {
+    let preemption = Preemption::watch(deployment)?;
+    // A request may have come before they were watched.
+    if preemption.superseded() {
+        return preempted(deployment.attempt.stage());
+    }
+    if let Some(out) = built(&deployment.attempt) {
+        return Ok(out);
+    }
+    if !deployment.is_active()? {
+        deployment.confirmed(Step::Build)?;
+    }
+    if deployment.attempt.stage() != Stage::Building {
+        deployment.enter(Stage::Building)?;
+    }
+    log::info!("Fetching {}, which CI has built", out.display());
+    let ctx = deployment.ctx;
+    std::fs::create_dir_all(ctx.paths.gcroots()).map_err(anyhow::Error::from)?;
+    let root = ctx
+        .paths
+        .gcroots()
+        .join(Attempt::root_of(deployment.attempt.id));
+    let timeout = ctx.config.build_timeout;
+    let work = format!("Fetching {}", deployment.attempt.target);
+    let fetched = deploy_record::during(&ctx.paths, &work, || {
+        preemption.during(|interrupt| nix::build(&out, &root, timeout, Some(interrupt)))
+    });
+    let is_there = fetched.map_err(|error| {
+        let out = out.display();
+        anyhow!("{error:#}; a cache of nix.settings.substituters must have {out}, signed by a key of nix.settings.trusted-public-keys")
+    })?;
+    if !is_there {
+        return preempted(Stage::Building);
+    }
+    system::check(&out)?;
+    match mismatch(ctx, &deployment.attempt.target, &out)? {
+        Some(reason) => Err(Stop::Ended(Outcome::Skipped { reason })),
+        None => Ok(out),
+    }
+}
+
+/// The reason, if a system is meant for another machine.
+///
+/// # Errors
+/// The system is that of another host or commit, or does not tell.
+pub fn mismatch(ctx: &Context, target: &Target, out: &Path) -> Result<Option<String>> {
+    let file = fs::read_small_optional(&out.join("comin.json"), LARGEST)?;
+    let file = file.context("the system does not tell its host: it has no comin.json, which the NixOS module of comin writes")?;
+    let identity: Identity = serde_json::from_slice(&file)
+        .context("the comin.json of the system cannot be understood")?;
+    let is_by_url = ctx
+        .config
+        .prebuilt
+        .as_ref()
+        .is_some_and(|it| it.url.is_some());
+    let needs_revision = is_by_url || target.signer.is_some();
+    if let Some(error) = identity.mismatch(&ctx.config.hostname, &target.commit, needs_revision) {
+        bail!(error);
+    }
+    machine_id_mismatch(ctx, identity.machine_id.as_deref())
+}

@@ -1,0 +1,760 @@
+//! Systems that CI has built, from a real signed cache: comin neither evaluates nor builds.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{json, Value};
+
+use crate::selection::{sign, trusted_signer};
+use crate::support::{is_rooted, isolated, Said};
+use crate::world::{await_that, Repository, System, World};
+
+/// A machine, its repository, whose flake nobody can evaluate, and the CI that builds its systems.
+struct Ci {
+    world: World,
+    origin: Repository,
+    /// The commit that the machine has not deployed yet.
+    commit: String,
+}
+
+/// An order to CI.
+struct Order<'a> {
+    label: &'a str,
+    /// The content of `comin.json`, if there is one.
+    identity: Option<Value>,
+    /// The key that signs it, if one does.
+    key: Option<&'a str>,
+}
+
+impl Ci {
+    /// The machine runs what it has evaluated by itself, and has been told of CI since.
+    fn new(prebuilt: &Value) -> Self {
+        let (mut world, origin) = World::new();
+        world.comin(&["run"], 0);
+        world.configure(|config| config["prebuilt"] = prebuilt.clone());
+        fs::write(origin.path.join("flake.nix"), "this is not Nix").unwrap();
+        let commit = origin.commit_all("second");
+        let ci = Self {
+            world,
+            origin,
+            commit,
+        };
+        for key in ["ours", "theirs"] {
+            let mut nix = ci.nix("nix-store");
+            nix.args(["--generate-binary-cache-key", key])
+                .args([ci.world.path(key), ci.world.path(&format!("{key}.pub"))]);
+            assert!(nix.output().unwrap().status.success());
+        }
+        ci
+    }
+
+    /// CI that names its systems in notes.
+    fn with_notes() -> Self {
+        Self::new(&json!({"notes": "comin"}))
+    }
+
+    fn nix(&self, tool: &str) -> Command {
+        let mut nix = Command::new(tool);
+        isolated(&mut nix, &self.world.path("home"));
+        nix
+    }
+
+    /// Builds a system that is in the cache, and not on this machine.
+    fn build(&self, order: &Order) -> String {
+        let file = self.world.path(&format!("{}.nix", order.label));
+        let identity = order.identity.as_ref().map_or("null".to_string(), |it| {
+            // A Nix string in quotes.
+            Value::from(it.to_string()).to_string()
+        });
+        let arguments = format!("extra.\"comin.json\" = {identity};");
+        let system = System::with(&arguments);
+        let configuration = self.origin.configuration("../ci", order.label, &system);
+        fs::write(&file, configuration.replace("./system ", "./ci/system ")).unwrap();
+        let mut nix = self.nix("nix-build");
+        nix.args(["--no-out-link", "-A", "system.build.toplevel"])
+            .arg(&file);
+        let output = nix.output().unwrap();
+        let said = Said::of(&output);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let system = said.out.trim().to_string();
+        let cache = format!("file://{}", self.world.path("cache").display());
+        let key = order.key.map_or(String::new(), |key| {
+            format!("?secret-key={}", self.world.path(key).display())
+        });
+        let cache = cache + &key;
+        let mut nix = self.nix("nix");
+        nix.args([
+            "--extra-experimental-features",
+            "nix-command",
+            "copy",
+            "--to",
+        ])
+        .args([&cache, &system]);
+        assert!(nix.output().unwrap().status.success());
+        let deleted = self.nix("nix-store").arg("--delete").arg(&system).output();
+        assert!(deleted.unwrap().status.success() && !Path::new(&system).exists());
+        system
+    }
+
+    /// A good system of the commit.
+    fn build_good(&self, label: &str) -> String {
+        self.build(&Order {
+            label,
+            identity: Some(self.identity()),
+            key: Some("ours"),
+        })
+    }
+
+    fn identity(&self) -> Value {
+        json!({"hostname": "m", "machine_id": null, "revision": self.commit})
+    }
+
+    /// Puts this into the note of a commit, as it is.
+    fn note(&self, commit: &str, note: &[u8]) {
+        let file = self.world.path("note");
+        fs::write(&file, note).unwrap();
+        let blob = self
+            .origin
+            .git(&["hash-object", "-w", &file.display().to_string()]);
+        let arguments = ["notes", "--ref=comin", "add", "-f", "-C", &blob, commit];
+        self.origin.git(&arguments);
+    }
+
+    /// As CI does it.
+    fn append(&self, line: &str) {
+        let arguments = ["notes", "--ref=comin", "append", "-m", line, &self.commit];
+        self.origin.git(&arguments);
+    }
+
+    /// comin on the machine, which trusts one key of the cache.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut comin = self.world.noting_calls(arguments);
+        let key = fs::read_to_string(self.world.path("ours.pub")).unwrap();
+        let cache = self.world.path("cache");
+        comin.env(
+            "NIX_CONFIG",
+            format!(
+                "build-users-group =\nsandbox = false\nsubstituters = file://{}\ntrusted-public-keys = {key}\n",
+                cache.display()
+            ),
+        );
+        comin
+    }
+
+    fn comin(&self, arguments: &[&str], code: i32) -> Said {
+        let said = Said::of(&self.command(arguments).output().unwrap());
+        assert_eq!(said.code, Some(code), "comin {arguments:?}: {said:?}");
+        said
+    }
+
+    fn plan(&self, arguments: &[&str]) -> Value {
+        let arguments = [&["plan", "--json"], arguments].concat();
+        serde_json::from_str(&self.comin(&arguments, 0).out).unwrap()
+    }
+
+    /// Nothing has been evaluated or activated since the machine was told of CI.
+    fn assert_untouched(&self) {
+        let calls = fs::read_to_string(self.world.path("calls")).unwrap_or_default();
+        assert!(
+            !calls.contains(" eval ") && !calls.contains("nix-instantiate"),
+            "{calls}"
+        );
+        assert_eq!(self.world.switches(), ["switch first"]);
+    }
+
+    fn assert_awaited(&self) {
+        self.assert_untouched();
+        let status = self.world.status();
+        assert_eq!(status["action"], "await_prebuilt", "{status:#}");
+        assert_eq!(status["state"], "waits_for_ci");
+        assert_eq!(status["deployed"]["status"], "done", "of the first one");
+    }
+
+    /// Whether a link of comin's keeps a path from being collected.
+    fn is_rooted(&self, path: &str) -> bool {
+        let roots = self
+            .nix("nix-store")
+            .args(["--gc", "--print-roots"])
+            .output();
+        let roots = String::from_utf8(roots.unwrap().stdout).unwrap();
+        let link = self.world.path("root/var/lib/comin/gcroots/attempt-2");
+        is_rooted(&roots, &link.display().to_string(), path)
+    }
+}
+
+#[test]
+fn system_that_ci_has_built_is_deployed_without_evaluation() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let system = ci.build_good("second");
+    ci.append(&format!("other {system}"));
+    ci.append(&format!("m {system}"));
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+    let calls = fs::read_to_string(ci.world.path("calls")).unwrap_or_default();
+    assert!(
+        !calls.contains(" eval ") && !calls.contains("nix-instantiate"),
+        "{calls}"
+    );
+    let status = ci.world.status();
+    assert_eq!(status["accepted_main"], ci.commit.as_str());
+    assert_eq!(status["deployed"]["out"], system.as_str());
+    assert_eq!(status["deployed"]["status"], "done");
+    assert!(ci.is_rooted(&system));
+    let attempt: Value =
+        serde_json::from_str(&ci.comin(&["history", "2", "--json"], 0).out).unwrap();
+    assert!(attempt["derivation"].is_null());
+    let stages = attempt["stages"].as_array().unwrap().iter();
+    let stages: Vec<_> = stages.map(|stage| stage["stage"].clone()).collect();
+    assert_eq!(stages, ["building", "activating", "checking"]);
+
+    // An idle poll has nothing to do, and a note of another commit neither.
+    ci.comin(&["fetch", "origin"], 0);
+    let wanted = ci.world.path("root/run/comin/wanted");
+    assert!(!wanted.exists());
+    ci.note("HEAD~", format!("m {system}\n").as_bytes());
+    let said = ci.comin(&["run"], 0);
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+    assert_eq!(ci.world.switches().len(), 2);
+}
+
+#[test]
+fn publish_names_systems_that_a_machine_then_deploys() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let hub = ci.world.path("hub").display().to_string();
+    ci.origin.git(&["clone", "--quiet", "--bare", ".", &hub]);
+    ci.origin.git(&["remote", "add", "hub", &hub]);
+    // In CI, another clone has pushed a note meanwhile.
+    ci.origin.git(&["push", "--quiet", "hub", "main"]);
+    let system = |label: &str| {
+        let folder = ci.origin.path.join(label);
+        fs::create_dir_all(&folder).unwrap();
+        ci.origin.configuration(
+            label,
+            label,
+            &System::with("extra.\"comin.json\" = ''{\"hostname\": \"m\"}'';"),
+        )
+    };
+    let flake = format!(
+        "{{ outputs = _: {{ nixosConfigurations = {{ m.config = {}; broken = throw \"no\"; }}; }}; }}",
+        system("one").replace("./system", "./one/system")
+    );
+    fs::write(ci.origin.path.join("flake.nix"), flake).unwrap();
+    let cache = format!(
+        "file://{}?secret-key={}",
+        ci.world.path("cache").display(),
+        ci.world.path("ours").display()
+    );
+    let publish = |arguments: &[&str], code: i32| {
+        let arguments = [&["publish", "--remote", "hub", "--to", &cache], arguments].concat();
+        let mut comin = ci.world.command(&arguments);
+        let said = Said::of(&comin.current_dir(&ci.origin.path).output().unwrap());
+        assert_eq!(said.code, Some(code), "{said:?}");
+        said
+    };
+    let said = publish(&["m"], 1);
+    assert!(said.err.contains("in no commit"), "{said:?}");
+    ci.origin.commit_all("third");
+    ci.origin.git(&["push", "--quiet", "hub", "main"]);
+
+    let said = publish(&[], 1);
+    assert!(said.err.contains("broken"), "{said:?}");
+    let (host, path) = said.out.trim().split_once(' ').unwrap();
+    assert_eq!(host, "m");
+    assert!(Path::new(path).exists());
+    // What others have pushed stays, and the last line of a host counts.
+    ci.origin.git(&["update-ref", "-d", "refs/notes/comin"]);
+    publish(&["m"], 0);
+    let note = ci.origin.git(&["notes", "--ref=comin", "show", "HEAD"]);
+    let lines: Vec<_> = note.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines, [format!("m {path}"), format!("m {path}")]);
+
+    let mut world = ci.world;
+    let url = format!("file://{hub}");
+    world.configure(|config| config["remotes"][0]["url"] = json!(url));
+    let said = world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first", "switch one"], "{said:?}");
+}
+
+#[test]
+fn note_that_comes_while_the_machine_waits_is_acted_on_at_the_next_poll() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let said = ci.comin(&["run"], 0);
+    assert!(said.err.contains("waits for CI"), "{said:?}");
+    ci.assert_awaited();
+    let plan = ci.plan(&["--build"]);
+    assert_eq!(plan["action"], "await_prebuilt");
+    assert!(plan["build"]["skipped"].is_string(), "{plan:#}");
+    for words in [&["status"][..], &["status", "--oneline"], &["plan"]] {
+        let said = ci.comin(words, 0);
+        assert!(said.out.contains("waits for CI"), "{said:?}");
+    }
+    assert_eq!(ci.comin(&["status", "--check"], 3).err, "");
+    let metrics = ci.comin(&["exporter"], 0).out;
+    assert!(
+        metrics.contains("comin_state{state=\"waits_for_ci\"} 1\n"),
+        "{metrics}"
+    );
+
+    // Polls find nothing new, and say nothing.
+    let wanted = ci.world.path("root/run/comin/wanted");
+    assert_eq!(ci.comin(&["fetch", "origin"], 0).err, "");
+    assert!(!wanted.exists());
+    // A note of somebody else's commit, and of another host.
+    ci.note("HEAD~", b"m /nix/store/a-b\n");
+    ci.append("other /nix/store/a-b");
+    ci.comin(&["fetch", "origin"], 0);
+    assert!(wanted.exists());
+    assert_eq!(ci.comin(&["deploy"], 0).err, "", "this is said once");
+    ci.assert_awaited();
+
+    let system = ci.build_good("second");
+    ci.append(&format!("m {system}"));
+    ci.comin(&["fetch", "origin"], 0);
+    assert!(wanted.exists());
+    assert_eq!(ci.plan(&[])["prebuilt"], system.as_str());
+    ci.comin(&["deploy"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+    let metrics = ci.comin(&["exporter"], 0).out;
+    assert!(
+        metrics.contains("comin_state{state=\"waits_for_ci\"} 0\n"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn commit_whose_ci_fails_leaves_the_machine_as_it_is() {
+    need!("git", "nix");
+    let mut ci = Ci::with_notes();
+    ci.comin(&["run"], 0);
+    ci.assert_awaited();
+    assert_ne!(ci.world.status()["accepted_main"], ci.commit.as_str());
+    ci.commit = ci.origin.commit_all("third");
+    ci.comin(&["run"], 0);
+    ci.assert_awaited();
+    let system = ci.build_good("third");
+    ci.append(&format!("m {system}"));
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch third"]);
+    assert_eq!(ci.world.history().len(), 2);
+}
+
+#[test]
+fn system_that_is_not_of_this_commit_and_machine_is_refused() {
+    need!("git", "nix");
+    let mut ci = Ci::with_notes();
+    let with = |key: &str, value: Value| {
+        let mut identity = ci.identity();
+        identity[key] = value;
+        Some(identity)
+    };
+    let other = "6".repeat(32);
+    for (label, identity, key, status, words) in [
+        (
+            "unsigned",
+            with("revision", json!(ci.commit)),
+            None,
+            "failed",
+            "trusted-public-keys",
+        ),
+        (
+            "theirs",
+            with("revision", json!(ci.commit)),
+            Some("theirs"),
+            "failed",
+            "trusted-public-keys",
+        ),
+        (
+            "host",
+            with("hostname", json!("n")),
+            Some("ours"),
+            "failed",
+            "another host",
+        ),
+        (
+            "commit",
+            with("revision", json!("0".repeat(40))),
+            Some("ours"),
+            "failed",
+            "another commit",
+        ),
+        (
+            "dirty",
+            with("revision", json!(format!("{}-dirty", ci.commit))),
+            Some("ours"),
+            "failed",
+            "another commit",
+        ),
+        ("none", None, Some("ours"), "failed", "comin.json"),
+        (
+            "odd",
+            Some(json!([1])),
+            Some("ours"),
+            "failed",
+            "comin.json",
+        ),
+        (
+            "machine",
+            with("machine_id", json!(other)),
+            Some("ours"),
+            "skipped",
+            "services.comin.machineId",
+        ),
+    ] {
+        let system = ci.build(&Order {
+            label,
+            identity,
+            key,
+        });
+        ci.append(&format!("m {system}"));
+        // What failed before does not keep another system from being tried at once.
+        let said = ci.comin(&["run"], i32::from(status == "failed"));
+        assert!(said.err.contains(words), "{label}: {said:?}");
+        ci.assert_untouched();
+        let deployed = &ci.world.status()["deployed"];
+        assert_eq!(deployed["status"], status, "{label}");
+        assert!(
+            deployed["error"].as_str().unwrap().contains(words),
+            "{label}: {deployed}"
+        );
+    }
+    // What is for another machine is skipped for good.
+    ci.commit = ci.origin.commit_all("third");
+    let system = ci.build_good("third");
+    ci.append(&format!("m {system}"));
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch third"]);
+}
+
+#[test]
+fn system_of_a_signed_commit_has_to_tell_that_commit() {
+    need!("git", "nix", "ssh-keygen");
+    let mut ci = Ci::with_notes();
+    let key = trusted_signer(&mut ci.world, "alice");
+    sign(&ci.origin, &key);
+    ci.commit = ci.origin.commit_all("signed");
+    let mut identity = ci.identity();
+    identity["revision"] = Value::Null;
+    let system = ci.build(&Order {
+        label: "nameless",
+        identity: Some(identity),
+        key: Some("ours"),
+    });
+    ci.append(&format!("m {system}"));
+    let said = ci.comin(&["run"], 1);
+    assert!(said.err.contains("does not tell its commit"), "{said:?}");
+    ci.assert_untouched();
+    let system = ci.build_good("second");
+    ci.append(&format!("m {system}"));
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
+fn system_that_comes_to_the_cache_late_is_fetched() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let system = ci.build_good("second");
+    let (cache, away) = (ci.world.path("cache"), ci.world.path("away"));
+    fs::rename(&cache, &away).unwrap();
+    ci.append(&format!("m {system}"));
+    ci.comin(&["run"], 1);
+    ci.assert_untouched();
+    assert_eq!(ci.plan(&[])["action"], "retry");
+    let _ = fs::remove_dir_all(&cache);
+    fs::rename(&away, &cache).unwrap();
+    ci.comin(&["retry"], 0);
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
+fn hostile_notes_are_refused_and_neither_fetched_nor_run() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let derivation = format!("/nix/store/{}-x.drv", "a".repeat(32));
+    let large = "m /nix/store/a-b\n".repeat(1024 * 1024 / 17);
+    let marker = ci.world.path("marker");
+    for note in [
+        format!("m {}", ci.world.path("ours").display()),
+        "m --help".to_string(),
+        format!("m --option\tpost-build-hook {}", marker.display()),
+        format!("m /nix/store/a-b;touch {}", marker.display()),
+        format!("m $(touch {})", marker.display()),
+        "m /nix/store/../../etc".to_string(),
+        format!("m {derivation}"),
+        "m /nix/store/a-\u{1b}[31m\u{7}".to_string(),
+        "m \0".to_string(),
+        large,
+    ] {
+        ci.note(&ci.commit, note.as_bytes());
+        let said = ci.comin(&["run"], 0);
+        let shown: String = note.chars().take(80).collect();
+        assert!(
+            said.err.contains("waits for CI") && said.err.contains("note"),
+            "{shown}: {said:?}"
+        );
+        assert!(!said.err.contains(['\u{1b}', '\u{7}', '\0']), "{said:?}");
+        ci.assert_awaited();
+        let calls = fs::read_to_string(ci.world.path("calls")).unwrap_or_default();
+        assert!(
+            !calls.contains("realise") && !marker.exists(),
+            "{shown}: {calls}"
+        );
+    }
+    // A folder in place of the note.
+    let tree = ci.origin.git(&["rev-parse", "HEAD^{tree}"]);
+    put_tree(&ci, &format!("040000 tree {tree}\t{}\n", ci.commit));
+    let said = ci.comin(&["run"], 0);
+    assert!(said.err.contains("waits for CI"), "{said:?}");
+    ci.assert_awaited();
+}
+
+/// Makes a tree with this content the notes.
+fn put_tree(ci: &Ci, content: &str) {
+    let mktree = format!("printf '%s' '{content}' | git mktree --missing");
+    let tree = sh(ci, &mktree);
+    let commit = ci.origin.git(&["commit-tree", &tree, "-m", "notes"]);
+    ci.origin.git(&["update-ref", "refs/notes/comin", &commit]);
+}
+
+fn sh(ci: &Ci, script: &str) -> String {
+    let mut sh = Command::new("sh");
+    isolated(&mut sh, &ci.world.path("home"));
+    let output = sh
+        .args(["-c", script])
+        .current_dir(&ci.origin.path)
+        .output();
+    let said = Said::of(&output.unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    said.out.trim().to_string()
+}
+
+#[test]
+fn note_is_found_below_folders() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let system = ci.build_good("second");
+    fs::write(ci.world.path("note"), format!("m {system}\n")).unwrap();
+    let file = ci.world.path("note").display().to_string();
+    let blob = ci.origin.git(&["hash-object", "-w", &file]);
+    let (first, rest) = ci.commit.split_at(2);
+    let (second, rest) = rest.split_at(2);
+    let inner = sh(
+        &ci,
+        &format!("printf '100644 blob {blob}\\t{rest}\\n' | git mktree"),
+    );
+    let outer = sh(
+        &ci,
+        &format!("printf '040000 tree {inner}\\t{second}\\n' | git mktree"),
+    );
+    put_tree(&ci, &format!("040000 tree {outer}\t{first}\n"));
+    assert!(ci
+        .origin
+        .git(&["notes", "--ref=comin", "show", "HEAD"])
+        .contains(&system));
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
+fn commit_is_evaluated_here_when_patience_is_over() {
+    need!("git", "nix", "faketime");
+    let mut ci = Ci::new(&json!({"notes": "comin", "otherwise": "evaluate", "patience": 3600}));
+    ci.commit = ci.origin.commit("third", &System::default());
+    let said = ci.comin(&["run"], 0);
+    assert!(said.err.contains("waits for CI"), "{said:?}");
+    ci.assert_awaited();
+    assert!(ci.world.plan()["retry_at"].is_string());
+    let said = ci.world.shifted("+59m", &["run"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    ci.assert_awaited();
+    let said = ci.world.shifted("+61m", &["fetch", "origin"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(ci.world.path("root/run/comin/wanted").exists());
+    let said = ci.world.shifted("+61m", &["deploy"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(ci.world.switches(), ["switch first", "switch third"]);
+}
+
+#[test]
+fn system_that_ci_has_built_is_confirmed_like_any_other() {
+    need!("git", "nix");
+    let mut ci = Ci::with_notes();
+    let manual = json!({"mode": "manual"});
+    ci.world.configure(|config| {
+        config["build_confirmer"] = manual.clone();
+        config["deploy_confirmer"] = manual;
+    });
+    let system = ci.build_good("second");
+    ci.append(&format!("m {system}"));
+    ci.comin(&["run"], 0);
+    assert!(
+        !Path::new(&system).exists(),
+        "it is not fetched before it is confirmed"
+    );
+    ci.comin(&["confirm", "build"], 0);
+    ci.comin(&["run"], 0);
+    assert!(ci.is_rooted(&system));
+    assert_eq!(ci.world.switches(), ["switch first"]);
+    // Nothing is asked of CI again.
+    ci.origin.git(&["update-ref", "-d", "refs/notes/comin"]);
+    ci.comin(&["fetch", "origin"], 0);
+    ci.comin(&["confirm", "deploy"], 0);
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+    assert_eq!(ci.world.history().len(), 2);
+}
+
+#[test]
+fn plan_builds_what_ci_has_built() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let system = ci.build_good("second");
+    ci.append(&format!("m {system}"));
+    ci.comin(&["fetch", "origin"], 0);
+    let plan = ci.plan(&["--build"]);
+    assert_eq!(plan["action"], "deploy");
+    assert_eq!(plan["build"]["out"], system.as_str(), "{plan:#}");
+    assert!(plan["build"]["derivation"].is_null());
+    ci.assert_untouched();
+}
+
+/// A server that answers each request with this, and tells what was requested.
+fn serve(answer: Arc<Mutex<String>>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = requests.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                head.extend(byte);
+            }
+            let head = String::from_utf8(head).unwrap();
+            log.lock()
+                .unwrap()
+                .extend(head.lines().next().map(str::to_string));
+            let answer = answer.lock().unwrap().clone();
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    (url, requests)
+}
+
+fn response(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
+
+#[test]
+fn server_names_the_system_of_a_commit() {
+    need!("git", "nix");
+    let answer = Arc::new(Mutex::new(response("404 Not Found", "")));
+    let (url, requests) = serve(answer.clone());
+    let template = format!("{url}/{{hostname}}/{{branch}}?rev={{commit}}");
+    let ci = Ci::new(&json!({"url": template}));
+    let say = |status: &str, body: &str| *answer.lock().unwrap() = response(status, body);
+    ci.comin(&["run"], 0);
+    ci.assert_awaited();
+    let asked = format!("GET /m/main?rev={} HTTP/1.1", ci.commit);
+    assert_eq!(requests.lock().unwrap().last(), Some(&asked));
+    assert!(ci.world.status()["hindrance"]
+        .as_str()
+        .unwrap()
+        .contains("waits for CI"));
+
+    let system = ci.build_good("second");
+    let (large, several) = ("x".repeat(1024 * 1024), format!("{system} /nix/store/a-b"));
+    for (status, body, words) in [
+        ("500 Internal Server Error", "", "500"),
+        ("302 Found\r\nLocation: file:///etc/passwd", "", &url),
+        ("200 OK", "{}", "no store path"),
+        ("200 OK", several.as_str(), "several"),
+        ("200 OK", large.as_str(), &url),
+    ] {
+        say(status, body);
+        let said = ci.comin(&["run"], 0);
+        assert!(said.err.contains(words), "{status}: {said:?}");
+        ci.assert_awaited();
+    }
+
+    // A server's word is not enough: the system has to tell its commit.
+    let mut identity = ci.identity();
+    identity["revision"] = Value::Null;
+    let nameless = ci.build(&Order {
+        label: "nameless",
+        identity: Some(identity),
+        key: Some("ours"),
+    });
+    say("200 OK", &nameless);
+    let said = ci.comin(&["run"], 1);
+    assert!(
+        said.err.contains("system.configurationRevision"),
+        "{said:?}"
+    );
+    ci.assert_untouched();
+
+    let hydra = json!({"drvpath": "/nix/store/a-b.drv", "buildoutputs": {"out": {"path": system}}});
+    say("200 OK", &hydra.to_string());
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
+fn server_is_asked_again_after_a_minute() {
+    need!("git", "nix", "faketime");
+    let answer = Arc::new(Mutex::new(response("404 Not Found", "")));
+    let (url, requests) = serve(answer);
+    let ci = Ci::new(&json!({"url": format!("{url}/{{commit}}")}));
+    ci.comin(&["run"], 0);
+    let wanted = ci.world.path("root/run/comin/wanted");
+    ci.comin(&["fetch", "origin"], 0);
+    assert!(!wanted.exists());
+    assert_eq!(requests.lock().unwrap().len(), 1);
+    let said = ci.world.shifted("+61s", &["fetch", "origin"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(wanted.exists());
+}
+
+/// A run that fetches a system from a cache that holds it back.
+#[test]
+fn fetch_of_a_system_goes_on_while_a_newer_commit_waits_for_ci() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let system = ci.build_good("second");
+    ci.append(&format!("m {system}"));
+    let (begun, open): (PathBuf, PathBuf) = (ci.world.path("begun"), ci.world.path("open"));
+    let hold = format!(
+        "case \"$*\" in *--realise*second*) touch '{}'; while [ ! -e '{}' ]; do sleep 0.01; done;; esac",
+        begun.display(),
+        open.display()
+    );
+    let environment = ci.command(&[]);
+    let mut comin = ci.world.command_with(&["run"], &[("nix-store", &hold)]);
+    let config = environment
+        .get_envs()
+        .find(|(name, _)| *name == "NIX_CONFIG");
+    comin.env("NIX_CONFIG", config.unwrap().1.unwrap());
+    let child = comin.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    await_that(|| begun.exists());
+    ci.origin.commit_all("third");
+    ci.comin(&["fetch", "origin"], 0);
+    let wanted = ci.world.path("root/run/comin/wanted");
+    await_that(|| !wanted.exists());
+    fs::write(&open, "").unwrap();
+    let said = Said::of(&child.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+    assert_eq!(ci.world.status()["action"], "await_prebuilt");
+}
