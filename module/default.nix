@@ -39,6 +39,7 @@ let
     exporter = { inherit (cfg.exporter) listen_address port; };
     reboot = given cfg.reboot;
     retention = given cfg.retention;
+    prebuilt = if cfg.prebuilt == null then null else given cfg.prebuilt;
     remotes = map (remote: {
       inherit (remote)
         name
@@ -269,6 +270,12 @@ let
       )
   ) cfg.remotes;
 
+  identity = {
+    inherit (cfg) hostname;
+    machine_id = cfg.machineId;
+    revision = config.system.configurationRevision;
+  };
+
   hasConfirmer = lib.any (confirmer: confirmer.mode != "without") [
     cfg.buildConfirmer
     cfg.deployConfirmer
@@ -337,6 +344,12 @@ in
         message = "services.comin.desktop.title: ${builtins.toJSON cfg.desktop.title} is no line of text.";
       }
       {
+        assertion = cfg.prebuilt == null || cfg.prebuilt.notes != null || cfg.prebuilt.url != null;
+        message =
+          "services.comin.prebuilt: nothing tells which systems are built. Set services.comin.prebuilt.notes or"
+          + " services.comin.prebuilt.url, or set services.comin.prebuilt to null.";
+      }
+      {
         assertion = cfg.exporter.openFirewall -> cfg.exporter.enable;
         message =
           "services.comin.exporter.openFirewall opens a port at which nobody listens: set"
@@ -357,6 +370,11 @@ in
     environment.etc."comin/config.json".source = checkedSettings;
     # For `comin status` and its like, which verify signatures as well.
     environment.systemPackages = [ cfg.package ] ++ gpg;
+
+    # By these, a machine tells that a system which CI has built is its own, and of which commit it is.
+    system.systemBuilderCommands = ''
+      printf %s ${lib.escapeShellArg (builtins.toJSON identity)} >"$out/comin.json"
+    '';
 
     networking.firewall.allowedTCPPorts = lib.optional cfg.exporter.openFirewall cfg.exporter.port;
 

@@ -485,6 +485,60 @@ in
         }
       );
     };
+    prebuilt = mkOption {
+      type = types.nullOr (
+        types.submodule {
+          options = {
+            notes = mkOption {
+              type = types.nullOr types.str;
+              default = "comin";
+              description = ''
+                Name of the Git notes in which CI names the systems that it has built. comin fetches
+                `refs/notes/<name>` from each remote. The note of a commit has a line `<hostname> <store path>` for each
+                machine, and the last line of a machine counts. Null if only {option}`services.comin.prebuilt.url` is
+                asked.
+              '';
+            };
+            url = mkOption {
+              type = types.nullOr types.str;
+              default = null;
+              example = "https://ci.example.org/systems/{hostname}/{commit}";
+              description = ''
+                Address that answers with the store path of a system, as text or within JSON, if the notes do not name
+                one. comin replaces `{hostname}`, `{commit}` and `{branch}`. HTTP status 404 means that there is no
+                system yet. Every system must tell its commit then: set {option}`system.configurationRevision`.
+              '';
+            };
+            otherwise = mkOption {
+              type = types.enum [
+                "wait"
+                "evaluate"
+              ];
+              default = "wait";
+              description = ''
+                What happens to a commit whose system CI does not name: `wait` keeps the running system until CI does,
+                `evaluate` lets this machine evaluate and build the commit after
+                {option}`services.comin.prebuilt.patience`.
+              '';
+            };
+            patience = mkOption (
+              own "3600"
+              // {
+                type = types.nullOr types.ints.unsigned;
+                description = "Seconds until `otherwise = \"evaluate\"` evaluates a commit that CI has not built.";
+              }
+            );
+          };
+        }
+      );
+      default = null;
+      example = { };
+      description = ''
+        Deploys systems that CI has built: comin fetches them from the binary caches of this machine, and neither
+        evaluates nor builds. Null lets this machine evaluate and build every commit. Whoever has a key of
+        {option}`nix.settings.trusted-public-keys` and may push to the repository can become root on this machine.
+      '';
+    };
     healthCheck = {
       commands = mkOption {
         type = types.listOf types.str;

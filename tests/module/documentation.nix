@@ -88,6 +88,14 @@ let
       ];
     }
     {
+      title = "Systems from CI";
+      page = "docs/systems-from-ci.md";
+      options = [
+        "prebuilt"
+        "prebuilt."
+      ];
+    }
+    {
       title = "Monitoring";
       page = "docs/monitoring.md";
       options = [

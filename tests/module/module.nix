@@ -154,6 +154,10 @@ let
     sshRevokedKeysPath = "/etc/keys/revoked";
     signedAncestors = true;
     retry.firstDelay = 30;
+    prebuilt = {
+      url = "https://ci.example.org/{hostname}/{commit}";
+      otherwise = "evaluate";
+    };
     healthCheck = {
       commands = [ "true" ];
       connectivity = false;
@@ -360,6 +364,11 @@ let
           ssh_revoked_keys_path = "/etc/keys/revoked";
           signed_ancestors = true;
           retry.first_delay = 30;
+          prebuilt = {
+            notes = "comin";
+            url = "https://ci.example.org/{hostname}/{commit}";
+            otherwise = "evaluate";
+          };
           health_check = {
             commands = [ "true" ];
             connectivity = false;
@@ -516,7 +525,7 @@ let
         1
         1
         1
-        11
+        12
       ]
       (
         let
@@ -769,6 +778,37 @@ let
         ]
       )
     ))
+    (
+      let
+        told =
+          module:
+          let
+            commands = (configOf module).system.systemBuilderCommands;
+            json = builtins.match "printf %s '([^']*)' >\"[$]out/comin.json\"\n" commands;
+          in
+          builtins.fromJSON (builtins.head json);
+      in
+      test "system tells its host, machine and commit"
+        [
+          {
+            hostname = "web";
+            machine_id = "0123456789abcdef0123456789abcdef";
+            revision = "0123";
+          }
+          {
+            hostname = "machine";
+            machine_id = null;
+            revision = null;
+          }
+        ]
+        [
+          (told {
+            imports = [ fromGoComin ];
+            system.configurationRevision = "0123";
+          })
+          (told (comin { remotes = [ local ]; }))
+        ]
+    )
     (test "machineId can be read by evaluation" "0123456789abcdef0123456789abcdef" go.services.comin.machineId)
 
     (test "remotes.*.watch of a local path" [ "/srv/machines/.git/refs/heads" ]
@@ -1045,6 +1085,10 @@ let
       remotes = [ local ];
       systemAttr = "hosts.web";
     }) "services.comin.systemAttr: of a flake, services.comin.hostname selects the configuration. Remove it")
+    (asserts "a place where systems are named" (comin {
+      remotes = [ local ];
+      prebuilt.notes = null;
+    }) "services.comin.prebuilt: nothing tells which systems are built")
     (asserts "a hostname" (comin {
       hostname = "";
       remotes = [ local ];

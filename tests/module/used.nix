@@ -145,7 +145,10 @@
       "nixpkgs.pkgs"
       "nixpkgs.system"
     ];
-    "nixos/modules/misc/version.nix" = [ "system.stateVersion" ];
+    "nixos/modules/misc/version.nix" = [
+      "system.configurationRevision"
+      "system.stateVersion"
+    ];
     "nixos/modules/programs/ssh.nix" = [
       "programs.ssh.knownHosts"
       "programs.ssh.package"
@@ -170,6 +173,7 @@
     "nixos/modules/system/activation/top-level.nix" = [
       "system.build.toplevel"
       "system.extraDependencies"
+      "system.systemBuilderCommands"
     ];
     "nixos/modules/system/boot/loader/loader.nix" = [ "boot.loader.timeout" ];
     "nixos/modules/system/boot/loader/systemd-boot/systemd-boot.nix" = [

@@ -15,9 +15,10 @@ use crate::support::{await_that, Said};
 use crate::world::{System, World};
 
 /// Every rule, and the machines of [`Fleet`] that it finds.
-const ALERTS: [(&str, &[&str]); 11] = [
+const ALERTS: [(&str, &[&str]); 12] = [
     ("CominGone", &["gone"]),
     ("CominNotDeploying", &["late"]),
+    ("CominWaitsForCI", &["unbuilt"]),
     ("CominFailing", &["failing"]),
     ("CominGivenUp", &["lost"]),
     ("CominHeldByHand", &["held"]),
@@ -31,9 +32,9 @@ const ALERTS: [(&str, &[&str]); 11] = [
 
 /// What the dashboard counts of them.
 const COUNTS: [(&str, &str); 8] = [
-    ("Machines", "10"),
+    ("Machines", "11"),
     ("Out of reach", "1"),
-    ("Behind", "7"),
+    ("Behind", "8"),
     ("Failing", "2"),
     ("Given up", "2"),
     ("Remotes failing", "1"),
@@ -146,6 +147,12 @@ impl Fleet {
         origin.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
         refused.comin(&["run"], 0);
 
+        let (mut unbuilt, origin) = World::new();
+        unbuilt.comin(&["run"], 0);
+        unbuilt.configure(|config| config["prebuilt"] = json!({"notes": "comin"}));
+        origin.commit("second", &System::default());
+        unbuilt.comin(&["run"], 0);
+
         Self(vec![
             ("well", well),
             ("failing", failing),
@@ -157,6 +164,7 @@ impl Fleet {
             ("held", held),
             ("drifted", drifted),
             ("refused", refused),
+            ("unbuilt", unbuilt),
         ])
     }
 

@@ -209,9 +209,11 @@ in
     )) { };
     system.autoUpgrade.enable = option types.bool false;
     system.build.toplevel = mkOption { type = types.package; };
+    system.configurationRevision = option (types.nullOr types.str) null;
     system.extraDependencies = listOf types.package;
     system.stateVersion = option types.str lib.trivial.release;
     system.switch.enable = option types.bool true;
+    system.systemBuilderCommands = option types.lines "";
     systemd.globalEnvironment = option (types.attrsOf types.str) { };
     systemd.package = option types.package pkgs.systemd;
     systemd.paths = ofSection "pathConfig";
@@ -284,6 +286,7 @@ in
           contents =
             map (file: file.source) (lib.attrValues config.environment.etc)
             ++ config.environment.systemPackages;
+          buildCommand = config.system.systemBuilderCommands;
           units = map (unit: unit.text) (
             lib.attrValues config.systemd.units ++ lib.attrValues config.systemd.user.units
           );
