@@ -520,7 +520,7 @@ fn the_journal_tells_a_deployment_step_by_step() {
             format!("Deployed {short} (local/main) by switch"),
         ]
     );
-    assert!(said("comin", "6").contains(&"the mill grinds".to_string()));
+    assert!(said("comin", "6").contains(&"build> the mill grinds".to_string()));
     assert_eq!(said("comin", "3"), [""; 0]);
 
     let commit = host.commit(&first.with("bad", |c| c["system"] = json!({"colour": "blue"})));
@@ -587,7 +587,7 @@ fn one_deployment_is_found_in_the_journal_by_its_commit() {
     for step in [
         entry(&begin, "evaluating", ""),
         entry(&format!("Building {out}"), "building", ""),
-        entry("the mill grinds", "building", ""),
+        entry("build> the mill grinds", "building", ""),
         entry(&format!("Activating {out}"), "activating", ""),
         // The switch says that itself, in a unit of its own.
         entry("the bread is baked", "activating", ""),
@@ -599,11 +599,8 @@ fn one_deployment_is_found_in_the_journal_by_its_commit() {
 
     // Text from a repository makes no field, and does not change one.
     let lines_of_bad = of(&bad);
-    let failed = lines_of_bad.last().unwrap();
-    assert!(
-        failed.message.starts_with("Failed to deploy "),
-        "{failed:?}"
-    );
+    let is_failure = |line: &&Line| line.message.starts_with("Failed to deploy ");
+    let failed = lines_of_bad.iter().find(is_failure).unwrap();
     assert!(failed.message.contains("COMIN_OUTCOME=done"), "{failed:?}");
     assert_eq!(failed.field("COMIN_OUTCOME"), Some("failed"), "{failed:?}");
     assert_eq!(failed.priority, "3", "{failed:?}");

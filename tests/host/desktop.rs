@@ -136,9 +136,8 @@ fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
     assert_eq!(status["phase"], "waiting_for_confirmation");
     let lines = host.journal("COMIN_STAGE=waiting_for_confirmation");
     let said = |text: &str| lines.iter().any(|line| line.message.contains(text));
-    assert!(said(
-        "waits for your confirmation to be deployed: comin confirm deploy"
-    ));
+    assert!(said("waits for your confirmation to be deployed"));
+    assert!(said("→ sudo comin confirm deploy"));
     host.run("comin confirm");
     host.await_deployed(&commit);
     wanted.extend([

@@ -480,8 +480,8 @@ fn a_disk_that_is_filled_by_an_activation_does_not_keep_it_from_being_rolled_bac
     await_that("the path unit", || {
         host.show("comin.path", "ActiveState") == "active"
     });
-    let commit = host.commit(&first.named("fixed"));
     host.run("rm /var/lib/comin/filler");
+    let commit = host.commit(&first.named("fixed"));
     host.await_done(&commit);
     host.await_idle();
     assert_eq!(host.systems(), ("fixed".into(), "fixed".into()));
