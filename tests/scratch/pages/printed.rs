@@ -210,6 +210,7 @@ fn pushes() -> Laptop {
     laptop.show("up-to-date", "comin status");
     laptop.commit("Enable the printer", "");
     laptop.show_journal("push");
+    laptop.show("pushed", "comin status");
     laptop.show("oneline", "comin status --oneline");
     laptop.show("check", "comin status --check; echo $?");
     laptop.show(
