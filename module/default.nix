@@ -25,6 +25,9 @@ let
     build_confirmer = cfg.buildConfirmer;
     deploy_confirmer = cfg.deployConfirmer;
     post_deployment_command = cfg.postDeploymentCommand;
+    gates = lib.mapAttrs (_: given) gates;
+    deploy_window = if cfg.deployWindow == [ ] then null else cfg.deployWindow;
+    min_free = cfg.minFree;
     retry = given {
       first_delay = cfg.retry.firstDelay;
       max_delay = cfg.retry.maxDelay;
@@ -52,6 +55,52 @@ let
       auth = lib.filterAttrs (_: value: value != "") remote.auth;
     }) cfg.remotes;
   };
+
+  # The ready-made gates. They need nothing but a shell and systemd's busctl.
+  gates =
+    lib.optionalAttrs cfg.onACPower {
+      ac-power = {
+        before = "build";
+        command = ''
+          for supply in /sys/class/power_supply/*; do
+            read -r type <"$supply/type" 2>/dev/null || continue
+            read -r scope <"$supply/scope" 2>/dev/null && [ "$scope" = Device ] && continue
+            case $type in
+            Battery) battery=1 ;;
+            *) read -r online <"$supply/online" 2>/dev/null && [ "$online" != 0 ] && exit 0 ;;
+            esac
+          done
+          [ -z "''${battery:-}" ] || { echo "on battery"; exit 75; }
+        '';
+      };
+    }
+    // lib.optionalAttrs cfg.unmetered {
+      unmetered = {
+        before = "build";
+        # 1 is yes, and 3 is a guess that it is.
+        command = ''
+          metered=$(busctl get-property org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
+            org.freedesktop.NetworkManager Metered 2>/dev/null) || exit 0
+          case $metered in
+          "u 1" | "u 3") echo "the connection is metered"; exit 75 ;;
+          esac
+        '';
+      };
+    }
+    // lib.listToAttrs (
+      map (
+        remote:
+        lib.nameValuePair "validation-${remote.name}" {
+          before = "build";
+          command = ''
+            case $COMIN_GIT_REF in
+            ${lib.escapeShellArg "${remote.name}/"}*) exec ${lib.escapeShellArg remote.validation_hook} ;;
+            esac
+          '';
+        }
+      ) (lib.filter (remote: remote.validation_hook != null) cfg.remotes)
+    )
+    // cfg.gates;
 
   # A configuration that comin would refuse fails here, before any machine has it. A comin that is built for another
   # kind of machine cannot be run here.
@@ -249,6 +298,7 @@ let
         sshRevokedKeysPath = [ cfg.sshRevokedKeysPath ];
         postDeploymentCommand = [ cfg.postDeploymentCommand ];
         "healthCheck.commands" = cfg.healthCheck.commands;
+        "gates.*.command" = lib.mapAttrsToList (_: gate: gate.command) gates;
         "remotes.*.auth.ssh_known_hosts_path" = map (remote: remote.auth.ssh_known_hosts_path) cfg.remotes;
       }
   );

@@ -105,6 +105,33 @@ let
       type = types.strMatching "([01][0-9]|2[0-3]):[0-5][0-9]";
     };
 
+  windows = {
+    lower = timeOfDay "The beginning of the window." "01:00";
+    upper = timeOfDay ''
+      The end of the window. If it is before the beginning, the window spans midnight. The same time as the beginning is
+      allowed only with `days`, and means whole days.
+    '' "05:00";
+    days = mkOption {
+      type = types.listOf (
+        types.enum [
+          "mon"
+          "tue"
+          "wed"
+          "thu"
+          "fri"
+          "sat"
+          "sun"
+        ]
+      );
+      default = [ ];
+      example = [
+        "sat"
+        "sun"
+      ];
+      description = "The days on which the window opens; empty for every day.";
+    };
+  };
+
   remote =
     { config, ... }:
     {
@@ -168,6 +195,15 @@ let
           type = types.ints.unsigned;
           default = 300;
           description = "Seconds after which a fetch is stopped; `0` is no limit.";
+        };
+        validation_hook = mkOption {
+          type = types.nullOr publicFile;
+          default = null;
+          example = lib.literalExpression ''pkgs.writeShellScript "validate" "exit 0"'';
+          description = ''
+            Program that root runs before a commit of this remote is built; null for none. It is a gate as in
+            {option}`services.comin.gates`.
+          '';
         };
         branches = {
           main = branch {
@@ -464,7 +500,7 @@ in
 
         Its environment has `COMIN_GIT_SHA`, `COMIN_GIT_REF` (`remote/branch`), `COMIN_GIT_MSG`, `COMIN_HOSTNAME`,
         `COMIN_FLAKE_URL`, `COMIN_GENERATION` (if the profile has a new one), `COMIN_STATUS` (`done`, `failed`,
-        `rolled_back`, `skipped`) and `COMIN_ERROR_MSG`.
+        `rolled_back`, `skipped`), `COMIN_ERROR_MSG` and `COMIN_OUT` (the path of the system).
       '';
     };
     retry = {
@@ -537,6 +573,97 @@ in
         Deploys systems that CI has built: comin fetches them from the binary caches of this machine, and neither
         evaluates nor builds. Null lets this machine evaluate and build every commit. Whoever has a key of
         {option}`nix.settings.trusted-public-keys` and may push to the repository can become root on this machine.
+      '';
+    };
+    gates = mkOption {
+      type = types.attrsOf (
+        types.submodule {
+          options = {
+            before = mkOption {
+              type = types.enum [
+                "build"
+                "deploy"
+                "reboot"
+              ];
+              description = ''
+                What the gate stands before: `build` a build, `deploy` an activation, `reboot` a reboot of
+                {option}`services.comin.reboot.allow`.
+              '';
+            };
+            command = mkOption {
+              type = types.str;
+              example = "test ! -e /run/maintenance || { echo 'maintenance'; exit 75; }";
+              description = ''
+                Command that root's {command}`/bin/sh` runs. Exit code 0 lets the deployment pass. With 75 it waits,
+                and the gate is asked again at each poll, at most once a minute. With any other exit code the commit is
+                held: comin leaves it alone until somebody pushes or runs {command}`comin retry`. The last line that the
+                command prints is the reason in {command}`comin status`.
+
+                The command finds the variables of {option}`services.comin.postDeploymentCommand`, and the programs in
+                {option}`systemd.services.comin.path`.
+              '';
+            };
+            timeout = mkOption {
+              type = types.nullOr types.ints.positive;
+              inherit (own "60") default defaultText;
+              description = "Seconds after which the command is stopped. The deployment waits then, as with exit code 75.";
+            };
+          };
+        }
+      );
+      default = { };
+      example = {
+        maintenance = {
+          before = "deploy";
+          command = "test ! -e /run/maintenance || { echo 'maintenance'; exit 75; }";
+        };
+      };
+      description = ''
+        Commands that have to let a deployment pass, asked in the order of their names. The first gate that is closed
+        decides, and no gate after it is asked. {command}`comin confirm --past-gates` lets one commit pass all of them.
+      '';
+    };
+    deployWindow = mkOption {
+      type = types.listOf (types.submodule { options = windows; });
+      default = [ ];
+      example = [
+        {
+          lower = "22:00";
+          upper = "05:00";
+          days = [
+            "mon"
+            "tue"
+            "wed"
+            "thu"
+          ];
+        }
+      ];
+      description = ''
+        The local times in which a commit of a main branch may be activated; empty for any time. Before the window
+        opens, the commit is evaluated and built. A testing branch is activated at any time.
+      '';
+    };
+    minFree = mkOption {
+      type = types.nullOr types.ints.unsigned;
+      inherit (own "0") default defaultText;
+      example = lib.literalExpression "5 * 1024 * 1024 * 1024";
+      description = "Bytes that have to be free on the disk of {file}`/nix/store` before a system is built.";
+    };
+    onACPower = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether a laptop builds only while it is plugged in. This is the gate `ac-power` in
+        {option}`services.comin.gates`. A machine without a battery always builds.
+      '';
+    };
+    unmetered = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether the machine builds only while NetworkManager does not take the connection for a metered one, such as
+        that of a phone. This is the gate `unmetered` in {option}`services.comin.gates`. Without NetworkManager, the
+        machine always builds.
       '';
     };
     healthCheck = {
@@ -612,15 +739,10 @@ in
       };
       window = mkOption {
         type = types.nullOr (
-          types.submodule {
-            options = {
-              lower = timeOfDay "The beginning of the window." "01:00";
-              upper = timeOfDay "The end of the window. If it is before the beginning, the window spans midnight." "05:00";
-            };
-          }
+          types.submodule { options = windows; }
         );
         default = null;
-        description = "The local time of day in which comin may reboot the machine; null is any time.";
+        description = "The local time in which comin may reboot the machine; null is any time.";
       };
       delay = mkOption (
         own "60"

@@ -160,7 +160,8 @@ pub enum MachineCommand {
     /// Approve the deployment that is waiting
     ///
     /// Only where `build_confirmer` or `deploy_confirmer` of the configuration ask for it. It is refused when
-    /// another commit is to be deployed meanwhile.
+    /// another commit is to be deployed meanwhile. --past-gates is for a commit that waits at a gate or that a gate
+    /// holds.
     Confirm(ConfirmRequest),
     /// Switch to the previous generation and stay there until the next push
     ///

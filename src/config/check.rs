@@ -1,6 +1,6 @@
 //! What the file says is checked, and becomes values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,15 +9,17 @@ use anyhow::{bail, ensure, Context, Result};
 use jiff::SignedDuration;
 
 use super::file::{
-    BranchFile, ConfirmerFile, ExporterFile, File, HealthCheckFile, ModeFile, OtherwiseFile,
-    PrebuiltFile, RebootFile, RemoteFile, RetentionFile, RetryFile, RollbackFile,
+    BranchFile, ConfirmerFile, ExporterFile, File, GateFile, HealthCheckFile, ModeFile,
+    OtherwiseFile, PrebuiltFile, RebootFile, RemoteFile, RetentionFile, RetryFile, RollbackFile,
+    WindowFile,
 };
 use super::{Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR};
 use crate::config::url::Url;
+use crate::model::gate::{Gate, Gates};
 use crate::model::names::{check_branch, Branch, Operation};
 use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
 use crate::model::prebuilt::{check_template, Prebuilt};
-use crate::model::reboot_window::Window;
+use crate::model::window::Window;
 
 impl File {
     /// Checks every value of a file with this fingerprint.
@@ -99,6 +101,7 @@ impl File {
             post_deployment_command,
             build_confirmer: confirmer(self.build_confirmer.unwrap_or_default()),
             deploy_confirmer: confirmer(self.deploy_confirmer.unwrap_or_default()),
+            gates: gates(self.gates, self.deploy_window, self.min_free)?,
             health_check: health_check(self.health_check.unwrap_or_default())?,
             rollback: rollback(&self.rollback.unwrap_or_default()),
             reboot: reboot(self.reboot.unwrap_or_default())?,
@@ -140,10 +143,7 @@ fn confirmer(file: ConfirmerFile) -> Confirmer {
 fn health_check(file: HealthCheckFile) -> Result<HealthCheck> {
     let commands = file.commands.unwrap_or_default();
     for (index, command) in commands.iter().enumerate() {
-        ensure!(
-            !command.trim().is_empty() && !command.contains('\0'),
-            "health_check.commands[{index}]: {command:?} is no command"
-        );
+        check_command(command).with_context(|| format!("health_check.commands[{index}]"))?;
     }
     Ok(HealthCheck {
         commands,
@@ -178,7 +178,8 @@ impl ExporterFile {
 
 fn reboot(file: RebootFile) -> Result<Reboots> {
     let window = file.window.map(|window| {
-        Window::new(&window.lower, &window.upper)
+        window
+            .check()
             .map_err(|error| anyhow::anyhow!("reboot.window.{error}"))
     });
     Ok(Reboots {
@@ -186,6 +187,58 @@ fn reboot(file: RebootFile) -> Result<Reboots> {
         window: window.transpose()?,
         delay: SignedDuration::from_secs(file.delay.unwrap_or(60).into()),
     })
+}
+
+impl WindowFile {
+    fn check(&self) -> Result<Window> {
+        let days = self.days.as_deref().unwrap_or_default();
+        Window::new(&self.lower, &self.upper, days)
+    }
+}
+
+fn gates(
+    commands: Option<BTreeMap<String, GateFile>>,
+    windows: Option<Vec<WindowFile>>,
+    min_free: Option<u64>,
+) -> Result<Gates> {
+    let check = |(name, gate): (String, GateFile)| {
+        ensure!(
+            is_hostname(&name),
+            "gates: {name:?} is no name of a gate: use letters, digits, . - and _"
+        );
+        check_command(&gate.command).with_context(|| format!("gates.{name}.command"))?;
+        let timeout = gate.timeout.unwrap_or(60);
+        ensure!(
+            timeout > 0,
+            "gates.{name}.timeout: a gate that may take for ever can stop every deployment: use at least 1 (seconds)"
+        );
+        Ok(Gate {
+            name,
+            before: gate.before,
+            command: gate.command,
+            timeout: Duration::from_secs(timeout.into()),
+        })
+    };
+    let commands = commands.unwrap_or_default().into_iter().map(check);
+    let windows = windows.unwrap_or_default().into_iter().enumerate();
+    let windows = windows.map(|(index, window)| {
+        let window = window.check();
+        window.map_err(|error| anyhow::anyhow!("deploy_window[{index}].{error}"))
+    });
+    Ok(Gates {
+        commands: commands.collect::<Result<_>>()?,
+        windows: windows.collect::<Result<_>>()?,
+        min_free: min_free.unwrap_or(0),
+    })
+}
+
+/// Whether a shell has something to run.
+fn check_command(command: &str) -> Result<()> {
+    ensure!(
+        !command.trim().is_empty() && !command.contains('\0'),
+        "{command:?} is no command"
+    );
+    Ok(())
 }
 
 fn retention(file: &RetentionFile) -> Result<Retention> {

@@ -1,5 +1,6 @@
 //! The configuration as it is written: what is left out gets its default here, and nowhere else.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use serde::Deserialize;
 
 use super::Config;
 use crate::config::url::Auth;
+use crate::model::gate::Before;
 use crate::model::names::{Operation, RemoteName};
 
 /// The file as it is written. Defaults that depend on other keys are in [`File::check`].
@@ -31,6 +33,9 @@ pub struct File {
     pub(super) post_deployment_command: Option<PathBuf>,
     pub(super) build_confirmer: Option<ConfirmerFile>,
     pub(super) deploy_confirmer: Option<ConfirmerFile>,
+    pub(super) gates: Option<BTreeMap<String, GateFile>>,
+    pub(super) deploy_window: Option<Vec<WindowFile>>,
+    pub(super) min_free: Option<u64>,
     pub(super) health_check: Option<HealthCheckFile>,
     pub(super) rollback: Option<RollbackFile>,
     pub(super) exporter: Option<ExporterFile>,
@@ -60,6 +65,14 @@ pub(super) enum ModeFile {
     Without,
     Auto,
     Manual,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct GateFile {
+    pub(super) before: Before,
+    pub(super) command: String,
+    pub(super) timeout: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]
@@ -100,6 +113,7 @@ pub(super) struct RebootFile {
 pub(super) struct WindowFile {
     pub(super) lower: String,
     pub(super) upper: String,
+    pub(super) days: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]

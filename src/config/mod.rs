@@ -16,6 +16,7 @@ use jiff::SignedDuration;
 use crate::config::url::Url;
 use crate::model::confirmation::{Approval, Step};
 use crate::model::facts::PendingConfirmation;
+use crate::model::gate::Gates;
 use crate::model::names::{Branch, RemoteName};
 use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
 use crate::model::prebuilt::Prebuilt;
@@ -57,6 +58,8 @@ pub struct Config {
     pub build_confirmer: Confirmer,
     /// Who confirms that a system may be deployed.
     pub deploy_confirmer: Confirmer,
+    /// What has to let a deployment pass.
+    pub gates: Gates,
     /// What has to be well after an activation.
     pub health_check: HealthCheck,
     /// What happens where it is not.

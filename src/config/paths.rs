@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::STATE_DIR;
+use crate::model::gate::Before;
 use crate::model::names::RemoteName;
 
 /// Every path that comin reads or writes, apart from `/nix/store`, which stays the real one.
@@ -60,6 +61,12 @@ impl Paths {
     /// Held by the one process that fetches this remote.
     pub fn remote_lock(&self, name: &RemoteName) -> PathBuf {
         self.below(format!("run/comin/remotes/{name}.lock"))
+    }
+
+    /// The gate at which an attempt waits before a stage. Writer: deploy.
+    pub fn gate(&self, before: Before) -> PathBuf {
+        let before = before.name();
+        self.below(format!("run/comin/gate-{before}.json"))
     }
 
     /// The folders in which files change when the status does.
@@ -122,6 +129,9 @@ paths! {
 
     /// The order to go on with what waits for a confirmation. Writer: confirm; deploy removes it.
     confirmation: in_state("confirm.json");
+
+    /// The order to let a commit through every gate. Writer: confirm; deploy removes it.
+    past_gates: in_state("past-gates.json");
 
     /// Held by the one process that deploys.
     deploy_lock: in_state("lock");

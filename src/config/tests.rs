@@ -218,6 +218,13 @@ const WRONG: &str = r#"
     "health_check": {"connectivity_timeout": 1e12}  | health_check.connectivity_timeout: invalid
     "rollback": {"on": true}                        | rollback.on: unknown field
     "post_deployment_command": "notify"             | post_deployment_command: notify is not an absolute
+    "gates": {"a b": {"before": "build", "command": "true"}} | gates: "a b" is no name of a gate
+    "gates": {"a": {"before": "boot", "command": "true"}} | gates.a.before: unknown variant `boot`
+    "gates": {"a": {"before": "build", "command": ""}} | gates.a.command: "" is no command
+    "gates": {"a": {"before": "build", "command": "true", "timeout": 0}} | gates.a.timeout: a gate that may take for ever
+    "deploy_window": [{"lower": "01:00", "upper": "01:00"}] | deploy_window[0].upper: a window from 01:00 to 01:00
+    "deploy_window": [{"lower": "01:00", "upper": "02:00", "days": ["monday"]}] | deploy_window[0].days: "monday" is no day
+    "min_free": -1                                  | min_free: invalid value
     "reboot": {"window": {"lower": "1", "upper": "02:00"}} | reboot.window.lower: "1" is no time of day
     "reboot": {"window": {"lower": "01:00"}}        | reboot.window: missing field `upper`
     "rollback": true                                | rollback: invalid type: boolean `true`, expected an object
@@ -248,7 +255,7 @@ fn errors_name_the_key() {
         assert!(error.contains(wanted.trim()), "{key}: {error}");
         checked += 1;
     }
-    assert_eq!(checked, 29);
+    assert_eq!(checked, 36);
 }
 
 #[test]

@@ -39,8 +39,8 @@ pub fn evaluate_and_build(deployment: &mut Deployment) -> Result<PathBuf, Stop> 
             None => evaluate(deployment, &preemption)?,
         };
         if !deployment.is_active()? {
-            let confirmed = deployment.confirmed(Step::Build);
-            confirmed.inspect_err(|_| keep_derivation(ctx, &derivation))?;
+            let allowed = deployment.allowed(Step::Build);
+            allowed.inspect_err(|_| keep_derivation(ctx, &derivation))?;
         }
         match build(deployment, &preemption, &derivation, &out) {
             Err(Stop::Failed(_)) if !is_second && !Path::new(&derivation).exists() => {

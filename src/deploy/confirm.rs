@@ -5,10 +5,10 @@ use anyhow::{bail, ensure, Result};
 use clap::Args;
 
 use crate::deploy::{
-    commits::Commits, context::Context, finish, journal_fields, observe, order::log_order,
+    commits::Commits, context::Context, finish, gates, journal_fields, observe, order::log_order,
 };
 use crate::git::mirror::Mirror;
-use crate::model::attempt::{Attempt, Outcome};
+use crate::model::attempt::{Attempt, Outcome, Stage};
 use crate::model::{
     commit::Commit, confirmation::Step, decision::Decision, facts::Facts, names::Operation,
 };
@@ -22,11 +22,18 @@ use crate::state::store::{self, Store};
 /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
 /// written.
 pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signers>) -> Result<()> {
+    if expected.past_gates {
+        return gates::order_past(ctx, expected.commit.as_deref(), signers);
+    }
     let state = store::read(&ctx.paths)?;
     let Some((waiting, step)) = state.awaiting() else {
         bail!("Nothing waits for a confirmation: comin status says what comin does");
     };
     let target = &waiting.target;
+    ensure!(
+        waiting.stage() != Stage::AtGate || ctx.config.asks(waiting, step),
+        "{target} waits at a gate, and not for a confirmation: comin status says at which one\n→ sudo comin confirm --past-gates"
+    );
     if let Some(asked) = expected.step.filter(|asked| *asked != step) {
         bail!(
             "{target} does not wait to be {}, but to be {}: comin confirm {step}",
@@ -132,6 +139,9 @@ pub struct ConfirmRequest {
     /// How it is expected to be activated; any way where none is named
     #[arg(long, value_name = "OPERATION")]
     pub operation: Option<Operation>,
+    /// Let the selected commit pass every gate, and every window, in place of a confirmation
+    #[arg(long, conflicts_with_all = ["step", "operation"])]
+    pub past_gates: bool,
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Error, Result};
 
-use crate::deploy::{boot, context::Context, journal_fields};
+use crate::deploy::{boot, context::Context, gates, journal_fields};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Outcome, Stage};
-use crate::model::{confirmation::Step, residue::Residue, target::Target};
+use crate::model::{confirmation::Step, gate::ClosedGate, residue::Residue, target::Target};
 use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::system;
@@ -18,6 +18,8 @@ pub enum Stop {
     Ended(Outcome),
     /// Somebody has to confirm this step first.
     Waiting(Step),
+    /// A gate before this step is closed.
+    AtGate(Step, ClosedGate),
     /// Something went wrong where it is now.
     Failed(Error),
 }
@@ -67,7 +69,9 @@ impl<'a> Deployment<'a> {
                     ..waiting.clone()
                 };
                 journal_fields::set(&attempt);
-                if attempt.confirmed.insert(step) {
+                let is_asked = ctx.config.asks(&attempt, step);
+                let is_unasked = attempt.stage() == Stage::Waiting || is_asked;
+                if is_unasked && attempt.confirmed.insert(step) {
                     let name = &attempt.target;
                     log::info!("{name} is {} without a confirmation now", step.participle());
                 }
@@ -97,12 +101,15 @@ impl<'a> Deployment<'a> {
         journal_fields::enter(self.store, &mut self.attempt, stage)
     }
 
-    /// Stops before a step that somebody has to confirm first.
-    pub fn confirmed(&self, step: Step) -> Result<(), Stop> {
+    /// Stops before a step that somebody has to confirm first, or that a gate is closed to.
+    pub fn allowed(&self, step: Step) -> Result<(), Stop> {
         if self.ctx.config.asks(&self.attempt, step) {
             return Err(Stop::Waiting(step));
         }
-        Ok(())
+        match gates::closed(self.ctx, self.store.state(), &self.attempt, step.into())? {
+            Some(closed) => Err(Stop::AtGate(step, closed)),
+            None => Ok(()),
+        }
     }
 
     /// Whether the machine has got the system already, whole.

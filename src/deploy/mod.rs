@@ -12,6 +12,7 @@ pub mod context;
 pub mod deployment;
 pub mod fetch;
 pub mod finish;
+pub mod gates;
 pub mod health;
 pub mod journal_fields;
 pub mod lookup;
@@ -145,7 +146,13 @@ fn settle(
 ) -> Result<()> {
     if let Some((target, why)) = decision.selected.as_ref().zip(decision.hindrance()) {
         if ending == Completion::Success {
-            let is_news = decided.log_once(Level::Info, format!("{target} is not deployed: {why}"));
+            let text = format!("{target} is not deployed: {why}");
+            // Of a gate, the reason may be another one each time that it is asked.
+            let subject = match &decision.action {
+                Action::AwaitGate(closed) => format!("{target} at the gate {}", closed.gate),
+                _ => text.clone(),
+            };
+            let is_news = decided.log_once_about(subject, Level::Info, &text);
             if let Some(command) = decision.command().filter(|_| is_news) {
                 log::info!("→ {command}");
             }

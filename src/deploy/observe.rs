@@ -14,6 +14,7 @@ use crate::git::heads::{self, Heads};
 use crate::model::decision::Decision;
 use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
+use crate::model::gate::{Before, ClosedGate};
 use crate::model::names::Branch;
 use crate::model::prebuilt::Lookup;
 use crate::model::remote::{Head, Reach, RemoteFacts};
@@ -22,6 +23,7 @@ use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::state::deploy_record::{self, DeployRecord};
 use crate::state::fetch_record::FetchRecord;
+use crate::state::gate_record::GateRecord;
 use crate::state::requests;
 use crate::sys::{fs, progress::Steps};
 use crate::system;
@@ -38,6 +40,8 @@ pub struct Snapshot {
     pub suspension: Option<Suspension>,
     /// What the latest deploy found of the system that CI builds.
     pub prebuilt: Option<Lookup>,
+    /// The gates that were closed.
+    gates: Vec<GateRecord>,
     /// Whether a deploy is at work.
     pub is_deploying: bool,
     /// How far its evaluation or build is.
@@ -53,6 +57,8 @@ impl Snapshot {
         let fetches = fetches.map(|remote| FetchRecord::read(paths, remote));
         let fetches: Vec<_> = fetches.collect::<Result<_>>()?;
         let remotes = config.remotes.iter().zip(&fetches);
+        let gates = [Before::Build, Before::Deploy].map(|before| GateRecord::read(paths, before));
+        let gates = gates.into_iter().filter_map(Result::transpose);
         let decided = DeployRecord::read(paths)?;
         let is_deploying = decided.as_ref().is_some_and(DeployRecord::is_running);
         // One that was killed has left its own.
@@ -64,10 +70,21 @@ impl Snapshot {
                 .collect(),
             fetches,
             suspension: requests::read_suspension(paths, now)?,
+            gates: gates.collect::<Result<_>>()?,
             is_deploying,
             prebuilt: decided.and_then(|decided| decided.prebuilt),
             progress: progress.transpose()?.flatten(),
         })
+    }
+
+    /// The gate at which an attempt waits.
+    fn closed_gate(&self, config: &Config, state: &State) -> Option<ClosedGate> {
+        let (attempt, step) = state.awaiting()?;
+        if state.is_let_past_gates(&attempt.target.commit) {
+            return None;
+        }
+        let closed = |record: &GateRecord| record.closed(config, attempt, step.into());
+        self.gates.iter().find_map(closed)
     }
 
     /// Plain facts for a decision.
@@ -79,6 +96,7 @@ impl Snapshot {
             tried: state.tried(),
             recent: state.recent(config.retry),
             awaited: config.awaited(state),
+            gate: self.closed_gate(config, state),
             quarantine: state.quarantine.clone(),
             prebuilt: self.prebuilt.clone().filter(|_| config.prebuilt.is_some()),
             suspended: self.suspension.clone(),

@@ -4,10 +4,11 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::paths::Paths;
-use crate::deploy::{accepted_main, confirm, context::Context, observe, order::log_order};
+use crate::deploy::{accepted_main, confirm, context::Context, gates, observe, order::log_order};
 use crate::git::mirror::Mirror;
-use crate::model::{attempt::Attempt, state::State, suspension::Suspension};
-use crate::state::requests::{self, Confirmation, Rewrite};
+use crate::model::{attempt::Attempt, gate::Before, state::State, suspension::Suspension};
+use crate::state::gate_record::GateRecord;
+use crate::state::requests::{self, Confirmation, PastGates, Rewrite};
 use crate::state::store::{self, Store};
 use crate::sys::{fs, json};
 
@@ -42,8 +43,9 @@ pub fn resume(ctx: &Context) -> Result<()> {
 pub fn retry(ctx: &Context) -> Result<()> {
     let state = store::read(&ctx.paths)?;
     let is_behind = observe::drift(ctx, &state)?.is_some();
-    let latest = state.latest_ended().and_then(Attempt::trouble);
-    if !is_behind && latest.is_none() && state.quarantine.is_empty() && state.reboot.is_none() {
+    let is_unhindered = state.latest_ended().and_then(Attempt::trouble).is_none()
+        && !GateRecord::is_any(&ctx.paths);
+    if !is_behind && is_unhindered && state.quarantine.is_empty() && state.reboot.is_none() {
         log::info!("There is nothing to try again: nothing failed, is held or has drifted");
         return Ok(());
     }
@@ -66,6 +68,9 @@ pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
     if let Ok(Some(rewrite)) = Rewrite::read(paths) {
         state.accepted_main = Some(rewrite.commit);
     }
+    if let Ok(Some(PastGates { commit })) = PastGates::read(paths) {
+        state.let_past_gates(commit);
+    }
     let awaited = state.awaiting().zip(Confirmation::read(paths));
     let awaited = awaited.filter(|((waiting, step), order)| order.is_of(waiting, *step));
     if let Some(step) = awaited.map(|((_, step), _)| step) {
@@ -81,6 +86,9 @@ pub fn apply_requests(ctx: &Context, store: &mut Store) -> Result<()> {
     let retry = ctx.paths.retry();
     if fs::read_optional(&retry)?.is_some() {
         store.change(State::reset_failures)?;
+        for before in Before::ALL {
+            GateRecord::forget(&ctx.paths, before)?;
+        }
         fs::remove_optional(&retry)?;
         log::info!("What failed is tried again, by order");
     }
@@ -91,5 +99,6 @@ pub fn apply_requests(ctx: &Context, store: &mut Store) -> Result<()> {
         store.accept(rewrite.commit)?;
         Rewrite::forget(&ctx.paths)?;
     }
+    gates::apply_order(&ctx.paths, store)?;
     confirm::apply_confirmation(ctx, store)
 }

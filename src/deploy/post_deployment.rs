@@ -1,12 +1,11 @@
 //! The owner's own command after each deployment: to notify somebody, for instance.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::deploy::context::Context;
 use crate::git::mirror::{Mirror, TARGET};
-use crate::model::attempt::{words, Attempt, Outcome};
+use crate::model::attempt::{words, Attempt, AttemptStatus, Outcome};
 use crate::nix;
 use crate::sys::{command, text::printable};
 
@@ -28,43 +27,44 @@ pub fn run(ctx: &Context, attempt: &Attempt) {
     ) {
         return;
     }
-    run_with_variables(ctx, command, attempt, outcome)
-        .unwrap_or_else(|error| log::warn!("{error:#}"));
+    let what = format!("the post-deployment command {}", command.display());
+    let mut command = Command::new(command);
+    command.envs(environment(ctx, attempt));
+    if let Err(error) = command::run(&mut command, &what, Some(TIMEOUT)) {
+        log::warn!("{error:#}");
+    }
 }
 
-fn run_with_variables(
-    ctx: &Context,
-    command: &Path,
-    attempt: &Attempt,
-    outcome: &Outcome,
-) -> anyhow::Result<()> {
+/// What a command of the owner's finds in its environment about an attempt.
+pub fn environment(ctx: &Context, attempt: &Attempt) -> [(&'static str, String); 9] {
     let target = &attempt.target;
-    let (status, error, generation) = words(outcome);
+    let ended = attempt.ended().map(|(_, outcome)| words(outcome));
+    let (status, error, generation) = ended.unwrap_or((AttemptStatus::Running, None, None));
     let message = Mirror::open(&ctx.paths)
         .and_then(|mirror| mirror.message(&target.commit))
         .unwrap_or_else(|_| attempt.subject.clone());
     let lines: Vec<_> = message.lines().map(printable).collect();
     let message: String = lines.join("\n").chars().take(MAX_MESSAGE / 4).collect();
-    let url = nix::flake_url(&ctx.config, &ctx.paths.repository(), TARGET, &target.commit);
-    let what = format!("the post-deployment command {}", command.display());
-    let mut command = Command::new(command);
-    command
-        .env("COMIN_GIT_SHA", target.commit.as_str())
-        .env(
+    let out = attempt.out.as_ref().map(|out| out.display().to_string());
+    let generation = generation.map(|generation| generation.to_string());
+    [
+        ("COMIN_GIT_SHA", target.commit.to_string()),
+        (
             "COMIN_GIT_REF",
             format!("{}/{}", target.remote, target.branch),
-        )
-        .env("COMIN_GIT_MSG", message)
-        .env("COMIN_HOSTNAME", &ctx.config.hostname)
-        .env("COMIN_FLAKE_URL", url)
-        .env(
-            "COMIN_GENERATION",
-            generation.map_or(String::new(), |g| g.to_string()),
-        )
-        .env("COMIN_STATUS", status.name())
-        .env(
+        ),
+        ("COMIN_GIT_MSG", message),
+        ("COMIN_HOSTNAME", ctx.config.hostname.clone()),
+        (
+            "COMIN_FLAKE_URL",
+            nix::flake_url(&ctx.config, &ctx.paths.repository(), TARGET, &target.commit),
+        ),
+        ("COMIN_OUT", out.unwrap_or_default()),
+        ("COMIN_GENERATION", generation.unwrap_or_default()),
+        ("COMIN_STATUS", status.name().to_string()),
+        (
             "COMIN_ERROR_MSG",
-            printable(&error.unwrap_or_default()).as_ref(),
-        );
-    command::run(&mut command, &what, Some(TIMEOUT)).map(|_| ())
+            printable(&error.unwrap_or_default()).into_owned(),
+        ),
+    ]
 }

@@ -13,7 +13,8 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use log::Level;
 use serde::Deserialize;
 
-use crate::deploy::{boot, context::Context};
+use crate::deploy::{boot, context::Context, gates};
+use crate::model::gate::{Before, ClosedGate};
 use crate::model::reboot::{Reboot, Stage};
 use crate::model::{
     attempt::Attempt, names::Operation, policy::Reboots, schedule::Delay, state::State,
@@ -69,6 +70,8 @@ enum Decision {
     Closed(Timestamp),
     /// Somebody does not want the machine to go down.
     Locked,
+    /// A gate is closed.
+    AtGate(ClosedGate),
     /// Everybody is to be told that the machine reboots for this attempt and its system.
     Announce(u64, PathBuf),
     /// Everybody was told, and has a while to end what they do.
@@ -110,6 +113,13 @@ pub fn plan_reboot(
         locks: &locks,
         now: &now,
     });
+    let closed = match (&decision, &attempt) {
+        (Decision::Announce(_, _) | Decision::Now(_), Some(attempt)) => {
+            gates::closed(ctx, store.state(), attempt, Before::Reboot)?
+        }
+        (_, _) => None,
+    };
+    let decision = closed.map_or(decision, Decision::AtGate);
     let is_over = latest.is_some_and(|latest| match latest.stage {
         // It may take long until it can be; then it is announced anew.
         Stage::Announced => !matches!(
@@ -142,6 +152,12 @@ pub fn plan_reboot(
             let notice = format!("A reboot is needed: {why}; it waits for {locks}");
             decided.log_once(Level::Info, notice);
             NextStep::Later(Delay::new(now.timestamp(), PAUSE))
+        }
+        Decision::AtGate(closed) => {
+            let notice = format!("A reboot is needed: {why}; {closed}");
+            let subject = format!("reboot at the gate {}", closed.gate);
+            decided.log_once_about(subject, Level::Info, &notice);
+            closed.again.map_or(NextStep::None, NextStep::Later)
         }
         Decision::Announce(id, system) => {
             let reboot = Reboot {
@@ -300,14 +316,14 @@ fn inhibitors() -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::reboot_window::Window;
+    use crate::model::window::Window;
     use jiff::tz::TimeZone;
 
     #[test]
     fn when_a_machine_reboots_by_itself() {
         let now: Timestamp = "2026-01-02T03:00:00Z".parse().unwrap();
         let now = now.to_zoned(TimeZone::UTC);
-        let window = |lower, upper| Some(Window::new(lower, upper).unwrap());
+        let window = |lower, upper| Some(Window::new(lower, upper, &[]).unwrap());
         let policy = |window| Reboots {
             allow: true,
             window,

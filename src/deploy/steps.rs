@@ -1,5 +1,6 @@
 //! The steps of an attempt: evaluate → build → activate → check → record.
 
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, Error, Result};
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::{activate, build, finish, journal_fields, prebuilt, snapshot};
+use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt, snapshot};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, NixFailure, Outcome, Stage};
 use crate::model::{
@@ -38,6 +39,13 @@ pub fn run(
             journal_fields::record(store, &attempt)?;
             return Ok(Completion::Success);
         }
+        Err(Stop::AtGate(step, closed)) => match closed.again {
+            Some(_) => {
+                gates::wait(store, attempt, step)?;
+                return Ok(Completion::Success);
+            }
+            None => gates::hold(ctx, store, &attempt, &closed)?,
+        },
         Err(Stop::Failed(error)) => {
             let error = deployment_error(&mut attempt, &mirror, error);
             attempt.failed(error)?
@@ -76,7 +84,7 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
         return Ok(Outcome::Preempted { stage });
     }
     check_inhibitors(deployment, &out)?;
-    deployment.confirmed(Step::Deploy)?;
+    deployment.allowed(Step::Deploy)?;
     switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
     deployment.attempt.before = match &deployment.residue {
         Residue::Unfinished(before) => (**before).clone(),
@@ -123,14 +131,20 @@ fn postponed(error: &anyhow::Error) -> Stop {
 /// one only puts it off until the next boot.
 fn check_inhibitors(deployment: &mut Deployment, out: &Path) -> Result<(), Stop> {
     let (ctx, attempt) = (deployment.ctx, &mut deployment.attempt);
-    attempt.inhibitors = system::switch_inhibitors(&ctx.paths, out);
+    let before = mem::replace(
+        &mut attempt.inhibitors,
+        system::switch_inhibitors(&ctx.paths, out),
+    );
     if attempt.inhibitors.is_empty() {
         return Ok(());
     }
     match attempt.target.operation {
         Operation::Switch => {
-            let why = system::inhibited_by(&attempt.inhibitors);
-            log::warn!("{} is put off until the next boot: {why}", attempt.target);
+            // Else it was said before it waited.
+            if attempt.inhibitors != before {
+                let why = system::inhibited_by(&attempt.inhibitors);
+                log::warn!("{} is put off until the next boot: {why}", attempt.target);
+            }
             Ok(())
         }
         Operation::Boot => Ok(()),

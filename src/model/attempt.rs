@@ -130,8 +130,8 @@ pub struct Entered {
 pub enum Progress {
     /// Under way.
     Running(Stage),
-    /// Nothing is done before this step has been confirmed. It has waited since its last stage began. No comin
-    /// is at work at it, and a reboot is no interruption.
+    /// Nothing is done before this step has been confirmed, or a gate lets it pass. It has waited since its last
+    /// stage began. No comin is at work at it, and a reboot is no interruption.
     Awaiting(Step),
     /// Over.
     Ended(Timestamp, Outcome),
@@ -154,6 +154,9 @@ pub enum Stage {
     /// Somebody is to confirm that it goes on.
     #[serde(rename = "waiting_for_confirmation")]
     Waiting,
+    /// A gate is closed.
+    #[serde(rename = "waiting_at_gate")]
+    AtGate,
     /// `switch-to-configuration` runs.
     Activating,
     /// Whether the machine is still well is looked at.
@@ -173,6 +176,7 @@ impl Stage {
                 "waiting for a confirmation",
                 "confirmed",
             ],
+            Self::AtGate => ["waiting_at_gate", "waiting at a gate", "let through"],
             Self::Activating => ["activating", "activating", "activated"],
             Self::Checking => ["checking", "checking", "checked"],
             Self::RollingBack => ["rolling_back", "rolling back", "rolled back"],
@@ -194,10 +198,15 @@ impl Stage {
         self.texts()[2]
     }
 
+    /// Whether nobody is at work in it.
+    pub fn is_wait(self) -> bool {
+        matches!(self, Self::Waiting | Self::AtGate)
+    }
+
     /// Whether the machine may have changed.
     pub fn changes_the_machine(self) -> bool {
         match self {
-            Self::Evaluating | Self::Building | Self::Waiting => false,
+            Self::Evaluating | Self::Building | Self::Waiting | Self::AtGate => false,
             Self::Activating | Self::Checking | Self::RollingBack => true,
         }
     }
@@ -367,6 +376,12 @@ impl Attempt {
         self.progress = Progress::Awaiting(step);
     }
 
+    /// Begins to wait until a gate lets a step pass.
+    pub fn wait_at_gate(&mut self, step: Step, now: Timestamp) {
+        self.push_stage(Stage::AtGate, now);
+        self.progress = Progress::Awaiting(step);
+    }
+
     fn push_stage(&mut self, stage: Stage, at: Timestamp) {
         self.stages.push(Entered { stage, at });
     }
@@ -385,7 +400,10 @@ impl Attempt {
     pub fn stage(&self) -> Stage {
         match &self.progress {
             Progress::Running(stage) => *stage,
-            Progress::Awaiting(_) => Stage::Waiting,
+            Progress::Awaiting(_) => {
+                let entered = self.stages.last().map(|entered| entered.stage);
+                entered.filter(|it| it.is_wait()).unwrap_or(Stage::Waiting)
+            }
             Progress::Ended(_, _) => Stage::Activating,
         }
     }

@@ -6,6 +6,7 @@ use crate::model::attempt::Trouble;
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
+use crate::model::gate::ClosedGate;
 use crate::model::names::RemoteName;
 use crate::model::prebuilt::Lookup;
 use crate::model::quarantine::Quarantine;
@@ -27,6 +28,8 @@ pub enum Action {
     AwaitRemotes(Vec<RemoteName>),
     /// It goes on when somebody confirms this step, or after the wait where there is one.
     AwaitConfirmation(Step, Option<Delay>),
+    /// A gate is closed. It is asked again after a wait.
+    AwaitGate(ClosedGate),
     /// It is in quarantine.
     Quarantined(Quarantine),
     /// The operator wants nothing deployed.
@@ -91,9 +94,14 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
     }
     let is_awaited = |a: &&PendingConfirmation| target.is(&a.commit, a.operation);
     if let Some(awaited) = facts.awaited.as_ref().filter(is_awaited) {
+        let is_closed = |gate: &&ClosedGate| gate.is_closed_at(facts.now);
+        let at_gate = || match facts.gate.as_ref().filter(is_closed) {
+            Some(gate) => Action::AwaitGate(gate.clone()),
+            None => Action::Deploy,
+        };
         return match awaited.consent {
-            Approval::Given => Action::Deploy,
-            Approval::At(time) if time <= facts.now => Action::Deploy,
+            Approval::Given => at_gate(),
+            Approval::At(time) if time <= facts.now => at_gate(),
             Approval::At(time) => {
                 let wait = Delay::until(facts.now, time);
                 Action::AwaitConfirmation(awaited.step, Some(wait))
@@ -142,6 +150,8 @@ impl Action {
             Self::Retry(_, _) => "retry",
             Self::AwaitRemotes(_) => "await_remotes",
             Self::AwaitConfirmation(_, _) => "await_confirmation",
+            Self::AwaitGate(_) => "await_gate",
+            Self::Quarantined(quarantine) if quarantine.by_gate => "held",
             Self::Quarantined(_) => "quarantined",
             Self::Suspended(_) => "suspended",
             Self::AwaitPrebuilt(_) => "await_prebuilt",
@@ -177,6 +187,14 @@ impl Action {
                     Step::Deploy => "confirm deploy",
                 };
                 ("waits", None, next, command)
+            }
+            Self::AwaitGate(ClosedGate { gate, reason, .. }) => {
+                let next = format!("waits at the gate {gate}: {reason}");
+                ("waits", None, next, "confirm --past-gates")
+            }
+            Self::Quarantined(quarantine) if quarantine.by_gate => {
+                let next = "is held by a gate until someone pushes".to_string();
+                ("held", None, next, "retry")
             }
             Self::Quarantined(_) => {
                 let next = "is held until someone pushes".to_string();
@@ -216,6 +234,7 @@ impl Action {
             Self::Retry(_, wait) => Some(wait.until),
             Self::AwaitPrebuilt(lookup) => lookup.patience.map(|wait| wait.until),
             Self::AwaitConfirmation(_, wait) => wait.map(|wait| wait.until),
+            Self::AwaitGate(gate) => gate.again.map(|wait| wait.until),
             Self::Suspended(suspension) => suspension.until,
             Self::Deploy
             | Self::AwaitRemotes(_)
@@ -245,6 +264,7 @@ impl Decision {
             | Action::AwaitRemotes(_)
             | Action::AwaitConfirmation(_, _)
             | Action::AwaitPrebuilt(_)
+            | Action::AwaitGate(_)
             | Action::GivenUp(_)
             | Action::Nothing => format!("it {hindrance}"),
         })

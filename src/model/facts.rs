@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use crate::model::confirmation::{Approval, Step};
 use crate::model::{
-    attempt::Trouble, commit::Commit, names::Operation, prebuilt::Lookup, quarantine::Quarantine,
-    refusal::Accepted, remote::RemoteFacts, schedule::NextTry, suspension::Suspension,
-    target::Target,
+    attempt::Trouble, commit::Commit, gate::ClosedGate, names::Operation, prebuilt::Lookup,
+    quarantine::Quarantine, refusal::Accepted, remote::RemoteFacts, schedule::NextTry,
+    suspension::Suspension, target::Target,
 };
 
 /// Everything that a decision depends on, apart from the commits themselves: those are [`History`].
@@ -24,8 +24,10 @@ pub struct Facts {
     pub tried: Vec<Target>,
     /// What was tried since the machine last changed; the latest first.
     pub recent: Vec<PastAttempt>,
-    /// What waits for a confirmation.
+    /// What waits for a confirmation or at a gate.
     pub awaited: Option<PendingConfirmation>,
+    /// The gate at which that waits.
+    pub gate: Option<ClosedGate>,
     /// What is not deployed again.
     pub quarantine: Vec<Quarantine>,
     /// What the latest deploy found of the system that CI builds.
@@ -51,15 +53,15 @@ pub struct PastAttempt {
     pub trouble: Option<Trouble>,
 }
 
-/// An attempt that waits for a confirmation, as far as it matters to a decision.
+/// An attempt that waits for a confirmation or at a gate, as far as it matters to a decision.
 #[derive(Debug, Clone)]
 pub struct PendingConfirmation {
     /// What is deployed.
     pub commit: Commit,
     /// How.
     pub operation: Operation,
-    /// What is to be confirmed.
+    /// What it waits before.
     pub step: Step,
-    /// Whether it is.
+    /// Whether that is confirmed.
     pub consent: Approval,
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::confirmation::Approval;
-use super::reboot_window::Window;
+use super::window::Window;
 
 /// How long a failed deployment waits: first this, then twice as long each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

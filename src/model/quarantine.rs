@@ -18,6 +18,9 @@ pub struct Quarantine {
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
+    /// Whether a gate holds it, and nothing is wrong with the machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_gate: bool,
     /// Every followed head at that time.
     heads: Vec<String>,
 }
@@ -30,7 +33,16 @@ impl Quarantine {
             operation: target.operation,
             reason,
             since,
+            by_gate: false,
             heads: heads(remotes),
+        }
+    }
+
+    /// The same, by a gate.
+    pub fn by_gate(self) -> Self {
+        Self {
+            by_gate: true,
+            ..self
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
+use crate::model::attempt::{Attempt, Outcome, Progress};
 use crate::model::{
     commit::Commit, confirmation::Step, facts::PastAttempt, manual_rollback::ManualRollback,
     policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,
@@ -31,6 +31,8 @@ pub struct State {
     pub ignored_up_to: Option<u64>,
     /// The latest reboot that comin announced.
     pub reboot: Option<Reboot>,
+    /// The commit that no gate stops, by order.
+    pub past_gates: Option<Commit>,
     /// The rollbacks by hand; the latest last.
     pub rollbacks: Vec<ManualRollback>,
     /// The latest last.
@@ -62,7 +64,7 @@ impl State {
         self.attempts.last()
     }
 
-    /// The attempt that waits for a confirmation, and the step that it is for.
+    /// The attempt that waits for a confirmation or at a gate, and the step that it waits before.
     pub fn awaiting(&self) -> Option<(&Attempt, Step)> {
         let latest = self.latest()?;
         match latest.progress {
@@ -102,7 +104,7 @@ impl State {
         let latest: Vec<&Attempt> = latest.collect();
         let is_stopped = |pair: &[&Attempt]| {
             let ended = pair[1].ended().map(|(_, outcome)| outcome);
-            matches!(ended, Some(Outcome::Preempted { stage }) if *stage != Stage::Waiting)
+            matches!(ended, Some(Outcome::Preempted { stage }) if !stage.is_wait())
                 && pair[1].target.commit != pair[0].target.commit
         };
         latest.len() > PREEMPTIONS && latest.windows(2).all(is_stopped)
@@ -185,7 +187,22 @@ impl State {
         self.ignore_until_now();
     }
 
-    /// What waits for a confirmation goes on waiting.
+    /// Lets a commit through every gate, at once if a gate holds it.
+    pub fn let_past_gates(&mut self, commit: Commit) {
+        let is_held = |it: &Quarantine| it.by_gate && it.commit == commit;
+        if self.quarantine.iter().any(is_held) {
+            self.quarantine.retain(|it| !is_held(it));
+            self.ignore_until_now();
+        }
+        self.past_gates = Some(commit);
+    }
+
+    /// Whether no gate stops this commit.
+    pub fn is_let_past_gates(&self, commit: &Commit) -> bool {
+        self.past_gates.as_ref() == Some(commit)
+    }
+
+    /// What waits for a confirmation or at a gate goes on waiting.
     pub fn ignore_until_now(&mut self) {
         let mut attempts = self.attempts.iter();
         let latest = attempts.rfind(|attempt| attempt.ended().is_some());

@@ -13,7 +13,7 @@ use crate::model::decision::{Action, Hindrance};
 use crate::sys::text::printable;
 
 /// Every word for how a machine is, as the JSON and the metrics have it.
-pub(super) const STATES: [&str; 26] = [
+pub(super) const STATES: [&str; 27] = [
     "up_to_date",
     "testing",
     "due",
@@ -32,6 +32,7 @@ pub(super) const STATES: [&str; 26] = [
     "postponed",
     "rolled_back",
     "quarantined",
+    "held",
     "not_deployed",
     "not_running",
     "boots_another",
@@ -207,7 +208,9 @@ impl Status {
         about: impl Fn(&'static str, u8, Tone, &str) -> Verdict<'a>,
     ) -> Verdict<'a> {
         let (code, tone) = match self.action {
-            Action::AwaitConfirmation(_, _) | Action::AwaitPrebuilt(_) => (3, Tone::Notable),
+            Action::AwaitConfirmation(_, _) | Action::AwaitGate(_) | Action::AwaitPrebuilt(_) => {
+                (3, Tone::Notable)
+            }
             _ => (4, Tone::Bad),
         };
         let latest = self.latest_at(selected);

@@ -37,7 +37,7 @@ pub struct HostState {
     /// What is under way.
     #[serde(skip)]
     pub(super) in_progress: Option<InProgress>,
-    /// What waits for a confirmation.
+    /// What waits for a confirmation or at a gate.
     #[serde(skip)]
     pub(super) waiting: Option<Attempt>,
 }
@@ -93,7 +93,7 @@ impl HostState {
         let tell = |attempt| Attempt::of(attempt, backoff);
         let latest = state.latest().filter(|_| at_work);
         let in_progress = latest.and_then(|latest| InProgress::of(latest, backoff));
-        let waiting = state.awaiting().map(|(attempt, _)| tell(attempt));
+        let waiting = state.awaiting().map(|(attempt, _)| attempt);
         Self {
             suspended,
             need_to_reboot: !reboot_reasons.is_empty(),
@@ -102,13 +102,13 @@ impl HostState {
             drift,
             phase: match (&in_progress, &waiting) {
                 (Some(in_progress), _) => Phase::At(in_progress.stage),
-                (None, Some(_)) => Phase::At(Stage::Waiting),
+                (None, Some(waiting)) => Phase::At(waiting.stage()),
                 (None, None) => Phase::Idle,
             },
             deployed: state.latest_ended().map(tell),
             progress: None,
             in_progress,
-            waiting,
+            waiting: waiting.map(tell),
         }
     }
 }

@@ -321,6 +321,11 @@ impl Metrics {
                 Action::Quarantined(_) | Action::GivenUp(_)
             ));
             text.gauge(
+                "comin_waits_at_gate",
+                "Whether that waits at a gate, for a deploy window or for free space (1) or not (0).",
+            )
+            .value(matches!(self.status.action, Action::AwaitGate(_)));
+            text.gauge(
                 "comin_is_held_by_hand",
                 "Whether that is because somebody used comin rollback (1) or not (0).",
             )

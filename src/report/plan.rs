@@ -162,6 +162,7 @@ impl Plan {
             | Action::AwaitRemotes(_)
             | Action::AwaitConfirmation(_, _)
             | Action::AwaitPrebuilt(_)
+            | Action::AwaitGate(_)
             | Action::GivenUp(_)
             | Action::Nothing => None,
         };

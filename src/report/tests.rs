@@ -28,6 +28,7 @@ use crate::model::confirmation::Step;
 use crate::model::decision::Decision;
 use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
+use crate::model::gate::ClosedGate;
 use crate::model::manual_rollback::ManualRollback;
 use crate::model::names::Operation;
 use crate::model::prebuilt::Lookup;
@@ -66,6 +67,8 @@ struct Scene {
     /// The commit whose system runs, or a system.
     running: Option<&'static str>,
     quarantined: bool,
+    /// The gate that is closed; it holds the latest attempt if it is not asked again.
+    gate: Option<ClosedGate>,
     rolled_back_by_hand: bool,
     suspended: Option<Suspension>,
     prebuilt: Option<Lookup>,
@@ -188,6 +191,7 @@ impl Scene {
             is_at_work: false,
             running: Some("A"),
             quarantined: false,
+            gate: None,
             rolled_back_by_hand: false,
             suspended: None,
             prebuilt: None,
@@ -285,6 +289,13 @@ impl Scene {
         facts.suspended.clone_from(&self.suspended);
         facts.prebuilt.clone_from(&self.prebuilt);
         facts.awaited = self.config().awaited(&self.state());
+        facts.gate.clone_from(&self.gate);
+        if let Some(gate) = self.gate.as_ref().filter(|gate| gate.again.is_none()) {
+            let latest = &self.attempts[self.attempts.len() - 1];
+            let (target, reason) = (&latest.target, gate.to_string());
+            let held = Quarantine::of(target, &facts.remotes, reason, Timestamp::now());
+            facts.quarantine = vec![held.by_gate()];
+        }
         if self.quarantined {
             let latest = &self.attempts[self.attempts.len() - 1];
             let reason = "it was rolled back by hand".to_string();
@@ -574,6 +585,72 @@ fn a_commit_waits_for_a_confirmation() {
               → sudo comin confirm deploy
               origin/main  42424242  selected
         "#]]);
+}
+
+#[test]
+fn a_commit_waits_at_a_gate() {
+    let stages = [
+        (Stage::Evaluating, 70),
+        (Stage::Building, 60),
+        (Stage::AtGate, 30),
+    ];
+    let mut it = under_way("B", "Update nixpkgs", &stages);
+    it.progress = Progress::Awaiting(Step::Deploy);
+    it.confirmed.insert(Step::Deploy);
+    let mut scene = Scene::of("A-B", "A", "origin:B/-").then(it);
+    scene.gate = Some(ClosedGate {
+        gate: "ac".to_string(),
+        reason: "on battery".to_string(),
+        again: Some(Delay::new(ago(0), SignedDuration::from_mins(1))),
+    });
+    scene.check(&expect![[r#"
+        [waits 42424242: at the gate ac: on battery]
+        m: 42424242 (origin/main) waits at the gate ac: on battery
+          → sudo comin confirm --past-gates
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
+                     Enable the printer
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
+                     Update nixpkgs
+                     evaluated in 10 s, built in 30 s, waiting at a gate for 30 s
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would not deploy 42424242 (origin/main): it waits at the gate ac: on battery
+          → sudo comin confirm --past-gates
+          origin/main  42424242  selected
+    "#]]);
+}
+
+#[test]
+fn a_commit_is_held_by_a_gate() {
+    let reason = "the gate ci refused it: 3 tests failed".to_string();
+    let skipped = Outcome::Skipped { reason };
+    let held = attempt("B", "Update nixpkgs", 600, skipped);
+    let mut scene = Scene::of("A-B", "A", "origin:B/-").then(held);
+    scene.gate = Some(ClosedGate {
+        gate: "ci".to_string(),
+        reason: "3 tests failed".to_string(),
+        again: None,
+    });
+    scene.check(&expect![[r#"
+        [held 42424242: held by a gate until someone pushes]
+        m: 42424242 (origin/main) is held by a gate until someone pushes
+          → sudo comin retry
+          running    41414141 (origin/main), generation 12, deployed 2 h ago
+                     Enable the printer
+          wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
+                     Update nixpkgs
+                     skipped 9 min ago: the gate ci refused it: 3 tests failed
+          origin     https://git.example.org/machines.git
+                     fetched 12 s ago, next in 48 s
+                     main     42424242
+        --
+        Would not deploy 42424242 (origin/main): it is held by a gate until someone
+          pushes: the gate ci refused it: 3 tests failed
+          → sudo comin retry
+          origin/main  42424242  selected
+    "#]]);
 }
 
 #[test]

@@ -99,13 +99,20 @@ impl DeployRecord {
 
     /// Says something, if it has not been said since the machine booted; returns whether it said it.
     pub fn log_once(&mut self, level: Level, text: String) -> bool {
-        if self.notices.contains(&text) {
+        let shown = text.clone();
+        self.log_once_about(text, level, &shown)
+    }
+
+    /// Says something, if nothing has been said about this subject since the machine booted; returns whether it said
+    /// it.
+    pub fn log_once_about(&mut self, subject: String, level: Level, text: &str) -> bool {
+        if self.notices.contains(&subject) {
             return false;
         }
         log::log!(level, "{text}");
         let surplus = (self.notices.len() + 1).saturating_sub(NOTICES);
         self.notices.drain(..surplus);
-        self.notices.push(text);
+        self.notices.push(subject);
         true
     }
 
@@ -162,9 +169,14 @@ impl DeployRecord {
 
     fn has_pending_requests(&self, paths: &Paths) -> bool {
         let suspended = paths.suspension().exists();
-        [paths.retry(), paths.rewrite(), paths.confirmation()]
-            .iter()
-            .any(|order| order.exists())
+        [
+            paths.retry(),
+            paths.rewrite(),
+            paths.confirmation(),
+            paths.past_gates(),
+        ]
+        .iter()
+        .any(|order| order.exists())
             || self.suspended != suspended
     }
 }

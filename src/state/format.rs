@@ -61,6 +61,8 @@ struct V1 {
     lapsed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reboot: Option<Reboot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    past_gates: Option<Commit>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rollbacks: Vec<ManualRollback>,
     attempts: Vec<AttemptV1>,
@@ -74,7 +76,7 @@ struct AttemptV1 {
     generation_before: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stages: Vec<EnteredV1>,
-    /// When it began to wait for a confirmation: comin 0.1 knows no such stage, and would not read the file.
+    /// When it began to wait for a confirmation or at a gate: comin 0.1 knows no such stage, and would not read the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +137,7 @@ impl From<V1> for State {
             quarantine: file.quarantine,
             ignored_up_to: file.lapsed,
             reboot: file.reboot,
+            past_gates: file.past_gates,
             rollbacks: file.rollbacks,
             attempts: file.attempts.into_iter().map(Attempt::from).collect(),
         }
@@ -147,7 +150,7 @@ impl From<AttemptV1> for Attempt {
         let last = stages.last().map(|entered| entered.stage);
         let stage = match file.stage {
             Some(stage) => stage.known().or(last),
-            None => last.filter(|last| *last == Stage::Waiting),
+            None => last.filter(|last| last.is_wait()),
         };
         let stage = stage.unwrap_or(Stage::Evaluating);
         let text = file.error.unwrap_or_default();
@@ -190,6 +193,7 @@ impl From<&State> for V1 {
             quarantine: state.quarantine.clone(),
             lapsed: state.ignored_up_to,
             reboot: state.reboot.clone(),
+            past_gates: state.past_gates.clone(),
             rollbacks: state.rollbacks.clone(),
             attempts: state.attempts.iter().map(AttemptV1::from).collect(),
         }
@@ -205,7 +209,7 @@ impl From<&Attempt> for AttemptV1 {
             Progress::Running(stage) => (Status::Running, Some(*stage), None),
             Progress::Awaiting(step) => {
                 awaiting = Some(*step);
-                (Status::Waiting, None, Some("it waits for a confirmation"))
+                (Status::Waiting, None, Some("it waits"))
             }
             Progress::Ended(_, outcome) => match outcome {
                 Outcome::Done { .. } => (Status::Done, None, None),
@@ -262,9 +266,22 @@ mod tests {
             },
             Timestamp::now(),
         );
-        (stopped.id, attempt.id) = (2, 3);
+        let mut at_gate = attempt.clone();
+        at_gate.wait_at_gate(Step::Deploy, Timestamp::now());
+        (stopped.id, attempt.id, at_gate.id) = (2, 3, 4);
+        let mut stopped_at_gate = at_gate.clone();
+        stopped_at_gate.id = 5;
+        stopped_at_gate.end(
+            Outcome::Preempted {
+                stage: Stage::AtGate,
+            },
+            Timestamp::now(),
+        );
+        let held = Quarantine::of(&attempt.target, &[], String::new(), Timestamp::now());
         let state = State {
-            attempts: vec![waits, stopped, attempt],
+            past_gates: Some(attempt.target.commit.clone()),
+            quarantine: vec![held.by_gate()],
+            attempts: vec![waits, stopped, attempt, at_gate, stopped_at_gate],
             ..State::default()
         };
         let text = encode(&state).unwrap();
@@ -282,6 +299,8 @@ mod tests {
         assert_eq!(json["attempts"][1]["status"], "preempted");
         assert!(json["attempts"][1]["stage"].is_null());
         assert_eq!(json["attempts"][2]["status"], "waiting");
+        assert_eq!(names(3), ["evaluating", "building"]);
+        assert_eq!(json["attempts"][3]["status"], "waiting");
     }
 
     #[test]

@@ -12,12 +12,15 @@ pub struct EnteredV1 {
     at: Timestamp,
 }
 
-/// The beginning of a wait for a confirmation.
+/// The beginning of a wait.
 #[derive(Serialize, Deserialize)]
 pub struct WaitV1 {
     /// Where among all beginnings it is.
     index: usize,
     at: Timestamp,
+    /// Whether a gate is waited for, and not a confirmation, as every wait once was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    gate: bool,
 }
 
 /// A stage under a name that every comin knows.
@@ -38,7 +41,7 @@ impl StageV1 {
     /// `None` for a wait. Where an attempt that waited has ended, the last of its waits tells.
     pub fn of(stage: Stage) -> Option<Self> {
         match stage {
-            Stage::Waiting => None,
+            Stage::Waiting | Stage::AtGate => None,
             Stage::Evaluating => Some(Self::Evaluating),
             Stage::Building => Some(Self::Building),
             Stage::Activating => Some(Self::Activating),
@@ -64,9 +67,10 @@ impl StageV1 {
 pub fn apart(all: Vec<Entered>) -> (Vec<EnteredV1>, Vec<WaitV1>) {
     let (mut stages, mut waits) = (Vec::new(), Vec::new());
     for (index, Entered { stage, at }) in all.into_iter().enumerate() {
+        let gate = stage == Stage::AtGate;
         match StageV1::of(stage) {
             Some(stage) => stages.push(EnteredV1 { stage, at }),
-            None => waits.push(WaitV1 { index, at }),
+            None => waits.push(WaitV1 { index, at, gate }),
         }
     }
     (stages, waits)
@@ -76,8 +80,9 @@ pub fn apart(all: Vec<Entered>) -> (Vec<EnteredV1>, Vec<WaitV1>) {
 pub fn together(stages: Vec<EnteredV1>, waits: Vec<WaitV1>) -> Vec<Entered> {
     let stages = stages.into_iter();
     let mut all: Vec<_> = stages.map(|it| (it.stage.known(), it.at)).collect();
-    for WaitV1 { index, at } in waits {
-        all.insert(index.min(all.len()), (Some(Stage::Waiting), at));
+    for WaitV1 { index, at, gate } in waits {
+        let stage = if gate { Stage::AtGate } else { Stage::Waiting };
+        all.insert(index.min(all.len()), (Some(stage), at));
     }
     all.into_iter()
         .filter_map(|(stage, at)| Some(Entered { stage: stage?, at }))

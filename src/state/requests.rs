@@ -77,6 +77,26 @@ impl fmt::Display for Rewrite {
     }
 }
 
+/// The order to let a commit through every gate.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PastGates {
+    /// The commit.
+    pub commit: Commit,
+}
+
+impl PastGates {
+    /// Reads the order, if there is one.
+    pub fn read(paths: &Paths) -> Result<Option<Self>> {
+        let cure = "; remove it, and use comin confirm --past-gates again";
+        json::read(&paths.past_gates(), cure)
+    }
+
+    /// Gives the order.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        json::write_durably(&paths.past_gates(), self)
+    }
+}
+
 /// The order to go on with an attempt that waits. It names all that was confirmed, so that it is never taken
 /// for something else.
 #[derive(Debug, Serialize, Deserialize)]

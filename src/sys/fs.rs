@@ -142,6 +142,14 @@ pub fn remove_optional(path: &Path) -> Result<bool> {
         .with_context(|| format!("Failed to remove {}", path.display()))
 }
 
+/// The bytes that are free on the disk of a file.
+pub fn free_bytes(path: &Path) -> Result<u64> {
+    let disk = rustix::fs::statvfs(path);
+    let disk =
+        disk.with_context(|| format!("Failed to see what is free for {}", path.display()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -96,6 +96,19 @@ let
       ];
     }
     {
+      title = "Gates and windows";
+      page = "docs/gates.md";
+      options = [
+        "gates"
+        "gates."
+        "deployWindow"
+        "deployWindow."
+        "minFree"
+        "onACPower"
+        "unmetered"
+      ];
+    }
+    {
       title = "Monitoring";
       page = "docs/monitoring.md";
       options = [

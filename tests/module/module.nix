@@ -164,6 +164,18 @@ let
       failedUnits = true;
     };
     rollback.timeout = 0;
+    deployWindow = [
+      {
+        lower = "00:00";
+        upper = "00:00";
+        days = [ "sat" ];
+      }
+      {
+        lower = "22:00";
+        upper = "05:00";
+      }
+    ];
+    minFree = 1024 * 1024;
     reboot = {
       allow = true;
       delay = 300;
@@ -176,6 +188,24 @@ let
       deployment_boot_entry_capacity = 10;
       deployment_successful_capacity = 1;
       deployment_any_capacity = 2;
+    };
+  });
+
+  # Gates, ready-made and of one's own.
+  gated = configOf (comin {
+    remotes = [
+      local
+      {
+        name = "origin";
+        url = "https://git.example.org/machines.git";
+        validation_hook = "/etc/it's valid";
+      }
+    ];
+    onACPower = true;
+    unmetered = true;
+    gates.lock = {
+      before = "deploy";
+      command = "test ! -e /run/lock";
     };
   });
 
@@ -381,8 +411,22 @@ let
             window = {
               lower = "23:00";
               upper = "05:30";
+              days = [ ];
             };
           };
+          deploy_window = [
+            {
+              lower = "00:00";
+              upper = "00:00";
+              days = [ "sat" ];
+            }
+            {
+              lower = "22:00";
+              upper = "05:00";
+              days = [ ];
+            }
+          ];
+          min_free = 1048576;
           retention = {
             deployment_boot_entry_capacity = 10;
             deployment_successful_capacity = 1;
@@ -392,6 +436,16 @@ let
       in
       test "new settings" wanted (builtins.intersectAttrs wanted (settingsOf changed))
     )
+    (test "gates, ready-made and of one's own"
+      [
+        "ac-power build"
+        "lock deploy"
+        "unmetered build"
+        "validation-origin build"
+      ]
+      (lib.mapAttrsToList (name: gate: "${name} ${gate.before}") (settingsOf gated).gates)
+    )
+    (test "no gates by default" false (settingsOf minimal ? gates))
     (test "gpg is where it is needed"
       [
         true
@@ -525,7 +579,7 @@ let
         1
         1
         1
-        12
+        13
       ]
       (
         let
@@ -1227,6 +1281,23 @@ let
         upper = "24:00";
       };
     })
+    (refuses "a gate before something else" {
+      remotes = [ local ];
+      gates.lock = {
+        before = "evaluation";
+        command = "true";
+      };
+    })
+    (refuses "an unknown day" {
+      remotes = [ local ];
+      deployWindow = [
+        {
+          lower = "23:00";
+          upper = "05:00";
+          days = [ "monday" ];
+        }
+      ];
+    })
     (refuses "half a window" {
       remotes = [ local ];
       reboot.window.lower = "23:00";
@@ -1271,6 +1342,10 @@ in
 
   # What the module writes to config.json, for a comin to check.
   configuration = jsonOf go;
+
+  gates = jsonOf gated;
+  # Not in JSON, whose escapes a shell does not know.
+  gateCommand = gate: (settingsOf gated).gates.${gate}.command;
 
   # A machine that fetches at certain times, with what checks them.
   timed =

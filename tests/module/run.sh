@@ -190,10 +190,45 @@ else
   evaluate --argstr file "$here/module.nix" --expr '{ file }: (import file { }).configuration' >"$tmp/config.json"
   if "$bin" check-config "$tmp/config.json"; then ok "$name"; else not_ok "$name"; fi
 
+  evaluate --argstr file "$here/module.nix" --expr '{ file }: (import file { }).gates' >"$tmp/gates.json"
+  name="comin check-config accepts the gates of the module"
+  if "$bin" check-config "$tmp/gates.json"; then ok "$name"; else not_ok "$name"; fi
+
   awk '/^```json$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$root/module/docs/configuration-file.md" >"$tmp/example.json"
   name="comin check-config accepts the example of module/docs/configuration-file.md"
   if "$bin" check-config "$tmp/example.json"; then ok "$name"; else not_ok "$name"; fi
 fi
+
+# The ready-made gates, in a shell.
+gate() { # GATE PROLOGUE EXIT-CODE CASE
+  local command code=0
+  command=$(evaluate --argstr file "$here/module.nix" --argstr gate "$1" \
+    --expr '{ file, gate }: (import file { }).gateCommand gate')
+  /bin/sh -c "$2
+${command//\/sys\/class\/power_supply/$tmp/supply}" >/dev/null || code=$?
+  if [ "$code" = "$3" ]; then ok "gate $1: $4"; else not_ok "gate $1: $4: $code instead of $3"; fi
+}
+supply() { # NAME TYPE ONLINE SCOPE
+  mkdir -p "$tmp/supply/$1"
+  echo "$2" >"$tmp/supply/$1/type"
+  [ -z "$3" ] || echo "$3" >"$tmp/supply/$1/online"
+  [ -z "${4:-}" ] || echo "$4" >"$tmp/supply/$1/scope"
+}
+gate ac-power : 0 "a machine without power supplies builds"
+supply mouse Battery "" Device
+gate ac-power : 0 "the battery of a mouse does not matter"
+supply BAT0 Battery ""
+gate ac-power : 75 "a laptop on battery waits"
+supply AC Mains 0
+gate ac-power : 75 "an unplugged laptop waits"
+supply AC Mains 1
+gate ac-power : 0 "a laptop that is plugged in builds"
+for metered in 0:0 1:75 2:0 3:75 4:0; do
+  gate unmetered "busctl() { echo u ${metered%:*}; }" "${metered#*:}" "NetworkManager says ${metered%:*}"
+done
+gate unmetered "busctl() { return 1; }" 0 "there is no NetworkManager"
+gate validation-origin "COMIN_GIT_REF=local/main" 0 "another remote is not validated"
+gate validation-origin "COMIN_GIT_REF=origin/main" 127 "the hook is run for its remote"
 
 # What checks a configuration when a system is built, run where no time zones are known, as in the sandbox of Nix.
 mkdir -p "$tmp/comin/bin"

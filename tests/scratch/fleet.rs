@@ -15,10 +15,11 @@ use crate::support::{await_that, Said};
 use crate::world::{System, World};
 
 /// Every rule, and the machines of [`Fleet`] that it finds.
-const ALERTS: [(&str, &[&str]); 12] = [
+const ALERTS: [(&str, &[&str]); 13] = [
     ("CominGone", &["gone"]),
     ("CominNotDeploying", &["late"]),
     ("CominWaitsForCI", &["unbuilt"]),
+    ("CominWaitsAtGate", &["gated"]),
     ("CominFailing", &["failing"]),
     ("CominGivenUp", &["lost"]),
     ("CominHeldByHand", &["held"]),
@@ -32,9 +33,9 @@ const ALERTS: [(&str, &[&str]); 12] = [
 
 /// What the dashboard counts of them.
 const COUNTS: [(&str, &str); 8] = [
-    ("Machines", "11"),
+    ("Machines", "12"),
     ("Out of reach", "1"),
-    ("Behind", "8"),
+    ("Behind", "9"),
     ("Failing", "2"),
     ("Given up", "2"),
     ("Remotes failing", "1"),
@@ -118,6 +119,12 @@ impl Fleet {
         origin.commit("next", &System::default());
         waiting.comin(&["run"], 0);
 
+        let (mut gated, origin) = World::new();
+        gated.comin(&["run"], 0);
+        gated.configure(|config| config["min_free"] = json!(u64::MAX));
+        origin.commit("later", &System::default());
+        gated.comin(&["run"], 0);
+
         let (fresh, _) = World::new();
 
         let (late, origin) = World::new();
@@ -159,6 +166,7 @@ impl Fleet {
             ("lost", lost),
             ("suspended", suspended),
             ("waiting", waiting),
+            ("gated", gated),
             ("fresh", fresh),
             ("late", late),
             ("held", held),

@@ -16,6 +16,7 @@ mod desktop;
 mod exporter;
 mod failures;
 mod fleet;
+mod gates;
 mod http;
 mod limits;
 mod moving;

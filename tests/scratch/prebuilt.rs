@@ -614,6 +614,36 @@ fn system_that_ci_has_built_is_confirmed_like_any_other() {
 }
 
 #[test]
+fn system_that_ci_has_built_passes_the_gates() {
+    need!("git", "nix");
+    let mut ci = Ci::with_notes();
+    let open = ["build", "deploy"].map(|before| ci.world.path(before));
+    ci.world.configure(|config| {
+        let gate = |n: usize, before: &str| {
+            let command = format!("test -e {} || exit 75", open[n].display());
+            json!({"before": before, "command": command})
+        };
+        config["gates"] = json!({"b": gate(0, "build"), "d": gate(1, "deploy")});
+    });
+    let system = ci.build_good("second");
+    ci.append(&format!("m {system}"));
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.plan(&[])["action"], "await_gate");
+    assert!(!Path::new(&system).exists());
+    fs::write(&open[0], "").unwrap();
+    ci.comin(&["retry"], 0);
+    ci.comin(&["run"], 0);
+    assert!(ci.is_rooted(&system));
+    assert_eq!(ci.plan(&[])["action"], "await_gate");
+    assert_eq!(ci.world.switches(), ["switch first"]);
+    fs::write(&open[1], "").unwrap();
+    ci.comin(&["retry"], 0);
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+    assert_eq!(ci.world.history().len(), 2);
+}
+
+#[test]
 fn plan_builds_what_ci_has_built() {
     need!("git", "nix");
     let ci = Ci::with_notes();

@@ -297,6 +297,37 @@ fn only_where_it_may_the_machine_reboots_by_itself() {
 }
 
 #[test]
+fn a_reboot_waits_at_a_gate_and_is_not_ordered_if_the_gate_refuses_it() {
+    need!("git", "nix", "faketime");
+    let (mut world, _origin) = waiting(json!({"allow": true, "delay": 0}));
+    let [asked, code] = ["asked", "code"].map(|file| world.path(file));
+    let command = format!(
+        "echo x >>{}; echo a backup runs; exit $(cat {})",
+        asked.display(),
+        code.display()
+    );
+    world.configure(|config| {
+        config["gates"] = json!({"backup": {"before": "reboot", "command": command}});
+    });
+    let times = || fs::read_to_string(&asked).unwrap().lines().count();
+    fs::write(&code, "75").unwrap();
+    let said = world.comin(&["run"], 0);
+    let closed = "another system boots next; the gate backup is closed: a backup runs\n";
+    assert_eq!((count(&said, closed), times()), (1, 1), "{said:?}");
+    let said = world.comin(&["run"], 0);
+    assert_eq!((count(&said, REBOOTING), times()), (0, 1));
+
+    fs::write(&code, "1").unwrap();
+    let said = world.shifted("+61s", &["deploy"]);
+    assert_eq!((count(&said, REBOOTING), times()), (0, 2), "{said:?}");
+    world.shifted("+1d", &["deploy"]);
+    assert_eq!(times(), 2);
+    world.comin(&["confirm", "--past-gates"], 0);
+    let said = world.comin(&["deploy"], 0);
+    assert_eq!((count(&said, REBOOTING), times()), (1, 2), "{said:?}");
+}
+
+#[test]
 fn a_machine_reboots_once_for_each_deployment() {
     need!("git", "nix");
     let (world, origin) = waiting(json!({"allow": true, "delay": 0}));

@@ -74,6 +74,8 @@ fn event(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<
         Progress::Running(_) => (attempt.tries == 1).then_some(Event::Begun),
         Progress::Awaiting(step) => match consent {
             Some(Approval::Missing | Approval::At(_)) => Some(Event::Waits(*step)),
+            // A gate asks nobody.
+            Some(Approval::Given) | None if attempt.stage() == Stage::AtGate => None,
             Some(Approval::Given) | None => Some(Event::GoesOn),
         },
         Progress::Ended(_, outcome) => match outcome {
@@ -128,6 +130,9 @@ mod tests {
         ] {
             assert_eq!(topic(&attempt, false, Some(consent)), event, "{consent:?}");
         }
+        let mut at_gate = attempt.clone();
+        at_gate.wait_at_gate(Step::Build, Timestamp::now());
+        assert_eq!(topic(&at_gate, false, Some(Approval::Given)), None);
         attempt.enter(Stage::Building, Timestamp::now());
         assert_eq!(topic(&attempt, true, None), Some(Event::GoesOn));
         attempt.end(Outcome::Done { generation: None }, Timestamp::now());

@@ -10,6 +10,7 @@ use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
 use crate::model::decision::{Action, Decision};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
+use crate::model::gate::ClosedGate;
 use crate::model::history::{History, Relation, Signature};
 use crate::model::refusal::{Accepted, Cure, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
@@ -146,6 +147,7 @@ pub fn facts(accepted: &str, remotes: &str) -> Facts {
         quarantine: Vec::new(),
         awaited: None,
         prebuilt: None,
+        gate: None,
         suspended: None,
         now: Timestamp::UNIX_EPOCH,
     }
@@ -821,6 +823,37 @@ fn deployment_that_was_confirmed_does_not_wait_for_ci_again() {
         ..facts("A", "o:A/-")
     };
     assert_eq!(decide(&facts, &Unasked).action, Action::Deploy);
+}
+
+#[test]
+fn what_is_confirmed_waits_at_a_closed_gate() {
+    let now = Timestamp::UNIX_EPOCH;
+    let gate = |from: i64, again: i64| ClosedGate {
+        gate: "ac".to_string(),
+        reason: "on battery".to_string(),
+        again: Some(Delay::until(now + minutes(from), now + minutes(again))),
+    };
+    for (consent, gate, wanted) in [
+        (Approval::Given, Some(gate(0, 1)), "await_gate"),
+        (Approval::At(now), Some(gate(0, 1)), "await_gate"),
+        (Approval::Given, None, "deploy"),
+        (Approval::Given, Some(gate(-1, 0)), "deploy"),
+        // By a clock that has been set back.
+        (Approval::Given, Some(gate(9, 10)), "deploy"),
+        // Nobody is asked about a gate before the confirmation.
+        (Approval::Missing, Some(gate(0, 1)), "await_confirmation"),
+    ] {
+        let facts = Facts {
+            awaited: Some(awaited("A", Operation::Switch, Step::Deploy, consent)),
+            gate,
+            now,
+            ..facts("A", "o:A/-")
+        };
+        let action = decide(&facts, &Unasked).action;
+        assert_eq!(action.name(), wanted, "{facts:?}");
+        let again = (wanted == "await_gate").then_some(now + minutes(1));
+        assert_eq!(action.again(), again, "{facts:?}");
+    }
 }
 
 #[test]
