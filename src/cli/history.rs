@@ -17,7 +17,7 @@ use crate::sys::progress;
 /// Reads what the state remembers.
 pub fn history(machine: &Context) -> Result<History> {
     let state = store::read(&machine.paths)?;
-    let at_work = DeployRecord::is_one_at_work(&machine.paths)?;
+    let at_work = DeployRecord::is_any_running(&machine.paths)?;
     Ok(History::new(&state, machine.config.retry, at_work))
 }
 
@@ -45,7 +45,7 @@ pub fn details(machine: &Context, number: u64) -> Result<Details> {
         let compare = || closure_diff::compare(before, after);
         Difference::of(progress::during("Comparing the systems", compare))
     });
-    let at_work = DeployRecord::is_one_at_work(&machine.paths)?;
+    let at_work = DeployRecord::is_any_running(&machine.paths)?;
     let details = Details::new(&state, attempt, machine.config.retry, compared);
     Ok(details.knowing(at_work))
 }

@@ -64,7 +64,7 @@ fn of_system(built: Built) -> Build {
         derivation: built.derivation,
         runs_already: built.is_there,
         inhibitors: built.inhibitors,
-        dry_activation: Some(DryActivation::of(built.rehearsal)),
+        dry_activation: Some(DryActivation::of(built.dry_run)),
         before: built.runs,
         out: Some(built.out),
     }

@@ -95,7 +95,7 @@ fn git(arguments: &[&str]) -> Result<String> {
     }
     let what = format!("git {}", arguments[0]);
     let answer = command::ask(&mut git, &what, Stdio::null(), PATIENCE)?;
-    let said: Vec<&str> = answer.said().collect();
+    let said: Vec<&str> = answer.stderr_lines().collect();
     ensure!(answer.code == 0, "{what} failed: {}", said.join(" "));
     let output = String::from_utf8(answer.output);
     Ok(output

@@ -57,7 +57,7 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signer
     let mirror = Mirror::open(&ctx.paths)?;
     let (facts, decision) = observe::decide_now(ctx, &state, &Commits::of(&mirror, signers))?;
     match &decision.selected {
-        Some(selected) if selected.is(&target.commit, target.operation) => {}
+        Some(selected) if selected.same_as(&target.commit, target.operation) => {}
         Some(selected) => bail!(
             "{target} is not confirmed: meanwhile, {selected} is to be deployed by {}; comin plan says why",
             selected.operation

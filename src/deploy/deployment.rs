@@ -61,7 +61,7 @@ impl<'a> Deployment<'a> {
         let boot = boot::id(&ctx.paths)?;
         let attempt = match store.state().awaiting() {
             Some((waiting, step))
-                if target.is(&waiting.target.commit, waiting.target.operation) =>
+                if target.same_as(&waiting.target.commit, waiting.target.operation) =>
             {
                 let mut attempt = Attempt {
                     target,

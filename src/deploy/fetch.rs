@@ -49,7 +49,7 @@ fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
         None => Completion::Success,
         Some(_) => Completion::Failure,
     };
-    let mut record = FetchRecord::now(remote, before.as_ref(), error);
+    let mut record = FetchRecord::record(remote, before.as_ref(), error);
     record.mirror_checked_at = checked_at.filter(|_| ending == Completion::Failure);
     record.write(&ctx.paths, remote)?;
     Ok(ending)

@@ -65,7 +65,7 @@ fn ask(ctx: &Context, attempt: &Attempt, gate: &Gate) -> Answer {
     let what = format!("the gate {}", gate.name);
     match command::ask(&mut shell, &what, Stdio::null(), gate.timeout) {
         Ok(answer) => {
-            let last = answer.said().next_back().unwrap_or_default();
+            let last = answer.stderr_lines().next_back().unwrap_or_default();
             Answer::of(Some(answer.code), last)
         }
         Err(error) => Answer::of(None, &format!("{error:#}")),

@@ -11,7 +11,7 @@ use crate::config::{paths::Paths, url::Url, Config, Remote};
 use crate::deploy::context::Context;
 use crate::git::source::Source;
 use crate::model::outcome::{Checks, Fault};
-use crate::model::{attempt::Attempt, names::RemoteName, remote::Reach, schedule::either};
+use crate::model::{attempt::Attempt, names::RemoteName, remote::Reach, schedule::join_or};
 use crate::state::fetch_record::FetchRecord;
 use crate::sys::command;
 use crate::system::systemd;
@@ -41,7 +41,7 @@ fn find_fault(ctx: &Context, attempt: &Attempt, new_failures: &[String]) -> Opti
         return Some(Fault {
             error: format!(
                 "{} could be fetched from before, and not within {} seconds now",
-                either(reachable),
+                join_or(reachable),
                 check.connectivity_timeout.as_secs()
             ),
             unreachable: reachable.clone(),
@@ -69,7 +69,7 @@ pub fn reachable_remotes(ctx: &Context) -> Result<Vec<RemoteName>> {
     let mut fetched = Vec::new();
     for remote in &ctx.config.remotes {
         let record = FetchRecord::read(&ctx.paths, remote)?;
-        if FetchRecord::reach(record.as_ref()) == Reach::Fetched {
+        if FetchRecord::reachability(record.as_ref()) == Reach::Fetched {
             fetched.push(remote);
         }
     }

@@ -161,7 +161,7 @@ fn settle(
     if let Some(doubt) = store.state().clock_doubt(facts.now) {
         decided.log_once(Level::Warn, doubt);
     }
-    if let Some(missing) = decision.missing() {
+    if let Some(missing) = decision.missing_mains() {
         decided.log_once(Level::Warn, format!("Nothing to deploy: {missing}"));
     }
     let again = decision.action.again();

@@ -94,7 +94,7 @@ impl Snapshot {
             accepted: state.accepted(),
             signed_ancestors: config.signed_ancestors,
             tried: state.tried(),
-            recent: state.recent(config.retry),
+            recent: state.since_last_activation(config.retry),
             awaited: config.awaited(state),
             gate: self.closed_gate(config, state),
             quarantine: state.quarantine.clone(),
@@ -137,7 +137,7 @@ pub fn remotes(ctx: &Context) -> Result<Vec<RemoteFacts>> {
 
 fn facts_of(remote: &Remote, record: Option<&FetchRecord>, paths: &Paths) -> RemoteFacts {
     let (reach, heads) = match heads::known_heads(paths, remote) {
-        Ok(heads) => (FetchRecord::reach(record), heads),
+        Ok(heads) => (FetchRecord::reachability(record), heads),
         Err(error) => (Reach::Unreadable(format!("{error:#}")), Heads::default()),
     };
     let head = |branch: &Option<Branch>, commit| {

@@ -14,7 +14,7 @@ use crate::model::target::Target;
 use crate::nix::log::in_repository;
 use crate::nix::{self, Evaluation};
 use crate::sys::{fs::read_link_optional, progress, temp_dir::TempDir};
-use crate::system::{self, dry_activate::Rehearsal};
+use crate::system::{self, dry_activate::DryRun};
 
 /// What a deployment would bring.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Built {
     /// What of the running system cannot become what it is in this one before a reboot.
     pub inhibitors: Vec<String>,
     /// What its switch says that it would do.
-    pub rehearsal: Rehearsal,
+    pub dry_run: DryRun,
     _root: TempDir,
 }
 
@@ -81,7 +81,7 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
         derivation,
         runs: read_link_optional(&ctx.paths.current_system())?,
         is_there: system::is_active(&profile, &ctx.paths, &out, operation)?,
-        rehearsal: Rehearsal::of(&ctx.paths, &out, operation, &inhibitors)?,
+        dry_run: DryRun::of(&ctx.paths, &out, operation, &inhibitors)?,
         inhibitors,
         out,
         _root: root,

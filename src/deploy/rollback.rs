@@ -55,7 +55,7 @@ fn blame(ctx: &Context, fault: &Fault, retries_exhausted: bool) -> Result<FaultO
         let _alone = Lock::wait(&ctx.paths.remote_lock(&remote.name))?;
         let before = FetchRecord::read(&ctx.paths, remote)?;
         let error = Some("it cannot be reached".to_string());
-        FetchRecord::now(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
+        FetchRecord::record(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
     }
     Ok(FaultOrigin::Outage(remotes.clone()))
 }

@@ -6,7 +6,7 @@ use std::io::BufRead;
 use anyhow::{ensure, Context, Result};
 
 use crate::config::url::Token;
-use crate::sys::credential_file::place;
+use crate::sys::credential_file::credential_path;
 
 /// A value that no log and no error shows.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ impl fmt::Debug for Secret {
 /// Reads a token.
 pub fn read(token: &Token) -> Result<Secret> {
     let path = token.path.display();
-    let text = std::fs::read_to_string(place(&token.path)).with_context(|| {
+    let text = std::fs::read_to_string(credential_path(&token.path)).with_context(|| {
         format!("Failed to read the access token {path}, which auth.access_token_path names")
     })?;
     let text = text.trim();

@@ -179,7 +179,7 @@ impl<'a> Source<'a> {
 
     /// What went wrong, from git's last words, and what helps, if that is known.
     fn sentence(&self, ended: &str, answer: &Answer) -> String {
-        let words: Vec<&str> = answer.said().collect();
+        let words: Vec<&str> = answer.stderr_lines().collect();
         let words = words.join("\n");
         let has = |text: &str| words.contains(text);
         let said = spoken(&words);

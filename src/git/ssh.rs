@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
     // ssh replaces what follows a %; a path with characters that it cannot take is no `Ssh`.
     let path = |path: &Path| {
-        let path = credential_file::place(path).display().to_string();
+        let path = credential_file::credential_path(path).display().to_string();
         format!("\"{}\"", path.replace('%', "%%"))
     };
     let word = str::to_string;
@@ -94,7 +94,7 @@ pub fn config<'a>(remotes: impl Iterator<Item = &'a Remote>) -> Option<String> {
 
 /// Whether the key can be read, which ssh itself would mention only as one of many things.
 pub fn check_key(ssh: &Ssh) -> Result<()> {
-    File::open(credential_file::place(&ssh.key))
+    File::open(credential_file::credential_path(&ssh.key))
         .map(drop)
         .with_context(|| {
             format!(
@@ -128,7 +128,7 @@ pub fn cure(ssh: &Ssh, words: &str, said: &str) -> String {
     } else if has("UNPROTECTED PRIVATE KEY FILE") {
         format!("others may read the SSH key {key}, so ssh does not use it: chmod 600 it")
     } else if has("Load key") {
-        let has_no_end = std::fs::read(credential_file::place(&ssh.key))
+        let has_no_end = std::fs::read(credential_file::credential_path(&ssh.key))
             .is_ok_and(|key| key.last().is_some_and(|byte| *byte != b'\n'));
         if has_no_end {
             format!("the SSH key {key} has no line break at its end, which ssh needs: add one")
@@ -168,10 +168,10 @@ fn wants_passphrase(key: &Path) -> bool {
     let mut keygen = Command::new("ssh-keygen");
     keygen
         .args(["-y", "-P", "", "-f"])
-        .arg(credential_file::place(key));
+        .arg(credential_file::credential_path(key));
     let answer = command::ask(&mut keygen, "ssh-keygen", Stdio::null(), PATIENCE);
     answer.is_ok_and(|answer| {
-        let mut said = answer.said();
+        let mut said = answer.stderr_lines();
         said.any(|line| line.contains("incorrect passphrase"))
     })
 }

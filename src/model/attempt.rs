@@ -61,7 +61,7 @@ pub struct Attempt {
     pub failure: Option<NixFailure>,
     /// When each stage began; it ended when the next one did.
     #[serde(skip)]
-    pub stages: Vec<Entered>,
+    pub stages: Vec<StageStart>,
     /// How far it is, or how it ended. The file has this and the stages in keys of its own.
     #[serde(skip)]
     pub progress: Progress,
@@ -118,7 +118,7 @@ impl PreviousSystem {
 
 /// The beginning of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entered {
+pub struct StageStart {
     /// Which one.
     pub stage: Stage,
     /// When.
@@ -383,7 +383,7 @@ impl Attempt {
     }
 
     fn push_stage(&mut self, stage: Stage, at: Timestamp) {
-        self.stages.push(Entered { stage, at });
+        self.stages.push(StageStart { stage, at });
     }
 
     /// Comes to an end.

@@ -12,7 +12,7 @@ use crate::model::prebuilt::Lookup;
 use crate::model::quarantine::Quarantine;
 use crate::model::refusal::Refusal;
 use crate::model::remote::Reach;
-use crate::model::schedule::{either, Delay, NextTry};
+use crate::model::schedule::{join_or, Delay, NextTry};
 use crate::model::suspension::Suspension;
 use crate::model::target::Target;
 use crate::sys::text;
@@ -92,7 +92,7 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
     if let Some(quarantine) = quarantine.find(|q| q.holds(target, candidates)) {
         return Action::Quarantined(quarantine.clone());
     }
-    let is_awaited = |a: &&PendingConfirmation| target.is(&a.commit, a.operation);
+    let is_awaited = |a: &&PendingConfirmation| target.same_as(&a.commit, a.operation);
     if let Some(awaited) = facts.awaited.as_ref().filter(is_awaited) {
         let is_closed = |gate: &&ClosedGate| gate.is_closed_at(facts.now);
         let at_gate = || match facts.gate.as_ref().filter(is_closed) {
@@ -109,7 +109,7 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
             Approval::Missing => Action::AwaitConfirmation(awaited.step, None),
         };
     }
-    let is_same = |r: &&PastAttempt| target.is(&r.commit, r.operation);
+    let is_same = |r: &&PastAttempt| target.same_as(&r.commit, r.operation);
     let is_back = |name: &RemoteName| {
         let remote = facts.remotes.iter().find(|remote| remote.name == *name);
         remote.is_none_or(|remote| remote.reach == Reach::Fetched)
@@ -173,7 +173,7 @@ impl Action {
             }
             Self::AwaitRemotes(remotes) => {
                 let trouble = format!("{} in an outage", Trouble::RolledBack);
-                let next = format!("is tried again when {} is back", either(remotes));
+                let next = format!("is tried again when {} is back", join_or(remotes));
                 (Trouble::RolledBack.word(), Some(trouble), next, "retry")
             }
             Self::AwaitConfirmation(step, wait) => {
@@ -277,7 +277,7 @@ impl Decision {
 
     /// That there is no main, as a clause with the cure, if none of the followed ones exists and nothing qualifies
     /// instead.
-    pub fn missing(&self) -> Option<String> {
+    pub fn missing_mains(&self) -> Option<String> {
         let mains = || self.candidates.iter().filter(|it| !it.testing);
         let is_missing = |main: &Candidate| main.verdict == Verdict::Refused(Refusal::Missing);
         if self.selected.is_some() || !mains().all(is_missing) {
@@ -298,7 +298,7 @@ impl Decision {
     }
 
     /// The decision where it is known already what of the heads qualifies.
-    pub fn recalled(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
+    pub fn from_cache(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
         Self {
             action: action(selected.as_ref(), &candidates, facts),
             selected,
@@ -310,7 +310,7 @@ impl Decision {
     /// is another one to deploy, or its remote has taken it back. That its remote cannot be reached
     /// for a while is no reason.
     pub fn supersedes(&self, target: &Target, facts: &Facts) -> bool {
-        let same = |selected: &Target| target.is(&selected.commit, selected.operation);
+        let same = |selected: &Target| target.same_as(&selected.commit, selected.operation);
         let own = facts.remotes.iter().find(|r| r.name == target.remote);
         let taken_back = own.is_none_or(|remote| remote.reach == Reach::Fetched);
         !self.selected.as_ref().is_some_and(same) && (self.action == Action::Deploy || taken_back)

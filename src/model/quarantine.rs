@@ -49,7 +49,7 @@ impl Quarantine {
     /// Whether it is this target that may not be deployed. Whether remotes can be reached does not
     /// matter: else an outage would bring a bad commit back.
     pub fn holds(&self, target: &Target, candidates: &[Candidate]) -> bool {
-        target.is(&self.commit, self.operation) && self.is_current(candidates)
+        target.same_as(&self.commit, self.operation) && self.is_current(candidates)
     }
 
     /// Whether no head has moved since. One that does not verify, or cannot be read, moves nothing.

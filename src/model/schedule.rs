@@ -26,13 +26,15 @@ impl NextTry {
             Self::None => "nothing is left to do".to_string(),
             Self::OnNewCommit => "not tried again before a head moves, or comin retry".to_string(),
             Self::At(wait) => format!("tried again at {}", text::at(wait.until)),
-            Self::WhenReachable(remotes) => format!("tried again when {} is back", either(remotes)),
+            Self::WhenReachable(remotes) => {
+                format!("tried again when {} is back", join_or(remotes))
+            }
         }
     }
 }
 
 /// As in "a or b".
-pub fn either(remotes: &[RemoteName]) -> String {
+pub fn join_or(remotes: &[RemoteName]) -> String {
     let names: Vec<&str> = remotes.iter().map(RemoteName::as_str).collect();
     names.join(" or ")
 }

@@ -127,7 +127,7 @@ impl State {
         for attempt in self.attempts.iter().rev() {
             match attempt.ended() {
                 Some((_, Outcome::Preempted { .. })) => {}
-                _ if target.is(&attempt.target.commit, attempt.target.operation) => {
+                _ if target.same_as(&attempt.target.commit, attempt.target.operation) => {
                     return attempt.trouble().is_some();
                 }
                 Some((_, Outcome::Done { .. })) => return false,
@@ -139,7 +139,7 @@ impl State {
 
     /// What was tried since the machine last changed, the latest first, as far as a decision needs
     /// it. What the operator has forgiven counts no more.
-    pub fn recent(&self, backoff: Backoff) -> Vec<PastAttempt> {
+    pub fn since_last_activation(&self, backoff: Backoff) -> Vec<PastAttempt> {
         let mut recent = Vec::new();
         for attempt in self.attempts.iter().rev() {
             if attempt.ended().is_none() {

@@ -30,7 +30,7 @@ pub struct Target {
 impl Target {
     /// Whether it is this commit, activated in this way: what has become of one has become of the other,
     /// whichever remote has it.
-    pub fn is(&self, commit: &Commit, operation: Operation) -> bool {
+    pub fn same_as(&self, commit: &Commit, operation: Operation) -> bool {
         (&self.commit, self.operation) == (commit, operation)
     }
 

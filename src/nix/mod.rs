@@ -338,7 +338,10 @@ fn diff_closures(before: &Path, after: &Path) -> Result<String> {
         answer.code == 0,
         "{what} exited with status {}: {}",
         answer.code,
-        answer.said().next_back().unwrap_or("it does not say why")
+        answer
+            .stderr_lines()
+            .next_back()
+            .unwrap_or("it does not say why")
     );
     String::from_utf8(answer.output).with_context(|| format!("{what} answered no text"))
 }

@@ -103,7 +103,7 @@ impl Plan {
             .and_then(Attempt::skipped);
         let skipped = skipped.map(str::to_string);
         Self {
-            missing: decision.missing(),
+            missing: decision.missing_mains(),
             skipped,
             hindrance: decision.hindrance(),
             retry_at: decision.action.again(),

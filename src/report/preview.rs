@@ -9,7 +9,7 @@ use super::page::{Page, Tone};
 use super::plan::{Outlook, Plan};
 use super::target::Report;
 use crate::sys::text::printable;
-use crate::system::dry_activate::Rehearsal;
+use crate::system::dry_activate::DryRun;
 
 /// The plan, and what the system of what is selected would bring.
 #[derive(Debug, Serialize)]
@@ -50,11 +50,11 @@ impl Previewed {
 
 impl DryActivation {
     /// Tells what the switch said.
-    pub fn of(rehearsal: Rehearsal) -> Self {
-        let (lines, left_out, error) = match rehearsal {
-            Rehearsal::Said(lines) => (Some(lines), None, None),
-            Rehearsal::LeftOut(why) => (None, Some(why), None),
-            Rehearsal::Failed(error) => (None, None, Some(error)),
+    pub fn of(dry_run: DryRun) -> Self {
+        let (lines, left_out, error) = match dry_run {
+            DryRun::Output(lines) => (Some(lines), None, None),
+            DryRun::Skipped(why) => (None, Some(why), None),
+            DryRun::Failed(error) => (None, None, Some(error)),
         };
         Self {
             lines,

@@ -65,7 +65,7 @@ impl Status {
             accepted_main: facts.accepted.map(|accepted| accepted.commit),
             selected,
             remotes,
-            missing: decision.missing(),
+            missing: decision.missing_mains(),
             action: decision.action,
             suspension: facts.suspended,
         };

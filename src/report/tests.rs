@@ -23,7 +23,7 @@ use super::status::Status;
 use super::target::{Report, TargetView};
 use crate::config::Config;
 use crate::model;
-use crate::model::attempt::{Entered, FaultOrigin, Outcome, Progress, Stage};
+use crate::model::attempt::{FaultOrigin, Outcome, Progress, Stage, StageStart};
 use crate::model::confirmation::Step;
 use crate::model::decision::Decision;
 use crate::model::drift::{Drift, Since, Systems};
@@ -123,7 +123,7 @@ fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> model::att
     attempt.boot = Some("1".to_string());
     attempt.started_at = ago(began);
     attempt.out = Some(out(letter));
-    attempt.stages = vec![Entered {
+    attempt.stages = vec![StageStart {
         stage: Stage::Evaluating,
         at: ago(began),
     }];
@@ -134,7 +134,7 @@ fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> model::att
 /// One that is in the last of these stages, each of which began so many seconds ago.
 fn under_way(letter: &str, subject: &str, stages: &[(Stage, i64)]) -> model::attempt::Attempt {
     let mut attempt = attempt(letter, subject, stages[0].1, done(0));
-    let entered = stages.iter().map(|(stage, began)| Entered {
+    let entered = stages.iter().map(|(stage, began)| StageStart {
         stage: *stage,
         at: ago(*began),
     });
@@ -285,7 +285,7 @@ impl Scene {
         }
         facts.accepted = state.accepted();
         facts.now = ago(0);
-        facts.recent = self.state().recent(self.config().retry);
+        facts.recent = self.state().since_last_activation(self.config().retry);
         facts.suspended.clone_from(&self.suspended);
         facts.prebuilt.clone_from(&self.prebuilt);
         facts.awaited = self.config().awaited(&self.state());

@@ -81,7 +81,7 @@ impl Keyring {
         let content = read(path).map_err(LoadError::Misconfigured)?;
         let answer = self.import(&content)?;
         if answer
-            .said()
+            .stderr_lines()
             .any(|line| line.contains("no keyboxd running"))
         {
             return Err(LoadError::Broken(anyhow!(
@@ -262,7 +262,7 @@ fn last_words(answer: &Answer) -> String {
             && !line.contains("Total number")
             && !line.contains("could not be verified")
     };
-    let last = answer.said().rev().find(is_notable);
+    let last = answer.stderr_lines().rev().find(is_notable);
     last.unwrap_or("gpg said nothing").to_string()
 }
 

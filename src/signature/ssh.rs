@@ -199,11 +199,11 @@ fn ask(keygen: &mut Command, input: impl Into<Stdio>) -> Result<Answer> {
 }
 
 fn stderr_contains(answer: &Answer, words: &str) -> bool {
-    answer.said().any(|line| line.contains(words))
+    answer.stderr_lines().any(|line| line.contains(words))
 }
 
 fn last_words(answer: &Answer) -> String {
-    let last = answer.said().next_back();
+    let last = answer.stderr_lines().next_back();
     last.unwrap_or("ssh-keygen said nothing").to_string()
 }
 

@@ -144,7 +144,7 @@ impl DeployRecord {
     }
 
     /// Whether a deploy is at work.
-    pub fn is_one_at_work(paths: &Paths) -> Result<bool> {
+    pub fn is_any_running(paths: &Paths) -> Result<bool> {
         Ok(Self::read(paths)?.is_some_and(|decided| decided.is_running()))
     }
 

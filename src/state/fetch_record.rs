@@ -64,7 +64,7 @@ impl FetchRecord {
     }
 
     /// The record of a fetch that ended now.
-    pub fn now(remote: &Remote, before: Option<&Self>, error: Option<String>) -> Self {
+    pub fn record(remote: &Remote, before: Option<&Self>, error: Option<String>) -> Self {
         let now = Timestamp::now();
         let (successes, failures) = before.map_or((0, 0), |b| (b.successes, b.failures));
         let failed = u64::from(error.is_some());
@@ -97,7 +97,7 @@ impl FetchRecord {
     }
 
     /// Whether the remote's heads count.
-    pub fn reach(record: Option<&Self>) -> Reach {
+    pub fn reachability(record: Option<&Self>) -> Reach {
         match record {
             None => Reach::Never,
             Some(record) if record.error.is_some() => Reach::Unreachable,
@@ -129,7 +129,7 @@ mod tests {
         ] {
             let before = FetchRecord::read(&paths, remote).unwrap();
             assert!(before.is_some());
-            let record = FetchRecord::now(remote, before.as_ref(), error);
+            let record = FetchRecord::record(remote, before.as_ref(), error);
             record.write(&paths, remote).unwrap();
             assert_eq!((record.successes, record.failures), counts);
         }

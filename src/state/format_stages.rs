@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::attempt::{Entered, Stage};
+use crate::model::attempt::{Stage, StageStart};
 
 /// The beginning of a stage that is no wait.
 #[derive(Serialize, Deserialize)]
@@ -64,9 +64,9 @@ impl StageV1 {
 }
 
 /// The stages without the waits, and the waits.
-pub fn apart(all: Vec<Entered>) -> (Vec<EnteredV1>, Vec<WaitV1>) {
+pub fn apart(all: Vec<StageStart>) -> (Vec<EnteredV1>, Vec<WaitV1>) {
     let (mut stages, mut waits) = (Vec::new(), Vec::new());
-    for (index, Entered { stage, at }) in all.into_iter().enumerate() {
+    for (index, StageStart { stage, at }) in all.into_iter().enumerate() {
         let gate = stage == Stage::AtGate;
         match StageV1::of(stage) {
             Some(stage) => stages.push(EnteredV1 { stage, at }),
@@ -77,7 +77,7 @@ pub fn apart(all: Vec<Entered>) -> (Vec<EnteredV1>, Vec<WaitV1>) {
 }
 
 /// The stages that are known, with the waits among them.
-pub fn together(stages: Vec<EnteredV1>, waits: Vec<WaitV1>) -> Vec<Entered> {
+pub fn together(stages: Vec<EnteredV1>, waits: Vec<WaitV1>) -> Vec<StageStart> {
     let stages = stages.into_iter();
     let mut all: Vec<_> = stages.map(|it| (it.stage.known(), it.at)).collect();
     for WaitV1 { index, at, gate } in waits {
@@ -85,6 +85,6 @@ pub fn together(stages: Vec<EnteredV1>, waits: Vec<WaitV1>) -> Vec<Entered> {
         all.insert(index.min(all.len()), (Some(stage), at));
     }
     all.into_iter()
-        .filter_map(|(stage, at)| Some(Entered { stage: stage?, at }))
+        .filter_map(|(stage, at)| Some(StageStart { stage: stage?, at }))
         .collect()
 }

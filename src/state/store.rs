@@ -81,7 +81,7 @@ impl Store {
     ) -> Result<Attempt> {
         let before = self.state.latest();
         let is_same = |before: &&Attempt| {
-            target.is(&before.target.commit, before.target.operation)
+            target.same_as(&before.target.commit, before.target.operation)
                 && self.state.ignored_up_to.is_none_or(|last| before.id > last)
         };
         let again = before.filter(is_same);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a file that the configuration names is to be read: where systemd has put a copy of it for this
 /// unit alone (`LoadCredential=`), or else where it is. An empty copy stands for a file that is missing.
-pub fn place(file: &Path) -> PathBuf {
+pub fn credential_path(file: &Path) -> PathBuf {
     let copy = std::env::var_os("CREDENTIALS_DIRECTORY")
         .map(|folder| Path::new(&folder).join(credential(file)));
     copy.filter(|copy| std::fs::metadata(copy).is_ok_and(|copy| copy.len() > 1))

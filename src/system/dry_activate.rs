@@ -22,16 +22,16 @@ const BUSY: &str = "another system is being activated";
 
 /// What a switch says that it would do.
 #[derive(Debug)]
-pub enum Rehearsal {
+pub enum DryRun {
     /// It said this.
-    Said(Vec<String>),
+    Output(Vec<String>),
     /// It was not asked, for this reason.
-    LeftOut(String),
+    Skipped(String),
     /// It failed.
     Failed(String),
 }
 
-impl Rehearsal {
+impl DryRun {
     /// Asks the switch to a system. `inhibitors` is what keeps it from being one.
     pub fn of(
         paths: &Paths,
@@ -39,7 +39,7 @@ impl Rehearsal {
         operation: Operation,
         inhibitors: &[String],
     ) -> Result<Self> {
-        let left_out = |why: String| Ok(Self::LeftOut(why));
+        let left_out = |why: String| Ok(Self::Skipped(why));
         if !operation.activates() {
             return left_out(format!("{operation} leaves them alone until the next boot"));
         }
@@ -61,7 +61,7 @@ impl Rehearsal {
     }
 }
 
-fn ask(program: &Path) -> Result<Rehearsal> {
+fn ask(program: &Path) -> Result<DryRun> {
     // All that it says is the answer, on whichever pipe.
     let mut shell = Command::new("/bin/sh");
     shell
@@ -74,13 +74,13 @@ fn ask(program: &Path) -> Result<Rehearsal> {
     let lines = lines.map(|line| shortened(&line, CHARS).into_owned());
     let lines: Vec<String> = lines.take(LINES).collect();
     Ok(match answer.code {
-        0 => Rehearsal::Said(lines),
-        11 => Rehearsal::LeftOut(BUSY.to_string()),
+        0 => DryRun::Output(lines),
+        11 => DryRun::Skipped(BUSY.to_string()),
         code => {
             let last = lines
                 .last()
                 .map_or(String::new(), |line| format!(": {line}"));
-            Rehearsal::Failed(format!("{what} exited with status {code}{last}"))
+            DryRun::Failed(format!("{what} exited with status {code}{last}"))
         }
     })
 }

@@ -96,7 +96,7 @@ impl<'a> Desktop<'a> {
     /// Whether a deploy is at work, and what there is to tell.
     fn look(&self) -> Result<(bool, Option<News>)> {
         let Context { config, paths, .. } = self.machine;
-        let at_work = DeployRecord::is_one_at_work(paths)?;
+        let at_work = DeployRecord::is_any_running(paths)?;
         let state = store::read(paths)?;
         let consent = config.awaited(&state).map(|awaited| awaited.consent);
         let topic = Topic::of(&state, at_work, consent);

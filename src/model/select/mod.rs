@@ -65,7 +65,7 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
         .collect();
     let position = |c: &Candidate| facts.remotes.iter().position(|r| r.name == c.remote);
     candidates.sort_by_key(|candidate| (position(candidate), candidate.testing));
-    Decision::recalled(selected, candidates, facts)
+    Decision::from_cache(selected, candidates, facts)
 }
 
 /// Whether a target may still be deployed, whatever else is selected by now: its branch contains its commit, and that

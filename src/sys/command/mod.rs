@@ -53,7 +53,7 @@ pub fn run_detached(command: &mut Command, what: &str) -> Result<()> {
         .process_group(0)
         .status()
         .with_context(|| format!("Failed to start {what}: is it installed?"))?;
-    ensure!(status.success(), "{what} {}", sentence(status));
+    ensure!(status.success(), "{what} {}", describe_status(status));
     Ok(())
 }
 
@@ -81,7 +81,7 @@ pub fn run_interruptible<L: Listener>(
         Ended::InTime(status) if status.success() => String::from_utf8(output)
             .map(Some)
             .with_context(|| format!("{what} answered no text")),
-        Ended::InTime(status) => Err(listener.error(format!("{what} {}", sentence(status)))),
+        Ended::InTime(status) => Err(listener.error(format!("{what} {}", describe_status(status)))),
         Ended::TimedOut(after) => {
             let ended = format!("{what} timed out after {} s{}", after.as_secs(), done.busy);
             Err(listener.error(ended))
@@ -102,7 +102,7 @@ pub struct Answer {
 
 impl Answer {
     /// The last lines of its standard error, printable, the oldest first.
-    pub fn said(&self) -> impl DoubleEndedIterator<Item = &str> {
+    pub fn stderr_lines(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.tail.lines()
     }
 }
@@ -126,7 +126,7 @@ pub fn ask(
         Ended::InTime(status) => {
             let code = status
                 .code()
-                .with_context(|| format!("{what} {}", sentence(status)))?;
+                .with_context(|| format!("{what} {}", describe_status(status)))?;
             Ok(Answer { code, output, tail })
         }
         Ended::TimedOut(after) => {
@@ -144,7 +144,10 @@ pub fn query(command: &mut Command, what: &str, timeout: Duration) -> Result<Vec
     let answer = ask(command, what, Stdio::null(), timeout)?;
     if answer.code != 0 {
         let code = answer.code;
-        let why = answer.said().next_back().unwrap_or("no error message");
+        let why = answer
+            .stderr_lines()
+            .next_back()
+            .unwrap_or("no error message");
         bail!("{what} exited with status {code}: {why}");
     }
     Ok(answer.output)
@@ -335,7 +338,7 @@ fn is_one_ready_within(awaited: &[&dyn AsFd], time: Duration) -> Result<bool> {
 }
 
 /// How a process ended: "exited with status 1", "was killed by signal 9".
-pub fn sentence(status: ExitStatus) -> String {
+pub fn describe_status(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
@@ -395,7 +398,7 @@ mod tests {
         ask("echo hello >&0").unwrap();
         let answer = ask("cat /proc/self/fd/0; echo a >&2; echo b >&2; exit 3").unwrap();
         assert_eq!((answer.code, &*answer.output), (3, &b"hello\n"[..]));
-        assert_eq!(answer.said().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(answer.stderr_lines().collect::<Vec<_>>(), ["a", "b"]);
 
         let killed = ask("kill -9 $$").unwrap_err();
         assert_eq!(killed.to_string(), "sh was killed by signal 9");
