@@ -405,7 +405,11 @@ impl Situation {
 fn what_is_told_of_each_situation() {
     let lines: Vec<String> = situations().iter().map(Situation::line).collect();
     let table = lines.concat();
-    expect_file!["situations.txt"].assert_eq(&table);
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/report/tests/situations.txt"
+    );
+    expect_file![file].assert_eq(&table);
 }
 
 /// A status that says more is well with code 0 alone, and every word is in the metrics.
