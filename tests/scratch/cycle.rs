@@ -531,8 +531,10 @@ fn the_post_deployment_command_is_told_everything_and_cannot_do_harm() {
         told(0),
         format!(
             "COMIN_ERROR_MSG=|COMIN_FLAKE_URL=git+file://{}?ref=refs/comin/target&rev={commit}|COMIN_GENERATION=1|\
-             COMIN_GIT_MSG=first|COMIN_GIT_REF=origin/main|COMIN_GIT_SHA={commit}|COMIN_HOSTNAME=m|COMIN_STATUS=done|",
-            mirror.display()
+             COMIN_GIT_MSG=first|COMIN_GIT_REF=origin/main|COMIN_GIT_SHA={commit}|COMIN_HOSTNAME=m|COMIN_OUT={}|\
+             COMIN_STATUS=done|",
+            mirror.display(),
+            fs::read_link(world.path("root/run/current-system")).unwrap().display()
         )
     );
 
