@@ -139,7 +139,7 @@ impl Ci {
         comin.env(
             "NIX_CONFIG",
             format!(
-                "build-users-group =\nsandbox = false\nsubstituters = file://{}\ntrusted-public-keys = {key}\n",
+                "build-users-group =\nsandbox = false\nsubstitute = true\nsubstituters = file://{}\ntrusted-public-keys = {key}\n",
                 cache.display()
             ),
         );
