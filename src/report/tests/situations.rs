@@ -445,14 +445,21 @@ fn commit_that_no_deploy_has_looked_at_is_due() {
     }
 }
 
+/// The folder of the module: the package is built without it.
+fn module() -> Option<PathBuf> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("module");
+    module.exists().then_some(module)
+}
+
 #[test]
 fn each_situation_raises_its_alerts_and_no_others() {
+    let Some(module) = module() else { return };
     let Ok(version) = Command::new("promtool").arg("--version").output() else {
         assert!(std::env::var_os("CI").is_none(), "promtool is missing");
         return;
     };
     assert!(version.status.success());
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/alerts.yml");
+    let rules = module.join("alerts.yml");
     let mut test = format!(
         "rule_files: [{}]\nevaluation_interval: 30m\ntests:\n  - interval: 30m\n    input_series:\n",
         rules.display()
@@ -538,11 +545,8 @@ fn faults(value: &Value, schema: &Value, at: &str, found: &mut Vec<String>) {
 
 #[test]
 fn json_of_each_situation_is_as_the_schema_has_it() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/docs/status.schema.json");
-    let Ok(schema) = std::fs::read_to_string(file) else {
-        assert!(std::env::var_os("CI").is_none(), "the schema is missing");
-        return;
-    };
+    let Some(module) = module() else { return };
+    let schema = std::fs::read_to_string(module.join("docs/status.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let states = schema["properties"]["state"]["enum"].as_array().unwrap();
     assert_eq!(states, &STATES);
