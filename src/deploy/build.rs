@@ -98,21 +98,27 @@ fn build(
 ) -> Result<(), Stop> {
     deployment.enter(Stage::Building)?;
     log::info!("Building {}", out.display());
-    let ctx = deployment.ctx;
-    let root = ctx
-        .paths
-        .gcroots()
-        .join(Attempt::root_of(deployment.attempt.id));
-    let timeout = ctx.config.build_timeout;
-    let work = format!("Building {}", deployment.attempt.target);
-    let is_built = deploy_record::during(&ctx.paths, &work, || {
-        preemption
-            .during(|interrupt| nix::build(Path::new(derivation), &root, timeout, Some(interrupt)))
-    })?;
-    if !is_built {
+    if !realise(deployment, preemption, "Building", Path::new(derivation))? {
         return preempted(Stage::Building);
     }
     Ok(system::check(out)?)
+}
+
+/// Builds a derivation or fetches a system, with a GC root of the attempt, unless something else is to be deployed
+/// meanwhile. `doing` is as in "Building".
+pub fn realise(
+    deployment: &Deployment,
+    preemption: &Preemption,
+    doing: &str,
+    path: &Path,
+) -> Result<bool> {
+    let Deployment { ctx, attempt, .. } = deployment;
+    let root = ctx.paths.gcroots().join(Attempt::root_of(attempt.id));
+    let timeout = ctx.config.build_timeout;
+    let work = format!("{doing} {}", attempt.target);
+    deploy_record::during(&ctx.paths, &work, || {
+        preemption.during(|interrupt| nix::build(path, &root, timeout, Some(interrupt)))
+    })
 }
 
 pub fn preempted<T>(stage: Stage) -> Result<T, Stop> {

@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, Context as _, Result};
 
-use crate::deploy::build::{built, machine_id_mismatch, preempted};
+use crate::deploy::build::{built, machine_id_mismatch, preempted, realise};
 use crate::deploy::context::Context;
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::preemption::Preemption;
-use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::attempt::{Outcome, Stage};
 use crate::model::{confirmation::Step, prebuilt::Identity, target::Target};
-use crate::state::deploy_record;
 use crate::sys::fs;
-use crate::{nix, system};
+use crate::system;
 
 /// How many bytes of a `comin.json` are read.
 const LARGEST: u64 = 64 * 1024;
@@ -36,15 +35,7 @@ pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop>
     log::info!("Fetching {}, which CI has built", out.display());
     let ctx = deployment.ctx;
     std::fs::create_dir_all(ctx.paths.gcroots()).map_err(anyhow::Error::from)?;
-    let root = ctx
-        .paths
-        .gcroots()
-        .join(Attempt::root_of(deployment.attempt.id));
-    let timeout = ctx.config.build_timeout;
-    let work = format!("Fetching {}", deployment.attempt.target);
-    let fetched = deploy_record::during(&ctx.paths, &work, || {
-        preemption.during(|interrupt| nix::build(&out, &root, timeout, Some(interrupt)))
-    });
+    let fetched = realise(deployment, &preemption, "Fetching", &out);
     let is_there = fetched.map_err(|error| {
         let out = out.display();
         anyhow!("{error:#}; a cache of nix.settings.substituters must have {out}, signed by a key of nix.settings.trusted-public-keys")

@@ -243,6 +243,22 @@ impl Action {
             | Self::Nothing => None,
         }
     }
+
+    /// Why somebody, or comin, put it on hold.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Quarantined(quarantine) => Some(&quarantine.reason),
+            Self::Suspended(suspension) => suspension.reason.as_deref(),
+            Self::Deploy
+            | Self::Retry(_, _)
+            | Self::AwaitRemotes(_)
+            | Self::AwaitConfirmation(_, _)
+            | Self::AwaitPrebuilt(_)
+            | Self::AwaitGate(_)
+            | Self::GivenUp(_)
+            | Self::Nothing => None,
+        }
+    }
 }
 
 impl Decision {
@@ -256,17 +272,10 @@ impl Decision {
     pub fn hindrance(&self) -> Option<String> {
         let when = |time| format!("at {}", text::at(time));
         let hindrance = self.action.hindrance(&when)?.sentence();
-        Some(match &self.action {
-            Action::Suspended(suspension) => suspension.to_string(),
-            Action::Quarantined(quarantine) => format!("it {hindrance}: {}", quarantine.reason),
-            Action::Deploy
-            | Action::Retry(_, _)
-            | Action::AwaitRemotes(_)
-            | Action::AwaitConfirmation(_, _)
-            | Action::AwaitPrebuilt(_)
-            | Action::AwaitGate(_)
-            | Action::GivenUp(_)
-            | Action::Nothing => format!("it {hindrance}"),
+        Some(match (&self.action, self.action.reason()) {
+            (Action::Suspended(suspension), _) => suspension.to_string(),
+            (_, Some(reason)) => format!("it {hindrance}: {reason}"),
+            (_, None) => format!("it {hindrance}"),
         })
     }
 

@@ -154,18 +154,7 @@ impl Plan {
                 (_, _, _) => would_deploy(target, outlook),
             };
         };
-        let reason = match &self.action {
-            Action::Quarantined(quarantine) => Some(&quarantine.reason),
-            Action::Suspended(suspension) => suspension.reason.as_ref(),
-            Action::Deploy
-            | Action::Retry(_, _)
-            | Action::AwaitRemotes(_)
-            | Action::AwaitConfirmation(_, _)
-            | Action::AwaitPrebuilt(_)
-            | Action::AwaitGate(_)
-            | Action::GivenUp(_)
-            | Action::Nothing => None,
-        };
+        let reason = self.action.reason();
         let reason = reason.map_or(String::new(), |reason| format!(": {}", printable(reason)));
         let command = hindrance.command.as_ref();
         let command = command.map_or(String::new(), |command| format!("\n→ {command}"));
