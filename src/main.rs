@@ -7,10 +7,6 @@ mod cli;
 mod config;
 mod deploy;
 mod git;
-#[cfg(test)]
-mod internals;
-#[cfg(test)]
-mod layers;
 mod model;
 mod nix;
 mod report;
@@ -18,6 +14,8 @@ mod signature;
 mod state;
 mod sys;
 mod system;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

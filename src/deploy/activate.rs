@@ -6,8 +6,9 @@ use anyhow::Result;
 
 use crate::deploy::rollback::{self, restore_boot};
 use crate::deploy::{context::Context, health, journal_fields};
-use crate::model::attempt::{Attempt, Outcome, Stage};
-use crate::model::outcome::{self, Next, SwitchExit};
+use crate::model::after_switch::{self, Next, SwitchExit};
+use crate::model::attempt::Attempt;
+use crate::model::{outcome::Outcome, stage::Stage};
 use crate::state::store::Store;
 use crate::system::{self, rollback_timer, switch::Activation, unit_changes};
 
@@ -44,7 +45,7 @@ pub fn conclude(
     let before = &attempt.before;
     let switched =
         system::after_switch(&ctx.paths, before, out, exit, operation, retries_exhausted)?;
-    let next = outcome::of_activation(&switched, || {
+    let next = after_switch::of_activation(&switched, || {
         journal_fields::enter(store, attempt, Stage::Checking)?;
         let checks = health::check(ctx, attempt);
         let failed = checks.new_failures.as_deref().unwrap_or_default();

@@ -4,7 +4,8 @@ use anyhow::Result;
 use log::Level;
 
 use crate::deploy::{boot, context::Context, observe};
-use crate::model::{candidate::Candidate, decision::Decision, facts::Facts, refusal::Refusal};
+use crate::model::decision::{Action, Decision};
+use crate::model::{candidate::Candidate, facts::Facts, refusal::Refusal, state::State};
 use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
 use crate::sys::terminal;
 
@@ -57,4 +58,31 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
     }
     decided.write(&ctx.paths)?;
     Ok(decided)
+}
+
+/// Says why what was selected is not deployed now, and the command that helps, once.
+pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
+    let Some((target, why)) = decision.selected.as_ref().zip(decision.hindrance()) else {
+        return;
+    };
+    let text = format!("{target} is not deployed: {why}");
+    // Of a gate, the reason may be another one each time that it is asked.
+    let subject = match &decision.action {
+        Action::AwaitGate(closed) => format!("{target} at the gate {}", closed.gate),
+        _ => text.clone(),
+    };
+    let is_news = decided.log_once_about(subject, Level::Info, &text);
+    if let Some(command) = decision.command().filter(|_| is_news) {
+        log::info!("→ {command}");
+    }
+}
+
+/// Says what is wrong with the clock and with the branches, once.
+pub fn doubts(state: &State, facts: &Facts, decision: &Decision, decided: &mut DeployRecord) {
+    if let Some(doubt) = state.clock_doubt(facts.now) {
+        decided.log_once(Level::Warn, doubt);
+    }
+    if let Some(missing) = decision.missing_mains() {
+        decided.log_once(Level::Warn, format!("Nothing to deploy: {missing}"));
+    }
 }

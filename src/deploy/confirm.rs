@@ -8,10 +8,11 @@ use crate::deploy::{
     commits::Commits, context::Context, finish, gates, journal_fields, observe, order::log_order,
 };
 use crate::git::mirror::Mirror;
-use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::attempt::Attempt;
 use crate::model::{
     commit::Commit, confirmation::Step, decision::Decision, facts::Facts, names::Operation,
 };
+use crate::model::{outcome::Outcome, stage::Stage};
 use crate::signature::signers::Signers;
 use crate::state::requests::{self, Confirmation};
 use crate::state::store::{self, Store};

@@ -6,8 +6,9 @@ use anyhow::{Error, Result};
 
 use crate::deploy::{boot, context::Context, gates, journal_fields};
 use crate::git::mirror::Mirror;
-use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::attempt::Attempt;
 use crate::model::{confirmation::Step, gate::ClosedGate, residue::Residue, target::Target};
+use crate::model::{outcome::Outcome, stage::Stage};
 use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::system;
@@ -78,6 +79,9 @@ impl<'a> Deployment<'a> {
                 attempt
             }
             Some(_) | None => {
+                if store.state().accepted_main.is_none() {
+                    log::info!("No main was accepted before: this one is taken as it is");
+                }
                 let subject = mirror.subject(&target.commit)?;
                 let attempt = store.begin(target, subject, boot, system)?;
                 journal_fields::set(&attempt);

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{journal_fields, post_deployment, retention};
-use crate::model::attempt::{Attempt, Outcome};
+use crate::model::attempt::Attempt;
+use crate::model::outcome::Outcome;
 use crate::state::store::Store;
 use crate::sys::journald;
 use crate::system::{reboot_reasons, rollback_timer};

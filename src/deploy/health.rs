@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::config::{paths::Paths, url::Url, Config, Remote};
 use crate::deploy::context::Context;
 use crate::git::source::Source;
-use crate::model::outcome::{Checks, Fault};
+use crate::model::after_switch::{Checks, Fault};
 use crate::model::{attempt::Attempt, names::RemoteName, remote::Reach, schedule::join_or};
 use crate::state::fetch_record::FetchRecord;
 use crate::sys::command;

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::model::attempt::{words, Attempt, Stage};
+use crate::model::attempt::Attempt;
+use crate::model::{outcome::words, stage::Stage};
 use crate::state::store::Store;
 use crate::sys::journald::{self, Field};
 
@@ -45,8 +46,8 @@ fn of(attempt: &Attempt) -> Vec<Field> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::Outcome;
     use crate::model::names::Operation;
+    use crate::model::outcome::Outcome;
 
     #[test]
     fn they_tell_how_far_an_attempt_is_and_how_it_ended() {

@@ -10,8 +10,8 @@ use crate::deploy::{
     rollback::restore_boot, snapshot,
 };
 use crate::git::mirror::Mirror;
+use crate::model::after_switch::{self, Checks, Fault, Next};
 use crate::model::manual_rollback::ManualRollback;
-use crate::model::outcome::{self, Checks, Fault, Next};
 use crate::model::{attempt::PreviousSystem, names::Operation, quarantine::Quarantine};
 use crate::signature::signers::Signers;
 use crate::state::store::Store;
@@ -118,7 +118,7 @@ fn switch(
     system::take_profile_back(&wanted)?;
     let exit = Activation::new(0, system.to_path_buf(), operation).run(&ctx.paths)?;
     let switched = system::after_switch(&ctx.paths, found, system, exit, operation, true)?;
-    outcome::of_activation(&switched, || {
+    after_switch::of_activation(&switched, || {
         Ok(Checks {
             new_failures: health::new_failures(&ctx.paths, &found.failed_units)
                 .inspect_err(|error| log::warn!("{error:#}"))

@@ -43,13 +43,7 @@ use crate::config::Remote;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{commits::Commits, observe::Snapshot, reboot::NextStep};
 use crate::git::mirror::Mirror;
-use crate::model::{
-    candidate::Candidate,
-    decision::{Action, Decision},
-    facts::Facts,
-    schedule::Delay,
-    select::decide,
-};
+use crate::model::{decision::Decision, facts::Facts, schedule::Delay, select::decide};
 use crate::signature::signers::Signers;
 use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 
@@ -116,7 +110,11 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
         }
         confirm::cancel_superseded(ctx, &mut store, &facts, &decision)?;
         let Some(target) = decision.to_deploy() else {
-            settle(ctx, &mut store, &facts, &decision, decided, ending)?;
+            if ending == Completion::Success {
+                announce::hindrance(&decision, &mut decided);
+            }
+            announce::doubts(store.state(), &facts, &decision, &mut decided);
+            wait_or_reboot(ctx, &mut store, &facts, &decision, decided)?;
             maintenance::tidy(ctx, &mirror);
             let mut selected = decision.selected.iter();
             return Ok(if selected.any(|target| store.state().has_failed(target)) {
@@ -125,65 +123,39 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
                 ending
             });
         };
-        // Of what goes on after it has waited, it has been said.
-        if facts.accepted.is_none() && store.state().awaiting().is_none() {
-            log::info!("No main was accepted before: this one is taken as it is");
-        }
         let system = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));
         let (system, target) = (system.map(Path::to_path_buf), target.clone());
         ending = steps::run(ctx, &mut store, mirror, signers, target, system)?;
     }
 }
 
-/// Ends a deploy that has nothing left to do, and says until when, and why if that is not obvious.
-fn settle(
+/// Records when the next deploy is due although nobody pushes, and reboots if that is due now.
+fn wait_or_reboot(
     ctx: &Context,
     store: &mut Store,
     facts: &Facts,
     decision: &Decision,
     mut decided: DeployRecord,
-    ending: Completion,
 ) -> Result<()> {
-    if let Some((target, why)) = decision.selected.as_ref().zip(decision.hindrance()) {
-        if ending == Completion::Success {
-            let text = format!("{target} is not deployed: {why}");
-            // Of a gate, the reason may be another one each time that it is asked.
-            let subject = match &decision.action {
-                Action::AwaitGate(closed) => format!("{target} at the gate {}", closed.gate),
-                _ => text.clone(),
-            };
-            let is_news = decided.log_once_about(subject, Level::Info, &text);
-            if let Some(command) = decision.command().filter(|_| is_news) {
-                log::info!("→ {command}");
-            }
-        }
-    }
-    if let Some(doubt) = store.state().clock_doubt(facts.now) {
-        decided.log_once(Level::Warn, doubt);
-    }
-    if let Some(missing) = decision.missing_mains() {
-        decided.log_once(Level::Warn, format!("Nothing to deploy: {missing}"));
-    }
-    let again = decision.action.again();
-    let mut waits = Vec::from_iter(again.map(|until| Delay::until(facts.now, until)));
-    let mut refusals = decision.candidates.iter().filter_map(Candidate::refusal);
-    let prebuilt = ctx.config.prebuilt.as_ref();
-    let is_asked = prebuilt.is_some_and(|prebuilt| prebuilt.url.is_some())
-        && matches!(decision.action, Action::AwaitPrebuilt(_));
-    // Time alone may change what was found.
-    let may_change = is_asked || refusals.any(|it| it.is_transient());
-    waits.extend(may_change.then(postponed));
     let reboot = reboot::plan_reboot(ctx, store, facts.suspended.as_ref(), &mut decided)?;
-    if let NextStep::Later(wait) = &reboot {
-        waits.push(*wait);
+    let again = decision.action.again();
+    let reboots = match &reboot {
+        NextStep::Later(wait) => Some(*wait),
+        NextStep::None | NextStep::Due(_) => None,
+    };
+    let waits = [
+        again.map(|until| Delay::until(facts.now, until)),
+        decision
+            .may_change(ctx.config.prebuilt.as_ref())
+            .then(postponed),
+        reboots,
+    ];
+    let first = waits.into_iter().flatten().min_by_key(|wait| wait.until);
+    decided.finish(first, &ctx.paths).write(&ctx.paths)?;
+    match reboot {
+        NextStep::Due(reboot) => reboot::reboot(ctx, store, reboot),
+        NextStep::None | NextStep::Later(_) => Ok(()),
     }
-    decided
-        .finish(Delay::earliest(waits), &ctx.paths)
-        .write(&ctx.paths)?;
-    if let NextStep::Due(reboot) = reboot {
-        reboot::reboot(ctx, store, reboot)?;
-    }
-    Ok(())
 }
 
 /// The wait before a deploy that could not do its work is due again.

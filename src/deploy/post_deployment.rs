@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::deploy::context::Context;
 use crate::git::mirror::{Mirror, TARGET};
-use crate::model::attempt::{words, Attempt, AttemptStatus, Outcome};
+use crate::model::attempt::Attempt;
+use crate::model::outcome::{words, AttemptStatus, Outcome};
 use crate::nix;
 use crate::sys::{command, text::printable};
 

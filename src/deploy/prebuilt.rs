@@ -8,8 +8,8 @@ use crate::deploy::build::{built, machine_id_mismatch, preempted, realise};
 use crate::deploy::context::Context;
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::preemption::Preemption;
-use crate::model::attempt::{Outcome, Stage};
 use crate::model::{confirmation::Step, prebuilt::Identity, target::Target};
+use crate::model::{outcome::Outcome, stage::Stage};
 use crate::sys::fs;
 use crate::system;
 

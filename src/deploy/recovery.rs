@@ -4,8 +4,9 @@ use anyhow::Result;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{activate, boot, finish, journal_fields, rollback};
-use crate::model::attempt::{Attempt, Outcome, Progress, Stage};
-use crate::model::outcome::{self, Interrupted, Recovery};
+use crate::model::after_switch::{self, Interrupted, Recovery};
+use crate::model::attempt::{Attempt, Progress};
+use crate::model::{outcome::Outcome, stage::Stage};
 use crate::state::store::Store;
 use crate::sys::fs;
 use crate::system::{self, rollback_timer, switch::Activation};
@@ -49,7 +50,7 @@ fn settle(
         Some(_) => None,
         None => Activation::new(attempt.id, out.clone(), operation).outcome(&ctx.paths)?,
     };
-    let recovery = outcome::of_interrupted(Interrupted {
+    let recovery = after_switch::of_interrupted(Interrupted {
         stage,
         fault: attempt.fault.clone(),
         exit,

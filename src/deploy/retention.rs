@@ -148,8 +148,8 @@ fn roots(gcroots: &Path) -> Result<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::{Outcome, PreviousSystem, Progress, Stage};
-    use crate::model::names::Operation;
+    use crate::model::attempt::{PreviousSystem, Progress};
+    use crate::model::{names::Operation, outcome::Outcome, stage::Stage};
     use jiff::Timestamp;
 
     const PROFILE: &str = "/profiles/system";

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::deploy::{context::Context, health, journal_fields, observe};
-use crate::model::attempt::{Attempt, FaultOrigin, Outcome, PreviousSystem, Stage};
-use crate::model::outcome::{Fault, SwitchExit};
+use crate::model::after_switch::{Fault, SwitchExit};
+use crate::model::attempt::{Attempt, PreviousSystem};
+use crate::model::outcome::{FaultOrigin, Outcome};
+use crate::model::stage::Stage;
 use crate::model::{names::Operation, quarantine::Quarantine, remote::RemoteFacts};
 use crate::state::{fetch_record::FetchRecord, store::Store};
 use crate::sys::fs::{self, Lock};

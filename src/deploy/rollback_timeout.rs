@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::deploy::{context::Context, journal_fields, post_deployment, rollback::go_back};
-use crate::model::attempt::{words, Attempt, FaultOrigin, Progress};
+use crate::model::attempt::{Attempt, Progress};
+use crate::model::outcome::{words, FaultOrigin};
 use crate::state::store::{self, Store};
 use crate::state::{deploy_record::DeployRecord, requests};
 use crate::system::{switch, systemd::systemctl};

@@ -10,10 +10,12 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt, snapshot};
 use crate::git::mirror::Mirror;
-use crate::model::attempt::{Attempt, NixFailure, Outcome, Stage};
+use crate::model::attempt::{Attempt, NixFailure};
 use crate::model::{
-    confirmation::Step, names::Operation, outcome::SwitchExit, residue::Residue, target::Target,
+    after_switch::SwitchExit, confirmation::Step, names::Operation, residue::Residue,
+    target::Target,
 };
+use crate::model::{outcome::Outcome, stage::Stage};
 use crate::nix::log::{in_repository, Failure};
 use crate::signature::signers::Signers;
 use crate::state::{requests, store::Store};

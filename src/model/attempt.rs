@@ -1,7 +1,6 @@
 //! One try to deploy a commit: what is deployed, how far it is, how it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +10,10 @@ use crate::model::names::{Operation, RemoteName};
 use crate::model::schedule::{Delay, NextTry};
 use crate::model::{
     confirmation::Step, policy::Backoff, target::Target, unit_changes::UnitChanges,
+};
+use crate::model::{
+    outcome::{FaultOrigin, Outcome, Trouble},
+    stage::Stage,
 };
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
@@ -141,226 +144,6 @@ impl Default for Progress {
     fn default() -> Self {
         Self::Running(Stage::Evaluating)
     }
-}
-
-/// The part of a deployment that is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Nix evaluates the configuration.
-    Evaluating,
-    /// Nix builds the system.
-    Building,
-    /// Somebody is to confirm that it goes on.
-    #[serde(rename = "waiting_for_confirmation")]
-    Waiting,
-    /// A gate is closed.
-    #[serde(rename = "waiting_at_gate")]
-    AtGate,
-    /// `switch-to-configuration` runs.
-    Activating,
-    /// Whether the machine is still well is looked at.
-    Checking,
-    /// It is not, and the system before is activated again.
-    RollingBack,
-}
-
-impl Stage {
-    /// As in the JSON, as in "interrupted while rolling back", and as in "rolled back in 12 s".
-    fn texts(self) -> [&'static str; 3] {
-        match self {
-            Self::Evaluating => ["evaluating", "evaluating", "evaluated"],
-            Self::Building => ["building", "building", "built"],
-            Self::Waiting => [
-                "waiting_for_confirmation",
-                "waiting for a confirmation",
-                "confirmed",
-            ],
-            Self::AtGate => ["waiting_at_gate", "waiting at a gate", "let through"],
-            Self::Activating => ["activating", "activating", "activated"],
-            Self::Checking => ["checking", "checking", "checked"],
-            Self::RollingBack => ["rolling_back", "rolling back", "rolled back"],
-        }
-    }
-
-    /// As in `rolling_back`.
-    pub fn name(self) -> &'static str {
-        self.texts()[0]
-    }
-
-    /// As in "interrupted while rolling back".
-    pub fn words(self) -> &'static str {
-        self.texts()[1]
-    }
-
-    /// As in "built in 12 s".
-    pub fn past(self) -> &'static str {
-        self.texts()[2]
-    }
-
-    /// Whether nobody is at work in it.
-    pub fn is_wait(self) -> bool {
-        matches!(self, Self::Waiting | Self::AtGate)
-    }
-
-    /// Whether the machine may have changed.
-    pub fn changes_the_machine(self) -> bool {
-        match self {
-            Self::Evaluating | Self::Building | Self::Waiting | Self::AtGate => false,
-            Self::Activating | Self::Checking | Self::RollingBack => true,
-        }
-    }
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The system runs, or boots next; with a profile, its generation.
-    Done {
-        /// The generation of the profile.
-        generation: Option<u64>,
-    },
-    /// It went wrong.
-    Failed {
-        /// Where.
-        stage: Stage,
-        /// What, as a sentence.
-        error: String,
-    },
-    /// The switch could not begin; nothing has changed.
-    Postponed {
-        /// Why, as a sentence.
-        error: String,
-    },
-    /// Another target came while it was evaluated or built, or waited.
-    Preempted {
-        /// Where.
-        stage: Stage,
-    },
-    /// The machine was not well with it, and runs the system before again.
-    RolledBack {
-        /// What was wrong, as a sentence.
-        error: String,
-        /// Whose fault that was.
-        blame: FaultOrigin,
-    },
-    /// comin died.
-    Interrupted {
-        /// Where.
-        stage: Stage,
-    },
-    /// It is not for this machine, or cannot be tested on it.
-    Skipped {
-        /// Why, as a sentence.
-        reason: String,
-    },
-}
-
-/// Whose fault it was that the machine was not well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FaultOrigin {
-    /// The commit's: it is in quarantine.
-    Commit,
-    /// The remotes', which cannot be reached from the system before either. The commit is tried again
-    /// when one of them is back.
-    Outage(Vec<RemoteName>),
-}
-
-/// Why an attempt came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// It failed in this stage.
-    Failed(Stage),
-    /// comin died in this stage.
-    Interrupted(Stage),
-    /// The switch could not begin.
-    Postponed,
-    /// The machine was not well with it.
-    RolledBack,
-}
-
-impl Trouble {
-    /// The word for it in a line.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Failed(_) => "failed",
-            Self::Interrupted(_) => "interrupted",
-            Self::Postponed => "postponed",
-            Self::RolledBack => "rolled back",
-        }
-    }
-}
-
-/// As in "failed while building".
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(stage) => write!(f, "failed while {}", stage.words()),
-            Self::Interrupted(stage) => write!(f, "was interrupted while {}", stage.words()),
-            Self::Postponed => f.write_str("could not be activated yet"),
-            Self::RolledBack => f.write_str("was rolled back"),
-        }
-    }
-}
-
-/// How an attempt went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttemptStatus {
-    /// It is under way.
-    Running,
-    /// It waits for a confirmation.
-    Waiting,
-    /// The machine got its system.
-    Done,
-    /// It did not.
-    Failed,
-    /// It did, and got the one before again.
-    RolledBack,
-    /// It was not to, or no more.
-    Skipped,
-}
-
-impl AttemptStatus {
-    /// As in the JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::RolledBack => "rolled_back",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
-/// As a person says it.
-impl fmt::Display for AttemptStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.name().replace('_', " "))
-    }
-}
-
-/// An outcome as the reports have it: status, error, generation.
-pub fn words(outcome: &Outcome) -> (AttemptStatus, Option<String>, Option<u64>) {
-    let (status, error) = match outcome {
-        Outcome::Done { generation } => return (AttemptStatus::Done, None, *generation),
-        Outcome::Failed { error, .. } | Outcome::Postponed { error } => {
-            (AttemptStatus::Failed, error.clone())
-        }
-        Outcome::RolledBack { error, .. } => (AttemptStatus::RolledBack, error.clone()),
-        Outcome::Skipped { reason } => (AttemptStatus::Skipped, reason.clone()),
-        Outcome::Preempted { stage } => {
-            let error = format!("stopped while {}", stage.words());
-            (AttemptStatus::Skipped, error)
-        }
-        Outcome::Interrupted { stage } => {
-            let error = format!("interrupted while {}", stage.words());
-            (AttemptStatus::Failed, error)
-        }
-    };
-    (status, Some(error), None)
 }
 
 impl Attempt {

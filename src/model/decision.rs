@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::model::attempt::Trouble;
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::gate::ClosedGate;
 use crate::model::names::RemoteName;
-use crate::model::prebuilt::Lookup;
+use crate::model::outcome::Trouble;
+use crate::model::prebuilt::{Lookup, Prebuilt};
 use crate::model::quarantine::Quarantine;
 use crate::model::refusal::Refusal;
 use crate::model::remote::Reach;
@@ -282,6 +282,14 @@ impl Decision {
     /// The command that ends what is in the way.
     pub fn command(&self) -> Option<String> {
         self.action.hindrance(&|_| String::new())?.command
+    }
+
+    /// Whether time alone may change what was found.
+    pub fn may_change(&self, prebuilt: Option<&Prebuilt>) -> bool {
+        let is_asked = prebuilt.is_some_and(|prebuilt| prebuilt.url.is_some())
+            && matches!(self.action, Action::AwaitPrebuilt(_));
+        let mut refusals = self.candidates.iter().filter_map(Candidate::refusal);
+        is_asked || refusals.any(|it| it.is_transient())
     }
 
     /// That there is no main, as a clause with the cure, if none of the followed ones exists and nothing qualifies

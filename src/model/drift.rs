@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::attempt::{Attempt, Outcome};
+use crate::model::attempt::Attempt;
 use crate::model::manual_rollback::ManualRollback;
 use crate::model::names::Operation;
+use crate::model::outcome::Outcome;
 use crate::model::state::State;
 
 /// A system, and since when the machine runs it, or boots it.
@@ -203,7 +204,7 @@ impl Expected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::{FaultOrigin, Stage};
+    use crate::model::{outcome::FaultOrigin, stage::Stage};
 
     /// Attempts, the latest last. `s`witch, `t`est or `b`oot; the system; the boot in which that was; then `!` if the
     /// attempt was rolled back, `?` if its activation failed, `x` if its build failed, `~` if it has not ended. `r` is a

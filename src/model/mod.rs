@@ -1,5 +1,6 @@
 //! Plain data and pure functions: no clock, no disk, no log.
 
+pub mod after_switch;
 pub mod attempt;
 pub mod candidate;
 pub mod commit;
@@ -22,6 +23,7 @@ pub mod residue;
 pub mod schedule;
 pub mod select;
 pub mod signature;
+pub mod stage;
 pub mod state;
 pub mod store_path;
 pub mod suspension;

@@ -1,6 +1,7 @@
 //! What the latest attempt that changed the machine has left of it.
 
-use crate::model::attempt::{Attempt, Outcome, PreviousSystem, Stage};
+use crate::model::attempt::{Attempt, PreviousSystem};
+use crate::model::{outcome::Outcome, stage::Stage};
 
 /// What the latest attempt that changed the machine has left of it.
 #[derive(PartialEq, Eq)]

@@ -60,11 +60,6 @@ impl Delay {
         Self { from: now, until }
     }
 
-    /// The one that ends first.
-    pub fn earliest(waits: impl IntoIterator<Item = Self>) -> Option<Self> {
-        waits.into_iter().min_by_key(|wait| wait.until)
-    }
-
     /// Whether it is over. One whose beginning is farther ahead than it is long was written by a clock
     /// that has been set back since, and does not count; one that is nearer holds, for a clock may be
     /// set back by a second at any time.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::attempt::{Attempt, Outcome, Progress};
+use crate::model::attempt::{Attempt, Progress};
+use crate::model::outcome::Outcome;
 use crate::model::{
     commit::Commit, confirmation::Step, facts::PastAttempt, manual_rollback::ManualRollback,
     policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,

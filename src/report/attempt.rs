@@ -7,9 +7,11 @@ use super::page::{took, Page, Tone};
 use super::seconds;
 use super::target::TargetView;
 use crate::model;
-use crate::model::attempt::{words, AttemptStatus, Progress, Stage};
+use crate::model::attempt::Progress;
+use crate::model::outcome::{words, AttemptStatus};
 use crate::model::policy::Backoff;
 use crate::model::schedule::NextTry;
+use crate::model::stage::Stage;
 use crate::sys::text::printable;
 
 /// An attempt.

@@ -7,9 +7,9 @@ use super::page::{Page, Tone};
 use super::remote::RemoteStatus;
 use super::status::Status;
 use super::target::TargetView;
-use crate::model::attempt::AttemptStatus;
 use crate::model::commit::Commit;
 use crate::model::decision::{Action, Hindrance};
+use crate::model::outcome::AttemptStatus;
 use crate::sys::text::printable;
 
 /// Every word for how a machine is, as the JSON and the metrics have it.

@@ -9,9 +9,10 @@ use super::attempt::Attempt;
 use super::page::Page;
 use super::phase::Phase;
 use crate::model;
-use crate::model::attempt::{Progress, Stage};
+use crate::model::attempt::Progress;
 use crate::model::drift::Drift;
 use crate::model::policy::Backoff;
+use crate::model::stage::Stage;
 use crate::model::state::State;
 use crate::sys::progress::Steps;
 

@@ -7,12 +7,13 @@ use std::fmt::{self, Display, Write};
 
 use jiff::Timestamp;
 
-use crate::model::attempt::{Attempt, Outcome, Stage};
+use crate::model::attempt::Attempt;
 use crate::model::decision::Action;
 use crate::model::drift::Kind;
 use crate::model::names::RemoteName;
 use crate::model::state::State;
 use crate::model::target::Target;
+use crate::model::{outcome::Outcome, stage::Stage};
 use crate::report::headline::STATES;
 use crate::report::remote::RemoteStatus;
 use crate::report::status::Status;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::attempt::Stage;
+use crate::model::stage::Stage;
 
 /// What comin is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

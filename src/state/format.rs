@@ -7,7 +7,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::format_stages::{apart, together, EnteredV1, StageV1, WaitV1};
-use crate::model::attempt::{Attempt, FaultOrigin, Outcome, Progress, Stage};
+use crate::model::attempt::{Attempt, Progress};
+use crate::model::outcome::{FaultOrigin, Outcome};
+use crate::model::stage::Stage;
 use crate::model::{
     commit::Commit, confirmation::Step, manual_rollback::ManualRollback, names::RemoteName,
     quarantine::Quarantine, reboot::Reboot, state::State,

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::attempt::{Stage, StageStart};
+use crate::model::attempt::StageStart;
+use crate::model::stage::Stage;
 
 /// The beginning of a stage that is no wait.
 #[derive(Serialize, Deserialize)]

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 
 use super::format;
 use crate::config::paths::Paths;
-use crate::model::attempt::{Attempt, PreviousSystem, Progress, Stage};
+use crate::model::attempt::{Attempt, PreviousSystem, Progress};
 use crate::model::{
-    candidate::Candidate, commit::Commit, quarantine::Quarantine, state::State, target::Target,
+    candidate::Candidate, commit::Commit, quarantine::Quarantine, stage::Stage, state::State,
+    target::Target,
 };
 use crate::sys::fs::{self, Lock};
 
@@ -172,7 +173,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{attempt::Outcome, names::Operation};
+    use crate::model::{names::Operation, outcome::Outcome};
 
     #[test]
     fn newer_commits_stop_three_attempts_in_a_row() {

@@ -17,7 +17,7 @@ use anyhow::{ensure, Context, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::model::outcome::{SwitchExit, Switched};
+use crate::model::after_switch::{SwitchExit, Switched};
 use crate::model::{attempt::PreviousSystem, names::Operation};
 use crate::nix;
 use crate::sys::fs::{modified_optional, read_link_optional};

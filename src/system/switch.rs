@@ -18,7 +18,7 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::{names::Operation, outcome::SwitchExit};
+use crate::model::{after_switch::SwitchExit, names::Operation};
 use crate::sys::fs::{self, Lock};
 use crate::sys::{command, journald, json};
 use crate::system::systemd::{self, systemctl};

@@ -26,7 +26,7 @@ const ACTIVATION: &str = "nixos-rebuild-switch-to-configuration";
 /// What follows from the death of a comin that changed the machine.
 const INTERRUPTIONS: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/src/model/outcome/interruptions.txt"
+    "/src/model/after_switch/interruptions.txt"
 ));
 /// No case of that table: nothing was changed, so the attempt is repeated.
 const UNCHANGED: &str = "";

@@ -15,8 +15,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::deploy::context::Context;
-use crate::model::attempt::{words, Attempt};
+use crate::model::attempt::Attempt;
 use crate::model::confirmation::{Approval, Step};
+use crate::model::outcome::words;
 use crate::model::target::Target;
 use crate::report::page::Page;
 use crate::state::{deploy_record::DeployRecord, store};

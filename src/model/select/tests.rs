@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::model::attempt::{Stage, Trouble};
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
 use crate::model::decision::{Action, Decision};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::gate::ClosedGate;
 use crate::model::history::{History, Relation, Signature};
+use crate::model::outcome::Trouble;
 use crate::model::refusal::{Accepted, Cure, Refusal};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::schedule::{Delay, NextTry};
+use crate::model::stage::Stage;
 use crate::model::{
     names::Operation, prebuilt::Lookup, quarantine::Quarantine, signature::Key,
     suspension::Suspension, target::Target,

@@ -9,8 +9,10 @@ use std::path::Path;
 use expect_test::expect_file;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::layers::{imports, layer, layers, sources};
-use crate::model::attempt::{words, Attempt, FaultOrigin, Outcome, Stage};
+use super::layers::{imports, layer, layers, sources};
+use crate::model::attempt::Attempt;
+use crate::model::outcome::{words, FaultOrigin, Outcome};
+use crate::model::stage::Stage;
 use crate::model::{names::Operation, policy::Backoff, residue::Residue, schedule::NextTry};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/module/docs/internals.md");
@@ -30,11 +32,11 @@ fn page_about_the_internals_says_what_the_code_does() {
         ("outcomes", table_of_outcomes()),
         (
             "switches",
-            verbatim(include_str!("model/outcome/switches.txt")),
+            verbatim(include_str!("../model/after_switch/switches.txt")),
         ),
         (
             "interruptions",
-            verbatim(include_str!("model/outcome/interruptions.txt")),
+            verbatim(include_str!("../model/after_switch/interruptions.txt")),
         ),
     ] {
         let begin = format!("<!-- generated: {name} -->\n");
@@ -124,7 +126,10 @@ fn picture_of_states(page: &str) -> String {
             .collect();
         let (from, to, why) = (cells[1], cells[2], cells[3]);
         for state in [from, to].into_iter().filter(|state| *state != "[*]") {
-            let known = include_str!("model/attempt.rs");
+            let known = concat!(
+                include_str!("../model/stage.rs"),
+                include_str!("../model/outcome.rs")
+            );
             let is_known =
                 ["Self", "Outcome"].map(|kind| known.contains(&format!("{kind}::{state}")));
             assert!(
@@ -140,7 +145,7 @@ fn picture_of_states(page: &str) -> String {
 /// The files that `config/paths.rs` names with their writer.
 fn table_of_files() -> String {
     let mut table = "| file | holds | written by |\n|---|---|---|\n".to_string();
-    for entry in include_str!("config/paths.rs").split("\n\n") {
+    for entry in include_str!("../config/paths.rs").split("\n\n") {
         let lines = entry.lines().map(str::trim);
         let words: Vec<&str> = lines.filter_map(|line| line.strip_prefix("/// ")).collect();
         let words = words.join(" ");

@@ -1,5 +1,5 @@
 //! What the sources keep to: each layer imports only what stands to its right in `main.rs`, no files import each other
-//! in a circle, and `model` is pure.
+//! in a circle, `model` is pure, a type has its methods in its own folder, and a file is not long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,6 +20,16 @@ const IMPURE: [&str; 9] = [
 /// What of it is pure all the same.
 const PURE: &str = "crate::sys::text";
 
+/// How many lines of code a file has at most.
+const LONGEST: usize = 410;
+/// The files that tell the story: each is read on one screen.
+const STORY: [&str; 2] = ["deploy/mod.rs", "deploy/deployment.rs"];
+const SCREEN: usize = 150;
+/// How many folders there are at most, beside `main.rs`.
+const FOLDERS: usize = 12;
+/// The type whose methods may be in any folder that uses the mirror.
+const MIRROR: &str = "Mirror";
+
 /// The texts of files, such as `model/attempt.rs`.
 type Sources = BTreeMap<String, String>;
 
@@ -32,11 +42,12 @@ pub fn sources() -> Sources {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
-            if ["build.rs", "layers.rs", "internals.rs"].contains(&name) {
-                // The build's own program, and tests.
-            } else if path.is_dir() && !name.ends_with("/tests") {
+            let is_test = path.file_stem().is_some_and(|stem| stem == "tests");
+            if is_test || name == "build.rs" {
+                // The build has a program of its own.
+            } else if path.is_dir() {
                 folders.push(path);
-            } else if path.is_file() && !name.ends_with("/tests.rs") {
+            } else if path.extension().is_some_and(|end| end == "rs") {
                 sources.insert(name.to_string(), fs::read_to_string(&path).unwrap());
             }
         }
@@ -46,7 +57,7 @@ pub fn sources() -> Sources {
 
 /// The layers from the top down; those that stand together do not know each other.
 pub fn layers() -> Vec<Vec<&'static str>> {
-    let mut lines = include_str!("main.rs").lines();
+    let mut lines = include_str!("../main.rs").lines();
     let line = lines.find(|line| line.contains('→')).unwrap();
     let layers = line.trim_matches(|c: char| !c.is_alphabetic()).split(" → ");
     let names = layers.map(|layer| layer.trim_matches(['{', '}']).split(", ").collect());
@@ -67,13 +78,16 @@ fn module(file: &str) -> String {
     name.replace('/', "::")
 }
 
+/// The lines of a source without its tests, its comments and blank lines.
+fn code(source: &str) -> impl Iterator<Item = &str> {
+    let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    code.lines().filter(is_code)
+}
+
 /// The paths in a source that have more than one name, such as `std::fs` of `std::{fs, io}`.
 fn paths(source: &str) -> BTreeSet<String> {
-    let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let lines = code
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    let code = lines.collect::<Vec<_>>().join("\n") + "\n";
+    let code = code(source).collect::<Vec<_>>().join("\n") + "\n";
     let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let mut paths = BTreeSet::new();
     let mut groups: Vec<String> = Vec::new();
@@ -161,6 +175,82 @@ pub fn imports(sources: &Sources) -> Vec<Import<'_>> {
     imports
 }
 
+/// The name of a type that a line defines, or gives methods to.
+fn name_after<'a>(line: &'a str, words: &[&str]) -> Option<&'a str> {
+    let rest = words.iter().find_map(|word| line.strip_prefix(word))?;
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let name = rest.split(|c| !is_name(c)).next()?;
+    name.rsplit("::").next()
+}
+
+/// The type to which a line gives methods: `B` of `impl<T> A<T> for B {`. A conversion stands with whoever knows both.
+fn receiver(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("impl")?;
+    if rest.starts_with(" From<") {
+        return None;
+    }
+    let rest = match rest.split_once("> ") {
+        Some((generics, rest)) if generics.starts_with('<') => rest,
+        _ => rest,
+    };
+    let name = rest.rsplit(" for ").next()?;
+    name_after(name.trim_start(), &[""])
+}
+
+/// The files that are too long, and the types that have methods outside of their folder.
+fn faults_of_size_and_place(sources: &Sources) -> Vec<String> {
+    const DEFINES: [&str; 4] = ["struct ", "enum ", "trait ", "type "];
+    let folder = |file: &str| {
+        file.rsplit_once('/')
+            .map_or("", |(folder, _)| folder)
+            .to_string()
+    };
+    let mut faults = Vec::new();
+    let mut homes: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (file, source) in sources {
+        let is_story = STORY.contains(&&**file);
+        let most = if is_story { SCREEN } else { LONGEST };
+        let lines = code(source).count();
+        if lines > most {
+            faults.push(format!(
+                "src/{file} has {lines} lines of code: the most are {most}"
+            ));
+        }
+        for line in code(source) {
+            let line = line
+                .trim_start_matches("pub(super) ")
+                .trim_start_matches("pub ");
+            if let Some(name) = name_after(line, &DEFINES) {
+                homes.entry(name).or_default().insert(folder(file));
+            }
+        }
+    }
+    for (file, source) in sources {
+        for name in code(source)
+            .filter_map(receiver)
+            .filter(|name| *name != MIRROR)
+        {
+            if homes
+                .get(name)
+                .is_some_and(|homes| !homes.contains(&folder(file)))
+            {
+                faults.push(format!(
+                    "src/{file} has methods of {name}, which is in another folder"
+                ));
+            }
+        }
+    }
+    let folders: BTreeSet<&str> = sources.keys().map(|file| layer(file)).collect();
+    // One of them is `main`, and is no folder.
+    if folders.len() > FOLDERS + 1 {
+        faults.push(format!(
+            "src has {} folders: the most are {FOLDERS}",
+            folders.len() - 1
+        ));
+    }
+    faults
+}
+
 /// What the sources have against the rules, as sentences.
 fn faults(sources: &Sources) -> Vec<String> {
     let layers = layers();
@@ -169,7 +259,7 @@ fn faults(sources: &Sources) -> Vec<String> {
             .iter()
             .position(|together| together.contains(&layer(file)))
     };
-    let mut faults = Vec::new();
+    let mut faults = faults_of_size_and_place(sources);
     for (file, source) in sources {
         if rank(file).is_none() {
             faults.push(format!(
@@ -258,6 +348,13 @@ fn each_breach_of_the_layers_is_a_fault() {
         ("git/mod.rs", "pub mod fetch;\nuse fetch::X;", "in a circle: git/fetch.rs → git/mod.rs → git/fetch.rs"),
         ("git/refs.rs", "use super::mirror::{A, B as C};", "git/fetch.rs → git/refs.rs → git/mirror.rs → git/fetch.rs"),
         ("git/refs.rs", "use crate::git::errors as mirror;", ""),
+        ("git/refs.rs", &"// not code\nfn f() {}\n\n".repeat(LONGEST), ""),
+        ("git/refs.rs", &"fn f() {}\n".repeat(LONGEST + 1), "git/refs.rs has "),
+        ("deploy/mod.rs", &"fn f() {}\n".repeat(SCREEN + 1), "deploy/mod.rs has 151 lines of code: the most are 150"),
+        ("config/a.rs", "impl Names {}\nimpl From<File> for Names {}", "config/a.rs has methods of Names"),
+        ("config/a.rs", "impl<'a> Iterator for Names<'a> {", "config/a.rs has methods of Names"),
+        ("model/a.rs", "impl<T: From<Names>> fmt::Display for Names {", ""),
+        ("state/a.rs", "impl Mirror {", ""),
     ];
     let rest = [
         ("main.rs", "mod cli; mod git; use cli::Cli;"),
@@ -265,14 +362,14 @@ fn each_breach_of_the_layers_is_a_fault() {
         ("deploy/mod.rs", ""),
         ("report/mod.rs", ""),
         ("state/store.rs", ""),
-        ("config/mod.rs", ""),
-        ("model/names.rs", ""),
+        ("config/mod.rs", "pub struct File;"),
+        ("model/names.rs", "pub struct Names;"),
         ("sys/fs.rs", ""),
         ("sys/text.rs", ""),
         ("git/mod.rs", "pub mod fetch; pub mod mirror;"),
         ("git/errors.rs", ""),
         ("git/fetch.rs", "use super::A; use crate::git::refs::B;"),
-        ("git/mirror.rs", "use super::fetch;"),
+        ("git/mirror.rs", "use super::fetch;\npub struct Mirror {"),
         ("git/refs.rs", ""),
     ];
     for (file, text, fault) in table {
