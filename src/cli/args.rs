@@ -26,9 +26,9 @@ pub struct Cli {
     )]
     pub config: PathBuf,
 
-    /// Take the machine to be below DIR: its state, /run, profiles and current system
+    /// Work on the machine below DIR: its state, /run, profiles and current system
     ///
-    /// But not /nix/store, the configuration file, and the files that it names.
+    /// Not below DIR are /nix/store, the configuration file, and the files that the configuration names.
     #[arg(
         long,
         global = true,
@@ -38,7 +38,7 @@ pub struct Cli {
     )]
     pub root: PathBuf,
 
-    /// Say more about what happens
+    /// Print more about what happens
     #[arg(long, global = true, help_heading = "Global options")]
     pub debug: bool,
 
@@ -79,24 +79,24 @@ pub enum Command {
 pub enum MachineCommand {
     /// Fetch and deploy, once
     ///
-    /// Both halves of the cycle in one process: for a shell, or an init system that is not systemd.
+    /// Use this in a shell, or with an init system other than systemd.
     Run {
-        /// A remote to fetch; all where none is named
+        /// A remote to fetch; by default all
         #[arg(value_name = "REMOTE")]
         remotes: Vec<String>,
     },
-    /// Fetch remotes, and ask for a deploy where there is something to decide
+    /// Fetch remotes, and request a deploy if there is something to decide
     ///
-    /// This is what the timers run. Where a head has moved, or something is due, it asks systemd for
-    /// `comin deploy` by the file /run/comin/wanted.
+    /// The timers run this command. If somebody pushed, or something is due, it writes the file /run/comin/wanted. systemd
+    /// then starts `comin deploy`.
     Fetch {
-        /// A remote to fetch; all where none is named
+        /// A remote to fetch; by default all
         #[arg(value_name = "REMOTE")]
         remotes: Vec<String>,
     },
     /// Deploy what has been fetched
     ///
-    /// Selects a commit, evaluates, builds and activates it. Where nothing has changed, it does nothing.
+    /// Selects a commit, evaluates, builds and activates it. If nothing has changed, it does nothing.
     Deploy,
     /// Show what is deployed, what is selected, and what is wrong
     Status {
@@ -106,10 +106,10 @@ pub enum MachineCommand {
         /// Show it again whenever it changes, until Ctrl-C
         #[arg(long, short)]
         watch: bool,
-        /// Print the line of --oneline, and tell by the exit code how the machine is
+        /// Print the line of --oneline, and exit with a code for the state
         ///
-        /// 0 up to date or testing; 3 something is under way, due, or waits; 4 failed, held, refused, unreachable or
-        /// not fetched; 5 suspended; 6 another system runs or was booted.
+        /// 0: up to date or testing. 3: something is under way, due, or waits. 4: failed, held, refused, unreachable or
+        /// not fetched. 5: suspended. 6: another system runs or was booted.
         #[arg(long, conflicts_with_all = ["watch", "json", "oneline"])]
         check: bool,
     },
@@ -119,10 +119,10 @@ pub enum MachineCommand {
     ///
     /// Changes nothing.
     Plan {
-        /// Also evaluate and build what is selected, and show what it would change
+        /// Also evaluate and build the selected commit, and show what it would change
         ///
-        /// The packages that differ from those of the running system, and, for root, what
-        /// switch-to-configuration would restart. Activates nothing and keeps nothing.
+        /// Shows the packages that differ from those of the running system. For root, it also shows the units that a
+        /// switch would restart. Activates nothing and keeps nothing.
         #[arg(long)]
         build: bool,
         /// How to show it.
@@ -131,19 +131,19 @@ pub enum MachineCommand {
     },
     /// Accept a main that was rewound or rewritten, once
     ///
-    /// Without it, a main that does not contain the accepted one is never deployed.
+    /// Otherwise, comin never deploys a main that does not contain the last deployed main.
     Accept {
-        /// The head of that main now: its id, or at least the first 7 digits, as `comin status` has them
+        /// The present commit of that main: its id, or at least the first 7 digits, as in `comin status`
         commit: String,
     },
     /// Deploy nothing until further notice
     ///
-    /// Fetches go on, and the status tells what would be deployed.
+    /// Fetches go on, and `comin status` shows which commit would be deployed.
     Suspend {
-        /// Why, for the status
+        /// The reason, for `comin status`
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        /// For how long, as in 90m, 8h or 3d; until `comin resume` where it is not given
+        /// For how long, such as 90m, 8h or 3d; by default until `comin resume`
         #[arg(long = "for", value_name = "TIME", value_parser = time)]
         time: Option<SignedDuration>,
         /// What people write without the option.
@@ -154,32 +154,29 @@ pub enum MachineCommand {
     Resume,
     /// Try again what failed, is held or has drifted
     ///
-    /// Also deploys again what the machine has not booted although it is deployed, and lets the machine
-    /// reboot once more where that did not help.
+    /// Also redeploys a system that was deployed but not booted, and allows one more automatic reboot.
     Retry,
     /// Approve the deployment that is waiting
     ///
-    /// Only where `build_confirmer` or `deploy_confirmer` of the configuration ask for it. It is refused when
-    /// another commit is to be deployed meanwhile. --past-gates is for a commit that waits at a gate or that a gate
-    /// holds.
+    /// For machines whose configuration has a `build_confirmer` or `deploy_confirmer`. Refused if another commit has been
+    /// selected meanwhile. Use --past-gates for a commit that waits at a gate, or that a gate holds.
     Confirm(ConfirmRequest),
     /// Switch to the previous generation and stay there until the next push
     ///
-    /// What was deployed last does not come back before a head moves, or `comin retry`.
+    /// comin deploys nothing until somebody pushes, or you run `comin retry`.
     Rollback {
-        /// The generation to go back to; the one before where none is given
+        /// The generation to go back to; by default the previous one
         #[arg(long, value_name = "GENERATION", value_parser = number)]
         to: Option<u64>,
     },
     /// List the latest deployments, or show one in full
     ///
-    /// In full: how long each stage took, what differs from the system before, and which units the
-    /// activation has touched.
+    /// With NUMBER, shows how long each stage took, which packages changed, and which units were started or restarted.
     History {
-        /// The one to show, by its number in the list
+        /// The number of the deployment to show, as in the list
         #[arg(value_name = "NUMBER", value_parser = number)]
         number: Option<u64>,
-        /// Show the whole log instead: of the build that failed, or else what the journal has of the deployment
+        /// Show the whole log of the failed build, or else all lines of the deployment in the journal
         #[arg(long, requires = "number", conflicts_with = "json")]
         log: bool,
         /// How to show it.
@@ -188,8 +185,8 @@ pub enum MachineCommand {
     },
     /// Show notifications of deployments on the desktop
     ///
-    /// This is what the user unit comin-desktop runs, in a session with a notification server: it tells what is
-    /// news, asks for confirmations, and ends.
+    /// The user unit comin-desktop runs this command in a session with a notification server. It shows what is new, asks
+    /// for confirmations, and ends.
     Desktop {
         /// The title of the notifications
         #[arg(long, default_value = "comin")]
@@ -197,7 +194,7 @@ pub enum MachineCommand {
     },
     /// Show the metrics for Prometheus
     ///
-    /// Where systemd has accepted a connection for it, it answers the one HTTP request that comes there.
+    /// If systemd passes a connection, the command answers one HTTP request there.
     Exporter,
 }
 
@@ -222,7 +219,7 @@ impl MachineCommand {
 pub enum StandaloneCommand {
     /// List the hosts of a flake
     ///
-    /// The attributes of its nixosConfigurations, one a line. Needs no configuration.
+    /// Prints the attributes of nixosConfigurations, one in each line. Needs no configuration.
     List {
         /// The flake.
         #[command(flatten)]
@@ -233,8 +230,8 @@ pub enum StandaloneCommand {
     },
     /// Evaluate hosts of a flake
     ///
-    /// Prints the derivation and the output path of each host's system. One that fails does not keep
-    /// the others from being evaluated. Needs no configuration.
+    /// Prints the derivation and the output path of each host's system. If a host fails, the
+    /// others are still evaluated. Needs no configuration.
     Eval {
         /// The hosts.
         #[command(flatten)]
@@ -245,13 +242,12 @@ pub enum StandaloneCommand {
     },
     /// Build hosts of a flake
     ///
-    /// Activates nothing. One that fails does not keep the others from being built. Needs no
-    /// configuration.
+    /// Activates nothing. If a host fails, the others are still built. Needs no configuration.
     Build {
         /// The hosts.
         #[command(flatten)]
         hosts: Hosts,
-        /// The link to the built system; LINK-HOST for each where no host is named
+        /// The link to the built system; without a host, LINK-HOST for each host
         #[arg(long, short, value_name = "LINK", default_value = "result")]
         out_link: PathBuf,
         /// How to show them.
@@ -260,9 +256,9 @@ pub enum StandaloneCommand {
     },
     /// Build hosts of the flake here for machines that deploy prebuilt systems
     ///
-    /// For CI, in a clone of the repository: it builds the hosts, copies them to a binary cache, names them in the note
-    /// of the commit, and pushes the notes. One that fails does not keep the others from being published. Needs no
-    /// configuration.
+    /// CI runs this command in a clone of the repository. It builds the hosts and copies them to a binary cache. Then it
+    /// names them in the note of the commit, and pushes the notes. If a host fails, the others are still published. Needs
+    /// no configuration.
     Publish(Publication),
     /// Check a configuration file
     CheckConfig {
@@ -316,10 +312,10 @@ pub enum StandaloneCommand {
 // What is published, and where.
 #[derive(Debug, Args)]
 pub struct Publication {
-    /// The hosts, attributes of nixosConfigurations; all where none is named
+    /// Hosts, as attributes of nixosConfigurations; by default all
     #[arg(value_name = "HOST")]
     pub hosts: Vec<String>,
-    /// The binary cache to copy the systems to, as nix copy takes it; without, somebody else brings them there
+    /// The binary cache to copy the systems to, as in `nix copy --to`; by default nothing is copied
     #[arg(long, value_name = "CACHE")]
     pub to: Option<String>,
     /// The name of the notes, as in services.comin.prebuilt.notes
@@ -344,7 +340,7 @@ pub struct StatusFormat {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Print one short line, as for a status bar: what is up, the commit, and a problem if there is one
+    /// Print one short line for a status bar: the state, the commit, and a problem if there is one
     #[arg(long, conflicts_with = "json")]
     oneline: bool,
 }
@@ -393,10 +389,10 @@ fn number(text: &str) -> Result<u64, String> {
 // A flake.
 #[derive(Debug, Args)]
 pub struct Flake {
-    /// The flake, as Nix takes it: a folder or a URL
+    /// The flake: a directory, or a URL as for Nix
     #[arg(long, value_name = "URL", default_value = ".", value_parser = flake_url, value_hint = ValueHint::AnyPath)]
     flake_url: String,
-    /// The same, with a host if one is meant, as in .#laptop
+    /// The same, optionally with a host: .#laptop
     #[arg(value_name = "FLAKE", conflicts_with = "flake_url", value_hint = ValueHint::AnyPath)]
     installable: Option<String>,
 }
@@ -423,7 +419,7 @@ pub struct Hosts {
     /// Where they are.
     #[command(flatten)]
     pub flake: Flake,
-    /// One host, an attribute of nixosConfigurations; all where none is named
+    /// One host, as an attribute of nixosConfigurations; by default all
     #[arg(long, value_name = "HOST", conflicts_with = "installable")]
     hostname: Option<String>,
 }
@@ -440,11 +436,11 @@ impl Hosts {
 fn flake_url(url: &str) -> Result<String, String> {
     if let Some((flake, host)) = url.split_once('#') {
         return Err(format!(
-            "it names a host: use --flake-url {flake} --hostname {host}"
+            "the URL names a host: use --flake-url {flake} --hostname {host}"
         ));
     }
     if url.starts_with('-') {
-        return Err("Nix would take it for an option: begin a folder with ./".to_string());
+        return Err("Nix would read this as an option: begin a directory with ./".to_string());
     }
     Ok(url.to_string())
 }

@@ -132,12 +132,12 @@ pub fn cancel_waiting(ctx: &Context, store: &mut Store, mut waiting: Attempt) ->
 // What an operator confirms; whatever waits where nothing is named. No doc comment: clap would say it of the command.
 #[derive(Debug, Default, Args)]
 pub struct ConfirmRequest {
-    /// The step that is expected to wait; whichever one does where none is named
+    /// The step that you expect to wait; by default any
     pub step: Option<Step>,
-    /// The commit that is expected to wait: its id, or at least the first 7 digits; any where none is named
+    /// The commit that you expect to wait: its id, or at least the first 7 digits; by default any
     #[arg(long, value_name = "COMMIT")]
     pub commit: Option<String>,
-    /// How it is expected to be activated; any way where none is named
+    /// The operation that you expect; by default any
     #[arg(long, value_name = "OPERATION")]
     pub operation: Option<Operation>,
     /// Let the selected commit pass every gate, and every window, in place of a confirmation

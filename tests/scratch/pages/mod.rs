@@ -16,6 +16,9 @@ use crate::world::World;
 /// The maximum number of words in a sentence.
 const WORDS: usize = 30;
 
+/// The page with the help texts.
+const COMMANDS: &str = "module/docs/commands.md";
+
 /// A page.
 struct Page {
     path: PathBuf,
@@ -66,7 +69,10 @@ impl Page {
         for line in self.text.lines() {
             match (line.trim_start().strip_prefix("```"), block) {
                 (Some(language), None) => block = Some(language),
-                (Some(_), Some(_)) => block = None,
+                (Some(_), Some(_)) => {
+                    block = None;
+                    lines.push('\n');
+                }
                 (None, Some(language)) if language == wanted => {
                     lines += line.trim_start();
                     lines.push('\n');
@@ -85,15 +91,15 @@ impl Page {
     }
 }
 
-/// The paragraphs of a page, each in one line; a list has one for each item, and tables have none.
-fn paragraphs(page: &Page) -> Vec<String> {
+/// The paragraphs in these lines, each in one line; a list has one for each item, and tables have none.
+fn paragraphs<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut paragraphs = vec![String::new()];
-    for line in page.prose().map(str::trim) {
+    for line in lines.map(str::trim) {
         let is_one_of = |marks: &[&str]| marks.iter().any(|mark| line.starts_with(mark));
         let is_numbered = line
             .split_once(". ")
             .is_some_and(|(number, _)| number.parse::<u8>().is_ok());
-        if line.is_empty() || is_numbered || is_one_of(&["#", "|", "<!--", "![", "* ", "- "]) {
+        if line.is_empty() || is_numbered || is_one_of(&["#", "|", "<!--", "![", "* ", "-"]) {
             paragraphs.push(String::new());
         }
         if let Some(paragraph) = paragraphs
@@ -107,27 +113,31 @@ fn paragraphs(page: &Page) -> Vec<String> {
     paragraphs
 }
 
-/// The sentences of a page, each as its words. Code is one word.
-fn sentences(page: &Page) -> Vec<Vec<String>> {
+/// The comments in lines of code, each in one line.
+fn comments(code: &str) -> Vec<String> {
+    let comments = code.lines().filter_map(|line| line.split_once("# "));
+    comments.map(|(_, comment)| comment.to_string()).collect()
+}
+
+/// The sentences of a paragraph, each as its words. Code is one word.
+fn sentences(paragraph: &str) -> Vec<Vec<String>> {
     let mut sentences = Vec::new();
-    for paragraph in paragraphs(page) {
-        let parts = paragraph.split('`').enumerate();
-        let plain: String = parts
-            .map(|(n, part)| if n % 2 == 1 { "code" } else { part })
-            .collect();
-        let mut sentence: Vec<String> = Vec::new();
-        for word in plain
-            .split_whitespace()
-            .filter(|word| word.contains(char::is_alphanumeric))
-        {
-            sentence.push(word.to_string());
-            let end = word.trim_end_matches(|c: char| "*_)\"".contains(c));
-            if end.ends_with(['.', '!', '?']) && end != "e.g." {
-                sentences.push(std::mem::take(&mut sentence));
-            }
+    let parts = paragraph.split('`').enumerate();
+    let plain: String = parts
+        .map(|(n, part)| if n % 2 == 1 { "code" } else { part })
+        .collect();
+    let mut sentence = Vec::new();
+    for word in plain
+        .split_whitespace()
+        .filter(|word| word.contains(char::is_alphanumeric))
+    {
+        sentence.push(word.to_string());
+        let end = word.trim_end_matches(|c: char| "*_)\"".contains(c));
+        if end.ends_with(['.', '!', '?']) && end != "e.g." {
+            sentences.push(std::mem::take(&mut sentence));
         }
-        sentences.push(sentence);
     }
+    sentences.push(sentence);
     sentences
 }
 
@@ -135,7 +145,16 @@ fn sentences(page: &Page) -> Vec<Vec<String>> {
 fn sentences_are_short() {
     let mut long = Vec::new();
     for page in pages() {
-        for sentence in sentences(&page) {
+        let mut all = paragraphs(page.prose());
+        if page.name() == COMMANDS {
+            all.extend(paragraphs(page.blocks("text").lines()));
+        }
+        all.extend(
+            ["sh", "nix", "yaml"]
+                .map(|it| comments(&page.blocks(it)))
+                .concat(),
+        );
+        for sentence in all.iter().flat_map(|it| sentences(it)) {
             if sentence.len() > WORDS {
                 let words = sentence.len();
                 long.push(format!("{} ({words}): {}", page.name(), sentence.join(" ")));
@@ -298,7 +317,7 @@ fn page_of_the_commands_has_their_help() {
         let own = own.join("\n");
         write!(text, "### `comin {name}`\n\n```text\n{own}\n```\n\n").unwrap();
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/docs/commands.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(COMMANDS);
     let page = fs::read_to_string(&path).unwrap();
     let (before, rest) = page.split_once("<!-- generated: commands -->\n").unwrap();
     let (_, after) = rest.split_once("<!-- end -->").unwrap();
