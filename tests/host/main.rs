@@ -13,6 +13,7 @@ mod costs;
 mod deployments;
 mod desktop;
 mod moving;
+mod pages;
 mod reboot;
 mod rollback;
 mod sweep;

@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 
 use crate::support::http::Server;
 use crate::support::ssh::{self, Sshd};
-use crate::support::{isolated, skip, Said};
+use crate::support::{is_nix_at_least, isolated, skip, Said};
 use crate::world::{Repository, System, World};
 
 /// A machine that follows a repository without a flake, in which there is nothing yet.
@@ -392,15 +392,6 @@ fn a_relative_submodule_is_beside_the_remote_that_is_deployed() {
         assert_eq!(world.running(), label);
         assert_eq!(planned(&world), world.status()["running"]["out"]);
     }
-}
-
-/// Whether Nix is this new: minor versions of Nix 2.
-fn is_nix_at_least(minor: u32) -> bool {
-    let version = Command::new("nix").arg("--version").output().unwrap();
-    let version = String::from_utf8(version.stdout).unwrap();
-    let number = version.trim().rsplit(' ').next().unwrap().to_string();
-    let mut numbers = number.split('.').map(|n| n.parse().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(2), Some(minor))
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each of them uses another part of it.
 
 pub mod http;
+pub mod pages;
 pub mod prometheus;
 pub mod ssh;
 pub mod sweep;
@@ -42,6 +43,15 @@ pub fn has(tool: &str) -> bool {
         .args(["-c", &format!("command -v {tool}")])
         .output();
     found.unwrap().status.success()
+}
+
+/// Whether Nix is this new: minor versions of Nix 2.
+pub fn is_nix_at_least(minor: u32) -> bool {
+    let version = Command::new("nix").arg("--version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let number = version.trim().rsplit(' ').next().unwrap().to_string();
+    let mut numbers = number.split('.').map(|n| n.parse().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(2), Some(minor))
 }
 
 /// Whether root runs the tests.

@@ -2,6 +2,7 @@
 //! really prints.
 
 mod printed;
+mod typed;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,6 +16,9 @@ use crate::world::World;
 
 /// The maximum number of words in a sentence.
 const WORDS: usize = 30;
+
+/// Beginnings of command lines that sentences and tables show whole.
+const INLINE: [&str; 2] = ["journalctl ", "systemctl "];
 
 /// The page with the help texts.
 const COMMANDS: &str = "module/docs/commands.md";
@@ -50,6 +54,25 @@ impl Page {
     fn name(&self) -> String {
         let root = env!("CARGO_MANIFEST_DIR");
         self.path.strip_prefix(root).unwrap().display().to_string()
+    }
+
+    /// The part below a heading, up to the next one.
+    fn section(&self, heading: &str) -> Self {
+        let mut lines = self.text.lines();
+        let is_it =
+            |line: &str| line.starts_with('#') && line.trim_start_matches('#').trim() == heading;
+        assert!(lines.any(is_it), "{} has no {heading:?}", self.name());
+        let mut inside = false;
+        let section: Vec<&str> = lines
+            .take_while(|line| {
+                inside ^= line.starts_with("```");
+                inside || !line.starts_with('#')
+            })
+            .collect();
+        Self {
+            path: self.path.clone(),
+            text: section.join("\n"),
+        }
     }
 
     /// The lines outside of blocks of code.

@@ -31,6 +31,9 @@ const COMMITS: [&str; 5] = [
     "17d3f8ab26c05e914f7b8a3d60e2c19758d4b0fe",
 ];
 
+/// The binary cache that the pages show.
+const CACHE: &str = "s3://cache?endpoint=s3.example.org&secret-key=/tmp/cache-key";
+
 impl Laptop {
     /// A laptop that has deployed the first push to `main`.
     fn new() -> Self {
@@ -84,12 +87,14 @@ impl Laptop {
         for (commit, shown) in self.commits.iter().zip(COMMITS) {
             arguments = arguments.replace(&shown[..8], &commit[..8]);
         }
+        arguments = arguments.replace(CACHE, &self.cache());
         let arguments = words(&arguments);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let comin = self.world.command(&arguments);
         let mut shell = Command::new("sh");
         isolated(&mut shell, &self.world.path("home"));
         shell
+            .current_dir(&self.origin.path)
             .env("TZ", "UTC")
             .args(["-c", "exec \"$@\" 2>&1", "sh"])
             .arg(comin.get_program())
@@ -109,7 +114,10 @@ impl Laptop {
         if after == "echo $?" {
             writeln!(printed, "{code}").unwrap();
         }
-        if arguments == "rollback" {
+        if ["rollback", "publish"]
+            .iter()
+            .any(|it| arguments.starts_with(it))
+        {
             printed = comins(&printed);
         }
         self.add(name, line, &printed);
@@ -122,6 +130,12 @@ impl Laptop {
         self.add(name, line, &comins(&printed));
     }
 
+    /// A binary cache of this machine's.
+    fn cache(&self) -> String {
+        let [cache, key] = ["cache", "key"].map(|it| self.world.path(it));
+        format!("file://{}?secret-key={}", cache.display(), key.display())
+    }
+
     fn add(&mut self, name: &'static str, line: &str, printed: &str) {
         let mut text = printed.to_string();
         for (commit, shown) in self.commits.iter().zip(COMMITS) {
@@ -131,6 +145,7 @@ impl Laptop {
         }
         let origin = self.origin.path.display().to_string();
         let text = text
+            .replace(&self.cache(), CACHE)
             .replace(&origin, "https://git.example.org/machines.git")
             .replace("nixos-system-machine-", "nixos-system-laptop-");
         let text = timeless(&without_hashes(&text));
@@ -141,7 +156,8 @@ impl Laptop {
 /// The lines of comin. The output of other programs depends on their versions.
 fn comins(printed: &str) -> String {
     let is_comins = |line: &&str| {
-        line.starts_with(|c: char| c.is_uppercase() || c == '→') || line.starts_with("origin/")
+        line.starts_with(|c: char| c.is_uppercase() || c == '→')
+            || ["origin/", "laptop "].iter().any(|it| line.starts_with(it))
     };
     let lines: Vec<&str> = printed.lines().filter(is_comins).collect();
     lines.join("\n")
@@ -334,6 +350,47 @@ fn signatures() -> Laptop {
     laptop
 }
 
+fn gates() -> Laptop {
+    let mut laptop = Laptop::new();
+    laptop.world.configure(|config| {
+        let command = "echo database migration, ask Alice; exit 75";
+        config["gates"] = json!({"maintenance": {"before": "deploy", "command": command}});
+    });
+    laptop.commit("Enable the printer", "");
+    laptop.run("run");
+    laptop.show("gate", "comin status --oneline");
+    laptop
+}
+
+fn systems_from_ci() -> Laptop {
+    let mut laptop = Laptop::new();
+    laptop
+        .world
+        .configure(|config| config["prebuilt"] = json!({"notes": "comin"}));
+    laptop.commit(
+        "Enable the printer",
+        "\"comin.json\" = ''{\"hostname\": \"laptop\"}'';",
+    );
+    laptop.run("run");
+    laptop.show("ci-waits", "comin status --oneline");
+    laptop.show("ci-plan", "comin plan");
+    let hub = laptop.world.path("hub").display().to_string();
+    let key = laptop.world.path("key").display().to_string();
+    laptop
+        .origin
+        .git(&["clone", "--quiet", "--bare", ".", &hub]);
+    laptop.origin.git(&["remote", "add", "origin", &hub]);
+    let mut nix = Command::new("nix-store");
+    nix.args(["--generate-binary-cache-key", "cache.example.org-1"]);
+    nix.args([&key, &format!("{key}.pub")]);
+    assert!(nix.status().unwrap().success());
+    laptop.show(
+        "ci-publish",
+        &format!("comin publish --to \"{CACHE}\" laptop"),
+    );
+    laptop
+}
+
 /// `UPDATE_EXPECT=1 cargo test --test scratch pages` writes the output into the pages.
 #[test]
 fn pages_show_what_the_program_prints() {
@@ -345,6 +402,8 @@ fn pages_show_what_the_program_prints() {
         checks,
         confirmations,
         signatures,
+        gates,
+        systems_from_ci,
     ];
     let printed: BTreeMap<&str, String> = thread::scope(|scope| {
         let scenes: Vec<_> = scenes.map(|scene| scope.spawn(scene)).into();

@@ -1,0 +1,22 @@
+//! Command lines of the pages that need a whole machine.
+
+/// A test of hosts runs each of them.
+pub const ON_HOST: [&str; 17] = [
+    "journalctl -f -t comin",
+    "journalctl -f -t comin -p notice -o cat",
+    "journalctl -t comin",
+    "journalctl -t comin -p notice",
+    "journalctl -t comin -p notice --since today",
+    "journalctl -u comin-origin",
+    "journalctl COMIN_COMMIT=3f2a9c1e7b50d4861c9e2f07a35b8d6e41f0c2a9",
+    "journalctl COMIN_OUTCOME=failed",
+    "sudo comin retry",
+    "sudo nix-collect-garbage --delete-older-than 14d",
+    "sudo systemctl start comin-origin",
+    "sudo systemctl start comin.path comin-origin.timer",
+    "sudo systemctl stop comin",
+    "systemctl --failed",
+    "systemctl list-timers 'comin-*'",
+    "systemctl status comin-exporter.socket",
+    "systemd-inhibit --what=shutdown --why=\"backup\" sleep 2h",
+];
