@@ -46,6 +46,7 @@ comin_setup() {
                 comin_need promtool prometheus
                 comin_need prometheus prometheus
                 comin_need curl curl
+                comin_need jq jq
                 ;;
             limits)
                 comin_need faketime faketime

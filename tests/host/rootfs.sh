@@ -13,7 +13,7 @@ set -euo pipefail
 suite=${1:?usage: rootfs.sh SUITE}
 # Raise the number with every change below: a folder made by another recipe is made anew.
 recipe="3 $suite"
-[ "$suite" != sid ] || recipe+=" 2 $(date +%Y-%m)"
+[ "$suite" != sid ] || recipe+=" 3 $(date +%Y-%m)"
 
 skip() { echo "$*" >&2; exit 77; }
 

@@ -2,6 +2,7 @@
 //! really prints.
 
 mod printed;
+mod recipes;
 mod typed;
 
 use std::collections::BTreeSet;
