@@ -20,12 +20,15 @@ mod tests;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::fs::Mode;
 
 use cli::{Cli, Failure};
 use sys::diagnosis::explained;
 use sys::journal;
 
 fn main() -> ExitCode {
+    // Files have the modes that we give them, whoever runs this: others may read them, and never write.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let cli = Cli::parse();
     journal::start(cli.debug, cli.may_deploy());
     let (text, error, code) = match cli::execute(cli) {

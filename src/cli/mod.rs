@@ -108,7 +108,7 @@ fn execute_on_machine(
         requests::take_deploy_request(&Paths::outside_state(root))?;
     }
     let machine = machine_of(config_file, root).map_err(Failure::Misconfigured)?;
-    let read_signers = || Signers::load(&machine.config);
+    let read_signers = || Signers::load(&machine.config, &machine.private_dir());
     // Where something depends on them, keys that cannot be read are a mistake in the configuration.
     let signers = || {
         let postpone = |_: &Error| deploy::postpone(&machine);

@@ -26,7 +26,10 @@ pub fn status(machine: &Context) -> Result<Status> {
     let facts = snapshot.facts(config, &state);
     let decision = match VerdictCache::decision_for(paths, &facts, config)? {
         Some(decision) => decision,
-        None => decide(&facts, &Commits::of_any(&mirror, &Signers::load(config))),
+        None => {
+            let signers = Signers::load(config, &machine.private_dir());
+            decide(&facts, &Commits::of_any(&mirror, &signers))
+        }
     };
     view(
         machine,

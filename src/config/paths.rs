@@ -148,6 +148,10 @@ paths! {
     /// What the latest deploy found about every head. Writer: deploy.
     judgement: below("run/comin/judgement.json");
 
+    /// The temporary directories of signature checks: no other user can enter or fill it. Writer: root's commands that
+    /// verify signatures.
+    private: below("run/comin/private");
+
     /// How far the evaluation or build is that is under way. Writer: deploy.
     progress: below("run/comin/progress.json");
 

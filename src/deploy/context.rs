@@ -19,6 +19,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// Where temporary files with settings lie. Root's are where no other user can fill the disk.
+    pub fn private_dir(&self) -> PathBuf {
+        if rustix::process::geteuid().is_root() {
+            self.paths.private()
+        } else {
+            std::env::temp_dir()
+        }
+    }
+
     /// The profile whose generations comin makes.
     pub fn profile(&self) -> PathBuf {
         self.paths.profile(&self.config.profile)

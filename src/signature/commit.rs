@@ -1,11 +1,11 @@
 //! A signed commit, taken apart: what was signed, and the signature.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::tool::private_folder;
 use crate::model::signature::{Format, Unverified};
 use crate::sys::temp_dir::TempDir;
 
@@ -86,15 +86,16 @@ impl SignedCommit {
         Ok(format)
     }
 
-    /// Both halves as files.
-    pub fn files(&self) -> Result<Files> {
-        let files = Files {
-            folder: private_folder()?,
+    /// Both halves as files in a private folder.
+    pub fn files(&self, private: &Path) -> Result<Files> {
+        let write = || {
+            let folder = TempDir::new_in(private, "commit-")?;
+            let files = Files { folder };
+            fs::write(files.signature(), &self.signature)?;
+            fs::write(files.folder.path().join("payload"), &self.payload)?;
+            Ok::<_, io::Error>(files)
         };
-        fs::write(files.signature(), &self.signature)
-            .and_then(|()| fs::write(files.folder.path().join("payload"), &self.payload))
-            .context("Failed to write the commit into a private folder")?;
-        Ok(files)
+        write().context("Failed to write the commit into a private folder")
     }
 }
 

@@ -64,12 +64,12 @@ pub struct Keyring {
 
 impl Keyring {
     /// Reads the files, each with at least one public key.
-    pub fn load(paths: &[PathBuf]) -> Result<Self, LoadError> {
+    pub fn load(keys: &[PathBuf], private: &Path) -> Result<Self, LoadError> {
         let mut keyring = Self {
-            home: private_folder()?,
+            home: private_folder(private)?,
             fingerprints: BTreeSet::new(),
         };
-        for path in paths {
+        for path in keys {
             keyring
                 .add(path)
                 .map_err(|error| error.named("gpg_public_key_paths", path))?;
@@ -109,7 +109,7 @@ impl Keyring {
 
     /// Verifies what gpg's own armor says to be a detached signature.
     pub fn verify(&self, signed: &SignedCommit) -> Result<Signer, Unverified> {
-        let files = signed.files()?;
+        let files = signed.files(self.home.path())?;
         let mut gpg = self.gpg();
         gpg.arg("--verify").arg(files.signature()).arg("-");
         let answer = command::ask(&mut gpg, "gpg", files.payload()?, PATIENCE)?;
@@ -306,10 +306,10 @@ mod tests {
         let Some(world) = World::get() else {
             return;
         };
-        let folder = private_folder().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("alice");
         fs::write(&path, &world.gpg["alice"]).unwrap();
-        let keyring = Keyring::load(&[path]).ok().unwrap();
+        let keyring = Keyring::load(&[path], folder.path()).ok().unwrap();
         let mallory = keyring.import(world.gpg["mallory"].as_bytes()).unwrap();
         assert_eq!(imported(&mallory).unwrap().len(), 1);
         let verify = |commit: &str| {

@@ -1,5 +1,7 @@
 //! Everybody whose signature counts.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::commit::SignedCommit;
@@ -46,20 +48,21 @@ impl<T> Mechanism<T> {
 }
 
 impl Signers {
-    /// Reads the keys of everybody whose signature counts; `None` where the owner wants none.
+    /// Reads the keys of everybody whose signature counts; `None` where the owner wants none. The tools' files lie in a
+    /// `private` folder.
     ///
     /// # Errors
     /// A file cannot be read or is not what it should be: a mistake in the configuration, in a
     /// sentence that names key, file and cure. A tool that cannot run is no error here: it
     /// refuses each commit that it should have verified.
-    pub fn load(config: &Config) -> Result<Option<Self>> {
+    pub fn load(config: &Config, private: &Path) -> Result<Option<Self>> {
         let gpg = match &config.gpg_public_key_paths[..] {
             [] => Mechanism::Unused,
-            paths => Mechanism::of(Keyring::load(paths))?,
+            keys => Mechanism::of(Keyring::load(keys, private))?,
         };
         let ssh = match &config.ssh_signers {
             None => Mechanism::Unused,
-            Some(signers) => Mechanism::of(AllowedSigners::load(signers))?,
+            Some(signers) => Mechanism::of(AllowedSigners::load(signers, private))?,
         };
         match (&gpg, &ssh) {
             (Mechanism::Unused, Mechanism::Unused) => Ok(None),

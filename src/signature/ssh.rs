@@ -27,9 +27,9 @@ pub struct AllowedSigners {
 
 impl AllowedSigners {
     /// Reads the files, the allowed signers with at least one key.
-    pub fn load(signers: &SshSigners) -> Result<Self, LoadError> {
+    pub fn load(signers: &SshSigners, private: &Path) -> Result<Self, LoadError> {
         let mut loaded = Self {
-            folder: private_folder()?,
+            folder: private_folder(private)?,
             revoked: None,
         };
         let path = &signers.allowed_signers_path;
@@ -104,7 +104,7 @@ impl AllowedSigners {
 
     /// Verifies an SSH signature.
     pub fn verify(&self, signed: &SignedCommit) -> Result<Signer, Unverified> {
-        let files = signed.files()?;
+        let files = signed.files(self.folder.path())?;
         let key = self.signing_key(&files)?;
         let mut refused = Unverified::Untrusted(key.clone());
         for principal in self.principals(&files, &key)?.lines() {

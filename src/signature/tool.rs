@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure, Context, Error, Result};
 
-use crate::sys::temp_dir::TempDir;
+use crate::sys::{fs, temp_dir::TempDir};
 
 /// More than any tool takes for one question, also on a machine that is busy booting.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,9 +55,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A folder that is nobody else's to read or guess, and does not stay.
-pub fn private_folder() -> Result<TempDir> {
-    TempDir::new("comin-signers-").context("Failed to make a private folder")
+/// A folder in this one that is nobody else's to read or guess, and does not stay.
+pub fn private_folder(folder: &Path) -> Result<TempDir> {
+    let made = fs::create_private_folder(folder);
+    let made = made.and_then(|()| TempDir::new_in(folder, "comin-signers-"));
+    made.context("Failed to make a private folder")
 }
 
 /// A tool that finds nothing of whoever runs comin.

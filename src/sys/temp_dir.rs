@@ -17,10 +17,15 @@ pub struct TempDir(tempfile::TempDir);
 impl TempDir {
     /// A new one whose name begins like this. It is nobody else's: the settings of what we run lie in it.
     pub fn new(prefix: &str) -> io::Result<Self> {
+        Self::new_in(&std::env::temp_dir(), prefix)
+    }
+
+    /// [`TempDir::new`] in this folder.
+    pub fn new_in(folder: &Path, prefix: &str) -> io::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix(prefix)
             .permissions(Permissions::from_mode(0o700))
-            .tempdir()?;
+            .tempdir_in(folder)?;
         FOLDERS.lock().push(folder.path().to_path_buf());
         Ok(Self(folder))
     }

@@ -17,6 +17,7 @@ mod exporter;
 mod failures;
 mod fleet;
 mod gates;
+mod hostile;
 mod http;
 mod limits;
 mod moving;

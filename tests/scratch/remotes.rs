@@ -93,23 +93,30 @@ fn a_repository_with_sha256_objects_is_a_sentence() {
 #[test]
 fn a_repository_that_never_answers_is_given_up() {
     need!("git", "mkfifo");
-    let mut world = World::empty();
-    let (origin, _) = plain(&world, "origin");
-    // Whoever opens it waits for somebody to write into it.
-    let made = Command::new("mkfifo")
-        .arg(origin.path.join(".git/objects/info/alternates"))
-        .status();
-    assert!(made.unwrap().success());
-    world.follow("origin", origin.path.to_str().unwrap());
-    world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
-    let said = world.comin(&["fetch", "origin"], 1);
-    assert!(said.err.contains("given up after 1 seconds"), "{said:?}");
-    // Nor does anything wait on for it.
-    let path = origin.path.to_str().unwrap();
-    let processes = fs::read_dir("/proc").unwrap();
-    let commands = processes.filter_map(|it| fs::read(it.unwrap().path().join("cmdline")).ok());
-    let mut commands = commands.map(|command| String::from_utf8_lossy(&command).into_owned());
-    assert_eq!(commands.find(|command| command.contains(path)), None);
+    for is_object in [false, true] {
+        let mut world = World::empty();
+        let (origin, head) = plain(&world, "origin");
+        let (folder, file) = head.split_at(2);
+        let place = if is_object {
+            origin.path.join(".git/objects").join(folder).join(file)
+        } else {
+            origin.path.join(".git/objects/info/alternates")
+        };
+        let _ = fs::remove_file(&place);
+        // Whoever opens it waits for somebody to write into it.
+        let made = Command::new("mkfifo").arg(&place).status();
+        assert!(made.unwrap().success());
+        world.follow("origin", origin.path.to_str().unwrap());
+        world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
+        let said = world.comin(&["fetch", "origin"], 1);
+        assert!(said.err.contains("given up after 1 seconds"), "{said:?}");
+        // Nor does anything wait on for it.
+        let path = origin.path.to_str().unwrap();
+        let processes = fs::read_dir("/proc").unwrap();
+        let commands = processes.filter_map(|it| fs::read(it.unwrap().path().join("cmdline")).ok());
+        let mut commands = commands.map(|command| String::from_utf8_lossy(&command).into_owned());
+        assert_eq!(commands.find(|command| command.contains(path)), None);
+    }
 }
 
 #[test]

@@ -10,12 +10,11 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::tool::private_folder;
 use crate::config::{self, paths::Paths, Config, SshSigners};
 use crate::git::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::signature::signers::Signers;
-use world::{armor_of, sign, Workshop, World};
+use world::{armor_of, sign, temporary, Workshop, World};
 
 /// What the owner writes.
 #[derive(Default)]
@@ -45,8 +44,8 @@ impl Trust<'_> {
     }
 
     fn load(&self) -> Result<Option<Signers>> {
-        let folder = private_folder().unwrap();
-        Signers::load(&self.config(folder.path()))
+        let folder = temporary();
+        Signers::load(&self.config(folder.path()), &std::env::temp_dir())
     }
 
     fn says(&self, commit: &str) -> String {
@@ -616,7 +615,7 @@ fn a_file_that_cannot_be_used_is_an_error_that_names_it() {
 
     let mut config = config::for_tests();
     config.gpg_public_key_paths.push("/no/such/key".into());
-    let error = format!("{:#}", Signers::load(&config).unwrap_err());
+    let error = format!("{:#}", Signers::load(&config, Path::new("/")).unwrap_err());
     assert_eq!(error, "gpg_public_key_paths: /no/such/key cannot be used: No such file or directory (os error 2): put the keys there, or leave the file out of the configuration");
 }
 
@@ -625,7 +624,7 @@ fn the_bytes_of_a_commit_are_those_of_its_id() {
     let Some(world) = World::get() else {
         return;
     };
-    let shop = Workshop(private_folder().unwrap());
+    let shop = Workshop(temporary());
     let paths = Paths::new(shop.0.path(), Path::new(config::STATE_DIR));
     Mirror::open_or_create(&paths, &[]).unwrap();
     let repository = paths.repository();
@@ -670,7 +669,9 @@ fn verify_as_told() {
         allowed_signers_path: folder.join("allowed_signers"),
         revoked_keys_path: None,
     });
-    let signers = Signers::load(&config).unwrap().unwrap();
+    let signers = Signers::load(&config, &std::env::temp_dir())
+        .unwrap()
+        .unwrap();
     for name in ["alice", "mallory", "ed25519", "stranger"] {
         let commit = fs::read_to_string(folder.join(name)).unwrap();
         println!("\n{name}: {}", says(&signers, &commit));
@@ -680,7 +681,7 @@ fn verify_as_told() {
 /// What is said of `alice`, `mallory`, `ed25519` and `stranger` in another environment, where the
 /// first key of each kind is trusted.
 fn elsewhere(world: &World, change: impl FnOnce(&mut Command, &Path)) -> Vec<String> {
-    let folder = private_folder().unwrap();
+    let folder = temporary();
     let allowed = world.allowed("a", "ed25519");
     let trust = Trust {
         gpg: vec![world.gpg["alice"].as_bytes()],
@@ -759,7 +760,7 @@ fn where_no_tool_can_run_nothing_is_verified() {
         assert!(said.starts_with(&wanted), "{said}");
     }
     let said = elsewhere(world, |test, folder| {
-        test.env("TMPDIR", folder.join("nowhere"));
+        test.env("TMPDIR", folder.join("gpg-0"));
     });
     for said in said {
         let wanted = "its signature could not be checked: Failed to make a private folder";

@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::super::tool::private_folder;
 use crate::sys::temp_dir::TempDir;
 
 /// Everything that is made once, for key generation is slow: in memory, so nothing is left of it.
@@ -27,6 +26,11 @@ pub struct World {
     pub commits: BTreeMap<&'static str, String>,
     /// What the owners of keys signed, with no commit around it.
     pub armors: BTreeMap<&'static str, String>,
+}
+
+/// A folder of a test's own.
+pub fn temporary() -> TempDir {
+    TempDir::new("comin-test-").unwrap()
 }
 
 /// A folder in which git, gpg and ssh-keygen make commits, keys and signatures.
@@ -166,7 +170,7 @@ impl World {
 
     #[allow(clippy::too_many_lines)] // A list.
     fn make() -> Self {
-        let shop = Workshop(private_folder().unwrap());
+        let shop = Workshop(temporary());
         let home = shop.0.path().join("gnupg");
         fs::create_dir(&home).unwrap();
         fs::set_permissions(&home, Permissions::from_mode(0o700)).unwrap();
