@@ -93,6 +93,8 @@ pub struct NixLog {
     error: Option<NixError>,
     /// What a Nix says that does not speak JSON yet.
     last_line: String,
+    /// The builds that end from now on were stopped.
+    is_stopped: bool,
 }
 
 #[derive(Debug)]
@@ -180,6 +182,10 @@ impl Listener for NixLog {
         })
     }
 
+    fn stopping(&mut self) {
+        self.is_stopped = true;
+    }
+
     fn at_work(&self) -> Option<String> {
         self.steps.item.clone()
     }
@@ -256,6 +262,7 @@ impl NixLog {
                 }
             }
             Event::Result { id, kind, fields } => return self.result(id, kind, &fields),
+            Event::Stop { .. } if self.is_stopped => {}
             Event::Stop { id } => {
                 self.counters.remove(&id);
                 if let Some(build) = self.running.remove(&id) {

@@ -81,6 +81,26 @@ fn a_build_is_followed_from_derivation_to_derivation() {
 }
 
 #[test]
+fn builds_that_were_stopped_are_told_though_they_end_before_nix_does() {
+    let start = |id: u64, name: &str| {
+        let derivation = format!("/nix/store/{}-{name}.drv", "0".repeat(32));
+        format!(
+            r#"@nix {{"action": "start", "id": {id}, "level": 3, "type": 105, "fields": ["{derivation}"]}}"#
+        )
+    };
+    let stop = |id: u64| format!(r#"@nix {{"action": "stop", "id": {id}}}"#);
+    let mut log = NixLog::default();
+    log.hear(&start(1, "over"));
+    log.hear(&stop(1));
+    assert_eq!(log.at_work(), None);
+    log.stopping();
+    // The line was on its way.
+    log.hear(&start(2, "gate"));
+    log.hear(&stop(2));
+    assert_eq!(log.at_work().as_deref(), Some("gate"));
+}
+
+#[test]
 fn a_failed_build_is_told_by_the_derivation_that_failed_and_the_end_of_its_log() {
     for [_, failed, ..] in RECORDED {
         let (_, failure) = failure(failed);

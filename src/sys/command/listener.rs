@@ -18,7 +18,10 @@ pub trait Listener: Default + Send + 'static {
     /// The error of a command that ended in this way, as in "git repack exited with status 1".
     fn error(self, ended: String) -> Error;
 
-    /// What the command is busy with, if that is known.
+    /// The command is going to be stopped.
+    fn stopping(&mut self) {}
+
+    /// What the command was busy with when it was stopped, if that is known.
     fn at_work(&self) -> Option<String> {
         None
     }

@@ -191,24 +191,22 @@ fn run_child<L: Listener>(
         move || listen(BufReader::new(stderr), level, &*listener, &listening)
     });
 
-    let mut busy = String::new();
-    let stopping = || {
-        let work = listener.lock().at_work();
-        busy = work.map_or(String::new(), |work| format!(" while it built {work}"));
-    };
+    let stopping = || listener.lock().stopping();
     let ended = await_end(&mut child, timeout, interrupt, &signals, stopping)?;
+    // A process that the command has left behind may keep the pipes open for ever.
+    if let Err(RecvTimeoutError::Timeout) = ended_both.recv_timeout(LINGER) {
+        log::debug!("Something that {what} has started still runs");
+    }
+    let stdout = std::mem::take(&mut *stdout_so_far.lock());
+    let listener = std::mem::take(&mut *listener.lock());
+    let work = listener.at_work();
+    let busy = work.map_or(String::new(), |work| format!(" while it built {work}"));
     if let (Ended::Signalled, true) = (&ended, L::IS_PATIENT) {
         let note = interrupt.map_or("", |interrupt| interrupt.note);
         log::warn!("Stopped {what}{busy}{note}");
     }
     // Where a signal has come, this is the end, unless another command is awaited, too.
     drop(signals);
-    // What it has started and left behind may keep the pipes for ever.
-    if let Err(RecvTimeoutError::Timeout) = ended_both.recv_timeout(LINGER) {
-        log::debug!("Something that {what} has started still runs");
-    }
-    let stdout = std::mem::take(&mut *stdout_so_far.lock());
-    let listener = std::mem::take(&mut *listener.lock());
     Ok(Output {
         ended,
         busy,
@@ -349,6 +347,12 @@ pub fn describe_status(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::fs::File;
+    use std::io::Write;
+
+    use rustix::fs::{mknodat, FileType, Mode, CWD};
+
     use super::*;
 
     fn sh(script: &str, timeout: Option<Duration>) -> Result<String> {
@@ -385,35 +389,46 @@ mod tests {
     #[test]
     fn an_answer_has_the_code_and_the_input_is_read() {
         let question = tempfile::tempfile().unwrap();
-        let ask = |script: &str| {
+        let ask = |script: &str, time: Option<Duration>| {
             let mut sh = Command::new("sh");
             let question = question.try_clone().unwrap();
-            ask(
-                sh.args(["-c", script]),
-                "sh",
-                question,
-                Duration::from_millis(200),
-            )
+            super::ask(sh.args(["-c", script]), "sh", question, time)
         };
-        ask("echo hello >&0").unwrap();
-        let answer = ask("cat /proc/self/fd/0; echo a >&2; echo b >&2; exit 3").unwrap();
+        ask("echo hello >&0", None).unwrap();
+        let script = "cat /proc/self/fd/0; echo a >&2; echo b >&2; exit 3";
+        let answer = ask(script, None).unwrap();
         assert_eq!((answer.code, &*answer.output), (3, &b"hello\n"[..]));
         assert_eq!(answer.stderr_lines().collect::<Vec<_>>(), ["a", "b"]);
 
-        let killed = ask("kill -9 $$").unwrap_err();
+        let killed = ask("kill -9 $$", None).unwrap_err();
         assert_eq!(killed.to_string(), "sh was killed by signal 9");
-        let slow = ask("exec sleep 600").unwrap_err().to_string();
+        let slow = ask("exec sleep 600", Some(Duration::from_millis(200)));
+        let slow = slow.unwrap_err().to_string();
         assert!(slow.contains("did not answer within"), "{slow}");
     }
 
     #[test]
     fn with_a_command_ends_what_it_has_started() {
         let folder = tempfile::tempdir().unwrap();
-        let grandchild = folder.path().join("pid");
-        let script = format!("sleep 600 & echo $! >{}; wait", grandchild.display());
-        assert!(sh(&script, Some(Duration::from_millis(300))).is_err());
-        let pid = std::fs::read_to_string(&grandchild).unwrap();
-        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        let pipe = folder.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let signal = File::options().read(true).write(true).open(&pipe).unwrap();
+        let pid = RefCell::new(String::new());
+        let ends = || {
+            BufReader::new(&signal).read_line(&mut pid.borrow_mut())?;
+            Ok(true)
+        };
+        let interrupt = Interrupt {
+            signal: signal.as_fd(),
+            ends: &ends,
+            note: "",
+        };
+        let script = format!("sleep 600 & echo $! >{}; wait", pipe.display());
+        let mut sh = Command::new("sh");
+        sh.args(["-c", &script]);
+        let said = run_interruptible::<LastLines>(&mut sh, "sh", None, Some(&interrupt)).unwrap();
+        assert_eq!(said, None);
+        let pid = Pid::from_raw(pid.into_inner().trim().parse().unwrap()).unwrap();
         let limit = Duration::from_secs(10);
         let ended = pidfd_of(pid).and_then(|pidfd| is_one_ready_within(&[&pidfd], limit));
         assert!(ended.unwrap_or(true));
@@ -421,7 +436,12 @@ mod tests {
 
     #[test]
     fn an_interrupt_ends_a_command_only_if_it_says_so() {
-        use std::io::Write;
+        let folder = tempfile::tempdir().unwrap();
+        let go_on = folder.path().join("go-on");
+        let script = format!(
+            "while [ ! -e {} ]; do sleep 0.01; done; echo done",
+            go_on.display()
+        );
         let interrupted = |ends: bool| {
             let (signal, mut sender) = std::io::pipe().unwrap();
             sender.write_all(b"x").unwrap();
@@ -430,6 +450,9 @@ mod tests {
                 let mut one = [0];
                 (&signal).read_exact(&mut one)?;
                 looked.set(looked.get() + 1);
+                if !ends {
+                    File::create(&go_on)?;
+                }
                 Ok(ends)
             };
             let interrupt = Interrupt {
@@ -438,7 +461,7 @@ mod tests {
                 note: "",
             };
             let mut sh = Command::new("sh");
-            sh.args(["-c", "sleep 0.2; echo done"]);
+            sh.args(["-c", &script]);
             let said =
                 run_interruptible::<LastLines>(&mut sh, "sh", None, Some(&interrupt)).unwrap();
             assert_eq!(looked.get(), 1);
