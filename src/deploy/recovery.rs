@@ -60,7 +60,8 @@ fn settle(
     match recovery {
         Recovery::Repeat => Ok(Outcome::Interrupted { stage }),
         Recovery::Conclude(exit) => {
-            rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)?;
+            rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)
+                .unwrap_or_else(|error| log::warn!("{error:#}"));
             activate::conclude(ctx, store, attempt, &out, exit)
         }
         Recovery::RollBack(fault) => rollback::roll_back(ctx, store, attempt, &fault),

@@ -104,11 +104,9 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     } = deployment;
     let ended = activate::activate(ctx, attempt, &profile, out.clone());
     let is_untouched = system::footprint(&ctx.paths)? == found;
-    // After a switch that ended half-way, that this one changed nothing does not tell that nothing is changed.
-    let is_whole = !matches!(residue, Residue::Unfinished(_));
     let error = match ended {
         Ok(exit) if exit.is_busy() && is_untouched => anyhow!(SwitchExit::BUSY_WORDS),
-        Err(error) if is_untouched && is_whole => error,
+        Err(error) if is_untouched => error,
         ended => {
             let exit = ended.unwrap_or_else(|error| {
                 log::warn!("{error:#}");
@@ -117,7 +115,8 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
             return Ok(activate::conclude(ctx, store, attempt, &out, exit)?);
         }
     };
-    if is_whole {
+    // After a switch that ended half-way, the profile may belong to the system that runs.
+    if !matches!(residue, Residue::Unfinished(_)) {
         activate::take_profile_back(attempt)?;
     }
     Err(postponed(&error))

@@ -10,7 +10,7 @@ use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 use serde_json::{json, Value};
 
 use crate::support::Said;
-use crate::world::{await_that, building, System, World};
+use crate::world::{await_that, building, Repository, System, World};
 
 #[test]
 fn a_bad_configuration_is_named_and_touches_nothing() {
@@ -298,11 +298,8 @@ fn killed_while_activating_the_switch_goes_on_and_the_next_cycle_learns_how_it_e
     assert_eq!(world.status()["deployed"]["status"], "done");
 }
 
-#[test]
-fn a_switch_that_died_half_way_is_run_again() {
-    need!("git", "nix");
-    let (world, origin) = World::new();
-    world.comin(&["run"], 0);
+/// Deploys a commit, and kills the switch and comin half-way, all at once, as at a power cut.
+fn die_half_way(world: &World, origin: &Repository) {
     let (begun, go_on, pids) = (world.path("begun"), world.path("go-on"), world.path("pids"));
     let activation = format!(
         "activation = \"echo $PPID $$ > {}; {}\";",
@@ -310,7 +307,7 @@ fn a_switch_that_died_half_way_is_run_again() {
         gate(&begun, &go_on)
     );
     origin.commit("second", &System::with(&activation));
-    let mut comin = until(&world, &begun);
+    let mut comin = until(world, &begun);
     let pids = fs::read_to_string(pids).unwrap();
     let switch = pids.split_whitespace().next().unwrap();
     let runner = fs::read_to_string(format!("/proc/{switch}/status")).unwrap();
@@ -318,7 +315,6 @@ fn a_switch_that_died_half_way_is_run_again() {
         .lines()
         .find_map(|line| line.strip_prefix("PPid:\t"))
         .unwrap();
-    // All at once, as at a power cut.
     let kill = format!("kill -9 {} {runner} {pids}", comin.id());
     assert!(Command::new("sh")
         .args(["-c", &kill])
@@ -327,6 +323,31 @@ fn a_switch_that_died_half_way_is_run_again() {
         .success());
     comin.wait().unwrap();
     fs::write(&go_on, "").unwrap();
+}
+
+#[test]
+fn activation_that_cannot_begin_after_one_that_died_half_way_is_postponed() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    die_half_way(&world, &origin);
+    let in_the_way = world.path("root/run/comin/activation.json.new");
+    fs::create_dir(&in_the_way).unwrap();
+    let said = world.comin(&["run"], 1);
+    assert!(said.err.contains("Could not begin to activate"), "{said:?}");
+    assert_eq!(world.plan()["action"], "retry");
+    fs::remove_dir(&in_the_way).unwrap();
+    world.comin(&["retry"], 0);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+}
+
+#[test]
+fn a_switch_that_died_half_way_is_run_again() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    die_half_way(&world, &origin);
     let said = world.comin(&["run"], 0);
     assert!(
         said.err.contains("was interrupted while activating"),
