@@ -68,9 +68,7 @@ fn update_mirror(
     if asked.is_some() && asked == known {
         return Ok(());
     }
-    if let Some(before) = before {
-        before.fetching()?.write(&ctx.paths, remote)?;
-    }
+    FetchRecord::begin(remote, before)?.write(&ctx.paths, remote)?;
     let advertised = match (&remote.url, asked) {
         (Url::Local(_), Some(heads)) => heads,
         _ => source.list()?,

@@ -83,11 +83,16 @@ impl FetchRecord {
         }
     }
 
-    /// The same while this process fetches.
-    pub fn fetching(&self) -> Result<Self> {
+    /// The record of a remote while this process fetches: what is known of the latest fetch, if there was one.
+    pub fn begin(remote: &Remote, before: Option<&Self>) -> Result<Self> {
+        let none_yet = || Self {
+            succeeded_at: None,
+            successes: 0,
+            ..Self::record(remote, None, None)
+        };
         Ok(Self {
             fetching: Some(Process::own()?),
-            ..self.clone()
+            ..before.cloned().unwrap_or_else(none_yet)
         })
     }
 
@@ -101,6 +106,8 @@ impl FetchRecord {
         match record {
             None => Reach::Never,
             Some(record) if record.error.is_some() => Reach::Unreachable,
+            // The first fetch since the boot is under way.
+            Some(record) if record.succeeded_at.is_none() => Reach::Never,
             Some(_) => Reach::Fetched,
         }
     }

@@ -74,8 +74,11 @@ fn a_token_is_read_where_systemd_has_put_it_for_the_unit() {
 
 /// A commit that is too large for the middle of an answer to be anything else.
 fn commit_noise(repository: &Repository) -> String {
+    let commits = repository.git(&["rev-list", "--count", "HEAD"]);
+    // Another one each time.
+    let factor = 2_654_435_761 + 2 * commits.trim().parse::<u32>().unwrap();
     let noise: Vec<u8> = (0..100_000_u32)
-        .map(|n| n.wrapping_mul(n).wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .map(|n| n.wrapping_mul(n).wrapping_mul(factor).to_be_bytes()[0])
         .collect();
     fs::write(repository.path.join("noise"), noise).unwrap();
     repository.commit_all("noise")
@@ -165,24 +168,29 @@ fn killed_fetch_counts_as_failed() {
     origin.commit_all("one");
     let server = Server::start(&world.path("."));
     world.follow("origin", &format!("{}/origin", server.url));
-    world.comin(&["fetch", "origin"], 0);
-    commit_noise(&origin);
-    server.rule(|rules| rules.fault = Some(Fault::Hangs));
-    let error = || world.status()["remotes"][0]["error"].clone();
-    let mut comin = world.command(&["fetch", "origin"]).spawn().unwrap();
-    let is_sent = || {
-        let requests = server.requests.lock().unwrap();
-        requests.iter().filter(|it| it.starts_with("POST")).count() > 1
-    };
-    await_that("the pack is sent", is_sent);
-    assert_eq!(error(), json!(null));
-    kill_with_descendants(comin.id());
-    comin.wait().unwrap();
-    assert!(error().as_str().unwrap().contains("killed"), "{}", error());
-    server.rule(|rules| rules.fault = None);
-    let said = world.comin(&["fetch", "origin"], 0);
-    assert!(said.err.contains("origin can be fetched again"), "{said:?}");
-    assert_eq!(error(), json!(null));
+    let remote = || world.status()["remotes"][0].clone();
+    // The first one since a boot, and one after a fetch that worked.
+    for has_fetched in [false, true] {
+        commit_noise(&origin);
+        server.rule(|rules| rules.fault = Some(Fault::Hangs));
+        server.requests.lock().unwrap().clear();
+        let mut comin = world.command(&["fetch", "origin"]).spawn().unwrap();
+        let is_sent = || {
+            let requests = server.requests.lock().unwrap();
+            requests.iter().any(|it| it.starts_with("POST"))
+        };
+        await_that("the pack is sent", is_sent);
+        assert_eq!(remote()["error"], json!(null));
+        assert_eq!(remote()["fetched_at"].is_string(), has_fetched);
+        kill_with_descendants(comin.id());
+        comin.wait().unwrap();
+        let error = remote()["error"].clone();
+        assert!(error.as_str().unwrap().contains("killed"), "{error}");
+        server.rule(|rules| rules.fault = None);
+        let said = world.comin(&["fetch", "origin"], 0);
+        assert!(said.err.contains("origin can be fetched again"), "{said:?}");
+        assert_eq!(remote()["error"], json!(null));
+    }
 }
 
 #[test]
