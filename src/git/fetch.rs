@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
-use git2::Repository;
 
 use super::heads::{followed, tracking};
 use super::incoming::Incoming;
@@ -12,7 +11,7 @@ use super::source::Source;
 use crate::config::paths::Paths;
 use crate::config::Remote;
 use crate::git::heads::Heads;
-use crate::git::mirror::Mirror;
+use crate::git::mirror::{init, Mirror};
 use crate::sys::fs::Lock;
 
 /// Where a remote has what is followed.
@@ -35,8 +34,7 @@ impl Mirror {
                 log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
             }
             empty(&path).with_context(|| format!("Failed to empty {}", path.display()))?;
-            Repository::init_bare(&path)
-                .with_context(|| format!("Failed to make the mirror {}", path.display()))?;
+            init(&path).with_context(|| format!("Failed to make the mirror {}", path.display()))?;
         }
         let mirror = Self::open(paths)?;
         mirror.link()?;

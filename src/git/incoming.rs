@@ -49,13 +49,7 @@ impl<'a> Incoming<'a> {
         let odb = Odb::new()?;
         let objects = self.path().join("objects");
         odb.add_disk_alternate(&objects.to_string_lossy())?;
-        let mut large = Ok(());
-        odb.foreach(|id| {
-            large = check_size(&odb, *id);
-            large.is_ok()
-        })
-        .or_else(|error| large.is_err().then_some(()).ok_or(error))?;
-        large?;
+        check_sizes(&odb)?;
         let repository = Repository::open_bare(self.path())?;
         followed(remote, heads).try_for_each(|(name, head)| {
             let read = || -> Result<()> {
@@ -85,11 +79,20 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// Whether an object is as small as such objects are.
-fn check_size(odb: &Odb, id: Oid) -> Result<()> {
-    let (size, kind) = odb.read_header(id)?;
-    if size > LARGEST && kind != ObjectType::Blob {
-        bail!("its {kind} {id} alone has {size} bytes, and {LARGEST} are the most");
-    }
-    Ok(())
+/// Whether no object but files is large.
+pub(super) fn check_sizes(odb: &Odb) -> Result<()> {
+    let check = |id: &Oid| -> Result<()> {
+        let (size, kind) = odb.read_header(*id)?;
+        if size > LARGEST && kind != ObjectType::Blob {
+            bail!("its {kind} {id} alone has {size} bytes, and {LARGEST} are the most");
+        }
+        Ok(())
+    };
+    let mut checked = Ok(());
+    let stopped = odb.foreach(|id| {
+        checked = check(id);
+        checked.is_ok()
+    });
+    checked?;
+    Ok(stopped?)
 }

@@ -9,8 +9,8 @@ use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ErrorClass, ObjectType};
 
 use super::heads::{refs, tracking};
-use super::incoming::LARGEST;
-use super::mirror::{Mirror, ACCEPTED, TARGET};
+use super::incoming::{check_sizes, LARGEST};
+use super::mirror::{has_our_settings, write_settings, Mirror, ACCEPTED, TARGET};
 use crate::config::Remote;
 use crate::model::commit::Commit;
 use crate::sys::fs::Lock;
@@ -40,6 +40,13 @@ impl Mirror {
         for remote in remotes {
             let refs = refs(remote).into_iter().flatten();
             names.extend(refs.map(|name| tracking(&remote.name, &name)));
+        }
+        if !has_our_settings(&self.path) {
+            // An older comin made it, and had no bounds on what it fetched. A fetch cannot write the settings.
+            check_sizes(&self.repository.odb()?)?;
+            if let Err(error) = write_settings(&self.path) {
+                log::debug!("Failed to write the settings of the mirror: {error}");
+            }
         }
         for name in names {
             if let Some(commit) = self.head(&name)? {
@@ -129,14 +136,27 @@ pub(super) fn empty(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
     let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(|entry| entry.file_name() != "HEAD");
-    let remove = |entry: DirEntry| {
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())
-        } else {
-            fs::remove_file(entry.path())
+    let remove_or_keep = |entry: &DirEntry| {
+        let kind = entry.file_type()?;
+        match entry.file_name().to_str() {
+            // systemd protects these two from the fetches, and cannot start one while they vanish.
+            Some("config") if kind.is_file() => Ok(()),
+            Some("hooks") if kind.is_dir() => {
+                fs::read_dir(entry.path())?.try_for_each(|hook| remove(&hook?))
+            }
+            _ => remove(entry),
         }
     };
-    let removed = entries.into_iter().map(remove).fold(Ok(()), Result::and);
+    let removed = entries.iter().map(remove_or_keep);
+    let removed = removed.fold(Ok(()), Result::and);
     File::open(path)?.sync_all()?;
     removed
+}
+
+fn remove(entry: &DirEntry) -> io::Result<()> {
+    if entry.file_type()?.is_dir() {
+        fs::remove_dir_all(entry.path())
+    } else {
+        fs::remove_file(entry.path())
+    }
 }

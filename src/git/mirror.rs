@@ -1,10 +1,14 @@
 //! The mirror: a bare repository with what comin follows.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{anyhow, Context, Result};
 use git2::{ConfigLevel, ErrorCode, Oid, Repository};
+use rustix::fs::OFlags;
 
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
@@ -13,6 +17,10 @@ use crate::model::commit::Commit;
 pub const ACCEPTED: &str = "refs/comin/main";
 /// Keeps the commit under evaluation: the remote's own branch may move meanwhile.
 pub const TARGET: &str = "refs/comin/target";
+
+/// The settings of the mirror. They never change: systemd protects this file from the fetches, and cannot start a fetch
+/// while the file is replaced. What changes is in the included file.
+const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n[include]\n\tpath = ../submodules\n";
 
 /// How many packs are open at a time: a walk through a history may need one after the other.
 const OPEN_PACKS: usize = 128;
@@ -91,6 +99,31 @@ impl Mirror {
     pub(super) fn unlock(&self, reference: &str) -> Result<()> {
         crate::sys::fs::remove_optional(&self.path.join(format!("{reference}.lock"))).map(|_| ())
     }
+}
+
+/// Makes an empty bare repository of a folder. It is one as soon as it has a `HEAD`.
+pub(super) fn init(path: &Path) -> io::Result<()> {
+    for folder in ["hooks", "objects/info", "objects/pack", "refs"] {
+        fs::create_dir_all(path.join(folder))?;
+    }
+    write_settings(path)?;
+    fs::write(path.join("HEAD"), "ref: refs/heads/main\n")
+}
+
+pub(super) fn has_our_settings(path: &Path) -> bool {
+    fs::read(path.join("config")).is_ok_and(|settings| settings == CONFIG.as_bytes())
+}
+
+/// Writes the settings of the mirror in place, if they are not there.
+pub(super) fn write_settings(path: &Path) -> io::Result<()> {
+    if has_our_settings(path) {
+        return Ok(());
+    }
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    let mut file = options.custom_flags(no_link).open(path.join("config"))?;
+    file.write_all(CONFIG.as_bytes())
 }
 
 /// The id of an object that is taken for a commit.

@@ -5,15 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use git2::Repository;
 
-use super::mirror::Mirror;
+use super::mirror::{init, Mirror};
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
 
 /// Makes a repository that has all that the mirror has, and copies nothing for that.
 pub(super) fn borrow_objects(mirror: &Path, path: &Path) -> Result<()> {
-    Repository::init_bare(path)?;
+    init(path)?;
     let objects = format!("{}\n", mirror.join("objects").display());
     Ok(fs::write(path.join("objects/info/alternates"), objects)?)
 }

@@ -591,7 +591,22 @@ fn large_commit_or_folder_anywhere_in_a_push_is_refused_and_needs_little_memory(
     origin.git(&["update-ref", "refs/heads/main", &first]);
     let second = origin.commit_all("second");
     world.comin(&["fetch", "origin"], 0);
-    assert_eq!(world.mirrored("origin/main"), Some(second));
+    assert_eq!(world.mirrored("origin/main").as_ref(), Some(&second));
+
+    // The mirror of an older comin, which had no bounds.
+    let mirror = Repository::at(&world, "root/var/lib/comin/repository");
+    mirror.git(&["config", "core.logAllRefUpdates", "false"]);
+    origin.git(&["update-ref", "refs/heads/main", &heads[1]]);
+    let into = "+refs/heads/main:refs/remotes/origin/main";
+    mirror.git(&["fetch", "--quiet", origin.path.to_str().unwrap(), into]);
+    let good = other.commit_all("better");
+    let said = world.comin(&["fetch", "other"], 0);
+    assert!(
+        said.err.contains("bytes, and 16777216 are the most"),
+        "{said:?}"
+    );
+    assert_eq!(world.mirrored("other/main"), Some(good));
+    assert_eq!(world.mirrored("origin/main"), None);
 }
 
 #[test]

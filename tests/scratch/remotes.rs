@@ -451,7 +451,14 @@ fn a_damaged_mirror_is_made_anew_without_losing_the_accepted_main() {
     origin.commit("second", &System::default());
     world.comin(&["run"], 0);
     let mirror = world.path("root/var/lib/comin/repository");
-    let damages: [&dyn Fn(); 6] = [
+    // systemd protects these two while it starts a fetch, and cannot if somebody replaces them.
+    let settings = || {
+        let files = ["config", "hooks"].map(|name| mirror.join(name));
+        files.map(|file| fs::metadata(file).unwrap().ino())
+    };
+    let before = settings();
+    let damages: [&dyn Fn(); 7] = [
+        &|| fs::write(mirror.join("config"), "\0").unwrap(),
         &|| fs::remove_dir_all(mirror.join("objects")).unwrap(),
         &|| fs::write(mirror.join("HEAD"), "\0").unwrap(),
         &|| fs::write(mirror.join("commondir"), "objects/..\n").unwrap(),
@@ -479,12 +486,13 @@ fn a_damaged_mirror_is_made_anew_without_losing_the_accepted_main() {
         );
         assert_eq!(world.running(), label);
     }
+    assert_eq!(settings(), before);
     // The protection against going back has survived.
     fs::remove_dir_all(&mirror).unwrap();
     origin.git(&["reset", "--quiet", "--hard", &first]);
     let said = world.comin(&["run"], 0);
     assert!(said.err.contains("Refused"), "{said:?}");
-    assert_eq!(world.running(), "damage-5");
+    assert_eq!(world.running(), "damage-6");
 }
 
 #[test]
