@@ -14,7 +14,6 @@ mod status;
 mod watch;
 mod watch_events;
 
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{absolute, Path};
@@ -22,6 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Error, Result};
 
+use derive_more::Display;
 use rustix::io::Errno;
 
 use crate::config::{paths::Paths, url::Token, Config, Remote};
@@ -67,14 +67,9 @@ pub fn as_root(error: &Error) -> Option<String> {
 }
 
 /// An ordinary user wants something that only root may.
-#[derive(Debug)]
+#[derive(Debug, Display)]
+#[display("Only root can do that")]
 struct OnlyRoot;
-
-impl fmt::Display for OnlyRoot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Only root can do that")
-    }
-}
 
 impl std::error::Error for OnlyRoot {}
 

@@ -65,7 +65,6 @@ impl Paths {
 
     /// The gate at which an attempt waits before a stage. Writer: deploy.
     pub fn gate(&self, before: Before) -> PathBuf {
-        let before = before.name();
         self.below(format!("run/comin/gate-{before}.json"))
     }
 

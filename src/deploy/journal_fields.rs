@@ -28,7 +28,9 @@ pub fn enter(store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<(
 fn of(attempt: &Attempt) -> Vec<Field> {
     let target = &attempt.target;
     let stage = attempt.stages.last().map(|entered| entered.stage.name());
-    let outcome = attempt.ended().map(|(_, outcome)| words(outcome).0.name());
+    let outcome = attempt
+        .ended()
+        .map(|(_, outcome)| words(outcome).0.to_string());
     [
         ("COMIN_ATTEMPT", Some(attempt.id.to_string())),
         ("COMIN_COMMIT", Some(target.commit.to_string())),
@@ -36,7 +38,7 @@ fn of(attempt: &Attempt) -> Vec<Field> {
         ("COMIN_BRANCH", Some(target.branch.clone())),
         ("COMIN_OPERATION", Some(attempt.operation().to_string())),
         ("COMIN_STAGE", stage.map(str::to_string)),
-        ("COMIN_OUTCOME", outcome.map(str::to_string)),
+        ("COMIN_OUTCOME", outcome),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))

@@ -62,7 +62,7 @@ pub fn environment(ctx: &Context, attempt: &Attempt) -> [(&'static str, String);
         ),
         ("COMIN_OUT", out.unwrap_or_default()),
         ("COMIN_GENERATION", generation.unwrap_or_default()),
-        ("COMIN_STATUS", status.name().to_string()),
+        ("COMIN_STATUS", status.to_string()),
         (
             "COMIN_ERROR_MSG",
             printable(&error.unwrap_or_default()).into_owned(),

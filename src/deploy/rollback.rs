@@ -132,7 +132,7 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
             exit = activation.run(paths).map(Some);
         }
         match exit {
-            Ok(Some(exit)) if !exit.is_success() => log::warn!("{}", exit.describe()),
+            Ok(Some(exit)) if !exit.is_success() => log::warn!("{exit}"),
             Ok(_) => {}
             Err(error) => return Ok(Some(format!("{error:#}"))),
         }
@@ -149,7 +149,7 @@ pub fn restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) {
         let boots = system::of_profile(&before.profile);
         if let Some(boots) = boots.filter(|boots| before.boots.as_ref() == Some(boots)) {
             let exit = Activation::new(attempt, boots, Operation::Boot).run(paths)?;
-            ensure!(exit.is_success(), "{}", exit.describe());
+            ensure!(exit.is_success(), "{exit}");
         }
         Ok(())
     };

@@ -70,7 +70,7 @@ fn roll_back_after_timeout(paths: &Paths, id: u64) -> Result<Option<(Store, Atte
     attempt.end(outcome, Timestamp::now());
     let recorded = journal_fields::record(&mut store, &attempt);
     let name = &attempt.target;
-    log::error!("{name}: {status}: {}", how.unwrap_or_default());
+    log::error!("{name}: {}: {}", status.words(), how.unwrap_or_default());
     recorded?;
     Ok(Some((store, attempt)))
 }

@@ -2,20 +2,24 @@
 //! no disk, no log.
 
 use anyhow::Result;
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
 use crate::model::names::{Operation, RemoteName};
 use crate::model::stage::Stage;
 
 /// How `switch-to-configuration` ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Display)]
 #[serde(rename_all = "snake_case")]
 pub enum SwitchExit {
     /// By itself.
+    #[display("switch-to-configuration exited with status {_0}")]
     Status(i32),
     /// By a signal.
+    #[display("switch-to-configuration was killed by signal {_0}")]
     Signal(i32),
     /// Nobody knows: whoever ran it has left no result.
+    #[display("switch-to-configuration left no result")]
     Lost,
 }
 
@@ -52,17 +56,6 @@ impl SwitchExit {
     /// The lock of the switch was taken, if nothing has changed since.
     pub fn is_busy(&self) -> bool {
         *self == Self::Status(Self::BUSY)
-    }
-
-    /// As in "switch-to-configuration exited with status 2".
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Status(code) => format!("switch-to-configuration exited with status {code}"),
-            Self::Signal(signal) => {
-                format!("switch-to-configuration was killed by signal {signal}")
-            }
-            Self::Lost => "switch-to-configuration left no result".to_string(),
-        }
     }
 }
 
@@ -140,7 +133,7 @@ pub fn of_activation(switched: &Switched, check: impl FnOnce() -> Result<Checks>
 /// What follows whatever the checks would find; `None` if they decide.
 fn without_checks(switched: &Switched) -> Option<Next> {
     let (exit, operation) = (&switched.exit, switched.operation);
-    let how = exit.describe();
+    let how = exit.to_string();
     let roll_back = |error| Some(Next::RollBack(Fault::local(error)));
     match exit {
         exit if exit.crashed() => {
@@ -198,7 +191,7 @@ fn with_checks(exit: &SwitchExit, checks: &Checks) -> Next {
             " after the activation; the new system stays active".to_string()
         }
     };
-    Next::Keep(exit.describe() + &why)
+    Next::Keep(exit.to_string() + &why)
 }
 
 /// An attempt whose comin died while it changed the machine.

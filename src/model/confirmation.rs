@@ -1,14 +1,16 @@
 //! The steps of a deployment that somebody may have to confirm.
 
-use std::fmt;
-
 use clap::ValueEnum;
+use derive_more::Display;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What is not done before somebody has confirmed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum, Display,
+)]
 #[serde(rename_all = "lowercase")]
+#[display(rename_all = "lowercase")]
 pub enum Step {
     /// To build what was evaluated.
     Build,
@@ -23,16 +25,6 @@ impl Step {
             Self::Build => "built",
             Self::Deploy => "deployed",
         }
-    }
-}
-
-/// As in `comin confirm build`.
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Build => "build",
-            Self::Deploy => "deploy",
-        })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use derive_more::Display;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -30,8 +31,9 @@ pub struct Systems {
 }
 
 /// In which way a machine has drifted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "snake_case")]
 pub enum Kind {
     /// Somebody activated another system.
     Activated,
@@ -44,15 +46,6 @@ pub enum Kind {
 impl Kind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Activated, Self::Booted, Self::BootsNext];
-
-    /// As in the JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Activated => "activated",
-            Self::Booted => "booted",
-            Self::BootsNext => "boots_next",
-        }
-    }
 
     /// The word for it in a line.
     pub fn word(self) -> &'static str {
@@ -328,7 +321,7 @@ mod tests {
             ("sb1 sc1~", "zac1", None),
         ] {
             let drift = Drift::of(&state(attempts), &systems(machine));
-            let drift = drift.map(|drift| format!("{} {}", drift.kind.name(), drift.out.display()));
+            let drift = drift.map(|drift| format!("{} {}", drift.kind, drift.out.display()));
             assert_eq!(drift.as_deref(), wanted, "{attempts}: {machine}");
         }
     }

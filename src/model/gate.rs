@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::Result;
+use derive_more::Display;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +21,9 @@ const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 const MAX_REASON: usize = 200;
 
 /// The stage that a gate stands before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display)]
 #[serde(rename_all = "lowercase")]
+#[display(rename_all = "lowercase")]
 pub enum Before {
     /// What was evaluated is built.
     Build,
@@ -34,15 +36,6 @@ pub enum Before {
 impl Before {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Build, Self::Deploy, Self::Reboot];
-
-    /// As in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Build => "build",
-            Self::Deploy => "deploy",
-            Self::Reboot => "reboot",
-        }
-    }
 }
 
 impl From<Step> for Before {

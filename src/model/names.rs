@@ -1,10 +1,10 @@
 //! What a remote, a branch and an operation are called.
 
-use std::fmt;
 use std::path::Path;
 
 use anyhow::{ensure, Result};
 use clap::ValueEnum;
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
 /// A branch and what is done with its commits.
@@ -17,8 +17,9 @@ pub struct Branch {
 }
 
 /// The action of `switch-to-configuration` for a branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum, Display)]
 #[serde(rename_all = "lowercase")]
+#[display(rename_all = "lowercase")]
 pub enum Operation {
     /// Activate now and at every boot.
     Switch,
@@ -29,15 +30,6 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The word on the command line of `switch-to-configuration`.
-    pub fn action(self) -> &'static str {
-        match self {
-            Self::Switch => "switch",
-            Self::Boot => "boot",
-            Self::Test => "test",
-        }
-    }
-
     /// From when on a system runs by it, and how long.
     pub fn when(self) -> &'static str {
         match self {
@@ -64,14 +56,8 @@ impl Operation {
     }
 }
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.action())
-    }
-}
-
 /// A remote's name: safe in a unit name, a ref and a file name. The module asserts the same.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Display)]
 #[serde(try_from = "String")]
 pub struct RemoteName(String);
 
@@ -106,12 +92,6 @@ impl TryFrom<String> for RemoteName {
             "{name:?} is kept for comin's own units: use another name"
         );
         Ok(Self(name))
-    }
-}
-
-impl fmt::Display for RemoteName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -1,7 +1,6 @@
 //! How an attempt ended.
 
-use std::fmt;
-
+use derive_more::Display;
 use serde::Serialize;
 
 use crate::model::names::RemoteName;
@@ -62,15 +61,19 @@ pub enum FaultOrigin {
 }
 
 /// Why an attempt came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
 pub enum Trouble {
     /// It failed in this stage.
+    #[display("failed while {}", _0.words())]
     Failed(Stage),
     /// comin died in this stage.
+    #[display("was interrupted while {}", _0.words())]
     Interrupted(Stage),
     /// The switch could not begin.
+    #[display("could not be activated yet")]
     Postponed,
     /// The machine was not well with it.
+    #[display("was rolled back")]
     RolledBack,
 }
 
@@ -86,21 +89,10 @@ impl Trouble {
     }
 }
 
-/// As in "failed while building".
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(stage) => write!(f, "failed while {}", stage.words()),
-            Self::Interrupted(stage) => write!(f, "was interrupted while {}", stage.words()),
-            Self::Postponed => f.write_str("could not be activated yet"),
-            Self::RolledBack => f.write_str("was rolled back"),
-        }
-    }
-}
-
 /// How an attempt went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "snake_case")]
 pub enum AttemptStatus {
     /// It is under way.
     Running,
@@ -117,23 +109,9 @@ pub enum AttemptStatus {
 }
 
 impl AttemptStatus {
-    /// As in the JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::RolledBack => "rolled_back",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
-/// As a person says it.
-impl fmt::Display for AttemptStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.name().replace('_', " "))
+    /// As a person says it.
+    pub fn words(self) -> String {
+        self.to_string().replace('_', " ")
     }
 }
 

@@ -1,7 +1,6 @@
 //! Why a head is not deployed, as a sentence with the cure.
 
-use std::fmt;
-
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{commit::Commit, signature::Unverified};
@@ -10,23 +9,13 @@ use crate::model::{commit::Commit, signature::Unverified};
 const LOST: &str = ", which no followed branch contains any more";
 
 /// The accepted main.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Display)]
+#[display("{}{}", commit.short(), from.as_ref().map_or(String::new(), |from| format!(" ({from})")))]
 pub struct Accepted {
     /// Its commit.
     pub commit: Commit,
     /// The branch that it was deployed from, as `local/main`, if that is remembered.
     pub from: Option<String>,
-}
-
-/// As in `3f2a9c1e (local/main)`.
-impl fmt::Display for Accepted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.commit.short())?;
-        match &self.from {
-            Some(from) => write!(f, " ({from})"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What a person can do about a main that does not contain the accepted one.
@@ -51,30 +40,67 @@ pub struct Displaced {
     pub cure: Cure,
 }
 
+impl Displaced {
+    /// What helps, as the end of a sentence: to `push` another commit, or to accept this one. `or_push` is what to push
+    /// instead of accepting it.
+    fn cure(&self, push: &str, or_push: &str) -> String {
+        let head = self.head.short();
+        match self.cure {
+            Cure::Push => format!("; {push} or allow it once with comin accept {head}"),
+            Cure::Accept => format!("{LOST}; accept this one{or_push}"),
+            Cure::AcceptAnother => LOST.to_string(),
+        }
+    }
+
+    fn cure_of_rewound(&self) -> String {
+        const PUSH: &str = "push that commit";
+        const ON_TOP: &str = "or one on top of it, e.g. with git revert";
+        self.cure(
+            &format!("{PUSH}, {ON_TOP};"),
+            &format!(", or {PUSH} again, {ON_TOP}"),
+        )
+    }
+
+    fn cure_of_rewritten(&self) -> String {
+        self.cure("rebase or merge it onto that,", "")
+    }
+}
+
 /// Why a head is not deployed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Display)]
 pub enum Refusal {
     /// The remote has not been fetched yet.
+    #[display("the remote has not been fetched yet")]
     NotFetched,
     /// The latest fetch of the remote failed.
+    #[display("the remote cannot be fetched")]
     Unreachable,
     /// There is no such branch.
+    #[display("there is no such branch")]
     Missing,
     /// A main that the accepted one of another remote has not been pushed to.
+    #[display("it is behind the accepted main {_0}; push that there")]
     Behind(Accepted),
     /// A main that went back behind the accepted one.
+    #[display("rewound, or not pushed yet: it is behind the accepted main {}{}", _0.accepted, _0.cure_of_rewound())]
     Rewound(Displaced),
     /// A main that does not contain the accepted one.
+    #[display("diverged: it does not contain the accepted main {}{}", _0.accepted, _0.cure_of_rewritten())]
     Rewritten(Displaced),
     /// A testing branch without any main to stand on.
+    #[display("there is no main to test on")]
     NoMain,
     /// A testing branch that has nothing beyond main.
+    #[display("it has nothing that main does not have")]
     InMain,
     /// A testing branch that does not contain main.
+    #[display("it does not contain main {}; rebase or merge it onto that", _0.short())]
     NotOnMain(Commit),
     /// The history cannot be read.
+    #[display("its history cannot be read: {_0}")]
     Unreadable(String),
     /// A commit without a signature that counts, where one is required.
+    #[display("{_0}")]
     Unverified(Unverified),
 }
 
@@ -121,64 +147,6 @@ impl Refusal {
                 Some(format!("sudo comin accept {}", main.head.short()))
             }
             _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFetched => write!(f, "the remote has not been fetched yet"),
-            Self::Unreachable => write!(f, "the remote cannot be fetched"),
-            Self::Missing => write!(f, "there is no such branch"),
-            Self::Behind(accepted) => {
-                write!(
-                    f,
-                    "it is behind the accepted main {accepted}; push that there"
-                )
-            }
-            Self::Rewound(main) => {
-                let (head, accepted) = (main.head.short(), &main.accepted);
-                write!(
-                    f,
-                    "rewound, or not pushed yet: it is behind the accepted main {accepted}"
-                )?;
-                match main.cure {
-                    Cure::Push => write!(
-                        f,
-                        "; push that commit, or one on top of it, e.g. with git revert; or allow it once with comin accept {head}"
-                    ),
-                    Cure::Accept => write!(
-                        f,
-                        "{LOST}; accept this one, or push that commit again, or one on top of it, e.g. with git revert"
-                    ),
-                    Cure::AcceptAnother => f.write_str(LOST),
-                }
-            }
-            Self::Rewritten(main) => {
-                let (head, accepted) = (main.head.short(), &main.accepted);
-                write!(
-                    f,
-                    "diverged: it does not contain the accepted main {accepted}"
-                )?;
-                match main.cure {
-                    Cure::Push => write!(
-                        f,
-                        "; rebase or merge it onto that, or allow it once with comin accept {head}"
-                    ),
-                    Cure::Accept => write!(f, "{LOST}; accept this one"),
-                    Cure::AcceptAnother => f.write_str(LOST),
-                }
-            }
-            Self::NoMain => write!(f, "there is no main to test on"),
-            Self::InMain => write!(f, "it has nothing that main does not have"),
-            Self::NotOnMain(main) => write!(
-                f,
-                "it does not contain main {}; rebase or merge it onto that",
-                main.short()
-            ),
-            Self::Unreadable(error) => write!(f, "its history cannot be read: {error}"),
-            Self::Unverified(unverified) => unverified.fmt(f),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! What to deploy, and how.
 
-use std::fmt;
-
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
 use crate::model::commit::Commit;
 use crate::model::names::{Operation, RemoteName};
 
 /// What to deploy, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Display)]
+#[display("{} ({remote}/{branch})", commit.short())]
 pub struct Target {
     /// Of which remote.
     pub remote: RemoteName,
@@ -37,18 +37,5 @@ impl Target {
     /// Whether it is of this branch of this remote.
     pub fn is_of(&self, remote: &RemoteName, branch: &str, testing: bool) -> bool {
         (&self.remote, &*self.branch, self.testing) == (remote, branch, testing)
-    }
-}
-
-/// As in `3f2a9c1e (origin/main)`.
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({}/{})",
-            self.commit.short(),
-            self.remote,
-            self.branch
-        )
     }
 }

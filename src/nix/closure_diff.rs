@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error};
+use derive_more::Display;
 use serde::Serialize;
 
 use crate::nix;
@@ -24,11 +25,13 @@ pub struct Change {
 }
 
 /// Why there is no telling.
-#[derive(Debug)]
+#[derive(Debug, Display)]
 pub enum Unavailable {
     /// This system is not there any more.
+    #[display("{} is not there any more: it has been collected as garbage", _0.display())]
     Collected(PathBuf),
     /// Nix does not tell.
+    #[display("{_0:#}")]
     Unanswered(Error),
 }
 
@@ -137,19 +140,6 @@ fn human(bytes: i64) -> String {
         unit = larger;
     }
     format!("{size:+.1} {unit}")
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Collected(system) => write!(
-                f,
-                "{} is not there any more: it has been collected as garbage",
-                system.display()
-            ),
-            Self::Unanswered(error) => write!(f, "{error:#}"),
-        }
-    }
 }
 
 #[cfg(test)]

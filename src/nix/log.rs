@@ -1,9 +1,9 @@
 //! What Nix reports while it works: its lines of JSON (`--log-format internal-json`), understood without a process.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 
 use anyhow::Error;
+use derive_more::Display;
 use jiff::{Timestamp, Unit};
 use serde::Deserialize;
 use serde_json::Value;
@@ -106,19 +106,14 @@ struct NixError {
 }
 
 /// Why Nix failed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Display)]
+#[display("{sentence}")]
 pub struct Failure {
     sentence: String,
     /// The derivation that could not be built.
     pub derivation: Option<String>,
     /// The lines that matter: where in the configuration, or the end of the build's log.
     pub lines: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
 }
 
 impl std::error::Error for Failure {}

@@ -96,7 +96,7 @@ impl Attempt {
             return page.paint(Tone::Notable, &format!("{:<width$}", "interrupted"));
         }
         let tone = tone(self.status);
-        page.paint(tone, &format!("{:<width$}", self.status))
+        page.paint(tone, &format!("{:<width$}", self.status.words()))
     }
 
     /// What became of it, in lines: its subject, and how it went.
@@ -109,7 +109,8 @@ impl Attempt {
             (AttemptStatus::Done, Some(at)) => format!("deployed {}", page.ago(at)),
             (status, Some(at)) => {
                 let error = printable(self.error.as_deref().unwrap_or_default());
-                page.paint(tone(status), &format!("{status} {}: {error}", page.ago(at)))
+                let went = format!("{} {}: {error}", status.words(), page.ago(at));
+                page.paint(tone(status), &went)
             }
         };
         lines.push(went);

@@ -155,7 +155,7 @@ impl Metrics {
         );
         for kind in Kind::ALL {
             let is_it = self.status.host.drift.as_ref().map(|it| it.kind) == Some(kind);
-            drift.of(&[("kind", &kind.name())], is_it);
+            drift.of(&[("kind", &kind)], is_it);
         }
     }
 
@@ -277,7 +277,7 @@ impl Metrics {
         if let Some((last, (begin, end))) = last.and_then(|last| Some((last, last.times()?))) {
             let (commit, status) = last.result();
             text.gauge("comin_deployment_info", "Info of the last deployment.")
-                .of(&[("commit_id", commit), ("status", &status.name())], 1);
+                .of(&[("commit_id", commit), ("status", &status)], 1);
             text.gauge(
                 "comin_last_deployment_timestamp_seconds",
                 "When the last deployment ended, successfully or not.",

@@ -1,9 +1,8 @@
 //! What operators and fetches request, each in a file of its own: a deploy, a suspension, a confirmation, an accepted
 //! rewrite. A deploy removes the file of a request once the state has it.
 
-use std::fmt;
-
 use anyhow::Result;
+use derive_more::Display;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +42,8 @@ pub fn read_suspension(paths: &Paths, now: Timestamp) -> Result<Option<Suspensio
 }
 
 /// The order to accept a main.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, Display)]
+#[display("{commit} ({remote}/{branch})")]
 pub struct Rewrite {
     /// The head of main that is accepted.
     pub commit: Commit,
@@ -67,13 +67,6 @@ impl Rewrite {
     /// Takes the order back, or forgets one that was carried out.
     pub fn forget(paths: &Paths) -> Result<()> {
         fs::remove_optional(&paths.rewrite()).map(|_| ())
-    }
-}
-
-/// As in `3f2a9c1e… (origin/main)`, in full: it goes into the log for good.
-impl fmt::Display for Rewrite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}/{})", self.commit, self.remote, self.branch)
     }
 }
 

@@ -117,7 +117,7 @@ impl Activation {
             .arg("activate")
             .arg(self.attempt.to_string())
             .arg(&self.toplevel)
-            .arg(self.operation.action());
+            .arg(self.operation.to_string());
         let what = "the activation";
         let started = if in_unit {
             command::run(&mut command, what, None).map(|_| ())
@@ -159,7 +159,7 @@ impl Activation {
         );
         let program = self.toplevel.join("bin/switch-to-configuration");
         let status = Command::new(&program)
-            .arg(self.operation.action())
+            .arg(self.operation.to_string())
             .status()
             .with_context(|| format!("Failed to run {}", program.display()))?;
         let exit = match (status.code(), status.signal()) {

@@ -229,7 +229,7 @@ fn table_of_outcomes() -> String {
         writeln!(
             table,
             "| {name} | {} | {again} | {accepted} | {left} |",
-            words(&outcome).0
+            words(&outcome).0.words()
         )
         .unwrap();
     }
