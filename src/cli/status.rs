@@ -24,13 +24,11 @@ pub fn status(machine: &Context) -> Result<Status> {
     let state = operator::foreseen(paths, mirror.as_ref().ok())?;
     let snapshot = Snapshot::take(machine)?;
     let facts = snapshot.facts(config, &state);
-    let decision = match VerdictCache::decision_for(paths, &facts, config)? {
-        Some(decision) => decision,
-        None => {
-            let signers = Signers::load(config, &machine.private_dir());
-            decide(&facts, &Commits::of_any(&mirror, &signers))
-        }
-    };
+    let known = VerdictCache::decision_for(paths, &facts, config)?;
+    let decision = known.unwrap_or_else(|| {
+        let signers = Signers::load(config, &machine.private_dir());
+        decide(&facts, &Commits::of_any(&mirror, &signers))
+    });
     view(
         machine,
         &state,

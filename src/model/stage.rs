@@ -1,9 +1,9 @@
 //! The stages of an attempt.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The part of a deployment that is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Nix evaluates the configuration.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::model::attempt::{Attempt, Progress};
 use crate::model::outcome::Outcome;
@@ -20,23 +21,29 @@ const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
 /// How many rollbacks by hand are remembered.
 const ROLLBACKS: usize = 20;
 
-/// The state of a machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The state of a machine. What comin 0.1 did not have is left out of the file where there is none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The chosen main of the latest deployment that reached activation.
     pub accepted_main: Option<Commit>,
     /// What is not deployed again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<Quarantine>,
     /// The attempt up to which nothing counts any more, neither as deployed nor as failed, because the
     /// operator has gone back, or wants it tried again.
+    #[serde(rename = "lapsed", default, skip_serializing_if = "Option::is_none")]
     pub ignored_up_to: Option<u64>,
     /// The latest reboot that comin announced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<Reboot>,
     /// The commit that no gate stops, by order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past_gates: Option<Commit>,
     /// The rollbacks by hand; the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rollbacks: Vec<ManualRollback>,
-    /// The latest last.
+    /// The latest last. The file has how far each is in keys of its own.
+    #[serde(skip)]
     pub attempts: Vec<Attempt>,
 }
 

@@ -6,14 +6,10 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::format_stages::{apart, together, EnteredV1, StageV1, WaitV1};
-use crate::model::attempt::{Attempt, Progress};
+use crate::model::attempt::{Attempt, Progress, StageStart};
 use crate::model::outcome::{FaultOrigin, Outcome};
 use crate::model::stage::Stage;
-use crate::model::{
-    commit::Commit, confirmation::Step, manual_rollback::ManualRollback, names::RemoteName,
-    quarantine::Quarantine, reboot::Reboot, state::State,
-};
+use crate::model::{confirmation::Step, names::RemoteName, state::State};
 
 /// The version that this comin writes.
 const VERSION: u32 = 1;
@@ -52,21 +48,12 @@ pub fn encode(state: &State) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec_pretty(&V1::from(state))?)
 }
 
-/// The file, version 1. What 0.1 did not have is left out where there is none of it.
+/// The file, version 1.
 #[derive(Serialize, Deserialize)]
 struct V1 {
     version: u32,
-    accepted_main: Option<Commit>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    quarantine: Vec<Quarantine>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lapsed: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    reboot: Option<Reboot>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    past_gates: Option<Commit>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    rollbacks: Vec<ManualRollback>,
+    #[serde(flatten)]
+    state: State,
     attempts: Vec<AttemptV1>,
 }
 
@@ -83,13 +70,31 @@ struct AttemptV1 {
     waits: Vec<WaitV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     awaiting: Option<Step>,
-    stage: Option<StageV1>,
+    stage: Option<String>,
     status: Status,
     ended_at: Option<Timestamp>,
     generation: Option<u64>,
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<RemoteName>,
+}
+
+/// The beginning of a stage that is no wait.
+#[derive(Serialize, Deserialize)]
+struct EnteredV1 {
+    stage: String,
+    at: Timestamp,
+}
+
+/// The beginning of a wait.
+#[derive(Serialize, Deserialize)]
+struct WaitV1 {
+    /// Where among all beginnings it is.
+    index: usize,
+    at: Timestamp,
+    /// Whether a gate is waited for, and not a confirmation, as every wait once was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    gate: bool,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -120,8 +125,13 @@ impl V1 {
             newest = *id;
         }
         ensure!(newest < u64::MAX, "no number is left for an attempt");
-        let rebooted_for = self.reboot.as_ref().map(|reboot| reboot.attempt);
-        for (key, id) in [("lapsed", self.lapsed), ("reboot", rebooted_for)] {
+        let State {
+            reboot,
+            ignored_up_to,
+            ..
+        } = &self.state;
+        let rebooted_for = reboot.as_ref().map(|reboot| reboot.attempt);
+        for (key, id) in [("lapsed", *ignored_up_to), ("reboot", rebooted_for)] {
             let id = id.unwrap_or_default();
             ensure!(
                 id <= newest,
@@ -135,13 +145,8 @@ impl V1 {
 impl From<V1> for State {
     fn from(file: V1) -> Self {
         Self {
-            accepted_main: file.accepted_main,
-            quarantine: file.quarantine,
-            ignored_up_to: file.lapsed,
-            reboot: file.reboot,
-            past_gates: file.past_gates,
-            rollbacks: file.rollbacks,
             attempts: file.attempts.into_iter().map(Attempt::from).collect(),
+            ..file.state
         }
     }
 }
@@ -151,7 +156,7 @@ impl From<AttemptV1> for Attempt {
         let stages = together(file.stages, file.waits);
         let last = stages.last().map(|entered| entered.stage);
         let stage = match file.stage {
-            Some(stage) => stage.known().or(last),
+            Some(stage) => known(stage).or(last),
             None => last.filter(|last| last.is_wait()),
         };
         let stage = stage.unwrap_or(Stage::Evaluating);
@@ -187,16 +192,48 @@ impl From<AttemptV1> for Attempt {
     }
 }
 
+/// `None` for a wait, which comin 0.1 would not read. Where an attempt that waited has ended, the last of its waits tells.
+fn name(stage: Stage) -> Option<String> {
+    (!stage.is_wait()).then(|| stage.name().to_string())
+}
+
+/// `None` for a stage of a later version, which counts as a part of the one before it.
+fn known(name: String) -> Option<Stage> {
+    let stage = serde_json::from_value(name.into()).ok();
+    stage.filter(|stage: &Stage| !stage.is_wait())
+}
+
+/// The stages without the waits, and the waits.
+fn apart(all: Vec<StageStart>) -> (Vec<EnteredV1>, Vec<WaitV1>) {
+    let (mut stages, mut waits) = (Vec::new(), Vec::new());
+    for (index, StageStart { stage, at }) in all.into_iter().enumerate() {
+        let gate = stage == Stage::AtGate;
+        match name(stage) {
+            Some(stage) => stages.push(EnteredV1 { stage, at }),
+            None => waits.push(WaitV1 { index, at, gate }),
+        }
+    }
+    (stages, waits)
+}
+
+/// The stages that are known, with the waits among them.
+fn together(stages: Vec<EnteredV1>, waits: Vec<WaitV1>) -> Vec<StageStart> {
+    let stages = stages.into_iter();
+    let mut all: Vec<_> = stages.map(|it| (known(it.stage), it.at)).collect();
+    for WaitV1 { index, at, gate } in waits {
+        let stage = if gate { Stage::AtGate } else { Stage::Waiting };
+        all.insert(index.min(all.len()), (Some(stage), at));
+    }
+    all.into_iter()
+        .filter_map(|(stage, at)| Some(StageStart { stage: stage?, at }))
+        .collect()
+}
+
 impl From<&State> for V1 {
     fn from(state: &State) -> Self {
         Self {
             version: VERSION,
-            accepted_main: state.accepted_main.clone(),
-            quarantine: state.quarantine.clone(),
-            lapsed: state.ignored_up_to,
-            reboot: state.reboot.clone(),
-            past_gates: state.past_gates.clone(),
-            rollbacks: state.rollbacks.clone(),
+            state: state.clone(),
             attempts: state.attempts.iter().map(AttemptV1::from).collect(),
         }
     }
@@ -233,7 +270,7 @@ impl From<&Attempt> for AttemptV1 {
             stages,
             waits,
             awaiting,
-            stage: stage.and_then(StageV1::of),
+            stage: stage.and_then(name),
             status,
             ended_at: attempt.ended().map(|(at, _)| at),
             generation: attempt.generation(),
@@ -247,7 +284,7 @@ impl From<&Attempt> for AttemptV1 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{names::Operation, unit_changes::UnitChanges};
+    use crate::model::{names::Operation, quarantine::Quarantine, unit_changes::UnitChanges};
 
     /// Written by comin 0.1. Never edited: later versions must go on reading it.
     const OF_0_1: &[u8] = include_bytes!("../../tests/states/0.1.json");

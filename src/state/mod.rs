@@ -3,7 +3,6 @@
 pub mod deploy_record;
 pub mod fetch_record;
 mod format;
-mod format_stages;
 pub mod gate_record;
 pub mod go_comin;
 pub mod requests;
