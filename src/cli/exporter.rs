@@ -23,7 +23,7 @@ const HEADERS: usize = 64;
 const FRONT: &str = "The metrics of comin are at /metrics.\n";
 /// Why there are none is in the journal, and not for everybody.
 const NONE: &str = "There are no metrics: the journal of this machine says why.\n";
-const BAD: &str = "This is no GET request.\n";
+const BAD: &str = "This is not a GET request.\n";
 /// The format that every Prometheus reads.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -223,9 +223,9 @@ const WRONG: &str = r#"
     "gates": {"a": {"before": "build", "command": ""}} | gates.a.command: "" is no command
     "gates": {"a": {"before": "build", "command": "true", "timeout": 0}} | gates.a.timeout: a gate that may take for ever
     "deploy_window": [{"lower": "01:00", "upper": "01:00"}] | deploy_window[0].upper: a window from 01:00 to 01:00
-    "deploy_window": [{"lower": "01:00", "upper": "02:00", "days": ["monday"]}] | deploy_window[0].days: "monday" is no day
+    "deploy_window": [{"lower": "01:00", "upper": "02:00", "days": ["monday"]}] | deploy_window[0].days: "monday" is not a day
     "min_free": -1                                  | min_free: invalid value
-    "reboot": {"window": {"lower": "1", "upper": "02:00"}} | reboot.window.lower: "1" is no time of day
+    "reboot": {"window": {"lower": "1", "upper": "02:00"}} | reboot.window.lower: "1" is not a time of day
     "reboot": {"window": {"lower": "01:00"}}        | reboot.window: missing field `upper`
     "rollback": true                                | rollback: invalid type: boolean `true`, expected an object
     "build_confirmer": {"mode": 3}                  | build_confirmer.mode: expected value

@@ -93,7 +93,7 @@ impl Url {
                 Ok(Self::Local(path))
             }
             Location::Http { url, user } => {
-                let why = "an HTTP server takes a token and no key";
+                let why = "an HTTP server needs a token, not a key";
                 unused("ssh_deploy_key_path", key.as_ref(), why)?;
                 unused("ssh_known_hosts_path", known_hosts.as_ref(), why)?;
                 ensure!(
@@ -110,10 +110,10 @@ impl Url {
                 port,
                 path,
             } => {
-                let why = "an SSH server takes a key and no token";
+                let why = "an SSH server needs a key, not a token";
                 unused("access_token_path", token.as_ref(), why)?;
                 let key = key.context(
-                    "auth.ssh_deploy_key_path: an SSH server wants a key, and comin uses nobody's own: name the file of one that may read the repository",
+                    "auth.ssh_deploy_key_path: an SSH server needs a key, and comin uses no key of root: name the file of a key that may read the repository",
                 )?;
                 let known_hosts = known_hosts.unwrap_or_else(|| KNOWN_HOSTS.into());
                 check_ssh_path(&key).context("auth.ssh_deploy_key_path")?;
@@ -240,7 +240,7 @@ impl Location {
         };
         ensure!(
             !user.is_some_and(|user| user.contains(':')),
-            "it contains a password, which everybody can read in the Nix store, and comin gives none to SSH servers: use a key, and name its file in auth.ssh_deploy_key_path"
+            "it contains a password, which everybody can read in the Nix store, and comin sends no password to SSH servers: use a key, and name its file in auth.ssh_deploy_key_path"
         );
         let (host, port) = match address.strip_prefix('[') {
             Some(address) => {

@@ -38,7 +38,7 @@ pub fn reconcile(store: &mut Store, mirror: &Mirror, paths: &Paths) -> Result<Op
             }
             Found::InGoStore(main) => {
                 log::info!(
-                    "Took {main} for the accepted main, for the Go comin has deployed it; its history stays in {}",
+                    "The accepted main is {main}, because the Go comin deployed it; its history stays in {}",
                     paths.go_store().display()
                 );
                 store.accept(main)?;
@@ -46,7 +46,7 @@ pub fn reconcile(store: &mut Store, mirror: &Mirror, paths: &Paths) -> Result<Op
             Found::Nowhere => {}
             Found::Unusable(error) => {
                 return Ok(Some(format!(
-                    "Main is taken as it is, even if it is older than what the Go comin has deployed, which is not known: {error:#}"
+                    "Cannot tell what the Go comin deployed, so main is accepted even if it is older: {error:#}"
                 )));
             }
         }

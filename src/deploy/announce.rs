@@ -27,7 +27,7 @@ pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
         decided.log_once(Level::Warn, notice);
     } else if let Some(drift) = observe::drift(ctx, store.state())? {
         let (what, out) = (drift.kind.clause(), drift.out.display());
-        let notice = format!("Not what comin last activated: {what}: {out}; {stays}");
+        let notice = format!("Drift: {what}: {out}; {stays}");
         decided.log_once(Level::Warn, notice);
     }
     decided.write(&ctx.paths)

@@ -46,7 +46,7 @@ pub fn evaluate_and_build(deployment: &mut Deployment) -> Result<PathBuf, Stop> 
         match build(deployment, &preemption, &derivation, &out) {
             Err(Stop::Failed(_)) if !is_second && !Path::new(&derivation).exists() => {
                 // Nothing has kept it between its evaluation and its build.
-                log::info!("{derivation} has been collected, and is evaluated again");
+                log::info!("{derivation} was garbage-collected, so comin evaluates again");
             }
             built => return built.map(|()| out),
         }

@@ -45,13 +45,13 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signer
     if let Some(commit) = &expected.commit {
         ensure!(
             commit.len() >= Commit::LEAST && target.commit.as_str().starts_with(commit),
-            "{target} waits, and not {commit:?}; comin status has its id"
+            "{target} waits, not {commit:?}; comin status shows its id"
         );
     }
     if let Some(operation) = expected.operation {
         ensure!(
             operation == target.operation,
-            "{target} is to be deployed by {}, and not by {operation}",
+            "{target} will be deployed by {}, not by {operation}",
             target.operation
         );
     }
@@ -60,11 +60,11 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signer
     match &decision.selected {
         Some(selected) if selected.same_as(&target.commit, target.operation) => {}
         Some(selected) => bail!(
-            "{target} is not confirmed: meanwhile, {selected} is to be deployed by {}; comin plan says why",
+            "{target} is not confirmed: {selected} has been selected meanwhile, to be deployed by {}; comin plan says why",
             selected.operation
         ),
         None => bail!(
-            "{target} is not confirmed: meanwhile, no branch qualifies; comin plan says why"
+            "{target} is not confirmed: no branch qualifies any more; comin plan says why"
         ),
     }
     let order = Confirmation::of(waiting, step);
@@ -75,7 +75,7 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signer
     );
     requests::request_for_order(&ctx.paths);
     if let Some(suspension) = facts.suspended {
-        log::warn!("It still has to wait: {suspension}");
+        log::warn!("The deployment still waits: {suspension}");
     }
     Ok(())
 }

@@ -74,13 +74,16 @@ impl<'a> Deployment<'a> {
                 let is_unasked = attempt.stage() == Stage::Waiting || is_asked;
                 if is_unasked && attempt.confirmed.insert(step) {
                     let name = &attempt.target;
-                    log::info!("{name} is {} without a confirmation now", step.participle());
+                    log::info!(
+                        "{name} is confirmed automatically, and {} next",
+                        step.participle()
+                    );
                 }
                 attempt
             }
             Some(_) | None => {
                 if store.state().accepted_main.is_none() {
-                    log::info!("No main was accepted before: this one is taken as it is");
+                    log::info!("First deployment: comin trusts this main");
                 }
                 let subject = mirror.subject(&target.commit)?;
                 let attempt = store.begin(target, subject, boot, system)?;

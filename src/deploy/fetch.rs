@@ -38,7 +38,7 @@ fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
     match &error {
         // The journal is told once, and anybody else may not have heard it.
         Some(error) if told.is_none() || !journal::reads_us() => log::warn!(
-            "Failed to fetch {} from {}, whose branches do not count until it is back: {error}",
+            "Failed to fetch {} from {}; its branches do not count until it is back: {error}",
             remote.name,
             remote.url
         ),

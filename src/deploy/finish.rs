@@ -25,7 +25,7 @@ pub fn finish(
     post_deployment::run(ctx, &attempt);
     if let Err(error) = retention::prune(ctx, store.state()) {
         // That costs space, and the next attempt tries again.
-        log::warn!("Failed to remove what is no longer needed: {error:#}");
+        log::warn!("Failed to remove old systems: {error:#}");
     }
     journald::clear_context();
     Ok(ending)

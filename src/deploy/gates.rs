@@ -114,7 +114,7 @@ pub fn order_past(ctx: &Context, expected: Option<&str>, signers: Option<&Signer
     if let Some(commit) = expected {
         ensure!(
             commit.len() >= Commit::LEAST && target.commit.as_str().starts_with(commit),
-            "{target} is selected, and not {commit:?}; comin status has its id"
+            "{target} is selected, not {commit:?}; comin status shows its id"
         );
     }
     let commit = target.commit.clone();

@@ -40,7 +40,7 @@ fn find_fault(ctx: &Context, attempt: &Attempt, new_failures: &[String]) -> Opti
     if check.connectivity && !await_connectivity(ctx, reachable) {
         return Some(Fault {
             error: format!(
-                "{} could be fetched from before, and not within {} seconds now",
+                "lost connectivity: {} could not be reached within {} seconds",
                 join_or(reachable),
                 check.connectivity_timeout.as_secs()
             ),

@@ -36,6 +36,6 @@ pub fn tidy(ctx: &Context, mirror: &Mirror) {
     };
     if let Err(error) = tidy() {
         // Git has said something already.
-        log::warn!("The packs of the mirror could not be put together: {error:#}");
+        log::warn!("Failed to repack the mirror: {error:#}");
     }
 }

@@ -49,9 +49,7 @@ impl<'a> Preemption<'a> {
     /// Whether the target is superseded. Only Nix can fail a build: a full /run is not the commit's fault.
     pub fn superseded(&self) -> bool {
         self.look().unwrap_or_else(|error| {
-            log::warn!(
-                "A request to deploy cannot be looked at before this deployment ends: {error:#}"
-            );
+            log::warn!("Newer commits cannot stop this deployment: {error:#}");
             false
         })
     }
@@ -83,7 +81,7 @@ impl<'a> Preemption<'a> {
         let goes_on = (waits || outlasts) && allows(&facts, target, &commits);
         if goes_on && !waits {
             log::info!(
-                "{target} goes on: newer commits have stopped several deployments in a row, and come next"
+                "{target} is deployed first: newer commits have already stopped several deployments in a row"
             );
         }
         Ok(!goes_on)

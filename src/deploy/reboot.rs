@@ -62,7 +62,7 @@ enum Decision {
     No,
     /// One was ordered in this boot.
     Ordered,
-    /// The machine was rebooted for this system, and needs a reboot all the same.
+    /// The machine was rebooted for this system, and still needs a reboot.
     Ineffective,
     /// The operator wants nothing deployed.
     Suspended(Option<Delay>),
@@ -137,7 +137,7 @@ pub fn plan_reboot(
     Ok(match decision {
         Decision::No | Decision::Ordered => NextStep::None,
         Decision::Ineffective => {
-            let notice = format!("The machine has been rebooted for what is deployed, and needs a reboot all the same: {why}; it is not rebooted again by itself");
+            let notice = format!("The machine still needs a reboot after the reboot for this deployment: {why}; comin does not reboot again");
             decided.log_once(Level::Warn, notice);
             NextStep::None
         }
@@ -170,10 +170,13 @@ pub fn plan_reboot(
             store.change(|state| state.reboot = Some(reboot.clone()))?;
             let delay = ctx.config.reboot.delay;
             let name = attempt.map_or(String::new(), |attempt| attempt.target.to_string());
-            broadcast(ctx, &format!(
-                "This machine reboots in {} seconds for {name}: {why}; comin suspend keeps it from that",
+            broadcast(
+                ctx,
+                &format!(
+                "This machine reboots in {} seconds for {name}: {why}; comin suspend prevents this",
                 delay.as_secs()
-            ));
+            ),
+            );
             let wait = Delay::new(reboot.announced_at, delay);
             if wait.has_elapsed(now.timestamp()) {
                 NextStep::Due(reboot)
@@ -245,7 +248,7 @@ fn shutdown_blockers(ctx: &Context) -> Vec<String> {
     let mut locks = match switch::is_busy(&ctx.paths) {
         Ok(false) => Vec::new(),
         Ok(true) => vec!["a switch that is under way".to_string()],
-        Err(error) => vec![format!("a lock that cannot be looked at: {error:#}")],
+        Err(error) => vec![format!("a lock that cannot be read: {error:#}")],
     };
     if systemd::is_here(&ctx.paths) {
         match inhibitors() {
@@ -304,7 +307,7 @@ fn inhibitors() -> Result<Vec<String>> {
         .args(["org.freedesktop.login1.Manager", "ListInhibitors"]);
     let answer = command::query(&mut busctl, "busctl", PATIENCE)?;
     let answer: Answer =
-        serde_json::from_slice(&answer).context("busctl answered something else")?;
+        serde_json::from_slice(&answer).context("busctl answered something unexpected")?;
     let (inhibitors,) = answer.data;
     let forbids = |(what, _, _, mode, _, _): &Inhibitor| {
         matches!(mode.as_str(), "block" | "block-weak") && what.split(':').any(|w| w == "shutdown")

@@ -109,7 +109,7 @@ pub fn go_back(
 fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
     let before = &attempt.before;
     let Some(runs) = before.system.clone() else {
-        return Ok(Some("it is not known what ran before".to_string()));
+        return Ok(Some("the previous system is not known".to_string()));
     };
     let boots = before.boots.clone().unwrap_or_else(|| runs.clone());
     if attempt.operation().moves_profile() {

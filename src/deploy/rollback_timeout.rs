@@ -62,7 +62,7 @@ fn roll_back_after_timeout(paths: &Paths, id: u64) -> Result<Option<(Store, Atte
     let Some(mut attempt) = latest.filter(|latest| is_at(latest, id)) else {
         return Ok(None);
     };
-    let error = "it did not pass its checks in time";
+    let error = "its checks did not pass in time";
     let remotes = decided.map_or(Vec::new(), |decided| decided.remotes);
     let blame = || Ok(FaultOrigin::Commit);
     let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;

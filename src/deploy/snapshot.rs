@@ -23,7 +23,10 @@ pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> 
     if let Some(runs) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {
         // Where a rollback leads must not be collected before it is known to be needless.
         if let Err(error) = nix::keep(runs, &ctx.paths.gcroots().join(BEFORE)) {
-            log::warn!("There is no way back to {}: {error:#}", runs.display());
+            log::warn!(
+                "A rollback to {} is not possible: {error:#}",
+                runs.display()
+            );
             system = None;
         }
     }

@@ -86,7 +86,7 @@ fn parse(list: &[u8], remote: &Remote) -> Result<Heads> {
     let (service, references) = section(list)?;
     ensure!(
         service == [b"# service=git-upload-pack\n"],
-        "this is no list of references"
+        "the answer is not a list of references"
     );
     let (references, _) = section(references)?;
     Heads::find(remote, |name| {

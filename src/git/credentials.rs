@@ -44,7 +44,7 @@ pub fn read(token: &Token) -> Result<Secret> {
 pub fn answer(origin: &str, token: &Token, question: impl BufRead) -> Result<Option<String>> {
     let (mut protocol, mut host, mut username) = (String::new(), String::new(), None);
     for line in question.lines() {
-        let line = line.context("Failed to read git's question")?;
+        let line = line.context("Failed to read the request of git")?;
         match line.split_once('=') {
             Some(("protocol", value)) => protocol = value.to_string(),
             Some(("host", value)) => host = value.to_string(),

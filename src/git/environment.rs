@@ -153,7 +153,7 @@ fn credential_helper(http: &Http) -> String {
 /// How git asks for a token: by a shell that runs this program, which answers it with
 /// [`answer`](super::credentials::answer).
 fn helper(origin: &str, token: &Token) -> Result<String> {
-    let comin = std::env::current_exe().context("Failed to find comin itself")?;
+    let comin = std::env::current_exe().context("Failed to find the comin program")?;
     let quoted_path = |path: &Path| quoted(&path.display().to_string());
     Ok(format!(
         "!{} credential --origin {} --username {} --token {}",

@@ -56,7 +56,7 @@ impl<'a> Incoming<'a> {
                 let commit = repository.find_commit(Oid::from_str(head.as_str())?)?;
                 Ok(commit.tree().map(drop)?)
             };
-            read().with_context(|| format!("{name} came incompletely"))
+            read().with_context(|| format!("{name} is incomplete"))
         })
     }
 
@@ -84,7 +84,7 @@ pub(super) fn check_sizes(odb: &Odb) -> Result<()> {
     let check = |id: &Oid| -> Result<()> {
         let (size, kind) = odb.read_header(*id)?;
         if size > LARGEST && kind != ObjectType::Blob {
-            bail!("its {kind} {id} alone has {size} bytes, and {LARGEST} are the most");
+            bail!("its {kind} {id} has {size} bytes, and the limit is {LARGEST}");
         }
         Ok(())
     };

@@ -23,7 +23,7 @@ impl Mirror {
         // libgit2 reads zeros as nothing; the git that Nix runs fails on them, each time.
         ensure!(
             self.repository.config()?.get_bool("core.bare")?,
-            "its config says that it is none"
+            "its config is not that of a mirror"
         );
         // Root's git, which Nix runs, would go by other settings than those that no fetch can write.
         let link = crate::sys::fs::read_link_optional(&self.path.join(".git"))?;

@@ -32,7 +32,7 @@ impl Mirror {
             ensure!(kind == ObjectType::Blob, "it is not a text");
             ensure!(
                 size <= LARGEST,
-                "it has {size} bytes, and {LARGEST} are the most"
+                "it has {size} bytes, and the limit is {LARGEST}"
             );
             let note = odb.read(note)?;
             Ok(Some(note.data().to_vec()))

@@ -159,7 +159,7 @@ impl<'a> Source<'a> {
         match timeout.checked_sub(self.started.elapsed()) {
             Some(left) if !left.is_zero() => Ok(Some(left)),
             Some(_) | None => bail!(
-                "it was given up after {} seconds, the remote's timeout",
+                "the fetch timed out after {} seconds, the timeout of the remote",
                 timeout.as_secs()
             ),
         }
@@ -211,7 +211,7 @@ fn spoken(words: &str) -> String {
     let is_told = |line: &&str| !line.starts_with('@') && !PLATITUDES.contains(line);
     let lines: Vec<&str> = lines.filter(is_told).collect();
     match lines.as_slice() {
-        [] => "it ended without a word".to_string(),
+        [] => "it ended without a message".to_string(),
         lines => {
             let last = lines[lines.len().saturating_sub(LINES)..].join(" ");
             last.chars().take(CHARS).collect()

@@ -216,7 +216,7 @@ impl Action {
                 });
             }
             Self::GivenUp(trouble) => {
-                let next = "is not tried again before someone pushes".to_string();
+                let next = "is not tried again until someone pushes".to_string();
                 (word(trouble), words(trouble), next, "retry")
             }
         };

@@ -78,7 +78,7 @@ pub enum Unverified {
     #[display("it is not signed; sign it, e.g. with git commit -S")]
     Unsigned,
     /// The headers are not those of a commit that git makes.
-    #[display("its headers are not those of a commit; make it anew with git")]
+    #[display("its headers are damaged; make it anew with git")]
     Headers,
     /// There is more than one.
     #[display("it has more than one signature; {ANEW}")]

@@ -54,7 +54,7 @@ impl State {
         let (id, began) = (latest.id, latest.since());
         (began > now + CLOCK_STEP).then(|| {
             let began = text::at(began);
-            format!("The clock of this machine is wrong, or was: attempt {id} was under way at {began}, which is yet to come")
+            format!("The clock of this machine is or was wrong: attempt {id} was under way at {began}, which is in the future")
         })
     }
 

@@ -20,9 +20,9 @@ impl Window {
     /// A window between two times such as `23:30`, on these days; on every day if none is named.
     pub fn new(lower: &str, upper: &str, days: &[String]) -> Result<Self> {
         let time = |key: &str, text: &str| {
-            Time::strptime("%H:%M", text)
-                .ok()
-                .with_context(|| format!("{key}: {text:?} is no time of day: use one like 03:00"))
+            Time::strptime("%H:%M", text).ok().with_context(|| {
+                format!("{key}: {text:?} is not a time of day: use one such as 03:00")
+            })
         };
         let mut window = Self {
             lower: time("lower", lower)?,
@@ -31,14 +31,14 @@ impl Window {
         };
         for day in days {
             let Some(index) = DAYS.iter().position(|name| name == day) else {
-                bail!("days: {day:?} is no day: use {}", DAYS.join(", "));
+                bail!("days: {day:?} is not a day: use {}", DAYS.join(", "));
             };
             window.days[index] = true;
         }
         // With days, it is all of each day.
         ensure!(
             window.lower != window.upper || !days.is_empty(),
-            "upper: a window from {lower} to {upper} is none: leave the window out to allow any time"
+            "upper: a window from {lower} to {upper} is empty: leave the window out to allow any time"
         );
         Ok(window)
     }
@@ -165,8 +165,8 @@ mod tests {
     #[test]
     fn what_is_no_window_names_its_key() {
         for (lower, upper, wanted) in [
-            ("25:00", "05:00", "lower: \"25:00\" is no time"),
-            ("01:00", "5", "upper: \"5\" is no time"),
+            ("25:00", "05:00", "lower: \"25:00\" is not a time"),
+            ("01:00", "5", "upper: \"5\" is not a time"),
             ("01:00", "01:00", "upper: a window from 01:00 to 01:00"),
         ] {
             let error = Window::new(lower, upper, &[]).unwrap_err().to_string();
@@ -239,7 +239,7 @@ mod tests {
         }
         let error = Window::new("01:00", "02:00", &["Mon".to_string()]).unwrap_err();
         assert!(
-            error.to_string().contains("days: \"Mon\" is no day"),
+            error.to_string().contains("days: \"Mon\" is not a day"),
             "{error}"
         );
     }

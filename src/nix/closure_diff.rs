@@ -27,8 +27,8 @@ pub struct Change {
 /// Why there is no telling.
 #[derive(Debug, Display)]
 pub enum Unavailable {
-    /// This system is not there any more.
-    #[display("{} is not there any more: it has been collected as garbage", _0.display())]
+    /// This system was garbage-collected.
+    #[display("{} was garbage-collected", _0.display())]
     Collected(PathBuf),
     /// Nix does not tell.
     #[display("{_0:#}")]
@@ -209,7 +209,7 @@ mod tests {
     fn what_is_not_there_is_not_looked_for() {
         let nowhere = Path::new("/nix/store/00000000000000000000000000000000-none");
         let why = compare(nowhere, Path::new("/")).unwrap_err().to_string();
-        assert!(why.contains("-none is not there any more"), "{why}");
+        assert!(why.contains("-none was garbage-collected"), "{why}");
         assert_eq!(compare(nowhere, nowhere).unwrap(), []);
     }
 }

@@ -52,7 +52,7 @@ impl Evaluation {
         for path in [Path::new(&self.derivation), &self.out] {
             ensure!(
                 store_path::is_valid(path),
-                "The system's path is no store path: {}",
+                "The system's path is not a store path: {}",
                 shortened(&path.to_string_lossy(), store_path::LONGEST)
             );
         }
@@ -75,7 +75,7 @@ let
 in
 {
   derivation = toplevel.drvPath or (throw
-    \"this is no NixOS system: it has neither config.system.build.toplevel nor toplevel, and is no derivation\");
+    \"this is not a NixOS system: it has neither config.system.build.toplevel nor toplevel, and is not a derivation\");
   out = toplevel.outPath;
   machine_id = system.config.services.comin.machineId or null;
 }";
@@ -322,7 +322,7 @@ fn diff_closures(before: &Path, after: &Path) -> Result<String> {
     for path in [before, after] {
         ensure!(
             store_path::is_valid(path),
-            "{} is no store path",
+            "{} is not a store path",
             path.display()
         );
     }
@@ -341,7 +341,7 @@ fn diff_closures(before: &Path, after: &Path) -> Result<String> {
         answer
             .stderr_lines()
             .next_back()
-            .unwrap_or("it does not say why")
+            .unwrap_or("no error message")
     );
     String::from_utf8(answer.output).with_context(|| format!("{what} answered no text"))
 }

@@ -315,7 +315,7 @@ impl Metrics {
                 .of(&labels, 1);
             text.gauge(
                 "comin_is_given_up",
-                "Whether that is not tried again before someone pushes or orders it (1) or not (0).",
+                "Whether that is not tried again until someone pushes or orders it (1) or not (0).",
             )
             .value(matches!(
                 self.status.action,

@@ -755,8 +755,8 @@ fn an_activation_failed_and_is_not_tried_again() {
     Scene::of("A-B", "B", "origin:B/-")
         .then(failure)
         .check(&expect![[r#"
-            [failed 42424242: not tried again before someone pushes]
-            m: 42424242 (origin/main) failed while activating, and is not tried again before
+            [failed 42424242: not tried again until someone pushes]
+            m: 42424242 (origin/main) failed while activating, and is not tried again until
               someone pushes
               → sudo comin retry
               running    41414141 (origin/main), generation 12, deployed 2 h ago
@@ -769,7 +769,7 @@ fn an_activation_failed_and_is_not_tried_again() {
                          main     42424242
             --
             Would not deploy 42424242 (origin/main): it failed while activating, and is not
-              tried again before someone pushes
+              tried again until someone pushes
               → sudo comin retry
               origin/main  42424242  selected
         "#]]);
@@ -1522,12 +1522,12 @@ fn an_attempt_in_full() {
           stages     evaluating 10 s, building 4 min, activating 8.0 s, checking 2.0 s
           error      switch-to-configuration exited with status 4: the new system runs,
                      but units failed: web.service
-          next       not tried again before a head moves, or comin retry
+          next       not tried again until someone pushes, or comin retry
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
           before     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
           packages   cannot be compared:
-                     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05 is
-                     not there any more: it has been collected as garbage
+                     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
+                     was garbage-collected
           units      stopped old.service
                      failed web.service
     "#]]
@@ -1640,13 +1640,13 @@ fn a_plan_that_is_built() {
         lines: Some(lines),
         ..nothing()
     }))));
-    let why = "only root is told: try again with sudo";
+    let why = "this needs root: try again with sudo";
     expect![[r#"
         Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main  42424242  selected
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
           packages   none has another version or another size than before
-          units      what would be restarted is left out: only root is told: try again
+          units      what would be restarted is left out: this needs root: try again
                      with sudo
     "#]]
     .assert_eq(&previewed(Some(Build {

@@ -75,7 +75,7 @@ impl SignedCommit {
                 return unreadable("it is a message of its own, not a detached signature");
             }
             Some("") | None => return unreadable("it is empty"),
-            Some(_) => return unreadable("it is of no kind that is known"),
+            Some(_) => return unreadable("its kind is unknown"),
         };
         if self.signature.matches("-----BEGIN").count() > 1 {
             return Err(Unverified::SeveralSignatures);

@@ -85,7 +85,7 @@ impl Keyring {
             .any(|line| line.contains("no keyboxd running"))
         {
             return Err(LoadError::Broken(anyhow!(
-                "gpg wants a daemon that comin does not start: remove use-keyboxd from /etc/gnupg/common.conf"
+                "gpg needs a daemon that comin does not start: remove use-keyboxd from /etc/gnupg/common.conf"
             )));
         }
         let fingerprints = imported(&answer).map_err(LoadError::Misconfigured)?;
@@ -235,7 +235,7 @@ fn imported(answer: &Answer) -> Result<Vec<String>> {
     let count = |field: usize| counts.get(field).copied().unwrap_or_default();
     ensure!(
         count(9) == 0,
-        "it holds a secret key, which has no business there: put there what gpg --armor --export KEY prints"
+        "it holds a secret key: replace it by the output of gpg --armor --export KEY"
     );
     let fingerprints: Vec<String> = status(&text)
         .filter(|(keyword, _)| *keyword == "IMPORT_OK")
@@ -248,7 +248,7 @@ fn imported(answer: &Answer) -> Result<Vec<String>> {
     );
     ensure!(
         answer.code == 0 && !fingerprints.is_empty() && count(0) as usize == fingerprints.len(),
-        "{}; put there what gpg --armor --export KEY prints",
+        "{}; replace it by the output of gpg --armor --export KEY",
         last_words(answer)
     );
     Ok(fingerprints)

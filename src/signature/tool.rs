@@ -50,7 +50,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     );
     ensure!(
         !content.windows(11).any(|part| part == b"PRIVATE KEY"),
-        "it holds a secret key, which has no business there: put the public key in its place"
+        "it holds a secret key: replace it by the public key"
     );
     Ok(content)
 }

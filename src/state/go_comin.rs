@@ -50,7 +50,7 @@ fn latest_main(content: &[u8]) -> Result<Commit> {
         // Of what ran before its first deployment, it has made up one that has no commit.
         .filter(|main| !main.is_empty());
     let main = mains.next().context("no deployment in it has succeeded")?;
-    ensure!(!is_zero(&main), "the main of its latest deployment is none");
+    ensure!(!is_zero(&main), "its latest deployment has no main");
     main.parse().map_err(|error: String| short(&error))
 }
 

@@ -47,7 +47,7 @@ impl DryRun {
             return left_out(system::inhibited_by(inhibitors));
         }
         if paths.is_machine() && !rustix::process::geteuid().is_root() {
-            return left_out("only root is told: try again with sudo".to_string());
+            return left_out("this needs root: try again with sudo".to_string());
         }
         // Two switches exclude each other, and an activation of ours that meets another one, however dry,
         // would count as failed. Before it begins, it waits for this lock.

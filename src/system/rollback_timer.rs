@@ -56,7 +56,7 @@ pub fn arm(config: &Config, config_file: &Path, paths: &Paths, attempt: &Attempt
         .arg(paths.state_dir())
         .arg(attempt.id.to_string());
     command::run(&mut systemd, "the timer for a rollback", None)
-        .context("Failed to make sure that this can be rolled back")?;
+        .context("Failed to start the rollback timer")?;
     Ok(())
 }
 

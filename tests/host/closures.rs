@@ -86,7 +86,7 @@ fn what_became_of_units_is_told_also_when_comin_has_died_meanwhile() {
         "             started new.service\n",
         "             stopped old.service\n",
         "             failed bad.service",
-        "  next       not tried again before a head moves, or comin retry\n",
+        "  next       not tried again until someone pushes, or comin retry\n",
         "  packages   none has another version or another size than before\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
@@ -159,7 +159,7 @@ fn what_would_become_of_units_is_told_to_root_and_the_packages_to_everybody() {
     assert_eq!(plan["build"]["out"], build["out"]);
     assert_eq!(plan["build"]["closure"], build["closure"]);
     let left_out = &plan["build"]["dry_activation"]["left_out"];
-    assert_eq!(left_out, "only root is told: try again with sudo");
+    assert_eq!(left_out, "this needs root: try again with sudo");
 
     assert_eq!(host.run(unchanged), before);
     assert_eq!(host.show("web.service", "InvocationID"), web);

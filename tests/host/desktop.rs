@@ -55,7 +55,7 @@ fn shown(host: &Host) -> Vec<String> {
     let shown = host.read(&format!("/run/user/{USER}/shown"));
     let lines = shown
         .lines()
-        .filter(|line| !line.contains("is not to be deployed any more"))
+        .filter(|line| !line.contains("will not be deployed"))
         .map(|line| line.trim_matches([' ', '|']).to_string());
     lines.collect()
 }

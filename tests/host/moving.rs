@@ -63,7 +63,7 @@ fn while_the_go_comin_runs_nothing_fails_and_then_all_of_it_works() {
     host.run("systemctl stop comin.service");
     host.await_deployed(&commit);
     let lines = host.journal("--identifier=comin");
-    let taken = format!("Took {before} for the accepted main");
+    let taken = format!("The accepted main is {before}");
     assert!(lines.iter().any(|line| line.message.contains(&taken)));
     let url = format!("http://127.0.0.1:{port}/metrics");
     await_that("the metrics", || {

@@ -47,7 +47,7 @@ fn a_system_that_cuts_the_machine_off_is_rolled_back_and_the_fixed_one_is_deploy
         c["etc"]["hosts"] = json!("127.0.0.1 localhost\n");
     });
     let commit = host.commit(&bad);
-    let error = "origin could be fetched from before, and not within 2 seconds now";
+    let error = "lost connectivity: origin could not be reached within 2 seconds";
     assert_rolled_back(&host, &commit, error);
     let hindrance = host.status()["hindrance"].clone();
     assert_eq!(
@@ -84,7 +84,7 @@ fn an_activation_that_hangs_for_ever_is_rolled_back_by_the_dead_man() {
         c["system"]["activation"] = json!("sleep infinity");
     });
     let commit = host.commit(&hanging);
-    let error = "it did not pass its checks in time";
+    let error = "its checks did not pass in time";
     assert_rolled_back(&host, &commit, error);
     await_that("the post-deployment command", || {
         host.path("/srv/notified").exists()
@@ -275,7 +275,7 @@ fn half_switched_system_whose_checks_hang_is_rolled_back_by_the_dead_man() {
         c["system"]["extra"] = json!({"ill": ""});
     });
     let commit = host.commit(&ill);
-    assert_rolled_back(&host, &commit, "it did not pass its checks in time");
+    assert_rolled_back(&host, &commit, "its checks did not pass in time");
     assert_eq!(agreed(&host), "first");
 }
 

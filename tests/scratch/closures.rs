@@ -129,7 +129,7 @@ fn a_system_that_has_been_collected_is_said_to_be() {
     assert_eq!(deleted.code, Some(0), "{deleted:?}");
 
     let closure = details(&world, "2")["closure"].clone();
-    let sentence = format!("{before} is not there any more: it has been collected as garbage");
+    let sentence = format!("{before} was garbage-collected");
     assert_eq!(closure, json!({"changes": null, "unavailable": sentence}));
     let text = world.comin(&["history", "2"], 0).out;
     let line = format!("  packages   cannot be compared: {sentence}");
@@ -200,7 +200,7 @@ fn attempts_of_an_older_comin_and_odd_ones_are_told_too() {
     fs::write(&state, odd.to_string()).unwrap();
     let said = world.comin(&["history", "1"], 0);
     assert!(
-        said.out.contains("\u{fffd}[2J is not there any more"),
+        said.out.contains("\u{fffd}[2J was garbage-collected"),
         "{said:?}"
     );
     assert!(
@@ -209,7 +209,7 @@ fn attempts_of_an_older_comin_and_odd_ones_are_told_too() {
     );
     assert!(!said.out.contains('\u{1b}'), "{said:?}");
     let said = world.comin(&["history", "2"], 0);
-    assert!(said.out.contains("/ is no store path"), "{said:?}");
+    assert!(said.out.contains("/ is not a store path"), "{said:?}");
     odd["attempts"][1]["id"] = json!(u64::MAX);
     fs::write(&state, odd.to_string()).unwrap();
     let said = world.comin(&["history", "2"], 1);

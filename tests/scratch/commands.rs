@@ -193,7 +193,7 @@ fn what_is_no_path_of_the_store_reaches_neither_nix_nor_a_terminal() {
         let said = comin(&world, &checkout, &[command, "--hostname", name], 1);
         assert_eq!(said.out, "");
         assert!(
-            said.err.contains("The system's path is no store path: ")
+            said.err.contains("The system's path is not a store path: ")
                 && !said.err.contains('\u{1b}'),
             "{said:?}"
         );

@@ -245,7 +245,7 @@ fn that_no_main_was_accepted_is_said_once() {
         let with = both().as_object().unwrap().clone();
         config.as_object_mut().unwrap().extend(with);
     });
-    let sentence = "No main was accepted before: this one is taken as it is";
+    let sentence = "First deployment: comin trusts this main";
     let mut times = world.comin(&["run"], 0).err.matches(sentence).count();
     for _ in 0..2 {
         world.comin(&["confirm"], 0);
@@ -275,7 +275,7 @@ fn what_nobody_objects_to_is_confirmed_by_time() {
     world.shifted("+61m", &["fetch", "origin"]);
     assert!(wanted(&world).exists());
     let said = world.shifted("+61m", &["deploy"]);
-    let sentence = "(origin/main) is built without a confirmation now";
+    let sentence = "(origin/main) is confirmed automatically, and built next";
     assert!(said.err.contains(sentence), "{said:?}");
     assert_eq!(world.switches(), ["switch first", "switch second"]);
     assert_eq!(
@@ -357,7 +357,7 @@ fn a_confirmation_is_of_no_other_commit() {
     world.comin(&["fetch", "origin"], 0);
     let said = world.comin(&["confirm"], 1);
     let refused = format!(
-        "{} (origin/main) is not confirmed: meanwhile, {} (origin/main) is to be deployed",
+        "{} (origin/main) is not confirmed: {} (origin/main) has been selected meanwhile",
         &second[..8],
         &third[..8]
     );
@@ -392,7 +392,7 @@ fn what_was_taken_back_or_cannot_be_fetched_is_not_confirmed() {
     world.comin(&["fetch", "origin"], 1);
     let said = world.comin(&["confirm"], 1);
     assert!(
-        said.err.contains("meanwhile, no branch qualifies"),
+        said.err.contains("no branch qualifies any more"),
         "{said:?}"
     );
     // An outage is no reason not to wait.
@@ -417,7 +417,7 @@ fn a_suspension_outlasts_a_confirmation_and_a_confirmation_is_not_lost() {
     let said = world.comin(&["confirm"], 0);
     assert!(
         said.err
-            .contains("It still has to wait: comin is suspended"),
+            .contains("The deployment still waits: comin is suspended"),
         "{said:?}"
     );
     let given = fs::read(order(&world)).unwrap();
@@ -598,7 +598,7 @@ fn a_derivation_that_is_collected_before_its_build_is_evaluated_again() {
     let mut run = world.command_with(&["run"], &[("nix-store", &script)]);
     let said = Said::of(&run.output().unwrap());
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.err.contains("has been collected"), "{said:?}");
+    assert!(said.err.contains("was garbage-collected"), "{said:?}");
     assert_eq!(
         (world.running(), world.history().len()),
         ("first".into(), 1)

@@ -183,7 +183,7 @@ fn a_question_that_is_void_gives_way_to_the_next_one_and_a_click_is_of_that() {
     world.comin(&["rollback"], 0);
     tell(&world, &desktop);
     let last = desktop.await_shown(shown + 1).pop().unwrap();
-    assert!(last.contains("is not to be deployed any more"), "{last}");
+    assert!(last.contains("will not be deployed"), "{last}");
 }
 
 /// What is tried becomes main, and so is to stay, while somebody types a password.

@@ -100,7 +100,7 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
         assert!(said.err.contains(wanted), "{wanted}: {said:?}");
         assert_eq!(world.mirrored("origin/main"), Some(first.clone()));
     };
-    let given_up = "it was given up after 1 seconds, the remote's timeout";
+    let given_up = "the fetch timed out after 1 seconds, the timeout of the remote";
     for (fault, wanted) in [
         (Fault::Cuts, "Failed to fetch origin from http://127.0.0.1:"),
         (

@@ -162,7 +162,7 @@ fn what_the_go_comin_has_deployed_is_the_accepted_main_of_the_first_run() {
     assert!(!state(&world).join("state.json").exists());
 
     let said = world.comin(&["deploy"], 0).err;
-    let taken = format!("Took {deployed} for the accepted main, for the Go comin has deployed it");
+    let taken = format!("The accepted main is {deployed}, because the Go comin deployed it");
     assert!(said.contains(&taken), "{said}");
     assert!(said.contains("store.json"), "{said}");
     assert!(said.contains("(origin/main): rewound"), "{said}");
@@ -214,8 +214,7 @@ fn a_store_json_that_does_not_tell_makes_a_first_run_with_a_warning() {
     let (world, origin) = World::new();
     left_by_go(&world, &origin);
     let path = state(&world).join("store.json");
-    let unknown =
-        "older than what the Go comin has deployed, which is not known: Failed to find the main in";
+    let unknown = "so main is accepted even if it is older: Failed to find the main in";
     let plan_says = |expected: &str| {
         let plan = world.plan();
         assert_eq!(plan["action"], expected, "{plan}");

@@ -339,7 +339,7 @@ fn a_machine_reboots_once_for_each_deployment() {
     // After the reboot there still is a reason.
     boot::boot(&world);
     boot::link(&world, "current-system", &generation(&world, 1));
-    let vain = "The machine has been rebooted for what is deployed, and needs a reboot all the same: another";
+    let vain = "The machine still needs a reboot after the reboot for this deployment: another";
     let said = world.comin(&["run"], 0);
     assert_eq!((count(&said, vain), count(&said, REBOOTING)), (1, 0));
     let said = world.comin(&["run"], 0);

@@ -109,7 +109,7 @@ fn a_repository_that_never_answers_is_given_up() {
         world.follow("origin", origin.path.to_str().unwrap());
         world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
         let said = world.comin(&["fetch", "origin"], 1);
-        assert!(said.err.contains("given up after 1 seconds"), "{said:?}");
+        assert!(said.err.contains("timed out after 1 seconds"), "{said:?}");
         // Nor does anything wait on for it.
         let path = origin.path.to_str().unwrap();
         let processes = fs::read_dir("/proc").unwrap();
@@ -561,7 +561,8 @@ fn the_packs_of_many_fetches_are_put_together() {
     let git = [("git", &*git)];
     let said = Said::of(&world.command_with(&["deploy"], &git).output().unwrap());
     assert!(
-        said.err.ends_with("The packs of the mirror could not be put together: git repack exited with status 3: broken\n"),
+        said.err
+            .ends_with("Failed to repack the mirror: git repack exited with status 3: broken\n"),
         "{said:?}"
     );
     assert_eq!(said.code, Some(0));

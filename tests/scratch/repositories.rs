@@ -146,7 +146,7 @@ fn without_a_flake_what_does_not_evaluate_is_said_in_the_words_of_nix() {
         (Some("{ hosts.m = throw \"on fire\"; }"), &["on fire"]),
         (
             Some("{ hosts.m = { }; }"),
-            &["this is no NixOS system: it has neither config.system.build.toplevel nor toplevel, and is no derivation"],
+            &["this is not a NixOS system: it has neither config.system.build.toplevel nor toplevel, and is not a derivation"],
         ),
         (
             Some("{ hosts.m.config.system.build.toplevel = throw \"the printer is on fire\"; hosts.m.toplevel = 1; }"),

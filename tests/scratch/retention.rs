@@ -166,9 +166,7 @@ fn what_cannot_be_tidied_up_costs_no_deployment() {
     for label in ["second", "third", "fourth", "fifth", "sixth"] {
         origin.commit(label, &System::default());
         let said = world.comin(&["run"], 0);
-        let failed = said
-            .err
-            .contains("Failed to remove what is no longer needed");
+        let failed = said.err.contains("Failed to remove old systems");
         assert_eq!(failed, label == "sixth", "{said:?}");
     }
     assert_eq!(world.running(), "sixth");

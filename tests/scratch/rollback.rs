@@ -225,7 +225,7 @@ fn an_outage_of_the_server_costs_no_deployment() {
     world.comin(&["fetch", "origin", "server"], 0);
     server.rule(|rules| rules.away_while = Some(world.path("config.json")));
     let said = world.comin(&["deploy"], 1);
-    let error = "server could be fetched from before, and not within 1 seconds now";
+    let error = "lost connectivity: server could not be reached within 1 seconds";
     assert!(said.err.contains(error), "{said:?}");
     assert!(
         said.err.contains("tried again when server is back"),
@@ -256,7 +256,7 @@ fn a_system_that_cuts_the_machine_off_is_the_one_to_blame() {
     let said = world.comin(&["run"], 1);
     assert!(said.err.contains("Rolled back"), "{said:?}");
     assert!(
-        said.err.contains("not tried again before a head moves"),
+        said.err.contains("not tried again until someone pushes"),
         "{said:?}"
     );
     assert_eq!(world.running(), "first");
@@ -305,7 +305,7 @@ fn without_a_server_a_repository_on_this_machine_is_missed() {
     world.comin(&["run"], 0);
     origin.commit("bad", &moves_it_away);
     let said = world.comin(&["run"], 1);
-    let error = "origin could be fetched from before, and not within 0 seconds now";
+    let error = "lost connectivity: origin could not be reached within 0 seconds";
     assert!(said.err.contains(error), "{said:?}");
     assert_eq!(world.running(), "back");
     assert_eq!(world.plan()["action"], "quarantined");

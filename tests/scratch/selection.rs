@@ -323,7 +323,7 @@ fn a_rewrite_is_refused_until_the_operator_accepts_it_once() {
     let said = world.comin(&["run"], 0);
     assert!(said
         .err
-        .contains("No main was accepted before: this one is taken as it is"));
+        .contains("First deployment: comin trusts this main"));
 
     origin.git(&["reset", "--quiet", "--hard", &first]);
     let rewritten = origin.commit("rewritten", &System::default());
@@ -543,7 +543,7 @@ fn the_accepted_main_survives_the_loss_of_state_or_mirror_and_not_of_both() {
     let said = world.comin(&["run"], 0);
     assert!(said
         .err
-        .contains("No main was accepted before: this one is taken as it is"));
+        .contains("First deployment: comin trusts this main"));
     assert_eq!(world.running(), "first");
 }
 

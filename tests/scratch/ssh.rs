@@ -294,7 +294,7 @@ fn a_server_that_never_answers_is_given_up() {
     remote
         .world
         .configure(|config| config["remotes"][0]["timeout"] = json!(1));
-    remote.says("it was given up after 1 seconds, the remote's timeout");
+    remote.says("the fetch timed out after 1 seconds, the timeout of the remote");
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl<'a> Desktop<'a> {
                 };
                 format!("Deployed {target}\n{subject}{reboot}")
             }
-            Event::Stopped => format!("{target} is not to be deployed any more\n{subject}"),
+            Event::Stopped => format!("{target} will not be deployed\n{subject}"),
             Event::Failed => format!("Failed to deploy {target}\n{}", error()),
             Event::RolledBack => format!("Rolled back {target}\n{}", error()),
             Event::Skipped => format!("Skipped {target}\n{}", error()),

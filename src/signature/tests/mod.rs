@@ -269,7 +269,7 @@ fn commits_by_gpg() {
         (
             "garbage",
             spliced("x"),
-            "its signature cannot be read: it is of no kind that is known",
+            "its signature cannot be read: its kind is unknown",
         ),
         (
             "an empty signature",
@@ -543,17 +543,20 @@ fn a_file_that_cannot_be_used_is_an_error_that_names_it() {
     for (content, wanted) in [
         ("", "it is empty: put"),
         (" \n", "it is empty"),
-        ("hello", "; put there what gpg --armor --export KEY prints"),
-        (half, "put there what gpg"),
+        (
+            "hello",
+            "; replace it by the output of gpg --armor --export KEY",
+        ),
+        (half, "replace it by the output of gpg"),
         (&world.secret, "it holds a secret key"),
         (&two, "it holds a secret key"),
-        (&world.armors["alice"], "put there what gpg"),
+        (&world.armors["alice"], "replace it by the output of gpg"),
         (&world.gpg["young"], "newer than this machine's clock"),
         (
             &world.gpg["weak"],
             "gpg accepts no user id of it, which may rest on SHA-1",
         ),
-        (&world.ssh["ed25519"], "put there what gpg"),
+        (&world.ssh["ed25519"], "replace it by the output of gpg"),
     ] {
         // Behind a good one, so that nothing hides it.
         let error = fails(&Trust {
