@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Error, Result};
 
-use derive_more::Display;
+use derive_more::{Display, From};
 use rustix::io::Errno;
 
 use crate::config::{paths::Paths, url::Token, Config, Remote};
@@ -38,17 +38,13 @@ use desktop::Desktop;
 use output::{json, print, show, text};
 
 /// Why a command came to nothing.
+#[derive(From)]
 pub enum Failure {
     /// The command line or the configuration is wrong; nothing was touched.
     Misconfigured(Error),
     /// Something went wrong.
+    #[from]
     Failed(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// The same command as root, if an error comes from missing rights.

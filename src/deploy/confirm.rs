@@ -9,9 +9,7 @@ use crate::deploy::{
 };
 use crate::git::mirror::Mirror;
 use crate::model::attempt::Attempt;
-use crate::model::{
-    commit::Commit, confirmation::Step, decision::Decision, facts::Facts, names::Operation,
-};
+use crate::model::{confirmation::Step, decision::Decision, facts::Facts, names::Operation};
 use crate::model::{outcome::Outcome, stage::Stage};
 use crate::signature::signers::Signers;
 use crate::state::requests::{self, Confirmation};
@@ -44,7 +42,7 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signer
     }
     if let Some(commit) = &expected.commit {
         ensure!(
-            commit.len() >= Commit::LEAST && target.commit.as_str().starts_with(commit),
+            target.commit.is_meant_by(commit),
             "{target} waits, not {commit:?}; comin status shows its id"
         );
     }

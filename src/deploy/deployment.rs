@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Error, Result};
+use derive_more::From;
 
 use crate::deploy::{boot, context::Context, gates, journal_fields};
 use crate::git::mirror::Mirror;
@@ -14,6 +15,7 @@ use crate::state::store::Store;
 use crate::system;
 
 /// Why an attempt goes no further. `?` carries it out of every step.
+#[derive(From)]
 pub enum Stop {
     /// It is over.
     Ended(Outcome),
@@ -22,13 +24,8 @@ pub enum Stop {
     /// A gate before this step is closed.
     AtGate(Step, ClosedGate),
     /// Something went wrong where it is now.
+    #[from]
     Failed(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// One attempt to deploy a commit, under way.

@@ -15,7 +15,6 @@ use crate::deploy::order::log_order;
 use crate::deploy::post_deployment;
 use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Progress};
-use crate::model::commit::Commit;
 use crate::model::confirmation::Step;
 use crate::model::gate::{first_closed, Answer, Before, ClosedGate, Gate};
 use crate::model::outcome::Outcome;
@@ -113,7 +112,7 @@ pub fn order_past(ctx: &Context, expected: Option<&str>, signers: Option<&Signer
     };
     if let Some(commit) = expected {
         ensure!(
-            commit.len() >= Commit::LEAST && target.commit.as_str().starts_with(commit),
+            target.commit.is_meant_by(commit),
             "{target} is selected, not {commit:?}; comin status shows its id"
         );
     }

@@ -21,6 +21,11 @@ impl Commit {
         &self.0
     }
 
+    /// Whether a person means this commit by these digits.
+    pub fn is_meant_by(&self, digits: &str) -> bool {
+        digits.len() >= Self::LEAST && self.0.starts_with(digits)
+    }
+
     /// What a person reads: the first eight digits.
     pub fn short(&self) -> &str {
         &self.0[..Self::SHORT]

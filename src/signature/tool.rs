@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure, Context, Error, Result};
+use derive_more::From;
 
 use crate::sys::{fs, temp_dir::TempDir};
 
@@ -12,20 +13,16 @@ use crate::sys::{fs, temp_dir::TempDir};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why the keys of a mechanism could not be read.
+#[derive(From)]
 pub enum LoadError {
     /// The configuration, or a file that it names, is wrong.
     Misconfigured(Error),
     /// The tool could not be asked.
+    #[from]
     Broken(Error),
 }
 
 /// Any other error is taken for one of the tool.
-impl From<Error> for LoadError {
-    fn from(error: Error) -> Self {
-        Self::Broken(error)
-    }
-}
-
 impl LoadError {
     /// With the key of the configuration and the file, if those are to blame.
     pub fn named(self, key: &str, path: &Path) -> Self {
