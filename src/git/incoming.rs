@@ -9,7 +9,8 @@ use anyhow::{bail, Context, Result};
 use git2::{ObjectType, Odb, Oid, Repository};
 use tempfile::TempDir;
 
-use super::heads::{followed, Heads};
+use super::commits::without_hashing;
+use super::heads::{followed, tracking, Heads};
 use super::mirror::Mirror;
 use super::shared_clone::borrow_objects;
 use crate::config::Remote;
@@ -17,6 +18,10 @@ use crate::config::Remote;
 /// More bytes than any commit, folder or tag has that somebody makes. What is larger compresses well, and fills the
 /// memory of whoever reads it.
 pub(super) const LARGEST: usize = 16 * 1024 * 1024;
+
+/// What helps if commits are missing.
+pub(super) const LACKS_HISTORY: &str =
+    "the repository lacks a part of its history: if it is a shallow clone, run git fetch --unshallow there";
 
 /// The repository.
 pub(super) struct Incoming<'a> {
@@ -44,20 +49,26 @@ impl<'a> Incoming<'a> {
         self.folder.path()
     }
 
-    /// Looks at all that has come: the heads are commits, and nothing but files is large.
+    /// Looks at all that has come: nothing but files is large, the heads are commits, and their history is there. Git has
+    /// looked whether every file is.
     pub(super) fn check(&self, remote: &Remote, heads: &Heads) -> Result<()> {
         let odb = Odb::new()?;
         let objects = self.path().join("objects");
         odb.add_disk_alternate(&objects.to_string_lossy())?;
         check_sizes(&odb)?;
         let repository = Repository::open_bare(self.path())?;
-        followed(remote, heads).try_for_each(|(name, head)| {
-            let read = || -> Result<()> {
-                let commit = repository.find_commit(Oid::from_str(head.as_str())?)?;
-                Ok(commit.tree().map(drop)?)
-            };
-            read().with_context(|| format!("{name} is incomplete"))
-        })
+        let mut walk = repository.revwalk()?;
+        for (name, head) in followed(remote, heads) {
+            let head = Oid::from_str(head.as_str())?;
+            let read = || -> Result<()> { Ok(repository.find_commit(head)?.tree().map(drop)?) };
+            read().with_context(|| format!("{name} is incomplete"))?;
+            walk.push(head)?;
+            // One that cannot be read is about to be replaced.
+            if let Ok(Some(known)) = self.mirror.head(&tracking(&remote.name, &name)) {
+                let _ = walk.hide(Oid::from_str(known.as_str())?);
+            }
+        }
+        without_hashing(|| walk.try_for_each(|commit| commit.map(drop))).context(LACKS_HISTORY)
     }
 
     /// Moves it into the mirror. A pack counts once its index is there.

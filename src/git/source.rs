@@ -1,14 +1,16 @@
 //! A remote as git knows it: asked for its heads, and fetched from.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Error, Result};
+use anyhow::{bail, ensure, Context, Error, Result};
 
 use super::environment::{self, Variables};
 use super::git_command::git;
 use super::heads::{followed, local_heads, refs, Heads};
+use super::incoming::LACKS_HISTORY;
 use super::{ask, credentials, ssh};
 use crate::config::url::Url;
 use crate::config::Remote;
@@ -110,6 +112,12 @@ impl<'a> Source<'a> {
         if names().next().is_none() {
             return Ok(Heads::default());
         }
+        // Git takes what its refs lead to for complete, so it does not walk through every file of all that has come. By
+        // `fetch.fsckObjects`, it has looked at each object that came whether all is there that this refers to.
+        let asked = followed(self.remote, heads).zip(0..);
+        let asked = asked.map(|((_, head), n)| format!("{head} refs/asked/{n}\n"));
+        fs::write(repository.join("packed-refs"), asked.collect::<String>())
+            .with_context(|| format!("Failed to write into {}", repository.display()))?;
         let mut git = git();
         git.arg("--git-dir").arg(repository).args([
             "fetch",
@@ -187,7 +195,7 @@ impl<'a> Source<'a> {
             return "No space left on device".to_string();
         }
         if has("shallow roots") || has("did not send all necessary objects") {
-            return "the repository lacks a part of its history: if it is a shallow clone, run git fetch --unshallow there".to_string();
+            return LACKS_HISTORY.to_string();
         }
         match &self.remote.url {
             // Git quotes files, and by a link whose those are is up to whoever has the repository. What we say, everybody

@@ -684,6 +684,23 @@ fn a_source_without_its_history_does_not_cost_the_mirror() {
 }
 
 #[test]
+fn history_of_which_the_remote_sends_only_a_part_is_refused() {
+    need!("git");
+    let mut world = World::empty();
+    let (origin, _) = plain(&world, "origin");
+    let head = origin.commit_all("two");
+    world.follow("origin", origin.path.to_str().unwrap());
+    // To git there, the commit has no parent.
+    let grafts = origin.path.join(".git/info/grafts");
+    fs::write(&grafts, format!("{head}\n")).unwrap();
+    world.comin(&["fetch", "origin"], 1);
+    assert_eq!(world.mirrored("origin/main"), None);
+    fs::remove_file(grafts).unwrap();
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(head));
+}
+
+#[test]
 fn an_empty_repository_is_no_error() {
     need!("git", "nix");
     let mut world = World::empty();
