@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail, Context as _, Result};
+use anyhow::{anyhow, bail, ensure, Context as _, Result};
 
 use crate::deploy::build::{built, machine_id_mismatch, preempted, realise};
 use crate::deploy::context::Context;
@@ -10,6 +10,7 @@ use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::preemption::Preemption;
 use crate::model::{confirmation::Step, prebuilt::Identity, target::Target};
 use crate::model::{outcome::Outcome, stage::Stage};
+use crate::nix::signatures::is_signed;
 use crate::sys::fs;
 use crate::system;
 
@@ -44,10 +45,26 @@ pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop>
         return preempted(Stage::Building);
     }
     system::check(&out)?;
+    check_signature(ctx, &out)?;
     match mismatch(ctx, &deployment.attempt.target, &out)? {
         Some(reason) => Err(Stop::Ended(Outcome::Skipped { reason })),
         None => Ok(out),
     }
+}
+
+/// Checks that a trusted key signed a system, unless that runs already. Nix does so only for what it fetches, and a note
+/// can name any path that is in the store: every user of the machine can build one, with a `comin.json` to his liking.
+/// What the system refers to need not be checked: that is part of what is signed.
+pub fn check_signature(ctx: &Context, out: &Path) -> Result<()> {
+    let runs = fs::read_link_optional(&ctx.paths.current_system())?;
+    if runs.as_deref() != Some(out) {
+        ensure!(
+            is_signed(out)?,
+            "no key of nix.settings.trusted-public-keys signed {}, which is in the store already",
+            out.display()
+        );
+    }
+    Ok(())
 }
 
 /// The reason, if a system is meant for another machine.

@@ -1,4 +1,4 @@
-//! What keeps an evaluation or a build from going on: another commit is to be deployed by now.
+//! What keeps an evaluation or a build from going on: another commit is to be deployed by now, or CI has built this one.
 
 use std::os::fd::AsFd;
 
@@ -22,6 +22,8 @@ pub struct Preemption<'a> {
     requests: Folders,
     state: State,
     target: Target,
+    /// Whether it is evaluated and built here, and not fetched.
+    is_built_here: bool,
 }
 
 impl<'a> Preemption<'a> {
@@ -34,6 +36,7 @@ impl<'a> Preemption<'a> {
             requests: Folders::watch(&[&deployment.ctx.paths.run()])?,
             state: deployment.store.state().clone(),
             target: deployment.attempt.target.clone(),
+            is_built_here: deployment.attempt.prebuilt().is_none(),
         })
     }
 
@@ -54,8 +57,9 @@ impl<'a> Preemption<'a> {
         })
     }
 
-    /// Whether what has been fetched meanwhile makes a deployment of this target pointless. If newer commits have
-    /// stopped enough deployments in a row, or wait for CI, they do so only if the target may not be deployed any more.
+    /// Whether what has been fetched meanwhile makes a deployment of this target pointless, or its evaluation. If newer
+    /// commits have stopped enough deployments in a row, or wait for CI, they do so only if the target may not be
+    /// deployed any more.
     fn look(&self) -> Result<bool> {
         let Self {
             ctx, state, target, ..
@@ -71,6 +75,11 @@ impl<'a> Preemption<'a> {
             log::warn!("{error:#}");
         }
         if facts.suspended.is_some() {
+            return Ok(true);
+        }
+        let prebuilt = facts.prebuilt.as_ref();
+        if self.is_built_here && prebuilt.is_some_and(|it| it.system_of(target).is_some()) {
+            log::info!("CI has built {target} meanwhile");
             return Ok(true);
         }
         if !decision.supersedes(target, &facts) {

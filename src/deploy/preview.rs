@@ -59,6 +59,7 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
     let aside = Paths::outside_state(root.path());
     let (derivation, out) = if let Some(out) = prebuilt {
         build_aside(ctx, target, out, out, &aside)?;
+        prebuilt::check_signature(ctx, out)?;
         if let Some(reason) = prebuilt::mismatch(ctx, target, out)? {
             return Ok(Preview::Skipped(reason));
         }

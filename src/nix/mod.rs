@@ -3,6 +3,7 @@
 pub mod closure_diff;
 pub mod gc_roots;
 pub mod log;
+pub mod signatures;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

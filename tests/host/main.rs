@@ -14,6 +14,7 @@ mod deployments;
 mod desktop;
 mod moving;
 mod pages;
+mod prebuilt;
 mod reboot;
 mod rollback;
 mod sweep;

@@ -11,6 +11,7 @@ use std::thread;
 use serde_json::{json, Value};
 
 use crate::selection::{sign, trusted_signer};
+use crate::support::memory::{family, Memory};
 use crate::support::{is_rooted, isolated, Said};
 use crate::world::{await_that, Repository, System, World};
 
@@ -66,6 +67,15 @@ impl Ci {
 
     /// Builds a system that is in the cache, and not on this machine.
     fn build(&self, order: &Order) -> String {
+        let system = self.make(order);
+        self.copy(&system, order.key);
+        let deleted = self.nix("nix-store").arg("--delete").arg(&system).output();
+        assert!(deleted.unwrap().status.success() && !Path::new(&system).exists());
+        system
+    }
+
+    /// Builds a system here.
+    fn make(&self, order: &Order) -> String {
         let file = self.world.path(&format!("{}.nix", order.label));
         let identity = order.identity.as_ref().map_or("null".to_string(), |it| {
             // A Nix string in quotes.
@@ -81,12 +91,15 @@ impl Ci {
         let output = nix.output().unwrap();
         let said = Said::of(&output);
         assert_eq!(said.code, Some(0), "{said:?}");
-        let system = said.out.trim().to_string();
+        said.out.trim().to_string()
+    }
+
+    /// Copies a system to the cache, signed if there is a key.
+    fn copy(&self, system: &str, key: Option<&str>) {
         let cache = format!("file://{}", self.world.path("cache").display());
-        let key = order.key.map_or(String::new(), |key| {
+        let key = key.map_or(String::new(), |key| {
             format!("?secret-key={}", self.world.path(key).display())
         });
-        let cache = cache + &key;
         let mut nix = self.nix("nix");
         nix.args([
             "--extra-experimental-features",
@@ -94,11 +107,8 @@ impl Ci {
             "copy",
             "--to",
         ])
-        .args([&cache, &system]);
+        .args([&(cache + &key), system]);
         assert!(nix.output().unwrap().status.success());
-        let deleted = self.nix("nix-store").arg("--delete").arg(&system).output();
-        assert!(deleted.unwrap().status.success() && !Path::new(&system).exists());
-        system
     }
 
     /// A good system of the commit.
@@ -194,7 +204,12 @@ fn system_that_ci_has_built_is_deployed_without_evaluation() {
     let system = ci.build_good("second");
     ci.append(&format!("other {system}"));
     ci.append(&format!("m {system}"));
-    ci.comin(&["run"], 0);
+    let mut comin = ci.command(&["run"]).spawn().unwrap();
+    let process = comin.id();
+    let memory = Memory::watch(move || family(process));
+    assert!(comin.wait().unwrap().success());
+    let peak = memory.peak();
+    assert!((1..100).contains(&peak), "{peak} MiB");
     assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
     let calls = fs::read_to_string(ci.world.path("calls")).unwrap_or_default();
     assert!(
@@ -226,7 +241,7 @@ fn system_that_ci_has_built_is_deployed_without_evaluation() {
 #[test]
 fn publish_names_systems_that_a_machine_then_deploys() {
     need!("git", "nix");
-    let ci = Ci::with_notes();
+    let mut ci = Ci::with_notes();
     let hub = ci.world.path("hub").display().to_string();
     ci.origin.git(&["clone", "--quiet", "--bare", ".", &hub]);
     ci.origin.git(&["remote", "add", "hub", &hub]);
@@ -275,11 +290,11 @@ fn publish_names_systems_that_a_machine_then_deploys() {
     let lines: Vec<_> = note.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(lines, [format!("m {path}"), format!("m {path}")]);
 
-    let mut world = ci.world;
     let url = format!("file://{hub}");
-    world.configure(|config| config["remotes"][0]["url"] = json!(url));
-    let said = world.comin(&["run"], 0);
-    assert_eq!(world.switches(), ["switch first", "switch one"], "{said:?}");
+    ci.world
+        .configure(|config| config["remotes"][0]["url"] = json!(url));
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch one"]);
 }
 
 #[test]
@@ -433,6 +448,38 @@ fn system_that_is_not_of_this_commit_and_machine_is_refused() {
     assert_eq!(ci.world.switches(), ["switch first", "switch third"]);
 }
 
+/// Every user of a machine can build a system that says whatever he likes.
+#[test]
+fn system_that_is_in_the_store_already_needs_a_signature_too() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let system = ci.make(&Order {
+        label: "second",
+        identity: Some(ci.identity()),
+        key: None,
+    });
+    ci.append(&format!("m {system}"));
+    for signature in [None, Some("theirs")] {
+        if signature.is_some() {
+            ci.copy(&system, signature);
+            ci.comin(&["retry"], 0);
+        }
+        ci.comin(&["fetch", "origin"], 0);
+        let words = "no key of nix.settings.trusted-public-keys signed";
+        let said = ci.comin(&["plan", "--build"], 1);
+        assert!(said.err.contains(words), "{said:?}");
+        let said = ci.comin(&["run"], 1);
+        assert!(said.err.contains(words), "{said:?}");
+        ci.assert_untouched();
+    }
+    // CI that runs on the machine itself signs only what it copies to the cache.
+    fs::remove_dir_all(ci.world.path("cache")).unwrap();
+    ci.copy(&system, Some("ours"));
+    ci.comin(&["retry"], 0);
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+}
+
 #[test]
 fn system_of_a_signed_commit_has_to_tell_that_commit() {
     need!("git", "nix", "ssh-keygen");
@@ -582,6 +629,42 @@ fn commit_is_evaluated_here_when_patience_is_over() {
     let said = ci.world.shifted("+61m", &["deploy"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(ci.world.switches(), ["switch first", "switch third"]);
+}
+
+#[test]
+fn evaluation_is_stopped_if_ci_names_the_system_meanwhile() {
+    need!("git", "nix");
+    let mut ci = Ci::new(&json!({"notes": "comin", "otherwise": "evaluate", "patience": 0}));
+    let (begun, open) = (ci.world.path("begun"), ci.world.path("open"));
+    let system = System::instead(&format!(
+        "throw (builtins.readFile (derivation {{
+            name = \"evaluation\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
+            args = [ \"-c\" \"touch {}; while [ ! -e {} ]; do sleep 0.01; done; echo >$out\" ]; }}))",
+        begun.display(),
+        open.display()
+    ));
+    ci.commit = ci.origin.commit("second", &system);
+    let built = ci.build_good("second");
+    let mut comin = ci.command(&["run"]);
+    let child = comin.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    await_that(|| begun.exists());
+    ci.append("other /nix/store/a-b");
+    ci.comin(&["fetch", "origin"], 0);
+    let wanted = ci.world.path("root/run/comin/wanted");
+    await_that(|| !wanted.exists());
+    assert_eq!(ci.world.status()["phase"], "evaluating");
+    ci.append(&format!("m {built}"));
+    ci.comin(&["fetch", "origin"], 0);
+    await_that(|| ci.world.switches() == ["switch first", "switch second"]);
+    let said = Said::of(&child.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let statuses: Vec<_> = ci
+        .world
+        .history()
+        .iter()
+        .map(|it| it["status"].clone())
+        .collect();
+    assert_eq!(statuses, ["done", "skipped", "done"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each of them uses another part of it.
 
 pub mod http;
+pub mod memory;
 pub mod pages;
 pub mod prometheus;
 pub mod ssh;

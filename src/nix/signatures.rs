@@ -1,0 +1,80 @@
+//! Whether a trusted key signed a path that is in the store.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::sys::command;
+
+/// How long a question to Nix or to a cache may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether a key of `trusted-public-keys` signed a path that is in the store, by a signature that is there as well, or
+/// in a cache. Nix verifies what it fetches, and nothing that is in the store already.
+pub fn is_signed(path: &Path) -> Result<bool> {
+    if verify(path, None)? {
+        return Ok(true);
+    }
+    for cache in caches()? {
+        match verify(path, Some(&cache)) {
+            Ok(false) => {}
+            Ok(true) => return Ok(true),
+            // Another cache may have the signature.
+            Err(error) => log::warn!("{error:#}"),
+        }
+    }
+    Ok(false)
+}
+
+/// Whether there is a good signature in the store, or in a cache if one is named.
+fn verify(path: &Path, cache: Option<&str>) -> Result<bool> {
+    let mut nix = nix();
+    // One signature, even of what was built here: by default, Nix trusts that without any.
+    nix.args(["store", "verify", "--no-contents", "--sigs-needed", "1"]);
+    nix.args(cache.into_iter().flat_map(|cache| ["--substituter", cache]));
+    nix.arg(path);
+    let answer = command::ask(&mut nix, "nix store verify", Stdio::null(), PATIENCE)?;
+    match answer.code {
+        0 => Ok(true),
+        2 => Ok(false),
+        code => {
+            let said: Vec<&str> = answer.stderr_lines().collect();
+            let of = cache.unwrap_or("the store");
+            bail!(
+                "nix store verify exited with status {code} for the signatures of {of}: {}",
+                said.join(" ")
+            )
+        }
+    }
+}
+
+/// The caches that Nix fetches from.
+fn caches() -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Setting {
+        value: Value,
+    }
+    // The name that every Nix since 2.4 understands.
+    let mut nix = nix();
+    nix.args(["show-config", "--json"]);
+    let answer = command::query(&mut nix, "nix show-config", PATIENCE)?;
+    let mut settings: HashMap<String, Setting> =
+        serde_json::from_slice(&answer).context("nix show-config answered something unexpected")?;
+    let mut setting = |name| settings.remove(name).map(|setting| setting.value);
+    if setting("substitute") == Some(Value::Bool(false)) {
+        return Ok(Vec::new());
+    }
+    let caches = setting("substituters").context("nix show-config names no substituters")?;
+    Ok(serde_json::from_value(caches)?)
+}
+
+fn nix() -> Command {
+    let mut nix = Command::new("nix");
+    nix.args(["--extra-experimental-features", "nix-command"]);
+    nix
+}
