@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# demo.sh: comin at work below a scratch root: a push is switched to, a testing branch is tested, what
-# is broken or rewound is refused. Every line that begins with "$" is run, on real Git and real Nix;
-# what it does is checked. Nothing of this machine is touched but /nix/store and /nix/var.
+# demo.sh: shows comin at work below a scratch root. It deploys a push, tests a testing branch, and refuses a
+# broken and a rewound commit. Each line that begins with "$" is run with real Git and real Nix, and its effect is
+# checked. The demo changes nothing on this machine but /nix/store and /nix/var.
 #
-#   COMIN_BIN   a built comin; by default it is built from here
+#   COMIN_BIN   a built comin; by default the demo builds it from this checkout
 set -euo pipefail
 
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,13 +12,13 @@ tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ -z "${COMIN_BIN:-}" ]; then
     . "$tests/setup.sh" build
     # A debug build: the demo needs no fast program, and optimization takes long.
-    echo "Building comin; the demo itself takes some seconds."
+    echo "Building comin takes a minute on two idle cores. The demo itself takes some seconds."
     cargo build --locked --manifest-path "$tests/../Cargo.toml"
     COMIN_BIN=${CARGO_TARGET_DIR:-$tests/../target}/debug/comin
 fi
 COMIN_BIN=$(realpath "$COMIN_BIN")
 
-# ---- a machine `m` below a folder of its own; nothing of the person who runs this has a part in it
+# ---- a machine `m` in a temporary directory, without settings of the user
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/comin.XXXXXX")
 scratch=$(realpath "$scratch")
@@ -70,7 +70,7 @@ cat >"$scratch/config.json" <<END_OF_CONFIG
 }
 END_OF_CONFIG
 
-# ---- how it is told
+# ---- output
 
 bold='' calm='' plain=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
@@ -106,7 +106,7 @@ run() { # LINE: shows it, what it says, and how it ended if that was not well
     [ "$code" = 0 ] || echo "  (exit code $code)"
 }
 
-# ---- whether it is so
+# ---- checks
 
 fail() {
     printf '\nThe demo did not show what it should: %s\n' "$*" >&2
@@ -135,15 +135,14 @@ boots() { # LABEL GENERATION: what a reboot would start
 
 # ---- the demo
 
-tell "comin deploys to a machine what is pushed to the Git repositories it follows. Here all" \
-    "files of the machine m are below a folder of its own, which goes at the end:" \
-    "\"comin\" stands for \"comin --root …/root --config …/config.json\". Folder and store paths are" \
-    "shown short."
+tell "comin deploys to a machine what you push to the Git repositories that it follows. The machine of" \
+    "this demo is called m. All its files are in a temporary directory, which is deleted at the end." \
+    "\"comin\" stands for \"comin --root …/root --config …/config.json\". Paths are shortened."
 run 'cat ../config.json'
-tell "\"origin\" is a bare repository that everybody pushes to, \"clone\" the work tree in which" \
-    "we are. On a machine a timer runs comin for each; here we do."
+tell "\"origin\" is a bare repository that everybody pushes to. \"clone\" is the work tree in which" \
+    "we work. On a real machine, a timer runs comin for each of them. Here, we run comin ourselves."
 
-step "1. A commit is pushed to main: comin switches to its system"
+step "1. Push a commit to main: comin switches to its system"
 run "git commit -qm 'The first system'; git push -q origin main"
 run 'comin run'
 ends 0
@@ -154,13 +153,13 @@ status deployed operation switch
 status deployed status "done"
 status accepted_main "$first"
 run 'comin status'
-tell "As long as nothing changes, comin does nothing and says nothing:"
+tell "As long as nothing changes, comin does nothing and prints nothing:"
 run 'comin run'
 ends 0
 silent
 runs first 1
 
-step "2. A commit on a testing branch: activated, and no boot loader is touched"
+step "2. Commit to a testing branch: comin activates it and does not touch the boot loader"
 run 'git checkout -q -b testing-m'
 run "sed -i 's/\"first\"/\"second\"/' flake.nix; git commit -qam 'The second system'"
 run 'comin run'
@@ -171,12 +170,12 @@ status deployed operation test
 status deployed status "done"
 status accepted_main "$first"
 run 'comin status'
-tell "The second system runs, and was not even pushed. After a reboot it would be the first one:"
+tell "The second system runs, although nobody has pushed it. A reboot would bring back the first one:"
 run 'cat ../root/run/current-system/nixos-version; echo'
 run 'readlink ../root/nix/var/nix/profiles/system'
 says system-1-link
 
-step "3. It is good: the testing branch becomes main"
+step "3. Keep it: the testing branch becomes main"
 run 'git checkout -q main; git merge -q testing-m; git push -q'
 run 'git branch -qd testing-m'
 run 'comin run'
@@ -187,7 +186,7 @@ boots second 2
 status deployed operation switch
 status accepted_main "$second"
 
-step "4. A broken commit is pushed: refused, and the old system stays"
+step "4. Push a broken commit: the old system stays"
 run "sed -i 's/\"second\"/second/' flake.nix; git commit -qam 'Without quotes'; git push -q"
 run 'comin run'
 ends 1
@@ -197,7 +196,7 @@ boots second 2
 status deployed status failed
 status accepted_main "$second"
 run 'comin status'
-tell "The next commit mends it; its system is the one that runs, so there is nothing to activate."
+tell "The next commit mends it. Its system runs already, so comin activates nothing."
 run 'git revert --no-edit HEAD >/dev/null; git push -q'
 run 'comin run'
 ends 0
@@ -206,7 +205,7 @@ mended=$(git rev-parse HEAD)
 status deployed status "done"
 status accepted_main "$mended"
 
-step "5. Somebody rewinds main: refused, and the system stays"
+step "5. Somebody rewinds main: comin refuses it, and the system stays"
 run "git reset -q --hard $(git rev-parse --short "$first"); git push -q --force"
 run 'comin run'
 ends 0
@@ -216,20 +215,20 @@ boots second 2
 run 'comin status'
 says rewound
 status accepted_main "$mended"
-tell "What comin does with each branch, and why:"
+tell "comin plan shows the decision about each branch:"
 run 'comin plan'
 ends 0
 
 step "What was shown"
 cat <<'END_OF_LIST'
 
-  - a push to main is switched to, and becomes the next generation
-  - an idle cycle does nothing
-  - a testing branch is activated without the boot loader, from a clone as well
-  - a commit that does not evaluate changes nothing, and its error is kept
-  - a main that was rewound is refused
+  - comin switches to a push to main, and makes it the next generation
+  - without a push, comin does nothing
+  - a commit on a testing branch is activated without the boot loader, even if nobody has pushed it
+  - a commit that does not evaluate changes nothing, and comin keeps the error
+  - comin refuses a main that was rewound
 
-All of it on real Git and real Nix, and each step was checked.
+Git and Nix were real, and each step was checked.
 
 What to read next:
 
