@@ -202,6 +202,20 @@ def scale(world):
     row("… branches stored", len(stored), "2", " ".join(stored))
 
 
+def many_remotes(world):
+    """One commit that many remotes have: each is fetched, then one is selected."""
+    world.run("git", "clone", "--quiet", world.path("small"), world.path("shared"))
+
+    def cost_of_commit(number):
+        comin = world.machine(f"remotes{number}", world.path("shared"), [f"r{n}" for n in range(number)])
+        Cost([*comin, "fetch"], world.env)
+        world.git("shared", "commit", "--quiet", "--allow-empty", "--message", "next")
+        return sum(Cost([*comin, command], world.env).cpu for command in ("fetch", "plan"))
+
+    few, many = cost_of_commit(100), cost_of_commit(1000)
+    ratio("one commit on 1,000 remotes, CPU", many, few, "one commit on 100 remotes", "10")
+
+
 def ancestry(world):
     """`plan` at a distance from the accepted main, less the same at none."""
     machine = world.path("distance")
@@ -236,6 +250,7 @@ def main():
         print("| what | measured | bound | |\n|---|---|---|---|", flush=True)
         deployment(world)
         polls(world)
+        many_remotes(world)
         world.large()
         scale(world)
         ancestry(world)

@@ -52,6 +52,7 @@ comin_setup() {
                 comin_need faketime faketime
                 comin_need mount mount
                 comin_need strace strace
+                comin_need /usr/bin/time time
                 ;;
             desktop)
                 comin_need dbus-daemon dbus-daemon

@@ -39,9 +39,9 @@ class World:
     def git(self, repository, *arguments, **options):
         return self.run("git", "-C", self.path(repository), *arguments, **options)
 
-    def machine(self, name, url):
+    def machine(self, name, url, remotes=("origin",)):
         """The beginning of a command line of comin on a machine of its own."""
-        config = {"hostname": "m", "remotes": [{"name": "origin", "url": url}]}
+        config = {"hostname": "m", "remotes": [{"name": remote, "url": url} for remote in remotes]}
         os.makedirs(self.path(name, "etc"))
         # As on a machine, where /run is in memory.
         os.makedirs(os.path.join(self.memory, name))

@@ -529,6 +529,55 @@ fn object(repository: &Repository, kind: &str, content: impl FnOnce(&mut dyn Wri
     String::from_utf8(made).unwrap().trim().to_string()
 }
 
+/// Makes a commit whose message has so many megabytes, on top of the head.
+fn large_commit(repository: &Repository, megabytes: usize) -> String {
+    let tree = repository.git(&["rev-parse", "HEAD^{tree}"]);
+    let parent = repository.git(&["rev-parse", "HEAD"]);
+    let author = "a <a@example.org> 1 +0000";
+    object(repository, "commit", |into| {
+        write!(
+            into,
+            "tree {tree}\nparent {parent}\nauthor {author}\ncommitter {author}\n\n"
+        )
+        .unwrap();
+        let line = "x".repeat(1024 * 1024);
+        (0..megabytes).for_each(|_| into.write_all(line.as_bytes()).unwrap());
+    })
+}
+
+#[test]
+fn push_that_needs_much_memory_costs_other_remotes_none() {
+    need!("git", "nix", "sh", "time");
+    let (mut world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let other = Repository::at(&world, "other");
+    origin.git(&["clone", "--quiet", ".", other.path.to_str().unwrap()]);
+    world.follow("other", other.path.to_str().unwrap());
+    origin.git(&["branch", "--force", "large", &large_commit(&origin, 400)]);
+    let tree = origin.git(&["rev-parse", "HEAD^{tree}"]);
+    let head = origin.git(&["commit-tree", "-p", "large", "-m", "small", &tree]);
+    origin.git(&["update-ref", "refs/heads/main", &head]);
+    world.comin(&["fetch", "origin"], 1);
+    other.commit("second", &System::default());
+    let memory = world.path("memory");
+    for arguments in [&["fetch", "other"][..], &["deploy"]] {
+        let comin = world.command(arguments);
+        let mut limited = Command::new("sh");
+        isolated(&mut limited, &world.path("home"));
+        // A machine with 1.5 GiB, and the largest of all processes.
+        limited
+            .args(["-c", "ulimit -v 1572864 && exec time -f %M -o \"$@\"", "sh"])
+            .arg(&memory)
+            .arg(comin.get_program())
+            .args(comin.get_args());
+        let said = Said::of(&limited.output().unwrap());
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let kilobytes: u64 = fs::read_to_string(&memory).unwrap().trim().parse().unwrap();
+        assert!(kilobytes < 128 * 1024, "{arguments:?}: {kilobytes} KiB");
+    }
+    assert_eq!(world.running(), "second");
+}
+
 #[test]
 fn large_commit_or_folder_anywhere_in_a_push_is_refused_and_needs_little_memory() {
     need!("git", "sh");
@@ -539,18 +588,7 @@ fn large_commit_or_folder_anywhere_in_a_push_is_refused_and_needs_little_memory(
     world.follow("other", other.path.to_str().unwrap());
     world.comin(&["fetch", "origin"], 0);
     let tree = origin.git(&["rev-parse", "HEAD^{tree}"]);
-    let author = "a <a@example.org> 1 +0000";
-    let large_commit = |megabytes: usize| {
-        object(&origin, "commit", |into| {
-            write!(
-                into,
-                "tree {tree}\nparent {first}\nauthor {author}\ncommitter {author}\n\n"
-            )
-            .unwrap();
-            let line = "x".repeat(1024 * 1024);
-            (0..megabytes).for_each(|_| into.write_all(line.as_bytes()).unwrap());
-        })
-    };
+    let large_commit = |megabytes| large_commit(&origin, megabytes);
     let file = origin.git(&["hash-object", "-w", "--stdin"]);
     let file: Vec<u8> = (0..20)
         .map(|n| u8::from_str_radix(&file[2 * n..2 * n + 2], 16).unwrap())
