@@ -53,6 +53,9 @@ pub struct Activation {
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     activation: Activation,
+    /// Whether the runner has started the switch.
+    #[serde(default)]
+    begun: bool,
     ended: Option<SwitchExit>,
 }
 
@@ -61,9 +64,8 @@ impl Record {
         json::read(&paths.activation(), "")
     }
 
-    fn write(activation: Activation, ended: Option<SwitchExit>, paths: &Paths) -> Result<()> {
-        let record = Self { activation, ended };
-        json::write(&paths.activation(), &record)
+    fn write(&self, paths: &Paths) -> Result<()> {
+        json::write(&paths.activation(), self)
     }
 }
 
@@ -80,7 +82,7 @@ impl Activation {
     /// Starts it and waits for its end.
     pub fn run(&self, paths: &Paths) -> Result<SwitchExit> {
         let alone = Lock::wait(&paths.activation_lock())?;
-        Record::write(self.clone(), None, paths)?;
+        self.record(false, None).write(paths)?;
         drop(alone);
         let runner = std::env::current_exe().context("Failed to find the comin program")?;
         let in_unit = systemd::is_here(paths);
@@ -124,49 +126,62 @@ impl Activation {
         } else {
             command::run_detached(&mut command, what)
         };
-        match self.outcome(paths)? {
-            Some(ended) => Ok(ended),
-            None => match started {
-                Ok(()) => bail!("the activation left no result"),
-                Err(error) => Err(error),
-            },
+        match (self.take_back(paths)?, started) {
+            (Some(record), _) if record.begun => Ok(record.ended.unwrap_or(SwitchExit::Lost)),
+            (_, Ok(())) => bail!("the activation left no result"),
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    fn record(&self, begun: bool, ended: Option<SwitchExit>) -> Record {
+        Record {
+            activation: self.clone(),
+            begun,
+            ended,
         }
     }
 
     /// How it ended: waits while it runs. `None` if it never came to an end; then it never will.
     pub fn outcome(&self, paths: &Paths) -> Result<Option<SwitchExit>> {
+        Ok(self.take_back(paths)?.and_then(|record| record.ended))
+    }
+
+    /// What is recorded of it: waits while it runs. An order that was not carried out is taken back.
+    fn take_back(&self, paths: &Paths) -> Result<Option<Record>> {
         let _ended = Lock::wait(&paths.activation_lock())?;
         let record = Record::read(paths)?.filter(|record| record.activation == *self);
-        let ended = record.and_then(|record| record.ended);
-        if ended.is_none() {
+        if record.as_ref().is_none_or(|record| record.ended.is_none()) {
             fs::remove_optional(&paths.activation())?;
         }
-        Ok(ended)
+        Ok(record)
     }
 
     /// The runner: runs `switch-to-configuration` and leaves its result.
     ///
     /// # Errors
     /// Nobody wants it any more, it cannot be started, or the result cannot be written.
-    pub fn run_switch(self, paths: &Paths) -> Result<()> {
+    pub fn run_switch(&self, paths: &Paths) -> Result<()> {
         use std::os::unix::process::ExitStatusExt;
         let _running = Lock::wait(&paths.activation_lock())?;
         let order = Record::read(paths)?;
-        let is_ours = |order: &Record| order.activation == self && order.ended.is_none();
+        let is_ours = |order: &Record| order.activation == *self && order.ended.is_none();
         ensure!(
             order.as_ref().is_some_and(is_ours),
             "There is no order for this activation any more"
         );
         let program = self.toplevel.join("bin/switch-to-configuration");
-        let status = Command::new(&program)
-            .arg(self.operation.to_string())
-            .status()
-            .with_context(|| format!("Failed to run {}", program.display()))?;
+        let mut switch = Command::new(&program);
+        let switch = switch.arg(self.operation.to_string()).spawn();
+        let mut switch = switch.with_context(|| format!("Failed to run {}", program.display()))?;
+        if let Err(error) = self.record(true, None).write(paths) {
+            log::warn!("{error:#}");
+        }
+        let status = switch.wait()?;
         let exit = match (status.code(), status.signal()) {
             (Some(code), _) => SwitchExit::Status(code),
             (None, signal) => SwitchExit::Signal(signal.unwrap_or_default()),
         };
-        Record::write(self, Some(exit), paths)
+        self.record(true, Some(exit)).write(paths)
     }
 }
 
