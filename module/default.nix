@@ -39,6 +39,7 @@ let
       failed_units = cfg.healthCheck.failedUnits;
     };
     rollback = given { inherit (cfg.rollback) enable timeout; };
+    boot_check = given cfg.bootCheck;
     exporter = { inherit (cfg.exporter) listen_address port; };
     reboot = given cfg.reboot;
     retention = given cfg.retention;
@@ -55,6 +56,13 @@ let
       auth = lib.filterAttrs (_: value: value != "") remote.auth;
     }) cfg.remotes;
   };
+
+  # As the binary has it.
+  bootCheck =
+    if cfg.bootCheck.enable != null then
+      cfg.bootCheck.enable
+    else
+      cfg.reboot.allow && cfg.rollback.enable != false;
 
   # The ready-made gates. They need nothing but a shell and systemd's busctl.
   gates =
@@ -136,6 +144,7 @@ let
     inherit comin;
     inherit (cfg) remotes debug;
     exporter = if cfg.exporter.enable then cfg.exporter else null;
+    inherit bootCheck;
     desktop = if cfg.desktop.enable then cfg.desktop else null;
   };
 
@@ -188,6 +197,7 @@ let
     && lib.stringLength name <= 64;
   # Units `comin-<name>` that are not a remote's.
   reserved = [
+    "boot-check"
     "dead-man"
     "exporter"
   ];
@@ -436,6 +446,7 @@ in
           path = [ pkgs.gitMinimal ];
         }) (
           removeAttrs units.services [
+            "comin-boot-check"
             "comin-commit@"
             "comin-exporter@"
           ]
@@ -443,6 +454,7 @@ in
         (lib.mapAttrs (_: _: { environment = byDefault proxy; }) (
           removeAttrs units.services [
             "comin"
+            "comin-boot-check"
             "comin-commit@"
             "comin-exporter@"
           ]

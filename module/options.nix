@@ -726,6 +726,27 @@ in
         }
       );
     };
+    bootCheck = {
+      enable = mkOption {
+        type = types.nullOr types.bool;
+        default = null;
+        defaultText = lib.literalExpression "config.services.comin.reboot.allow";
+        description = ''
+          Whether comin checks the machine after the first boot of a system that it deployed: that a remote can be
+          reached, as with {option}`services.comin.healthCheck.connectivity`, and the other health checks. If a check
+          fails, comin makes the previous system boot next, reboots the machine once, and leaves the commit alone until
+          somebody pushes or runs {command}`comin retry`. A testing branch is not checked. Nothing is checked while comin
+          is suspended.
+        '';
+      };
+      timeout = mkOption (
+        own "300"
+        // {
+          type = types.nullOr types.ints.unsigned;
+          description = "Seconds within which the machine must pass the checks after the boot.";
+        }
+      );
+    };
     reboot = {
       allow = mkOption {
         type = types.bool;

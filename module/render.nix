@@ -3,6 +3,7 @@
 #
 # { services, sockets, timers, paths, user }  ->  { files = { "comin.service" = "[Unit]\n…"; … };
 #                                    wants = { "timers.target" = [ "comin-origin.timer" ]; … };
+#                                    requires = { … };
 #                                    userFiles = { … }; }
 #
 # Not rendered is what NixOS adds to every service by itself: Environment= with PATH, LOCALE_ARCHIVE, TZDIR.
@@ -41,6 +42,14 @@ let
       ) (attrNames keys)
     );
 
+  install =
+    unit:
+    let
+      line = key: targets: if targets == [ ] then "" else "${key}=${concatStringsSep " " targets}\n";
+      lines = line "RequiredBy" (unit.requiredBy or [ ]) + line "WantedBy" (unit.wantedBy or [ ]);
+    in
+    if lines == "" then "" else "\n[Install]\n${lines}";
+
   unitSection =
     unit:
     let
@@ -48,6 +57,7 @@ let
     in
     (unit.unitConfig or { })
     // list "After" (unit.after or [ ])
+    // list "Before" (unit.before or [ ])
     // list "Documentation" (unit.documentation or [ ])
     // list "PartOf" (unit.partOf or [ ])
     // list "Wants" (unit.wants or [ ])
@@ -55,13 +65,7 @@ let
 
   text =
     unit: section: keys:
-    "[Unit]\n${lines (unitSection unit)}\n[${section}]\n${keys}"
-    + (
-      if unit.wantedBy or [ ] == [ ] then
-        ""
-      else
-        "\n[Install]\nWantedBy=${concatStringsSep " " unit.wantedBy}\n"
-    );
+    "[Unit]\n${lines (unitSection unit)}\n[${section}]\n${keys}${install unit}";
 
   serviceText =
     unit:
@@ -81,6 +85,7 @@ let
       name = "${name}.${suffix}";
       text = toText units.${name};
       wantedBy = units.${name}.wantedBy or [ ];
+      requiredBy = units.${name}.requiredBy or [ ];
     }) (attrNames units);
 
   all =
@@ -88,6 +93,15 @@ let
     ++ ofKind "service" serviceText services
     ++ ofKind "socket" socketText sockets
     ++ ofKind "timer" timerText timers;
+  # The units that each target pulls in.
+  pulledInBy =
+    how:
+    foldl' (
+      pulled: unit:
+      foldl' (
+        pulled: target: pulled // { ${target} = (pulled.${target} or [ ]) ++ [ unit.name ]; }
+      ) pulled unit.${how}
+    ) { } all;
   filesOf =
     units:
     listToAttrs (
@@ -105,10 +119,6 @@ in
     ofKind "path" pathText (user.paths or { }) ++ ofKind "service" serviceText (user.services or { })
   );
 
-  wants = foldl' (
-    wants: unit:
-    foldl' (
-      wants: target: wants // { ${target} = (wants.${target} or [ ]) ++ [ unit.name ]; }
-    ) wants unit.wantedBy
-  ) { } all;
+  wants = pulledInBy "wantedBy";
+  requires = pulledInBy "requiredBy";
 }

@@ -13,6 +13,8 @@
   exporter ? null,
   # title of the notifications; null: none.
   desktop ? null,
+  # Whether a system is judged after its first boot.
+  bootCheck ? false,
   debug ? false,
 }:
 let
@@ -311,6 +313,31 @@ let
     // quiet;
   };
 
+  # comin.service judges a boot. Where systemd-boot counts boots, boot-complete.target pulls this one in, and the new entry
+  # is only kept after a good verdict.
+  bootCheckService = survivesSwitch // {
+    description = "Await the verdict on the first boot of a system";
+    before = [ "boot-complete.target" ];
+    requiredBy = [ "boot-complete.target" ];
+    serviceConfig = sandbox // {
+      Type = "oneshot";
+      RemainAfterExit = true;
+      ExecStart = command [ "boot-check" ];
+      TimeoutStartSec = "infinity";
+    };
+  };
+
+  # A fetch asks for a deploy, too, but may wait for a network that does not come up.
+  bootCheckTimer = {
+    description = "Check the system after its first boot";
+    wantedBy = [ "timers.target" ];
+    timerConfig = {
+      Unit = "comin.service";
+      OnBootSec = 0;
+      AccuracySec = "1s";
+    };
+  };
+
   address =
     if exporter.listen_address == "" then
       # All of them, of IPv6 and IPv4.
@@ -402,10 +429,11 @@ let
 in
 documented {
   services = unitsFor remotes fetch // (if exporter == null then { } else { "comin-exporter@" = scrape; })
-  // (if filter isWatched remotes == [ ] then { } else { "comin-commit@" = commit; }) // {
+  // (if filter isWatched remotes == [ ] then { } else { "comin-commit@" = commit; })
+  // (if bootCheck then { comin-boot-check = bootCheckService; } else { }) // {
     comin = survivesSwitch // {
       description = "Deploy the configuration";
-      # No wantedBy: only comin.path starts it, so that no target of a switch ever waits for it.
+      # No wantedBy: only comin.path and a timer start it, so that no target of a switch ever waits for it.
       # No sandbox: it evaluates, builds and activates a system; whatever is hidden from it, is hidden
       # from activation scripts as well.
       serviceConfig = folders // {
@@ -486,7 +514,7 @@ documented {
         };
       };
 
-  timers = unitsFor remotes timer;
+  timers = unitsFor remotes timer // (if bootCheck then { comin-boot-check = bootCheckTimer; } else { });
 
   paths = listToAttrs (concatMap pathsOf remotes) // opening // {
     comin = {

@@ -98,6 +98,9 @@ pub enum MachineCommand {
     ///
     /// Selects a commit, evaluates, builds and activates it. If nothing has changed, it does nothing.
     Deploy,
+    /// Wait until the first boot of a system is judged, and fail if the machine goes back
+    #[command(hide = true)]
+    BootCheck,
     /// Show what is deployed, what is selected, and what is wrong
     Status {
         /// How to show it.

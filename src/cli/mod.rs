@@ -26,7 +26,9 @@ use rustix::io::Errno;
 
 use crate::config::{paths::Paths, url::Token, Config, Remote};
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::{self, accept, confirm, fetch, manual_rollback, operator, rollback_timeout};
+use crate::deploy::{
+    self, accept, boot_check, confirm, fetch, manual_rollback, operator, rollback_timeout,
+};
 use crate::git::credentials;
 use crate::report::page::Page;
 use crate::signature::signers::Signers;
@@ -116,6 +118,7 @@ fn execute_on_machine(
             completion = fetch::fetch(&machine, &choose(&machine.config, &remotes)?)?;
         }
         MachineCommand::Deploy => completion = deploy::deploy(&machine, signers()?.as_ref())?,
+        MachineCommand::BootCheck => completion = boot_check::await_verdict(&machine)?,
         MachineCommand::Status { check: true, .. } => {
             let status = status::status(&machine)?;
             let page = Page::here();

@@ -9,11 +9,13 @@ use anyhow::{bail, ensure, Context, Result};
 use jiff::SignedDuration;
 
 use super::file::{
-    BranchFile, ConfirmerFile, ExporterFile, File, GateFile, HealthCheckFile, ModeFile,
-    OtherwiseFile, PrebuiltFile, RebootFile, RemoteFile, RetentionFile, RetryFile, RollbackFile,
-    WindowFile,
+    BootCheckFile, BranchFile, ConfirmerFile, ExporterFile, File, GateFile, HealthCheckFile,
+    ModeFile, OtherwiseFile, PrebuiltFile, RebootFile, RemoteFile, RetentionFile, RetryFile,
+    RollbackFile, WindowFile,
 };
-use super::{Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR};
+use super::{
+    BootCheck, Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR,
+};
 use crate::config::url::Url;
 use crate::model::gate::{Gate, Gates};
 use crate::model::names::{check_branch, Branch, Operation};
@@ -85,6 +87,8 @@ impl File {
             remotes.iter().any(|remote| remote.main.is_some()),
             "remotes[].branches.main.name: it is empty for every remote: name the branch to deploy for at least one of them"
         );
+        let reboot = reboot(self.reboot.unwrap_or_default())?;
+        let rollback = rollback(&self.rollback.unwrap_or_default());
         Ok(Config {
             hostname: self.hostname,
             state_dir,
@@ -103,8 +107,12 @@ impl File {
             deploy_confirmer: confirmer(self.deploy_confirmer.unwrap_or_default()),
             gates: gates(self.gates, self.deploy_window, self.min_free)?,
             health_check: health_check(self.health_check.unwrap_or_default())?,
-            rollback: rollback(&self.rollback.unwrap_or_default()),
-            reboot: reboot(self.reboot.unwrap_or_default())?,
+            boot_check: boot_check(
+                &self.boot_check.unwrap_or_default(),
+                reboot.allow && rollback.enable,
+            ),
+            rollback,
+            reboot,
             retention: retention(&self.retention.unwrap_or_default())?,
             prebuilt,
             remotes,
@@ -158,6 +166,13 @@ fn rollback(file: &RollbackFile) -> Rollback {
     Rollback {
         enable: file.enable.unwrap_or(true),
         timeout: seconds(file.timeout.unwrap_or(15 * 60)),
+    }
+}
+
+fn boot_check(file: &BootCheckFile, by_default: bool) -> BootCheck {
+    BootCheck {
+        enable: file.enable.unwrap_or(by_default),
+        timeout: Duration::from_secs(file.timeout.unwrap_or(5 * 60).into()),
     }
 }
 

@@ -38,6 +38,7 @@ pub struct File {
     pub(super) min_free: Option<u64>,
     pub(super) health_check: Option<HealthCheckFile>,
     pub(super) rollback: Option<RollbackFile>,
+    pub(super) boot_check: Option<BootCheckFile>,
     pub(super) exporter: Option<ExporterFile>,
     pub(super) reboot: Option<RebootFile>,
     pub(super) retention: Option<RetentionFile>,
@@ -90,6 +91,13 @@ pub(super) struct HealthCheckFile {
 pub(super) struct RollbackFile {
     pub(super) enable: Option<bool>,
     pub(super) timeout: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct BootCheckFile {
+    pub(super) enable: Option<bool>,
+    pub(super) timeout: Option<u32>,
 }
 
 /// Only the socket unit looks at it; here it is checked.

@@ -64,6 +64,8 @@ pub struct Config {
     pub health_check: HealthCheck,
     /// What happens where it is not.
     pub rollback: Rollback,
+    /// Whether the same has to be well after the first boot of a system.
+    pub boot_check: BootCheck,
     /// Whether and when the machine reboots by itself.
     pub reboot: Reboots,
     /// What is kept of what was deployed.
@@ -99,6 +101,13 @@ pub struct Rollback {
     /// How long an activation and its checks may take together, whatever happens to comin; `None` is
     /// for ever.
     pub timeout: Option<Duration>,
+}
+
+/// Whether a system is judged after its first boot, and how long the machine may take to be well with it.
+#[derive(Debug, Clone, Copy)]
+pub struct BootCheck {
+    pub enable: bool,
+    pub timeout: Duration,
 }
 
 /// How a repository says what its machines are.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::deploy::health::{self, Patience};
 use crate::deploy::rollback::{self, restore_boot};
-use crate::deploy::{context::Context, health, journal_fields};
+use crate::deploy::{context::Context, journal_fields};
 use crate::model::after_switch::{self, Next, SwitchExit};
 use crate::model::attempt::Attempt;
 use crate::model::{outcome::Outcome, stage::Stage};
@@ -47,7 +48,7 @@ pub fn conclude(
         system::after_switch(&ctx.paths, before, out, exit, operation, retries_exhausted)?;
     let next = after_switch::of_activation(&switched, || {
         journal_fields::enter(store, attempt, Stage::Checking)?;
-        let checks = health::check(ctx, attempt);
+        let checks = health::check(ctx, &attempt.before, Patience::usual(ctx));
         let failed = checks.new_failures.as_deref().unwrap_or_default();
         attempt.units = unit_changes::changes_since(&ctx.paths, attempt.id, failed);
         Ok(checks)

@@ -10,8 +10,8 @@ use anyhow::Result;
 use crate::config::{paths::Paths, url::Url, Config, Remote};
 use crate::deploy::context::Context;
 use crate::git::source::Source;
-use crate::model::after_switch::{Checks, Fault};
-use crate::model::{attempt::Attempt, names::RemoteName, remote::Reach, schedule::join_or};
+use crate::model::{after_switch::Checks, fault::Fault};
+use crate::model::{attempt::PreviousSystem, names::RemoteName, remote::Reach, schedule::join_or};
 use crate::state::fetch_record::FetchRecord;
 use crate::sys::command;
 use crate::system::systemd;
@@ -19,11 +19,41 @@ use crate::system::systemd;
 /// How long a remote that cannot be reached is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Looks at the machine after an activation.
-pub fn check(ctx: &Context, attempt: &Attempt) -> Checks {
-    match new_failures(&ctx.paths, &attempt.before.failed_units) {
+/// How long the network may take to come up.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    time: Duration,
+    deadline: Instant,
+}
+
+impl Patience {
+    /// So long from now on.
+    pub fn of(time: Duration) -> Self {
+        let deadline = Instant::now() + time;
+        Self { time, deadline }
+    }
+
+    /// As long as after an activation.
+    pub fn usual(ctx: &Context) -> Self {
+        Self::of(ctx.config.health_check.connectivity_timeout)
+    }
+
+    /// Whether it is over.
+    pub fn is_over(self) -> bool {
+        Instant::now() >= self.deadline
+    }
+}
+
+/// Looks at the machine after an activation, or after a boot; `before` is what the activation found.
+pub fn check(ctx: &Context, before: &PreviousSystem, patience: Patience) -> Checks {
+    match new_failures(&ctx.paths, &before.failed_units) {
         Ok(units) => Checks {
-            fault: find_fault(ctx, attempt, units.as_deref().unwrap_or_default()),
+            fault: find_fault(
+                ctx,
+                &before.reachable,
+                patience,
+                units.as_deref().unwrap_or_default(),
+            ),
             new_failures: units,
         },
         // A machine that cannot be looked at is not well.
@@ -34,17 +64,21 @@ pub fn check(ctx: &Context, attempt: &Attempt) -> Checks {
     }
 }
 
-fn find_fault(ctx: &Context, attempt: &Attempt, new_failures: &[String]) -> Option<Fault> {
+fn find_fault(
+    ctx: &Context,
+    reachable: &[RemoteName],
+    patience: Patience,
+    new_failures: &[String],
+) -> Option<Fault> {
     let check = &ctx.config.health_check;
-    let reachable = &attempt.before.reachable;
-    if check.connectivity && !await_connectivity(ctx, reachable) {
+    if check.connectivity && !await_connectivity(ctx, reachable, patience) {
         return Some(Fault {
             error: format!(
                 "lost connectivity: {} could not be reached within {} seconds",
                 join_or(reachable),
-                check.connectivity_timeout.as_secs()
+                patience.time.as_secs()
             ),
-            unreachable: reachable.clone(),
+            unreachable: reachable.to_vec(),
         });
     }
     if check.failed_units && !new_failures.is_empty() {
@@ -84,23 +118,21 @@ pub fn reachable_remotes(ctx: &Context) -> Result<Vec<RemoteName>> {
     Ok(within_reach.iter().map(|it| it.name.clone()).collect())
 }
 
-/// Whether one of these remotes can be reached within the time that the owner gives; true where
-/// there is none of them.
-pub fn await_connectivity(ctx: &Context, remotes: &[RemoteName]) -> bool {
+/// Whether one of these remotes can be reached in time; true where there is none of them.
+pub fn await_connectivity(ctx: &Context, remotes: &[RemoteName], patience: Patience) -> bool {
     let remotes = current_remotes(ctx, remotes);
     if remotes.is_empty() {
         return true;
     }
-    let deadline = Instant::now() + ctx.config.health_check.connectivity_timeout;
     loop {
         for remote in &remotes {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = patience.deadline.saturating_duration_since(Instant::now());
             match Source::reach(remote, left.max(PAUSE)) {
                 Ok(()) => return true,
                 Err(error) => log::debug!("{} is out of reach: {error:#}", remote.name),
             }
         }
-        if Instant::now() >= deadline {
+        if patience.is_over() {
             return false;
         }
         thread::sleep(PAUSE);

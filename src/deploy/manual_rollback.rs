@@ -10,7 +10,8 @@ use crate::deploy::{
     rollback::restore_boot, snapshot,
 };
 use crate::git::mirror::Mirror;
-use crate::model::after_switch::{self, Checks, Fault, Next};
+use crate::model::after_switch::{self, Checks, Next};
+use crate::model::fault::Fault;
 use crate::model::manual_rollback::ManualRollback;
 use crate::model::{attempt::PreviousSystem, names::Operation, quarantine::Quarantine};
 use crate::signature::signers::Signers;

@@ -5,6 +5,7 @@ pub mod accepted_main;
 pub mod activate;
 pub mod announce;
 pub mod boot;
+pub mod boot_check;
 pub mod build;
 pub mod commits;
 pub mod confirm;
@@ -93,7 +94,7 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
     let mut store = Store::open(&ctx.paths)?;
     requests::take_deploy_request(&ctx.paths)?;
     announce::claim(ctx, &store)?;
-    let mut ending = recovery::recover(ctx, &mut store)?;
+    let mut ending = boot_check::settle(ctx, &mut store)?;
     loop {
         let snapshot = Snapshot::take(ctx)?;
         let mirror = Mirror::open_or_create(&ctx.paths, &ctx.config.remotes)?;

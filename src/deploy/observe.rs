@@ -107,6 +107,11 @@ impl Snapshot {
 
 /// That the machine runs, booted or boots something else than comin last activated.
 pub fn drift(ctx: &Context, state: &State) -> Result<Option<Drift>> {
+    Ok(Drift::of(state, &systems(ctx)?))
+}
+
+/// What the machine runs, booted and boots next.
+pub fn systems(ctx: &Context) -> Result<Systems> {
     let link = |path: &Path, system: Option<PathBuf>| -> Result<Option<Since>> {
         let Some(system) = system else {
             return Ok(None);
@@ -117,13 +122,12 @@ pub fn drift(ctx: &Context, state: &State) -> Result<Option<Drift>> {
     let [running, booted] = [ctx.paths.current_system(), ctx.paths.booted_system()]
         .map(|path| link(&path, fs::read_link_optional(&path)?));
     let profile = ctx.profile();
-    let systems = Systems {
+    Ok(Systems {
         running: running?,
         booted: booted?,
         boots_next: link(&profile, system::of_profile(&profile))?,
         boot: boot::id(&ctx.paths)?,
-    };
-    Ok(Drift::of(state, &systems))
+    })
 }
 
 /// What is known of the remotes now.

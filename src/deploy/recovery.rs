@@ -23,7 +23,11 @@ pub fn recover(ctx: &Context, store: &mut Store) -> Result<Completion> {
         return Ok(Completion::Success);
     };
     journal_fields::set(&attempt);
-    let outcome = match settle(ctx, store, &mut attempt, stage) {
+    let settled = match attempt.boot_fault.clone() {
+        Some(fault) => rollback::fall_back(ctx, store, &mut attempt, &fault),
+        None => settle(ctx, store, &mut attempt, stage),
+    };
+    let outcome = match settled {
         Ok(outcome) => outcome,
         Err(error) => attempt.failed(error)?,
     };

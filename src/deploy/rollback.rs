@@ -2,15 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::deploy::{context::Context, health, journal_fields, observe};
-use crate::model::after_switch::{Fault, SwitchExit};
+use crate::deploy::health::{self, Patience};
+use crate::deploy::reboot::reboot as order_reboot;
+use crate::deploy::{context::Context, journal_fields, observe};
 use crate::model::attempt::{Attempt, PreviousSystem};
 use crate::model::outcome::{FaultOrigin, Outcome};
-use crate::model::stage::Stage;
+use crate::model::reboot::{self, Reboot};
+use crate::model::{after_switch::SwitchExit, boot_check, fault::Fault, stage::Stage};
 use crate::model::{names::Operation, quarantine::Quarantine, remote::RemoteFacts};
 use crate::state::{fetch_record::FetchRecord, store::Store};
 use crate::sys::fs::{self, Lock};
@@ -37,9 +39,45 @@ pub fn roll_back(
     // The way back has its own time.
     rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)
         .unwrap_or_else(|error| log::warn!("{error:#}"));
+    undo_and_blame(ctx, store, attempt, fault)
+}
+
+/// Goes back after a boot: what boots next comes first, and the rollback is over when that runs.
+///
+/// # Errors
+/// The machine reboots for it, or another switch runs.
+pub fn fall_back(
+    ctx: &Context,
+    store: &mut Store,
+    attempt: &mut Attempt,
+    fault: &Fault,
+) -> Result<Outcome> {
+    let systems = observe::systems(ctx)?;
+    if boot_check::needs_reboot(attempt, &systems, store.state().reboot.as_ref())
+        && activate_before(&ctx.paths, attempt)?.is_none()
+    {
+        let reboot = Reboot {
+            attempt: attempt.id,
+            system: attempt.before.system.clone().unwrap_or_default(),
+            boot: systems.boot,
+            announced_at: Timestamp::now(),
+            stage: reboot::Stage::Announced,
+        };
+        order_reboot(ctx, store, reboot)?;
+        bail!("the machine reboots to complete the rollback");
+    }
+    undo_and_blame(ctx, store, attempt, fault)
+}
+
+fn undo_and_blame(
+    ctx: &Context,
+    store: &mut Store,
+    attempt: &mut Attempt,
+    fault: &Fault,
+) -> Result<Outcome> {
     let remotes = observe::remotes(ctx)?;
     let retries_exhausted = attempt.retries_exhausted();
-    go_back(&ctx.paths, store, attempt, error, &remotes, || {
+    go_back(&ctx.paths, store, attempt, &fault.error, &remotes, || {
         blame(ctx, fault, retries_exhausted)
     })
 }
@@ -48,7 +86,8 @@ pub fn roll_back(
 /// that is so each time: what a commit breaks may outlast it.
 fn blame(ctx: &Context, fault: &Fault, retries_exhausted: bool) -> Result<FaultOrigin> {
     let remotes = &fault.unreachable;
-    if remotes.is_empty() || retries_exhausted || health::await_connectivity(ctx, remotes) {
+    let is_reached = || health::await_connectivity(ctx, remotes, Patience::usual(ctx));
+    if remotes.is_empty() || retries_exhausted || is_reached() {
         return Ok(FaultOrigin::Commit);
     }
     // Recorded here, or the fetches of before would let it be tried again at once.
@@ -108,8 +147,18 @@ pub fn go_back(
 /// Another switch runs, so the rollback cannot go on.
 fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
     let before = &attempt.before;
-    let Some(runs) = before.system.clone() else {
+    let Some(runs) = &before.system else {
         return Ok(Some("the previous system is not known".to_string()));
+    };
+    let failure = activate_before(paths, attempt)?;
+    let is_back = system::is_active(&before.profile, paths, runs, Operation::Test)?;
+    Ok(failure.or_else(|| (!is_back).then(|| format!("{} does not run", runs.display()))))
+}
+
+fn activate_before(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
+    let before = &attempt.before;
+    let Some(runs) = before.system.clone() else {
+        return Ok(None);
     };
     let boots = before.boots.clone().unwrap_or_else(|| runs.clone());
     if attempt.operation().moves_profile() {
@@ -137,8 +186,7 @@ fn undo(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
             Err(error) => return Ok(Some(format!("{error:#}"))),
         }
     }
-    let is_back = system::is_active(&before.profile, paths, &runs, Operation::Test)?;
-    Ok((!is_back).then(|| format!("{} does not run", runs.display())))
+    Ok(None)
 }
 
 /// Lets the profile and the boot menu agree with what runs, after a switch that activated nothing: a switch runs the

@@ -32,6 +32,7 @@ pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> 
     }
     Ok(PreviousSystem {
         system,
+        booted: fs::read_link_optional(&ctx.paths.booted_system())?,
         boots: system::of_profile(&profile),
         generation: system::generation(&profile)?,
         newest: Some(system::generations(&profile)?.pop().unwrap_or(0)),

@@ -5,7 +5,8 @@ use anyhow::Result;
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
-use crate::model::names::{Operation, RemoteName};
+use crate::model::fault::Fault;
+use crate::model::names::Operation;
 use crate::model::stage::Stage;
 
 /// How `switch-to-configuration` ended.
@@ -82,25 +83,6 @@ pub struct Checks {
     pub new_failures: Option<Vec<String>>,
     /// What the health checks found.
     pub fault: Option<Fault>,
-}
-
-/// What is wrong with a machine after an activation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// As a sentence.
-    pub error: String,
-    /// The remotes that cannot be reached, if that is the fault.
-    pub unreachable: Vec<RemoteName>,
-}
-
-impl Fault {
-    /// A fault that has nothing to do with the remotes.
-    pub fn local(error: String) -> Self {
-        Self {
-            error,
-            unreachable: Vec::new(),
-        }
-    }
 }
 
 /// What follows from a switch.

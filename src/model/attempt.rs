@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::names::{Operation, RemoteName};
 use crate::model::schedule::{Delay, NextTry};
 use crate::model::{
-    confirmation::Step, policy::Backoff, target::Target, unit_changes::UnitChanges,
+    confirmation::Step, fault::Fault, policy::Backoff, target::Target, unit_changes::UnitChanges,
 };
 use crate::model::{
     outcome::{FaultOrigin, Outcome, Trouble},
@@ -62,6 +62,12 @@ pub struct Attempt {
     /// What Nix said beside the sentence of its failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<NixFailure>,
+    /// When its system was found good after its first boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_checked: Option<Timestamp>,
+    /// What was wrong after the first boot of its system. Only a reboot completes the rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_fault: Option<Fault>,
     /// When each stage began; it ended when the next one did.
     #[serde(skip)]
     pub stages: Vec<StageStart>,
@@ -88,6 +94,9 @@ pub struct PreviousSystem {
     /// The system that booted next.
     #[serde(default)]
     pub boots: Option<PathBuf>,
+    /// The system that had booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<PathBuf>,
     /// The profile that `switch` and `boot` move.
     #[serde(default)]
     pub profile: PathBuf,
@@ -242,11 +251,12 @@ impl Attempt {
         serde_json::from_value(attempt).unwrap()
     }
 
-    /// What is done with its system: what the branch asks for, but a switch that is inhibited is put off
-    /// until the next boot.
+    /// What is done with its system: what the branch asks for, but a switch that is inhibited, or that goes back after
+    /// a boot, is put off until the next boot.
     pub fn operation(&self) -> Operation {
+        let is_put_off = !self.inhibitors.is_empty() || self.boot_fault.is_some();
         match self.target.operation {
-            Operation::Switch if !self.inhibitors.is_empty() => Operation::Boot,
+            Operation::Switch if is_put_off => Operation::Boot,
             asked @ (Operation::Switch | Operation::Boot | Operation::Test) => asked,
         }
     }

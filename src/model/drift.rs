@@ -160,6 +160,11 @@ impl Expected {
             return;
         }
         self.enter_boot(attempt.boot.as_ref());
+        // It was completed by a reboot, or needed none.
+        let operation = match attempt.boot_fault {
+            Some(_) => Operation::Switch,
+            None => attempt.operation(),
+        };
         let (ran, booted) = (attempt.before.system.clone(), attempt.before.boots.clone());
         let (runs, boots): (Vec<_>, Vec<_>) = match outcome {
             Outcome::Done { .. } => (vec![out.clone()], vec![out]),
@@ -174,7 +179,7 @@ impl Expected {
                 (or(ran).collect(), or(booted).collect())
             }
         };
-        self.set(attempt.operation(), runs, boots);
+        self.set(operation, runs, boots);
     }
 
     fn roll_back(&mut self, rollback: &ManualRollback) {
@@ -195,14 +200,14 @@ impl Expected {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::model::{outcome::FaultOrigin, stage::Stage};
 
     /// Attempts, the latest last. `s`witch, `t`est or `b`oot; the system; the boot in which that was; then `!` if the
     /// attempt was rolled back, `?` if its activation failed, `x` if its build failed, `~` if it has not ended. `r` is a
     /// rollback by hand to that system.
-    fn state(attempts: &str) -> State {
+    pub fn state(attempts: &str) -> State {
         let mut state = State::default();
         for (word, id) in attempts.split_whitespace().zip(1..) {
             let [kind, system, boot] = [0, 1, 2].map(|n| word[n..=n].to_string());
@@ -257,7 +262,7 @@ mod tests {
     }
 
     /// The system that runs, that booted and that boots next, and the boot; `-` is not known.
-    fn systems(text: &str) -> Systems {
+    pub fn systems(text: &str) -> Systems {
         let known = |n: usize| Some(text[n..=n].to_string()).filter(|it| it != "-");
         let since = |n| {
             let system = known(n)?.into();

@@ -2,12 +2,14 @@
 
 pub mod after_switch;
 pub mod attempt;
+pub mod boot_check;
 pub mod candidate;
 pub mod commit;
 pub mod confirmation;
 pub mod decision;
 pub mod drift;
 pub mod facts;
+pub mod fault;
 pub mod gate;
 pub mod history;
 pub mod manual_rollback;

@@ -102,6 +102,8 @@ impl Store {
             units: None,
             fault: None,
             failure: None,
+            boot_checked: None,
+            boot_fault: None,
             stages: Vec::new(),
             progress: Progress::Running(Stage::Evaluating),
         };
@@ -109,7 +111,12 @@ impl Store {
             .prebuilt()
             .map_or(Stage::Evaluating, |_| Stage::Building);
         attempt.enter(first, Timestamp::now());
-        let recorded = attempt.clone();
+        self.push(attempt.clone())?;
+        Ok(attempt)
+    }
+
+    /// Records another attempt.
+    pub fn push(&mut self, attempt: Attempt) -> Result<()> {
         self.change(|state| {
             while state.attempts.len() >= ATTEMPTS {
                 // A commit that fails for days must not make comin forget what it deployed, and with it
@@ -118,9 +125,8 @@ impl Store {
                 let failure = old.position(|attempt| !attempt.reached_activation());
                 state.attempts.remove(failure.unwrap_or(0));
             }
-            state.attempts.push(recorded);
-        })?;
-        Ok(attempt)
+            state.attempts.push(attempt);
+        })
     }
 
     /// Records how far the latest attempt is. One that reaches activation brings its main along.

@@ -123,6 +123,13 @@ pub fn generations(profile: &Path) -> Result<Vec<u64>> {
     Ok(generations)
 }
 
+/// The newest generation of a profile that has this system.
+pub fn generation_of(profile: &Path, out: &Path) -> Result<Option<u64>> {
+    let mut generations = generations(profile)?;
+    generations.retain(|it| of_profile(&generation_link(profile, *it)).as_deref() == Some(out));
+    Ok(generations.pop())
+}
+
 /// The generation of a profile whose link has that name, if it is one.
 fn number_of(profile: &Path, link: &OsStr) -> Option<u64> {
     let name = profile.file_name()?.to_str()?;

@@ -32,6 +32,15 @@ pub fn systemctl(paths: &Paths, arguments: &[&str]) {
     }
 }
 
+/// Whether the boot has come to its end; true where there is no systemd.
+pub fn has_booted(paths: &Paths) -> bool {
+    let mut systemctl = Command::new("systemctl");
+    systemctl.args(["is-active", "--quiet", "default.target"]);
+    !is_here(paths)
+        || command::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)
+            .is_ok_and(|answer| answer.code == 0)
+}
+
 /// The units that have failed; none where there is no systemd.
 pub fn failed_units(paths: &Paths) -> Result<Vec<String>> {
     if !is_here(paths) {

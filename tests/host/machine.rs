@@ -82,6 +82,7 @@ const FLAKE: &str = r#"{
           {
             units = rendered.files // environment // configuration.units or { };
             wants = rendered.wants // configuration.wants or { };
+            inherit (rendered) requires;
             etc = {
               "comin/config.json" = builtins.toJSON settings;
             }
@@ -294,10 +295,14 @@ impl Host {
         self.await_reboot();
     }
 
+    /// Whether it has gone down by itself.
+    pub fn is_down(&self) -> bool {
+        self.machine().join("exit").exists()
+    }
+
     /// Waits until it goes down by itself, and starts it again.
     pub fn await_reboot(&self) {
-        let down = self.machine().join("exit");
-        await_that("the machine goes down", || down.exists());
+        await_that("the machine goes down", || self.is_down());
         self.boot();
     }
 

@@ -8,6 +8,7 @@ mod support;
 #[macro_use]
 mod machine;
 
+mod boot_check;
 mod closures;
 mod costs;
 mod deployments;

@@ -34,6 +34,12 @@ in
     ];
   };
 
+  boot-check = {
+    inherit comin;
+    bootCheck = true;
+    remotes = [ (remote "origin" "https://git.example.org/machines.git" { }) ];
+  };
+
   bare = {
     inherit comin;
     remotes = [ (remote "bare" "/srv/git/machines.git/" { }) ];

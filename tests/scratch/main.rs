@@ -8,6 +8,7 @@
 mod support;
 mod world;
 
+mod boot_check;
 mod closures;
 mod commands;
 mod confirm;

@@ -353,6 +353,8 @@ fn a_machine_reboots_once_for_each_deployment() {
     assert_eq!(count(&world.comin(&["run"], 0), REBOOTING), 1);
     boot::boot(&world);
     assert_eq!(world.running(), "third");
+    let said = world.comin(&["run"], 0);
+    assert_eq!(count(&said, "is well after its first boot"), 1, "{said:?}");
     assert_eq!(world.comin(&["run"], 0).err, "");
 
     // Somebody tries an older one by hand.

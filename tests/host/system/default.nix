@@ -6,6 +6,8 @@
   units ? { },
   # What pulls them in: "timers.target" -> [ "name.timer" ].
   wants ? { },
+  # The same, for those that a target does without only if it fails.
+  requires ? { },
   # Further files below /etc: "comin/config.json" -> text.
   etc ? { },
   # Shell code (sh -e) that activation runs last but one; setting /run/current-system is the last.
@@ -85,9 +87,9 @@ let
     [ -d "''${path%/*}" ] || mkdir -p "''${path%/*}"
     printf %s ${quote text} >"$path"
   '';
-  link = target: unit: ''
-    mkdir -p $out/etc/systemd/system/${target}.wants
-    ln -s ../${unit} $out/etc/systemd/system/${target}.wants/${unit}
+  link = how: target: unit: ''
+    mkdir -p $out/etc/systemd/system/${target}.${how}
+    ln -s ../${unit} $out/etc/systemd/system/${target}.${how}/${unit}
   '';
 in
 derivation {
@@ -110,6 +112,7 @@ derivation {
   script = concatStringsSep "" (
     map (name: write name files.${name}) (present (attrNames files))
     ++ map (name: "chmod +x $out/${name}\n") (present programs)
-    ++ concatMap (target: map (link target) wants.${target}) (attrNames wants)
+    ++ concatMap (target: map (link "wants" target) wants.${target}) (attrNames wants)
+    ++ concatMap (target: map (link "requires" target) requires.${target}) (attrNames requires)
   );
 }

@@ -1,0 +1,131 @@
+//! The boot check: the machine has to be well after the first boot of a system, or goes back to the one before.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::deploy::context::{Completion, Context};
+use crate::deploy::health::{self, Patience};
+use crate::deploy::{boot, confirm, observe, recovery};
+use crate::model::attempt::{Attempt, PreviousSystem};
+use crate::model::boot_check;
+use crate::model::fault::Fault;
+use crate::model::state::State;
+use crate::state::requests;
+use crate::state::store::{self, Store};
+use crate::system::{self, systemd};
+
+/// How long a machine that is not well yet is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits until a deploy has judged this boot. Fails if the machine goes back.
+pub fn await_verdict(ctx: &Context) -> Result<Completion> {
+    loop {
+        let state = store::read(&ctx.paths)?;
+        if !is_due(ctx, &state)? {
+            let boot = boot::id(&ctx.paths)?;
+            let goes_back = |latest: &Attempt| latest.boot_fault.is_some() && latest.boot == boot;
+            return Ok(if state.latest().is_some_and(goes_back) {
+                Completion::Failure
+            } else {
+                Completion::Success
+            });
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn is_due(ctx: &Context, state: &State) -> Result<bool> {
+    let is_wanted = ctx.config.boot_check.enable
+        && requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none();
+    Ok(is_wanted && boot_check::due(state, &observe::systems(ctx)?).is_some())
+}
+
+/// Settles what a comin that died has left, then judges this boot if that is due.
+///
+/// # Errors
+/// The machine reboots into the system before.
+pub fn settle(ctx: &Context, store: &mut Store) -> Result<Completion> {
+    let ending = recovery::recover(ctx, store)?;
+    if !is_due(ctx, store.state())? {
+        return Ok(ending);
+    }
+    let (state, systems) = (store.state().clone(), observe::systems(ctx)?);
+    let Some(first) = boot_check::due(&state, &systems) else {
+        return Ok(ending);
+    };
+    let (attempt, target) = (first.attempt, &first.attempt.target);
+    let mut found = boot_check::before(&state, first.out)
+        .cloned()
+        .unwrap_or_default();
+    let fault = if first.booted == first.out {
+        if !first.connectivity {
+            found.reachable.clear();
+        }
+        log::info!("Checking {target} after its first boot");
+        find_fault(ctx, &found)
+    } else {
+        let booted = first.booted.display();
+        found.booted = Some(first.booted.to_path_buf());
+        Some(Fault::local(format!(
+            "it did not come up: {booted} was booted instead"
+        )))
+    };
+    let Some(fault) = fault else {
+        store.change(|state| {
+            let mut attempts = state.attempts.iter_mut();
+            if let Some(judged) = attempts.find(|it| it.id == attempt.id) {
+                judged.boot_checked = Some(Timestamp::now());
+            }
+        })?;
+        log::info!("{target} is well after its first boot");
+        return Ok(ending);
+    };
+    let profile = ctx.profile();
+    let back = boot_check::way_back(&found, first.out);
+    let generation = back
+        .as_deref()
+        .map(|back| system::generation_of(&profile, back));
+    let before = PreviousSystem {
+        system: back.clone(),
+        boots: back,
+        generation: generation.transpose()?.flatten(),
+        profile,
+        ..found
+    };
+    if let Some((waiting, _)) = state.awaiting() {
+        confirm::cancel_waiting(ctx, store, waiting.clone())?;
+    }
+    log::warn!(
+        "Rolling back {} after its first boot: {}",
+        attempt.target,
+        fault.error
+    );
+    let (boot, now) = (systems.boot.clone(), Timestamp::now());
+    store.push(boot_check::fallback(
+        store.state(),
+        attempt,
+        before,
+        boot,
+        fault,
+        now,
+    ))?;
+    recovery::recover(ctx, store)
+}
+
+/// What is wrong with the machine when its time is up; it may be well at any moment before.
+fn find_fault(ctx: &Context, found: &PreviousSystem) -> Option<Fault> {
+    let patience = Patience::of(ctx.config.boot_check.timeout);
+    while !systemd::has_booted(&ctx.paths) && !patience.is_over() {
+        thread::sleep(PAUSE);
+    }
+    loop {
+        let fault = health::check(ctx, found, patience).fault?;
+        if patience.is_over() {
+            return Some(fault);
+        }
+        thread::sleep(PAUSE);
+    }
+}
