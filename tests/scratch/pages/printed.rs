@@ -114,7 +114,7 @@ impl Laptop {
         if after == "echo $?" {
             writeln!(printed, "{code}").unwrap();
         }
-        if ["rollback", "publish"]
+        if ["rollback", "publish", "plan --build"]
             .iter()
             .any(|it| arguments.starts_with(it))
         {
@@ -156,8 +156,9 @@ impl Laptop {
 /// The lines of comin. The output of other programs depends on their versions.
 fn comins(printed: &str) -> String {
     let is_comins = |line: &&str| {
+        let is_one_of = |starts: &[&str]| starts.iter().any(|it| line.starts_with(it));
         line.starts_with(|c: char| c.is_uppercase() || c == '→')
-            || ["origin/", "laptop "].iter().any(|it| line.starts_with(it))
+            || is_one_of(&["origin/", "laptop ", "  "]) && !is_one_of(&["  /", "  units "])
     };
     let lines: Vec<&str> = printed.lines().filter(is_comins).collect();
     lines.join("\n")
@@ -350,6 +351,25 @@ fn signatures() -> Laptop {
     laptop
 }
 
+fn previews() -> Laptop {
+    let with_editor = |version: &str| {
+        format!(
+            "editor = \"${{derivation {{
+                name = \"editor-{version}\"; system = \"{}-linux\"; builder = \"/bin/sh\";
+                args = [ \"-c\" \"printf %0900000d 1 >$out\" ];
+            }}}}\";",
+            std::env::consts::ARCH
+        )
+    };
+    let mut laptop = Laptop::new();
+    laptop.commit("Install an editor", &with_editor("9.1"));
+    laptop.run("run");
+    laptop.commit("Update the editor", &with_editor("9.2"));
+    laptop.run("fetch");
+    laptop.show("preview", "comin plan --build");
+    laptop
+}
+
 fn gates() -> Laptop {
     let mut laptop = Laptop::new();
     laptop.world.configure(|config| {
@@ -402,6 +422,7 @@ fn pages_show_what_the_program_prints() {
         checks,
         confirmations,
         signatures,
+        previews,
         gates,
         systems_from_ci,
     ];
