@@ -177,7 +177,7 @@ let
             example = "/run/secrets/deploy-key";
             description = ''
               File on the machine with a private key without a passphrase; empty for none. Required for SSH: comin
-              tries no key of root's and asks no agent. {file}`/etc/ssh/ssh_host_ed25519_key` will do, if the server
+              tries no key of root and asks no agent. {file}`/etc/ssh/ssh_host_ed25519_key` will do, if the server
               allows its public key.
             '';
           };
@@ -619,7 +619,7 @@ in
         };
       };
       description = ''
-        Commands that have to let a deployment pass, asked in the order of their names. The first gate that is closed
+        Commands that must let a deployment pass. comin asks them in the order of their names. The first gate that is closed
         decides, and no gate after it is asked. {command}`comin confirm --past-gates` lets one commit pass all of them.
       '';
     };
@@ -647,7 +647,7 @@ in
       type = types.nullOr types.ints.unsigned;
       inherit (own "0") default defaultText;
       example = lib.literalExpression "5 * 1024 * 1024 * 1024";
-      description = "Bytes that have to be free on the disk of {file}`/nix/store` before a system is built.";
+      description = "Bytes that must be free on the disk of {file}`/nix/store` before a system is built.";
     };
     onACPower = mkOption {
       type = types.bool;
