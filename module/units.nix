@@ -373,6 +373,11 @@ let
         TasksMax = 8;
 
         Type = "exec";
+        # systemd is asked by a process that never sees the request: whoever answers that has no socket to ask by.
+        ExecStartPre = "-+" + command [
+          "exporter"
+          "--record"
+        ];
         ExecStart = command [ "exporter" ];
         StandardInput = "socket";
         # Or what comin has to say would go to whoever asks.

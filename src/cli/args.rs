@@ -111,8 +111,9 @@ pub enum MachineCommand {
         watch: bool,
         /// Print the line of --oneline, and exit with a code for the state
         ///
-        /// 0: up to date or testing. 3: something is under way, due, or waits. 4: failed, held, refused, unreachable or
-        /// not fetched. 5: suspended. 6: another system runs or was booted.
+        /// 0: up to date or testing. 3: something is under way, due, or waits; or a reboot or retry is needed to run the
+        /// selected commit. 4: failed, rolled back, held, skipped, refused, unreachable, not fetched, not polled or not
+        /// deploying. 5: suspended. 6: drift: another system runs, was booted or boots next.
         #[arg(long, conflicts_with_all = ["watch", "json", "oneline"])]
         check: bool,
     },
@@ -198,7 +199,11 @@ pub enum MachineCommand {
     /// Show the metrics for Prometheus
     ///
     /// If systemd passes a connection, the command answers one HTTP request there.
-    Exporter,
+    Exporter {
+        /// Record what systemd says of the units, for a scrape that must not ask systemd.
+        #[arg(long, hide = true)]
+        record: bool,
+    },
 }
 
 impl MachineCommand {
@@ -210,7 +215,7 @@ impl MachineCommand {
                 | Self::Watch(_)
                 | Self::Plan { .. }
                 | Self::History { .. }
-                | Self::Exporter
+                | Self::Exporter { .. }
                 | Self::Desktop { .. }
         )
     }

@@ -28,18 +28,22 @@ const BAD: &str = "This is not a GET request.\n";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Answers the request on `input` with the metrics; where that is no socket, prints them.
+/// Answers the request on `input` with the metrics; if `input` is no socket, prints them. `metrics` is told whether
+/// somebody else asks for them.
 ///
 /// # Errors
 /// There are no metrics, of which whoever asks learns only that; or they cannot be printed. A request that is
 /// none, and somebody who hangs up, are no errors: anybody can be the cause of that.
-pub fn answer<M: Display>(input: BorrowedFd<'_>, metrics: impl Fn() -> Result<M>) -> Result<()> {
+pub fn answer<M: Display>(
+    input: BorrowedFd<'_>,
+    metrics: impl Fn(bool) -> Result<M>,
+) -> Result<()> {
     let input = input
         .try_clone_to_owned()
         .context("Failed to look at standard input")?;
     let file = File::from(input);
     if !file.metadata().is_ok_and(|m| m.file_type().is_socket()) {
-        return super::output::print(metrics()?.to_string().trim_end());
+        return super::output::print(metrics(false)?.to_string().trim_end());
     }
     let mut client = TcpStream::from(OwnedFd::from(file));
     let (path, is_head) = match requested_path(&mut client) {
@@ -51,7 +55,7 @@ pub fn answer<M: Display>(input: BorrowedFd<'_>, metrics: impl Fn() -> Result<M>
     };
     let mut result = Ok(());
     let (status, kind, body) = match path.as_deref() {
-        Some("/metrics") => match metrics() {
+        Some("/metrics") => match metrics(true) {
             Ok(metrics) => ("200 OK", METRICS, metrics.to_string()),
             Err(error) => {
                 result = Err(error);
@@ -120,7 +124,7 @@ mod tests {
 
     fn ask_of(request: &[u8], metrics: fn() -> Result<&'static str>) -> (Result<()>, String) {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let server = thread::spawn(move || answer(theirs.as_fd(), metrics));
+        let server = thread::spawn(move || answer(theirs.as_fd(), |_| metrics()));
         // What is answered before it was said whole is answered all the same.
         let _ = ours.write_all(request);
         let _ = ours.shutdown(Shutdown::Write);

@@ -10,11 +10,12 @@ use crate::model::decision::Decision;
 use crate::report::metrics::Metrics;
 use crate::state::{store, verdicts::VerdictCache};
 use crate::sys::fs;
-use crate::system::timers::Timers;
+use crate::system::timers;
 
-/// Looks at the machine.
-pub fn metrics(machine: &Context) -> Result<Metrics> {
+/// Looks at the machine; a process that is confined must not ask systemd.
+pub fn metrics(machine: &Context, is_confined: bool) -> Result<Metrics> {
     let Context { config, paths, .. } = machine;
+    let asked = (!is_confined).then(|| timers::ask(&config.remotes, paths));
     let state = store::read(paths)?;
     let verdicts = VerdictCache::read(paths)?;
     let snapshot = Snapshot::take(machine)?;
@@ -28,10 +29,12 @@ pub fn metrics(machine: &Context) -> Result<Metrics> {
     let names = config.remotes.iter();
     let names = names.map(|remote| remote.name.clone());
     let remotes = names.zip(snapshot.fetches.clone()).collect();
-    // Nothing that a scrape may do asks systemd.
-    let timers = Timers::default();
+    let timers = match asked {
+        Some(asked) => asked.answer(),
+        None => timers::recorded(paths)?,
+    };
     let status = view(machine, &state, snapshot, &mirror, decision, &timers)?;
-    let committed_at = |mirror: &Mirror| mirror.committed_at(status.running_commit()?).ok();
+    let committed_at = |mirror: &Mirror| mirror.committed_at(status.host.running_commit()?).ok();
     Ok(Metrics {
         committed_at: mirror.as_ref().ok().and_then(committed_at),
         decided_at: fs::modified_optional(&paths.judgement())?

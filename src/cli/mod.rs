@@ -34,6 +34,7 @@ use crate::report::page::Page;
 use crate::signature::signers::Signers;
 use crate::state::requests;
 use crate::system::switch::Activation;
+use crate::system::timers;
 pub use args::Cli;
 use args::{Command, MachineCommand, StandaloneCommand, StatusFormat, Style};
 use desktop::Desktop;
@@ -165,8 +166,12 @@ fn execute_on_machine(
             Some(number) => show(&history::details(&machine, number)?, &output)?,
             None => show(&history::history(&machine)?, &output)?,
         },
-        MachineCommand::Exporter => {
-            exporter::answer(std::io::stdin().as_fd(), || metrics::metrics(&machine))?;
+        MachineCommand::Exporter { record: true } => {
+            timers::record(&machine.config.remotes, &machine.paths)?;
+        }
+        MachineCommand::Exporter { record: false } => {
+            let metrics = |is_served| metrics::metrics(&machine, is_served);
+            exporter::answer(std::io::stdin().as_fd(), metrics)?;
         }
         MachineCommand::Accept { commit } => {
             accept::accept(&machine, &commit, signers()?.as_ref())?;

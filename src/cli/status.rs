@@ -48,9 +48,8 @@ pub fn view(
     decision: Decision,
     timers: &Timers,
 ) -> Result<Status> {
-    let Context { config, paths, .. } = machine;
+    let Context { config, .. } = machine;
     let facts = snapshot.facts(config, state);
-    let running = fs::read_link_optional(&paths.current_system())?;
     let host = host(machine, &snapshot, state)?;
     let remotes = config.remotes.iter().zip(snapshot.fetches);
     let remotes = remotes.map(|(remote, record)| {
@@ -63,7 +62,6 @@ pub fn view(
     Ok(Status::new(
         &config.hostname,
         host,
-        running.map(|out| Running::new(&out, state)),
         facts,
         decision,
         selected,
@@ -75,11 +73,13 @@ pub fn view(
 /// How the machine stands, apart from any decision.
 pub fn host(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<HostState> {
     let Context { config, paths, .. } = machine;
+    let running = fs::read_link_optional(&paths.current_system())?;
     let host = HostState::new(
         state,
         config.retry,
         snapshot.is_deploying,
         snapshot.suspension.is_some(),
+        running.map(|out| Running::new(&out, state)),
         reboot_reasons::reasons(config, paths, state.last_activation()),
         boot::booted_instead(machine, state)?.as_deref(),
         observe::drift(machine, state)?,

@@ -174,6 +174,9 @@ paths! {
     /// The units that were up before the latest activation. Writer: deploy.
     units: below("run/comin/units.json");
 
+    /// What systemd says of the units that fetch and deploy. Writer: root, before each scrape.
+    timers: below("run/comin/timers.json");
+
     /// The system that runs.
     current_system: below("run/current-system");
 

@@ -23,7 +23,7 @@ pub enum Action {
     /// Deploy the selected target.
     Deploy,
     /// It came to nothing; the same is tried again after a wait.
-    Retry(Option<Trouble>, Delay),
+    Retry(Trouble, Delay),
     /// It was undone by an outage; the same is tried again when one of these remotes is back.
     AwaitRemotes(Vec<RemoteName>),
     /// It goes on when somebody confirms this step, or after the wait where there is one.
@@ -37,7 +37,7 @@ pub enum Action {
     /// CI has not named its system yet. If its patience ends, it is evaluated here.
     AwaitPrebuilt(Lookup),
     /// It changed the machine, and is not repeated.
-    GivenUp(Option<Trouble>),
+    GivenUp(Trouble),
     /// It is deployed, or there is nothing to deploy.
     Nothing,
 }
@@ -62,6 +62,16 @@ impl Hindrance {
             Some(trouble) => format!("{trouble}, and {}", self.next),
             None => self.next.clone(),
         }
+    }
+}
+
+impl Hindrance {
+    /// What becomes of it, without what its word says, as in "tried again in 4 min".
+    pub fn detail(&self) -> Option<String> {
+        let next = self.next.strip_prefix("is ").unwrap_or(&self.next);
+        let next = next.strip_prefix(self.word).unwrap_or(next);
+        let next = next.trim_start_matches([' ', ',', ':']);
+        (!next.is_empty()).then(|| next.to_string())
     }
 }
 
@@ -116,21 +126,20 @@ pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
     };
     let action = match facts.recent.iter().find(is_same) {
         None => Action::Deploy,
-        Some(PastAttempt {
-            again,
-            trouble,
-            out,
-            ..
-        }) => {
+        Some(past) => {
             let system = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));
-            let is_another = system.is_some() && system != out.as_deref();
-            match again {
-                NextTry::None => Action::Nothing,
-                NextTry::OnNewCommit => Action::GivenUp(*trouble),
-                NextTry::At(wait) if wait.has_elapsed(facts.now) || is_another => Action::Deploy,
-                NextTry::At(wait) => Action::Retry(*trouble, *wait),
-                NextTry::WhenReachable(remotes) if remotes.iter().any(is_back) => Action::Deploy,
-                NextTry::WhenReachable(remotes) => Action::AwaitRemotes(remotes.clone()),
+            let is_another = system.is_some() && system != past.out.as_deref();
+            let is_over = |wait: &Delay| wait.has_elapsed(facts.now) || is_another;
+            match (&past.again, past.trouble) {
+                (NextTry::None, _) | (NextTry::OnNewCommit, None) => Action::Nothing,
+                (NextTry::OnNewCommit, Some(trouble)) => Action::GivenUp(trouble),
+                (NextTry::At(wait), Some(trouble)) if !is_over(wait) => {
+                    Action::Retry(trouble, *wait)
+                }
+                (NextTry::WhenReachable(remotes), _) if !remotes.iter().any(is_back) => {
+                    Action::AwaitRemotes(remotes.clone())
+                }
+                (NextTry::At(_) | NextTry::WhenReachable(_), _) => Action::Deploy,
             }
         }
     };
@@ -163,13 +172,12 @@ impl Action {
     /// What is in the way of a target that was selected, if anything is. `when` says a time as in "at 14:00" or "in
     /// 4 min".
     pub fn hindrance(&self, when: &dyn Fn(Timestamp) -> String) -> Option<Hindrance> {
-        let word = |trouble: &Option<Trouble>| trouble.map_or("not deployed", Trouble::word);
-        let words = |trouble: &Option<Trouble>| trouble.map(|trouble| trouble.to_string());
+        const HELD: &str = "is held until someone pushes";
         let (word, trouble, next, command) = match self {
             Self::Deploy | Self::Nothing => return None,
             Self::Retry(trouble, wait) => {
                 let next = format!("is tried again {}", when(wait.until));
-                (word(trouble), words(trouble), next, "retry")
+                (trouble.word(), Some(trouble.to_string()), next, "retry")
             }
             Self::AwaitRemotes(remotes) => {
                 let trouble = format!("{} in an outage", Trouble::RolledBack);
@@ -180,7 +188,10 @@ impl Action {
                 let what = step.participle();
                 let next = match wait {
                     None => format!("waits for your confirmation to be {what}"),
-                    Some(wait) => format!("waits to be {what} {}", when(wait.until)),
+                    Some(wait) => {
+                        let when = when(wait.until);
+                        format!("waits for your confirmation, and is {what} without one {when}")
+                    }
                 };
                 let command = match step {
                     Step::Build => "confirm build",
@@ -192,14 +203,7 @@ impl Action {
                 let next = format!("waits at the gate {gate}: {reason}");
                 ("waits", None, next, "confirm --past-gates")
             }
-            Self::Quarantined(quarantine) if quarantine.by_gate => {
-                let next = "is held by a gate until someone pushes".to_string();
-                ("held", None, next, "retry")
-            }
-            Self::Quarantined(_) => {
-                let next = "is held until someone pushes".to_string();
-                ("quarantined", None, next, "retry")
-            }
+            Self::Quarantined(_) => ("held", None, HELD.to_string(), "retry"),
             Self::Suspended(suspension) => {
                 let until = suspension.until;
                 let until = until.map_or(String::new(), |until| format!(" {}", when(until)));
@@ -216,8 +220,8 @@ impl Action {
                 });
             }
             Self::GivenUp(trouble) => {
-                let next = "is not tried again until someone pushes".to_string();
-                (word(trouble), words(trouble), next, "retry")
+                let words = Some(trouble.to_string());
+                (trouble.word(), words, HELD.to_string(), "retry")
             }
         };
         Some(Hindrance {
@@ -226,6 +230,14 @@ impl Action {
             next,
             command: Some(format!("sudo comin {command}")),
         })
+    }
+
+    /// Whether something is done about the target by itself, or when somebody confirms it.
+    pub fn goes_on(&self) -> bool {
+        !matches!(
+            self,
+            Self::Quarantined(_) | Self::Suspended(_) | Self::GivenUp(_) | Self::Nothing
+        )
     }
 
     /// When there may be something else to do without any news.

@@ -24,7 +24,7 @@ impl NextTry {
     pub fn sentence(&self) -> String {
         match self {
             Self::None => "nothing is left to do".to_string(),
-            Self::OnNewCommit => "not tried again until someone pushes, or comin retry".to_string(),
+            Self::OnNewCommit => "held until someone pushes, or comin retry".to_string(),
             Self::At(wait) => format!("tried again at {}", text::at(wait.until)),
             Self::WhenReachable(remotes) => {
                 format!("tried again when {} is back", join_or(remotes))

@@ -8,7 +8,7 @@ use super::seconds;
 use super::target::TargetView;
 use crate::model;
 use crate::model::attempt::Progress;
-use crate::model::outcome::{words, AttemptStatus};
+use crate::model::outcome::{words, AttemptStatus, Trouble};
 use crate::model::policy::Backoff;
 use crate::model::schedule::NextTry;
 use crate::model::stage::Stage;
@@ -31,6 +31,12 @@ pub struct Attempt {
     #[serde(serialize_with = "seconds::optional")]
     pub(super) retry_at: Option<Timestamp>,
     pub(super) stages: Vec<Entered>,
+    /// Why it came to nothing, if it did.
+    #[serde(skip)]
+    pub(super) trouble: Option<Trouble>,
+    /// The units that its activation made fail.
+    #[serde(skip)]
+    pub(super) failed_units: Vec<String>,
     /// Whether it has not ended, and nobody is at work at it any more.
     #[serde(skip)]
     pub(super) is_left: bool,
@@ -65,10 +71,7 @@ impl Attempt {
         });
         Self {
             id: attempt.id,
-            target: TargetView {
-                operation: attempt.operation(),
-                ..TargetView::new(&attempt.target, Some(attempt.subject.clone()))
-            },
+            target: TargetView::of(attempt),
             out: attempt.out.as_ref().map(|out| out.display().to_string()),
             generation,
             status,
@@ -80,6 +83,11 @@ impl Attempt {
                 NextTry::None | NextTry::OnNewCommit | NextTry::WhenReachable(_) => None,
             },
             stages: stages.collect(),
+            trouble: attempt.trouble(),
+            failed_units: attempt
+                .units
+                .as_ref()
+                .map_or_else(Vec::new, |it| it.failed.clone()),
             is_left: false,
         }
     }
@@ -116,10 +124,6 @@ impl Attempt {
         lines.push(went);
         lines.retain(|line| !line.is_empty());
         lines.join("\n")
-    }
-
-    pub(super) fn was_rolled_back(&self) -> bool {
-        self.status == AttemptStatus::RolledBack
     }
 
     pub(super) fn is_done(&self) -> bool {

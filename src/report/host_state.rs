@@ -8,9 +8,14 @@ use serde::Serialize;
 use super::attempt::Attempt;
 use super::page::Page;
 use super::phase::Phase;
+use super::running::Running;
+use super::target::TargetView;
 use crate::model;
 use crate::model::attempt::Progress;
+use crate::model::commit::Commit;
 use crate::model::drift::Drift;
+use crate::model::names::Operation;
+use crate::model::outcome::AttemptStatus;
 use crate::model::policy::Backoff;
 use crate::model::stage::Stage;
 use crate::model::state::State;
@@ -21,6 +26,7 @@ use crate::sys::progress::Steps;
 pub struct HostState {
     /// Whether nothing is deployed until somebody wants it again.
     pub suspended: bool,
+    pub(super) running: Option<Running>,
     /// Whether a part of what is deployed is only taken up by a reboot.
     pub need_to_reboot: bool,
     /// Why, in words.
@@ -38,6 +44,9 @@ pub struct HostState {
     /// What is under way.
     #[serde(skip)]
     pub(super) in_progress: Option<InProgress>,
+    /// What was under way when comin died, and its stage then.
+    #[serde(skip)]
+    pub(super) left: Option<InProgress>,
     /// What waits for a confirmation or at a gate.
     #[serde(skip)]
     pub(super) waiting: Option<Attempt>,
@@ -50,6 +59,36 @@ pub(super) struct InProgress {
     pub(super) stage: Stage,
     /// When the stage began.
     pub(super) since: Timestamp,
+}
+
+/// Why a target does not run that was deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// It was tested, and the machine has booted since.
+    TestEnded,
+    /// It boots next.
+    BootsNext,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Absence {
+    /// The clause about the target.
+    pub(super) fn clause(self) -> &'static str {
+        match self {
+            Self::TestEnded => "was tested, and a reboot ended the test",
+            Self::BootsNext => "is deployed for the next boot",
+            Self::Unknown => "is deployed, but does not run",
+        }
+    }
+
+    /// The command that makes the target run.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::TestEnded | Self::Unknown => "sudo comin retry",
+            Self::BootsNext => "sudo reboot",
+        }
+    }
 }
 
 impl InProgress {
@@ -81,22 +120,59 @@ impl HostState {
         Self { progress, ..self }
     }
 
+    /// The commit of the running system, if comin deployed it.
+    pub fn running_commit(&self) -> Option<&Commit> {
+        Some(&self.running.as_ref()?.target.as_ref()?.commit)
+    }
+
+    /// The latest attempt that ended, if it was at this target.
+    pub(super) fn latest_at(&self, target: &TargetView) -> Option<&Attempt> {
+        let is_it = |attempt: &&Attempt| attempt.target.commit == target.commit;
+        self.deployed.as_ref().filter(is_it)
+    }
+
+    /// Why a target does not run, although nothing is to be done about it and nobody else changed the machine.
+    pub(super) fn absence(&self, target: &TargetView) -> Option<Absence> {
+        let latest = self.latest_at(target);
+        let is_skipped = latest.is_some_and(|it| it.status == AttemptStatus::Skipped);
+        let runs = self.running_commit() == Some(&target.commit);
+        if is_skipped || runs || self.drift.is_some() {
+            return None;
+        }
+        Some(
+            match latest.map_or(target.operation, |it| it.target.operation) {
+                // Otherwise it would be a drift.
+                Operation::Test if self.running.is_some() => Absence::TestEnded,
+                Operation::Test | Operation::Switch => Absence::Unknown,
+                Operation::Boot => Absence::BootsNext,
+            },
+        )
+    }
+
     /// Tells what was gathered; `at_work` is whether a deploy is at work.
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         state: &State,
         backoff: Backoff,
         at_work: bool,
         suspended: bool,
+        running: Option<Running>,
         reboot_reasons: Vec<String>,
         booted_instead: Option<&Path>,
         drift: Option<Drift>,
     ) -> Self {
         let tell = |attempt| Attempt::of(attempt, backoff);
-        let latest = state.latest().filter(|_| at_work);
-        let in_progress = latest.and_then(|latest| InProgress::of(latest, backoff));
+        let unended = state.latest();
+        let unended = unended.and_then(|latest| InProgress::of(latest, backoff));
+        let (in_progress, left) = if at_work {
+            (unended, None)
+        } else {
+            (None, unended)
+        };
         let waiting = state.awaiting().map(|(attempt, _)| attempt);
         Self {
             suspended,
+            running,
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),
@@ -109,6 +185,7 @@ impl HostState {
             deployed: state.latest_ended().map(tell),
             progress: None,
             in_progress,
+            left,
             waiting: waiting.map(tell),
         }
     }

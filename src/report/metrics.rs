@@ -3,22 +3,22 @@
 //! All of it is what earlier runs have recorded: nothing is decided for a scrape, so no history is
 //! walked and no signature verified.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display};
 
 use jiff::Timestamp;
 
+use super::exposition::{Seconds, Text};
+use super::headline::STATES;
+use super::status::Status;
+use super::target::TargetView;
 use crate::model::attempt::Attempt;
 use crate::model::decision::Action;
 use crate::model::drift::Kind;
 use crate::model::names::RemoteName;
+use crate::model::outcome::Outcome;
+use crate::model::stage::Stage;
 use crate::model::state::State;
-use crate::model::target::Target;
-use crate::model::{outcome::Outcome, stage::Stage};
-use crate::report::headline::STATES;
-use crate::report::remote::RemoteStatus;
-use crate::report::status::Status;
 use crate::state::fetch_record::FetchRecord;
-use crate::sys::text::printable;
 
 /// What is known of a machine without walking any history.
 pub struct Metrics {
@@ -58,19 +58,13 @@ impl Metrics {
 
     /// The word for how the machine is. A commit that no deploy has looked at yet is due.
     fn state(&self) -> &str {
-        let Status {
-            state,
-            host,
-            suspension,
-            remotes,
-            ..
-        } = &self.status;
-        let is_idle = host.in_progress.is_none() && suspension.is_none();
-        let is_due = !self.is_decided && is_idle && remotes.iter().any(RemoteStatus::is_reached);
-        if is_due {
+        let status = &self.status;
+        let is_idle = status.host.in_progress.is_none() && status.suspension.is_none();
+        let would_deploy = is_idle && status.is_any_reached() && !status.is_deploy_stopped();
+        if would_deploy && !self.is_decided {
             "due"
         } else {
-            state
+            &status.state
         }
     }
 
@@ -84,7 +78,7 @@ impl Metrics {
 
     fn about_comin(&self, text: &mut Text) {
         let host = &self.status.host;
-        text.gauge("comin_build_info", "Build info for comin.")
+        text.gauge("comin_build_info", "The version of comin.")
             .of(&[("version", &env!("CARGO_PKG_VERSION"))], 1);
         text.gauge(
             "comin_host_info",
@@ -93,14 +87,14 @@ impl Metrics {
         .of(&[("hostname", &self.status.hostname)], 1);
         let mut states = text.gauge(
             "comin_state",
-            "How the machine is: 1 for the word of comin status --oneline, 0 for the others.",
+            "How the machine is: 1 for the state of comin status --json, 0 for the others.",
         );
         for state in STATES {
             states.of(&[("state", &state)], state == self.state());
         }
         text.gauge(
             "comin_phase",
-            "What comin is doing: 1 for the phase that it is in.",
+            "What comin is doing: 1 for the phase of comin status --json.",
         )
         .of(&[("phase", &host.phase)], 1);
         text.gauge(
@@ -111,7 +105,7 @@ impl Metrics {
         if let Some(until) = self.status.suspension.as_ref().and_then(|it| it.until) {
             text.gauge(
                 "comin_suspended_until_timestamp_seconds",
-                "When the suspension ends by itself.",
+                "When the suspension ends by itself; absent if it does not.",
             )
             .value(Seconds(until));
         }
@@ -123,24 +117,13 @@ impl Metrics {
     }
 
     fn about_running(&self, text: &mut Text) {
-        if let Some(running) = &self.status.running {
-            if let (Some(commit), Some(remote), Some(branch), Some(operation)) = (
-                &running.commit,
-                &running.remote,
-                &running.branch,
-                &running.operation,
-            ) {
-                text.gauge("comin_running_info", "The commit of the running system.")
-                    .of(
-                        &[
-                            ("commit_id", commit),
-                            ("remote_name", remote),
-                            ("branch", branch),
-                            ("operation", operation),
-                        ],
-                        1,
-                    );
-            }
+        let running = self.status.host.running.as_ref();
+        if let Some(target) = running.and_then(|running| running.target.as_ref()) {
+            text.gauge(
+                "comin_running_info",
+                "The commit of the running system; absent if comin did not activate it.",
+            )
+            .target(target);
         }
         if let Some(at) = self.committed_at {
             text.gauge(
@@ -164,7 +147,7 @@ impl Metrics {
             let remotes = self.status.remotes.iter();
             remotes.flat_map(|remote| remote.branches().map(move |branch| (&remote.name, branch)))
         };
-        let mut info = text.gauge("comin_head_info", "The head of a branch that is followed.");
+        let mut info = text.gauge("comin_head_info", "The head of each followed branch.");
         for (remote, branch) in heads() {
             if let Some(commit) = &branch.commit {
                 info.of(
@@ -177,7 +160,10 @@ impl Metrics {
                 );
             }
         }
-        let mut refused = text.gauge("comin_head_refused", "Why a branch is not deployed.");
+        let mut refused = text.gauge(
+            "comin_head_refused",
+            "Why a branch is refused: 1 for the reason of comin status --json.",
+        );
         for (remote, branch) in heads() {
             if let Some(reason) = branch.reason {
                 refused.of(
@@ -200,7 +186,7 @@ impl Metrics {
         if let (Action::Retry(_, _), Some(at)) = (&self.status.action, self.status.action.again()) {
             text.gauge(
                 "comin_next_retry_timestamp_seconds",
-                "When what came to nothing is tried again.",
+                "When a commit that failed is tried again.",
             )
             .value(Seconds(at));
         }
@@ -215,7 +201,7 @@ impl Metrics {
         for name in ["comin_fetch_count", "comin_fetches_total"] {
             let mut counts = text.counter(
                 name,
-                "Number of fetches per status since the machine booted.",
+                "Number of fetches since the machine booted, by status: succeeded or failed.",
             );
             for (remote, record) in &self.remotes {
                 let (successes, failures) = match record {
@@ -236,14 +222,14 @@ impl Metrics {
         }
         let mut attempted = text.gauge(
             "comin_last_fetch_timestamp_seconds",
-            "When a remote was last fetched, successfully or not.",
+            "When a remote was last fetched, successfully or not; absent before the first fetch since the boot.",
         );
         for (name, record) in known() {
             attempted.of(&[("remote_name", name)], Seconds(record.attempted_at));
         }
         let mut succeeded = text.gauge(
             "comin_last_fetch_success_timestamp_seconds",
-            "When a remote was last fetched successfully.",
+            "When a remote was last fetched successfully; absent before that since the boot.",
         );
         for (name, record) in known() {
             if let Some(at) = record.succeeded_at {
@@ -276,8 +262,11 @@ impl Metrics {
         let last = self.status.host.deployed.as_ref();
         if let Some((last, (begin, end))) = last.and_then(|last| Some((last, last.times()?))) {
             let (commit, status) = last.result();
-            text.gauge("comin_deployment_info", "Info of the last deployment.")
-                .of(&[("commit_id", commit), ("status", &status)], 1);
+            text.gauge(
+                "comin_deployment_info",
+                "The last deployment, with the status of comin status --json.",
+            )
+            .of(&[("commit_id", commit), ("status", &status)], 1);
             text.gauge(
                 "comin_last_deployment_timestamp_seconds",
                 "When the last deployment ended, successfully or not.",
@@ -295,7 +284,7 @@ impl Metrics {
                 "comin_deployed_info",
                 "The commit of the last successful deployment.",
             )
-            .target(&attempt.target);
+            .target(&TargetView::of(attempt));
             if let Some((at, _)) = attempt.ended() {
                 text.gauge(
                     "comin_last_deployment_success_timestamp_seconds",
@@ -305,17 +294,11 @@ impl Metrics {
             }
         }
         if let Some(selected) = &self.status.selected {
-            let labels: [(&str, &dyn Display); 4] = [
-                ("commit_id", &selected.commit),
-                ("remote_name", &selected.remote),
-                ("branch", &selected.branch),
-                ("operation", &selected.operation),
-            ];
-            text.gauge("comin_selected_info", "The commit that is to be deployed.")
-                .of(&labels, 1);
+            text.gauge("comin_selected_info", "The commit that the latest deploy selected; absent before the first deploy since the boot.")
+                .target(selected);
             text.gauge(
                 "comin_is_given_up",
-                "Whether that is not tried again until someone pushes or orders it (1) or not (0).",
+                "Whether the selected commit is held until someone pushes or uses comin retry (1) or not (0).",
             )
             .value(matches!(
                 self.status.action,
@@ -323,17 +306,17 @@ impl Metrics {
             ));
             text.gauge(
                 "comin_waits_at_gate",
-                "Whether that waits at a gate, for a deploy window or for free space (1) or not (0).",
+                "Whether the selected commit waits at a gate, for a deploy window or for free space (1) or not (0).",
             )
             .value(matches!(self.status.action, Action::AwaitGate(_)));
             text.gauge(
                 "comin_is_held_by_hand",
-                "Whether that is because somebody used comin rollback (1) or not (0).",
+                "Whether the selected commit is held because somebody used comin rollback (1) or not (0).",
             )
             .value(self.is_held_by_hand());
             text.gauge(
                 "comin_is_behind",
-                "Whether another commit is to be deployed than the one that runs (1) or not (0).",
+                "Whether the selected commit does not run, or no deploy has looked at a new commit yet (1) or not (0).",
             )
             .value(!self.is_decided || !self.status.runs(selected));
         }
@@ -342,142 +325,12 @@ impl Metrics {
 
 impl Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = Text(String::new());
+        let mut text = Text::default();
         self.about_comin(&mut text);
         self.about_running(&mut text);
         self.about_heads(&mut text);
         self.about_fetches(&mut text);
         self.about_deployments(&mut text);
         f.write_str(&text.0)
-    }
-}
-
-/// A text in Prometheus' format.
-struct Text(String);
-
-impl Text {
-    fn gauge<'a>(&'a mut self, name: &'static str, help: &str) -> Metric<'a> {
-        self.metric(name, "gauge", help)
-    }
-
-    fn counter<'a>(&'a mut self, name: &'static str, help: &str) -> Metric<'a> {
-        self.metric(name, "counter", help)
-    }
-
-    fn metric<'a>(&'a mut self, name: &'static str, kind: &str, help: &str) -> Metric<'a> {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        Metric {
-            name,
-            text: &mut self.0,
-        }
-    }
-}
-
-/// A metric whose samples are being written.
-struct Metric<'a> {
-    name: &'static str,
-    text: &'a mut String,
-}
-
-impl Metric<'_> {
-    /// Its only sample.
-    fn value(&mut self, value: impl Into<Value>) {
-        self.of(&[], value);
-    }
-
-    /// Its only sample, which says what is or was to be deployed.
-    fn target(&mut self, target: &Target) {
-        self.of(
-            &[
-                ("commit_id", &target.commit),
-                ("remote_name", &target.remote),
-                ("branch", &target.branch),
-                ("operation", &target.operation),
-            ],
-            1,
-        );
-    }
-
-    /// One of its samples.
-    fn of(&mut self, labels: &[(&str, &dyn Display)], value: impl Into<Value>) {
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(name, value)| format!("{name}=\"{}\"", escaped(&value.to_string())))
-            .collect();
-        let labels = match labels.as_slice() {
-            [] => String::new(),
-            labels => format!("{{{}}}", labels.join(",")),
-        };
-        let Value(value) = value.into();
-        let _ = writeln!(self.text, "{}{labels} {value}", self.name);
-    }
-}
-
-/// A label's value: what a state file holds may have been chosen by somebody else.
-fn escaped(value: &str) -> String {
-    printable(value)
-        .replace('\\', r"\\")
-        .replace('"', "\\\"")
-        .replace('\n', r"\n")
-}
-
-/// A sample's value, as it is written.
-struct Value(String);
-
-/// A time, since 1970.
-struct Seconds(Timestamp);
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self(u8::from(value).to_string())
-    }
-}
-
-impl From<u64> for Value {
-    fn from(value: u64) -> Self {
-        Self(value.to_string())
-    }
-}
-
-impl From<i32> for Value {
-    fn from(value: i32) -> Self {
-        Self(value.to_string())
-    }
-}
-
-impl From<f64> for Value {
-    fn from(value: f64) -> Self {
-        Self(value.to_string())
-    }
-}
-
-impl From<Seconds> for Value {
-    fn from(Seconds(at): Seconds) -> Self {
-        Self(format!("{}.{:03}", at.as_second(), at.subsec_millisecond()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_stays_one_whatever_is_in_it() {
-        let mut text = Text(String::new());
-        let hostile = "a\\\"} 1\nb\u{1b}[2J\u{202e}é";
-        text.gauge("m", "Help.").of(&[("l", &hostile)], 1);
-        let last = text.0.lines().last().unwrap();
-        assert_eq!(
-            last, "m{l=\"a\\\\\\\"} 1 b\u{fffd}[2J\u{fffd}é\"} 1",
-            "{}",
-            text.0
-        );
-        assert_eq!(text.0.lines().count(), 3);
-    }
-
-    #[test]
-    fn a_time_is_written_in_seconds() {
-        let at: Timestamp = "2026-01-02T03:04:05.6789Z".parse().unwrap();
-        assert_eq!(Value::from(Seconds(at)).0, "1767323045.678");
     }
 }

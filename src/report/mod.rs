@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod attempt_details;
 pub mod closure;
+pub mod exposition;
 pub mod headline;
 pub mod history;
 pub mod host_state;

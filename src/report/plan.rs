@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
-use super::host_state::{HostState, InProgress};
+use super::host_state::{Absence, HostState, InProgress};
 use super::page::{column, Page, Tone};
 use super::seconds;
 use super::target::{by_name, Report, TargetView};
@@ -36,6 +36,9 @@ pub struct Plan {
     #[serde(serialize_with = "seconds::optional")]
     retry_at: Option<Timestamp>,
     drift: Option<Drift>,
+    /// Why the target does not run, although it is deployed.
+    #[serde(skip)]
+    absence: Option<Absence>,
     candidates: Vec<CandidateView>,
     /// That there is no main.
     #[serde(skip)]
@@ -107,6 +110,7 @@ impl Plan {
             skipped,
             hindrance: decision.hindrance(),
             retry_at: decision.action.again(),
+            absence: target.as_ref().and_then(|target| host.absence(target)),
             action: decision.action,
             target,
             prebuilt: prebuilt.and_then(|lookup| lookup.system),
@@ -148,9 +152,16 @@ impl Plan {
                 }
                 (Action::Nothing, None, Some(drift)) => {
                     let what = drift.kind.clause();
-                    format!("Nothing to do: {target} is deployed, but {what}\n→ sudo comin retry")
+                    let why = format!("it is deployed, but {what}");
+                    format!("Would not deploy {target}: {why}\n→ sudo comin retry")
                 }
-                (Action::Nothing, None, None) => format!("Nothing to do: {target} is deployed"),
+                (Action::Nothing, None, None) => match self.absence {
+                    None => format!("Nothing to do: {target} is deployed"),
+                    Some(it) => {
+                        let (why, command) = (it.clause(), it.command());
+                        format!("Would not deploy {target}: it {why}\n→ {command}")
+                    }
+                },
                 (_, _, _) => would_deploy(target, outlook),
             };
         };

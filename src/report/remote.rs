@@ -102,13 +102,16 @@ impl RemoteStatus {
         self.error.is_none() && self.fetched_at.is_some()
     }
 
-    /// What is wrong with it, in some words.
-    pub(super) fn problem(&self) -> Option<String> {
+    /// What is wrong with it, in some words, and the command that helps. The cure of a refused branch is beside its reason.
+    pub(super) fn problems(&self) -> Vec<(String, Option<String>)> {
+        let name = &self.name;
         if self.error.is_some() {
-            return Some(format!("{} cannot be fetched", self.name));
+            let command = format!("sudo comin fetch {name}");
+            return vec![(format!("{name} cannot be fetched"), Some(command))];
         }
-        let mut branches = self.branches();
-        branches.find_map(|branch| branch.problem(&self.name))
+        let refused = self.branches().filter(|it| it.remark == Remark::News);
+        let refused = refused.map(|it| format!("{name}/{} is refused", printable(&it.name)));
+        refused.map(|sentence| (sentence, None)).collect()
     }
 
     /// What of it there is to say.
@@ -162,12 +165,6 @@ impl BranchStatus {
             cure: refusal.as_ref().and_then(Refusal::command),
             remark,
         }
-    }
-
-    /// What is wrong with it, in some words.
-    pub(super) fn problem(&self, remote: &str) -> Option<String> {
-        let name = printable(&self.name);
-        (self.remark == Remark::News).then(|| format!("{remote}/{name} is refused"))
     }
 
     /// As in `testing-m  3f2a9c1e  it has nothing that main does not have`; `None` where nobody wants to

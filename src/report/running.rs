@@ -7,9 +7,8 @@ use serde::Serialize;
 
 use super::page::Page;
 use super::seconds;
+use super::target::{or_nulls, TargetView};
 use crate::model::attempt::Attempt;
-use crate::model::commit::Commit;
-use crate::model::names::Operation;
 use crate::model::state::State;
 use crate::sys::text::printable;
 
@@ -18,14 +17,11 @@ use crate::sys::text::printable;
 pub struct Running {
     pub(super) out: String,
     /// The commit that it was activated from; `None` if that was not comin.
-    pub(super) commit: Option<Commit>,
-    pub(super) subject: Option<String>,
-    pub(super) remote: Option<String>,
-    pub(super) branch: Option<String>,
-    pub(super) operation: Option<Operation>,
-    pub(super) generation: Option<u64>,
+    #[serde(flatten, serialize_with = "or_nulls")]
+    pub(super) target: Option<TargetView>,
+    generation: Option<u64>,
     #[serde(serialize_with = "seconds::optional")]
-    pub(super) since: Option<Timestamp>,
+    since: Option<Timestamp>,
 }
 
 impl Running {
@@ -36,36 +32,24 @@ impl Running {
             activated && attempt.out.as_deref() == Some(out)
         };
         let by = state.attempts.iter().rfind(is_it);
+        let done = by.filter(|by| by.is_done());
         Self {
             out: out.display().to_string(),
-            commit: by.map(|by| by.target.commit.clone()),
-            subject: by.map(|by| by.subject.clone()),
-            remote: by.map(|by| by.target.remote.to_string()),
-            branch: by.map(|by| by.target.branch.clone()),
-            operation: by.map(Attempt::operation),
+            target: by.map(TargetView::of),
             generation: by.and_then(Attempt::generation),
-            since: by
-                .filter(|by| by.is_done())
-                .and_then(Attempt::ended)
-                .map(|(at, _)| at),
+            since: done.and_then(Attempt::ended).map(|(at, _)| at),
         }
     }
 
     /// What of it there is to say, in a line or two.
     pub(super) fn sentence(&self, page: &Page) -> String {
-        let (Some(commit), Some(remote), Some(branch)) = (&self.commit, &self.remote, &self.branch)
-        else {
+        let Some(target) = &self.target else {
             return format!("{}, which comin has not deployed", printable(&self.out));
         };
         let since = self.since;
         let since = since.map_or(String::new(), |at| format!(", deployed {}", page.ago(at)));
         let generation = self.generation;
         let generation = generation.map_or(String::new(), |n| format!(", generation {n}"));
-        let subject = printable(self.subject.as_deref().unwrap_or_default());
-        format!(
-            "{} ({remote}/{}){generation}{since}\n{subject}",
-            commit.short(),
-            printable(branch)
-        )
+        format!("{target}{generation}{since}\n{}", target.subject())
     }
 }

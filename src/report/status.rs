@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::host_state::HostState;
 use super::page::Page;
 use super::remote::RemoteStatus;
-use super::running::Running;
 use super::seconds;
 use super::target::{by_name, TargetView};
 use crate::model::commit::Commit;
@@ -24,10 +23,9 @@ pub struct Status {
     pub(super) state: String,
     pub(super) hostname: String,
     #[serde(flatten)]
-    pub(super) host: HostState,
+    pub host: HostState,
     /// The units that should fetch or deploy, and are not active.
     pub(super) inactive_units: Vec<String>,
-    pub(super) running: Option<Running>,
     #[serde(serialize_with = "by_name")]
     pub(super) action: Action,
     pub(super) hindrance: Option<String>,
@@ -47,7 +45,6 @@ impl Status {
     pub fn new(
         hostname: &str,
         host: HostState,
-        running: Option<Running>,
         facts: Facts,
         decision: Decision,
         selected: Option<TargetView>,
@@ -60,7 +57,6 @@ impl Status {
             hostname: hostname.to_string(),
             host,
             inactive_units,
-            running,
             hindrance: decision.hindrance(),
             accepted_main: facts.accepted.map(|accepted| accepted.commit),
             selected,
@@ -86,14 +82,9 @@ impl Status {
         Ok(news)
     }
 
-    /// The commit of the running system, if comin deployed it.
-    pub fn running_commit(&self) -> Option<&Commit> {
-        self.running.as_ref()?.commit.as_ref()
-    }
-
     /// Whether the system that runs is this one's.
     pub(super) fn runs(&self, target: &TargetView) -> bool {
-        self.running_commit() == Some(&target.commit)
+        self.host.running_commit() == Some(&target.commit)
     }
 }
 

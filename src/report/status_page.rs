@@ -33,10 +33,6 @@ impl Status {
             let story = latest.map(|latest| latest.summary(page));
             lines.push(story.unwrap_or_else(|| selected.subject().into_owned()));
         }
-        let is_told = latest.is_some_and(|latest| latest.error.is_some());
-        if let (Action::Quarantined(quarantine), false) = (&self.action, is_told) {
-            lines.push(format!("reason: {}", printable(&quarantine.reason)));
-        }
         Some(lines.join("\n"))
     }
 
@@ -75,18 +71,27 @@ impl Status {
 impl Report for Status {
     fn text(&self, page: &Page) -> String {
         let name = page.paint(Tone::Name, &self.hostname);
-        let verdict = self.verdict(page, &|time| page.until(time));
+        let (verdict, others) = self.verdicts(page, &|time| page.until(time));
         let sentence = page.paint(verdict.tone, &verdict.sentence);
         let mut text = page.wrapped(&format!("{name}: "), 2, &sentence);
-        if let Some(command) = &verdict.command {
+        let mut commands = Vec::from_iter(verdict.command);
+        for command in &commands {
             text += &page.wrapped("  ", 2, &format!("→ {command}"));
+        }
+        let mut also = Vec::new();
+        for other in others {
+            also.push(page.paint(other.tone, &other.sentence));
+            let command = other.command.filter(|it| !commands.contains(it));
+            also.extend(command.iter().map(|command| format!("→ {command}")));
+            commands.extend(command);
         }
         let mut entry = |label: &str, sentence: Option<String>| {
             let sentence = sentence.unwrap_or_default();
             text += &page.entry(label, &sentence);
         };
         let host = &self.host;
-        entry("running", self.running.as_ref().map(|it| it.sentence(page)));
+        entry("also", Some(also.join("\n")));
+        entry("running", host.running.as_ref().map(|it| it.sentence(page)));
         entry("wanted", self.about_selected(page));
         let progress = self.host.progress.as_ref();
         let progress = progress.map(|steps| steps.at(page.now)).unwrap_or_default();
@@ -97,10 +102,6 @@ impl Report for Status {
         let notable = |text: String| page.paint(Tone::Notable, &text);
         let drift = host.drift.as_ref().map(|it| about_drift(it, page));
         entry("drift", drift.map(notable));
-        let units = self.inactive_units.join(" ");
-        let units = (!units.is_empty())
-            .then(|| format!("not active: {units}\n→ sudo systemctl start {units}"));
-        entry("units", units.map(notable));
         let reboot = host.need_to_reboot.then(|| {
             let why = host.reboot_reasons.join(", ");
             format!("needed: {}", printable(&why))
@@ -122,7 +123,5 @@ fn about_drift(drift: &Drift, page: &Page) -> String {
 }
 
 fn about_suspension(suspension: &Suspension, page: &Page) -> String {
-    let since = page.ago(suspension.since);
-    let reason = printable(suspension.reason.as_deref().unwrap_or_default());
-    format!("since {since}\n{reason}")
+    format!("since {}", page.ago(suspension.since))
 }

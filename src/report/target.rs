@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 
 use super::page::Page;
+use crate::model::attempt::Attempt;
 use crate::model::commit::Commit;
 use crate::model::decision::Action;
 use crate::model::names::Operation;
@@ -26,7 +27,7 @@ pub struct TargetView {
     pub testing: bool,
     pub signer: Option<String>,
     pub operation: Operation,
-    /// `None` where the commit cannot be read.
+    /// `None` if the commit cannot be read.
     pub subject: Option<String>,
     /// The main that it stands on.
     #[serde(skip)]
@@ -48,6 +49,14 @@ impl TargetView {
         }
     }
 
+    /// The target of an attempt, with the operation that the attempt carries out.
+    pub fn of(attempt: &Attempt) -> Self {
+        Self {
+            operation: attempt.operation(),
+            ..Self::new(&attempt.target, Some(attempt.subject.clone()))
+        }
+    }
+
     /// As a person may see it; empty where it is not known.
     pub fn subject(&self) -> Cow<'_, str> {
         printable(self.subject.as_deref().unwrap_or_default())
@@ -64,6 +73,24 @@ impl std::fmt::Display for TargetView {
             self.commit.short(),
             printable(branch)
         )
+    }
+}
+
+/// The keys of a target, all of them `null` if there is none.
+#[allow(clippy::ref_option)] // As serde calls it.
+pub fn or_nulls<S: Serializer>(target: &Option<TargetView>, to: S) -> Result<S::Ok, S::Error> {
+    let keys = [
+        "commit",
+        "remote",
+        "branch",
+        "testing",
+        "signer",
+        "operation",
+        "subject",
+    ];
+    match target {
+        Some(target) => target.serialize(to),
+        None => to.collect_map(keys.map(|key| (key, ()))),
     }
 }
 

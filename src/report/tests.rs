@@ -84,6 +84,8 @@ struct Scene {
     boots_main: bool,
     /// When the remotes were last fetched.
     fetched: i64,
+    /// Why those that cannot be fetched cannot.
+    fetch_error: &'static str,
     inactive_units: &'static [&'static str],
 }
 
@@ -204,6 +206,7 @@ impl Scene {
             boot: "1",
             boots_main: false,
             fetched: 12,
+            fetch_error: "failed to connect to git.example.org: Connection refused",
             inactive_units: &[],
         }
     }
@@ -300,7 +303,7 @@ impl Scene {
         }
         if self.quarantined {
             let latest = &self.attempts[self.attempts.len() - 1];
-            let reason = "it was rolled back by hand".to_string();
+            let reason = "rolled back to generation 12 by hand".to_string();
             facts.quarantine = vec![Quarantine::of(
                 &latest.target,
                 &facts.remotes,
@@ -326,7 +329,7 @@ impl Scene {
             let record = json!({
                 "version": 1, "url": "", "attempted_at": ago(self.fetched),
                 "succeeded_at": ago(if mark.is_some() { 800 } else { self.fetched }),
-                "error": mark.map(|_| "failed to connect to git.example.org: Connection refused"),
+                "error": mark.map(|_| self.fetch_error),
             });
             let record = serde_json::from_value(record).unwrap();
             let record = Some(record).filter(|_| mark != Some('?'));
@@ -334,13 +337,13 @@ impl Scene {
         });
         let remotes = remotes.collect();
         let state = self.state();
-        let running = self.running.map(|it| Running::new(&system(it), &state));
         let reasons = self.reboot_reasons.iter().map(ToString::to_string);
         let host = HostState::new(
             &state,
             config.retry,
             self.is_at_work,
             self.suspended.is_some(),
+            self.running.map(|it| Running::new(&system(it), &state)),
             reasons.collect(),
             self.booted_instead.map(Path::new),
             self.drift(&state),
@@ -350,7 +353,6 @@ impl Scene {
         Status::new(
             "m",
             host,
-            running,
             facts,
             decision,
             selected,
@@ -571,8 +573,9 @@ fn a_commit_waits_for_a_confirmation() {
     Scene::of("A-B", "A", "origin:B/-")
         .then(it)
         .check(&expect![[r#"
-            [waits 42424242: to be deployed at 12:09]
-            m: 42424242 (origin/main) waits to be deployed in 9 min
+            [waits 42424242: for your confirmation, and is deployed without one at 12:09]
+            m: 42424242 (origin/main) waits for your confirmation, and is deployed without
+              one in 9 min
               → sudo comin confirm deploy
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
@@ -583,7 +586,8 @@ fn a_commit_waits_for_a_confirmation() {
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
-            Would not deploy 42424242 (origin/main): it waits to be deployed in 9 min
+            Would not deploy 42424242 (origin/main): it waits for your confirmation, and is
+              deployed without one in 9 min
               → sudo comin confirm deploy
               origin/main  42424242  selected
         "#]]);
@@ -636,8 +640,9 @@ fn a_commit_is_held_by_a_gate() {
         again: None,
     });
     scene.check(&expect![[r#"
-        [held 42424242: held by a gate until someone pushes]
-        m: 42424242 (origin/main) is held by a gate until someone pushes
+        [held 42424242: the gate ci refused it: 3 tests failed]
+        m: 42424242 (origin/main) is held until someone pushes: the gate ci refused it:
+          3 tests failed
           → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -648,8 +653,8 @@ fn a_commit_is_held_by_a_gate() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it is held by a gate until someone
-          pushes: the gate ci refused it: 3 tests failed
+        Would not deploy 42424242 (origin/main): it is held until someone pushes: the
+          gate ci refused it: 3 tests failed
           → sudo comin retry
           origin/main  42424242  selected
     "#]]);
@@ -755,9 +760,9 @@ fn an_activation_failed_and_is_not_tried_again() {
     Scene::of("A-B", "B", "origin:B/-")
         .then(failure)
         .check(&expect![[r#"
-            [failed 42424242: not tried again until someone pushes]
-            m: 42424242 (origin/main) failed while activating, and is not tried again until
-              someone pushes
+            [failed 42424242: held until someone pushes]
+            m: 42424242 (origin/main) failed while activating, and is held until someone
+              pushes
               → sudo comin retry
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
@@ -768,8 +773,8 @@ fn an_activation_failed_and_is_not_tried_again() {
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
-            Would not deploy 42424242 (origin/main): it failed while activating, and is not
-              tried again until someone pushes
+            Would not deploy 42424242 (origin/main): it failed while activating, and is held
+              until someone pushes
               → sudo comin retry
               origin/main  42424242  selected
         "#]]);
@@ -790,7 +795,7 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
     ));
     scene.quarantined = true;
     scene.check(&expect![[r#"
-        [quarantined 42424242: held until someone pushes]
+        [rolled back 42424242: held until someone pushes]
         m: 42424242 (origin/main) was rolled back, and is held until someone pushes
           → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
@@ -804,8 +809,8 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it is held until someone pushes: it was
-          rolled back by hand
+        Would not deploy 42424242 (origin/main): it is held until someone pushes: rolled
+          back to generation 12 by hand
           → sudo comin retry
           origin/main  42424242  selected
     "#]]);
@@ -820,10 +825,12 @@ fn a_commit_was_rolled_back_in_an_outage() {
     Scene::of("A-B", "B", "origin!:B/- local:B/-")
         .then(attempt("B", "Update nixpkgs", 600, rolled_back))
         .check(&expect![[r#"
-            [rolled back 42424242: tried again when origin is back]
+            [rolled back 42424242: tried again when origin is back (+1 more)]
             m: 42424242 (local/main) was rolled back in an outage, and is tried again when
               origin is back
               → sudo comin retry
+              also       origin cannot be fetched
+                         → sudo comin fetch origin
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
               wanted     42424242 (local/main) by switch: it is the accepted main
@@ -857,21 +864,21 @@ fn the_operator_went_back() {
     scene.quarantined = true;
     scene.rolled_back_by_hand = true;
     scene.check(&expect![[r#"
-        [quarantined 42424242: held until someone pushes]
-        m: 42424242 (origin/main) is held until someone pushes
+        [held 42424242: rolled back to generation 12 by hand]
+        m: 42424242 (origin/main) is held until someone pushes: rolled back to
+          generation 12 by hand
           → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
                      Move the web server
                      deployed 9 min ago
-                     reason: it was rolled back by hand
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it is held until someone pushes: it was
-          rolled back by hand
+        Would not deploy 42424242 (origin/main): it is held until someone pushes: rolled
+          back to generation 12 by hand
           → sudo comin retry
           origin/main  42424242  selected
     "#]]);
@@ -907,7 +914,7 @@ fn there_is_no_main() {
     scene.attempts.clear();
     scene.running = None;
     scene.check(&expect![[r#"
-        [no branch qualifies]
+        [no branch qualifies: there is no origin/main]
         m: no branch qualifies: there is no origin/main; push it, or name another branch
           in branches.main.name
           origin     https://git.example.org/machines.git
@@ -920,7 +927,7 @@ fn there_is_no_main() {
     "#]]);
     scene.remotes = "origin:-/- local:-/A";
     scene.check(&expect![[r#"
-        [no branch qualifies]
+        [no branch qualifies: there is no origin/main and no local/main]
         m: no branch qualifies: there is no origin/main and no local/main; push one of
           them, or name another branch in branches.main.name
           origin     https://git.example.org/machines.git
@@ -996,7 +1003,9 @@ fn a_testing_branch_is_not_on_main() {
 fn no_remote_can_be_fetched() {
     Scene::of("A", "A", "origin!:A/-").check(&expect![[r#"
         [unreachable 41414141: no remote can be fetched]
-        m: no remote can be fetched
+        m: no remote can be fetched: failed to connect to git.example.org: Connection
+          refused
+          → sudo comin fetch
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
@@ -1015,6 +1024,7 @@ fn one_of_two_remotes_cannot_be_fetched() {
     Scene::of("A", "A", "origin!:A/- local:A/-").check(&expect![[r#"
         [up to date 41414141: origin cannot be fetched]
         m: up to date, but origin cannot be fetched
+          → sudo comin fetch origin
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     the same: it is the accepted main
@@ -1040,14 +1050,13 @@ fn suspended() {
     scene.suspended = Some(serde_json::from_value(suspension).unwrap());
     scene.check(&expect![[r#"
         [suspended 41414141: until 14:00]
-        m: suspended until 14:00
+        m: suspended until 14:00: the database moves
           → sudo comin resume
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
           suspended  since 1 min ago
-                     the database moves
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
@@ -1085,6 +1094,7 @@ fn a_reboot_is_needed() {
     scene.check(&expect![[r#"
         [up to date 41414141: a reboot is needed]
         m: up to date, but a reboot is needed
+          → sudo reboot
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     the same: it is the accepted main
@@ -1107,6 +1117,7 @@ fn another_system_boots_next() {
     scene.check(&expect![[r#"
         [boots next 42424242: a reboot is needed]
         m: 42424242 (origin/main) is deployed for the next boot
+          → sudo reboot
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -1117,7 +1128,8 @@ fn another_system_boots_next() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Nothing to do: 42424242 (origin/main) is deployed
+        Would not deploy 42424242 (origin/main): it is deployed for the next boot
+          → sudo reboot
           origin/main  42424242  selected
     "#]]);
 }
@@ -1146,7 +1158,8 @@ fn another_system_was_booted() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Nothing to do: 42424242 (origin/main) is deployed, but another system was booted
+        Would not deploy 42424242 (origin/main): it is deployed, but another system was
+          booted
           → sudo comin retry
           origin/main  42424242  selected
     "#]]);
@@ -1171,7 +1184,7 @@ fn somebody_activated_another_system() {
                      fetched 12 s ago, next in 48 s
                      main     41414141
         --
-        Nothing to do: 41414141 (origin/main) is deployed, but another system was
+        Would not deploy 41414141 (origin/main): it is deployed, but another system was
           activated
           → sudo comin retry
           origin/main  41414141  selected
@@ -1189,8 +1202,9 @@ fn a_configuration_for_another_machine_was_skipped() {
             Outcome::Skipped { reason },
         ))
         .check(&expect![[r#"
-            [skipped 42424242]
-            m: 42424242 (origin/main) was skipped
+            [skipped 42424242: its services.comin.machineId is that of another machine]
+            m: 42424242 (origin/main) was skipped: its services.comin.machineId is that of
+              another machine
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1229,6 +1243,7 @@ fn a_head_is_not_signed() {
     Scene::of("A-B-C*", "A+", "origin:C/-").check(&expect![[r#"
         [due 42424242: origin/main is refused]
         m: 42424242 (origin/main) is about to be deployed
+          also       origin/main is refused
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1305,8 +1320,11 @@ fn many_remotes_with_long_urls() {
     ];
     scene.polls = vec![FetchSchedule::default(); 4];
     scene.check(&expect![[r#"
-        [due 42424242: mirror-of-the-second-data-centre/testing is refused]
+        [due 42424242: mirror-of-the-second-data-centre/testing is refused (+1 more)]
         m: 42424242 (local/testing) is about to be deployed
+          also       mirror-of-the-second-data-centre/testing is refused
+                     nas cannot be fetched
+                     → sudo comin fetch nas
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (local/testing) by test: a testing branch on top of main
@@ -1522,7 +1540,7 @@ fn an_attempt_in_full() {
           stages     evaluating 10 s, building 4 min, activating 8.0 s, checking 2.0 s
           error      switch-to-configuration exited with status 4: the new system runs,
                      but units failed: web.service
-          next       not tried again until someone pushes, or comin retry
+          next       held until someone pushes, or comin retry
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
           before     /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
           packages   cannot be compared:

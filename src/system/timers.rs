@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
 use crate::config::Remote;
 use crate::model::names::RemoteName;
-use crate::sys::command;
+use crate::sys::{command, json};
 use crate::system::systemd;
 
 /// How long systemd may take: a person waits.
@@ -54,14 +54,14 @@ impl FetchSchedule {
 pub struct PendingTimers(Option<[JoinHandle<Result<Vec<u8>>>; 2]>);
 
 /// What systemd says of the units that fetch and deploy; nothing if it does not rule the machine, or does not answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Timers {
     timers: Vec<Timer>,
     units: Vec<Unit>,
 }
 
 /// A timer, as systemctl prints it. Times are microseconds since 1970.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Timer {
     unit: String,
     next: Option<i64>,
@@ -69,7 +69,7 @@ struct Timer {
 }
 
 /// A unit of comin that the machine has.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Unit {
     name: String,
     is_active: bool,
@@ -91,6 +91,16 @@ pub fn ask(remotes: &[Remote], paths: &Paths) -> PendingTimers {
     PendingTimers(Some([timers, states].map(|mut systemctl| {
         thread::spawn(move || command::query(&mut systemctl, "systemctl", PATIENCE))
     })))
+}
+
+/// Asks for a process that must not ask by itself.
+pub fn record(remotes: &[Remote], paths: &Paths) -> Result<()> {
+    json::write(&paths.timers(), &ask(remotes, paths).answer())
+}
+
+/// What was recorded last; nothing if nothing was.
+pub fn recorded(paths: &Paths) -> Result<Timers> {
+    Ok(json::read_lossy(&paths.timers())?.unwrap_or_default())
 }
 
 fn unit(remote: &RemoteName, kind: &str) -> String {

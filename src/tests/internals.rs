@@ -39,13 +39,18 @@ fn page_about_the_internals_says_what_the_code_does() {
             verbatim(include_str!("../model/after_switch/interruptions.txt")),
         ),
     ] {
-        let begin = format!("<!-- generated: {name} -->\n");
-        let (before, rest) = page.split_once(&begin).expect(name);
-        let (_, after) = rest.split_once("<!-- end -->").expect(name);
-        page = format!("{before}{begin}{text}<!-- end -->{after}");
+        page = with_generated(&page, name, &text);
     }
     // UPDATE_EXPECT=1 writes it.
     expect_file![PAGE].assert_eq(&page);
+}
+
+/// A page with this text as its generated part of that name.
+pub fn with_generated(page: &str, name: &str, text: &str) -> String {
+    let begin = format!("<!-- generated: {name} -->\n");
+    let (before, rest) = page.split_once(&begin).expect(name);
+    let (_, after) = rest.split_once("<!-- end -->").expect(name);
+    format!("{before}{begin}{text}<!-- end -->{after}")
 }
 
 /// Whoever reads of a function finds it.

@@ -1,4 +1,4 @@
 //! What the sources keep to, and the page about them.
 
-mod internals;
+pub mod internals;
 mod layers;

@@ -168,10 +168,15 @@ fn everybody_sees_when_a_remote_is_fetched_next() {
 #[test]
 fn machine_is_not_up_to_date_if_nobody_would_fetch_or_deploy() {
     need_host!();
-    let host = Host::installed(&Configuration::new("first"));
+    let port = free_port();
+    let host = Host::installed(&with_exporter(port));
     host.await_fetched("origin");
     host.await_idle();
     let state = || host.status()["state"].clone();
+    let scraped = || {
+        let scrape = "curl --silent --show-error --fail";
+        host.run(&format!("{scrape} http://127.0.0.1:{port}/metrics"))
+    };
     await_that("the deployment", || state() == "up_to_date");
     assert_eq!(host.status()["inactive_units"], json!([]));
     for (units, expected) in [
@@ -182,6 +187,9 @@ fn machine_is_not_up_to_date_if_nobody_would_fetch_or_deploy() {
         let units = units.join(" ");
         host.run(&format!("systemctl stop {units}"));
         assert_eq!(state(), expected, "{units}");
+        let line = format!("comin_state{{state={expected:?}}} 1");
+        let metrics = scraped();
+        assert!(metrics.lines().any(|it| it == line), "{units}: {metrics}");
         let text = host.run("comin status");
         assert!(
             text.contains(&format!("→ sudo systemctl start {units}\n")),

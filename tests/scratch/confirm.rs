@@ -262,7 +262,8 @@ fn what_nobody_objects_to_is_confirmed_by_time() {
     let (world, origin) = asking(&json!({ "build_confirmer": hour }));
     origin.commit("second", &System::default());
     let said = noting(&world, &["run"]);
-    assert!(said.err.contains("it waits to be built at 20"), "{said:?}");
+    let sentence = "it waits for your confirmation, and is built without one at 20";
+    assert!(said.err.contains(sentence), "{said:?}");
     assert_eq!(world.plan()["action"], "await_confirmation");
     assert!(!world.plan()["retry_at"].is_null());
     // A machine may boot with a clock of long ago.

@@ -354,7 +354,7 @@ fn a_boot_loader_that_fails_leaves_the_profile_where_it_was() {
     assert!(said.err.contains("nothing was activated"), "{said:?}");
     assert!(
         said.err
-            .contains("not tried again until someone pushes, or comin retry"),
+            .contains("held until someone pushes, or comin retry"),
         "{said:?}"
     );
     assert_eq!(world.profile().unwrap(), "system-1-link");

@@ -158,9 +158,7 @@ fn a_commit_that_a_gate_refuses_is_held() {
         (&status["action"], &status["hindrance"]),
         (
             &json!("held"),
-            &json!(format!(
-                "it is held by a gate until someone pushes: {reason}"
-            ))
+            &json!(format!("it is held until someone pushes: {reason}"))
         )
     );
     assert_eq!(
@@ -168,13 +166,7 @@ fn a_commit_that_a_gate_refuses_is_held() {
         (&json!("idle"), &json!("held"))
     );
     let line = world.comin(&["status", "--check"], 4).out;
-    assert_eq!(
-        line,
-        format!(
-            "held {}: held by a gate until someone pushes\n",
-            &second[..8]
-        )
-    );
+    assert_eq!(line, format!("held {}: {reason}\n", &second[..8]));
     assert_eq!(world.history()[0]["error"], reason);
 
     // Not before somebody pushes, or asks for it.

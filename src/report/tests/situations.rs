@@ -1,6 +1,7 @@
 //! How a machine is said to be in every situation, wherever a person or a program asks: the headline, the short line,
 //! the JSON, the exit code, the metrics, and the alerts that come of them within eight days.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::*;
 use crate::report::headline::STATES;
 use crate::report::metrics::Metrics;
+use crate::tests::internals::with_generated;
 
 /// A situation, and the alerts that it raises if it lasts.
 struct Situation {
@@ -81,6 +83,13 @@ fn situations() -> Vec<Situation> {
             reason: None,
         })
     };
+    let gate = |again| {
+        Some(ClosedGate {
+            gate: "ci".to_string(),
+            reason: "3 tests failed".to_string(),
+            again,
+        })
+    };
     let boot = |mut attempt: model::attempt::Attempt| {
         attempt.target.operation = Operation::Boot;
         attempt
@@ -107,6 +116,12 @@ fn situations() -> Vec<Situation> {
         situation("no remote can be fetched", &["CominFetchFailing"], {
             Scene::of("A", "A", "origin!:A/-")
         }),
+        situation("the disk is full", &["CominFetchFailing"], {
+            let mut scene = Scene::of("A", "A", "origin!:A/- local!:A/-");
+            scene.fetch_error =
+                "git fetch exited with status 128: error: write: No space left on device";
+            scene
+        }),
         situation(
             "one of two remotes cannot be fetched",
             &["CominFetchFailing"],
@@ -129,8 +144,30 @@ fn situations() -> Vec<Situation> {
             scene.inactive_units = &["comin.path"];
             scene
         }),
-        situation("comin.path is dead", &[], {
+        situation("comin.path is dead", &["CominNotDeploying"], {
             but(|scene| scene.inactive_units = &["comin.path"])
+        }),
+        situation(
+            "the build failed, and comin.path is dead",
+            &["CominNotDeploying"],
+            {
+                let mut scene = tried(failed(Stage::Building, "out of paper"));
+                scene.inactive_units = &["comin.path"];
+                scene
+            },
+        ),
+        situation(
+            "suspended, and comin.path is dead",
+            &["CominNotDeploying", "CominSuspended"],
+            {
+                let mut scene = Scene::of("A-B", "A", "origin:B/-");
+                scene.suspended = suspended(None);
+                scene.inactive_units = &["comin.path"];
+                scene
+            },
+        ),
+        situation("a timer was stopped", &[], {
+            but(|scene| scene.inactive_units = &["comin-origin.timer"])
         }),
         situation("a timer is dead", &["CominNotPolling"], {
             but(|scene| {
@@ -172,11 +209,29 @@ fn situations() -> Vec<Situation> {
             scene.running = Some("B");
             scene
         }),
+        situation("killed three times", &["CominFailing"], {
+            let stage = Stage::Building;
+            let mut scene = tried(Outcome::Interrupted { stage });
+            scene.attempts[1].interruptions = 2;
+            scene
+        }),
         situation("waits for a confirmation", &["CominNotDeploying"], {
             with_confirmation(Step::Build, 60)
         }),
         situation("waits for time", &["CominNotDeploying"], {
             with_confirmation(Step::Deploy, 60)
+        }),
+        situation("waits at a gate", &["CominWaitsAtGate"], {
+            let mut scene = with_confirmation(Step::Deploy, 60);
+            scene.attempts[1].confirmed.insert(Step::Deploy);
+            scene.gate = gate(Some(Delay::new(ago(0), SignedDuration::from_mins(1))));
+            scene
+        }),
+        situation("held by a gate", &["CominGivenUp"], {
+            let reason = "the gate ci refused it: 3 tests failed".to_string();
+            let mut scene = tried(Outcome::Skipped { reason });
+            scene.gate = gate(None);
+            scene
         }),
         situation("the evaluation failed", &["CominFailing"], {
             tried(failed(Stage::Evaluating, "undefined variable"))
@@ -197,6 +252,20 @@ fn situations() -> Vec<Situation> {
             {
                 let mut scene = tried(failed(Stage::Activating, "units failed"));
                 scene.attempts[1].stages[0].stage = Stage::Activating;
+                scene.attempts[1].units = Some(UnitChanges {
+                    failed: vec!["web.service".to_string()],
+                    ..UnitChanges::default()
+                });
+                scene.running = Some("B");
+                scene
+            },
+        ),
+        situation(
+            "the check failed, and the new system stays",
+            &["CominGivenUp"],
+            {
+                let mut scene = tried(failed(Stage::Checking, "the health check failed"));
+                scene.attempts[1].stages[0].stage = Stage::Checking;
                 scene.running = Some("B");
                 scene
             },
@@ -206,17 +275,21 @@ fn situations() -> Vec<Situation> {
             scene.quarantined = true;
             scene
         }),
-        situation("rolled back in an outage", &["CominFetchFailing"], {
-            let server = vec![serde_json::from_value(json!("origin")).unwrap()];
-            let mut scene = Scene::of("A-B", "A", "origin!:B/- local:B/-");
-            scene = scene.then(attempt(
-                "B",
-                "Update",
-                40,
-                rolled_back(FaultOrigin::Outage(server)),
-            ));
-            scene
-        }),
+        situation(
+            "rolled back in an outage",
+            &["CominFailing", "CominFetchFailing"],
+            {
+                let server = vec![serde_json::from_value(json!("origin")).unwrap()];
+                let mut scene = Scene::of("A-B", "A", "origin!:B/- local:B/-");
+                scene = scene.then(attempt(
+                    "B",
+                    "Update",
+                    40,
+                    rolled_back(FaultOrigin::Outage(server)),
+                ));
+                scene
+            },
+        ),
         situation("rolled back by hand", &["CominHeldByHand"], {
             deployed(|scene| {
                 scene.running = Some("A");
@@ -254,6 +327,23 @@ fn situations() -> Vec<Situation> {
                 scene.running = Some(OTHER);
             })
         }),
+        situation("suspended after a failed build", &["CominSuspended"], {
+            let mut scene = tried(failed(Stage::Building, "out of paper"));
+            scene.suspended = suspended(Some(7200));
+            scene
+        }),
+        situation(
+            "suspended, with many problems",
+            &["CominFetchFailing", "CominSuspended"],
+            {
+                let mut scene = Scene::of("0-A 0-C", "A", "origin:A/C local!:A/-");
+                scene.suspended = suspended(None);
+                scene.running = Some(OTHER);
+                scene.inactive_units = &["comin-local.timer"];
+                scene.reboot_reasons = &["the kernel"];
+                scene
+            },
+        ),
         situation("switched by hand", &["CominDrifted"], {
             but(|scene| scene.running = Some(OTHER))
         }),
@@ -271,7 +361,7 @@ fn situations() -> Vec<Situation> {
                 scene.reboot_reasons = &["another system boots next"];
             })
         }),
-        situation("a test ended with a reboot", &["CominDrifted"], {
+        situation("a test ended with a reboot", &[], {
             let mut scene = Scene::of("A-B", "A", "origin:A/- local:A/B").then(test());
             scene.booted = Some("A");
             scene.boots_next = Some("A");
@@ -317,29 +407,25 @@ impl Situation {
         let names = self.scene.names().zip(self.scene.config().remotes);
         let remotes = names.map(|((_, mark), remote)| {
             let record = json!({
-                "version": 1, "url": "", "attempted_at": ago(fetched), "succeeded_at": null,
+                "version": 1, "url": "", "attempted_at": ago(fetched), "succeeded_at": ago(fetched),
                 "error": mark.map(|_| "Connection refused"), "successes": 1,
             });
             let record = serde_json::from_value(record).unwrap();
             (remote.name, Some(record).filter(|_| mark != Some('?')))
         });
-        // A scrape cannot ask systemd.
-        let scene = Scene {
-            inactive_units: &[],
-            ..self.scene.clone()
-        };
         Metrics {
-            status: scene.status(),
+            status: self.scene.status(),
             is_decided: true,
             decided_at: Some(ago(12)),
-            committed_at: None,
-            state: scene.state(),
+            committed_at: Some(ago(9000)),
+            state: self.scene.state(),
             remotes: remotes.collect(),
         }
     }
 
-    fn line(&self) -> String {
-        let page = page(500);
+    /// What is told of it: the top of the status, the short line, exit code and state, the metrics, and the alerts.
+    fn told(&self) -> String {
+        let page = page(80);
         let status = self.scene.status();
         let json: Value = serde_json::to_value(&status).unwrap();
         let metrics = self.metrics().to_string();
@@ -354,10 +440,16 @@ impl Situation {
             (is_told && value == "1").then_some(name)
         });
         let text = status.text(&page);
+        let is_of_top = |line: &&str| {
+            let is_entry = line.starts_with("  ") && line[2..].starts_with(char::is_alphabetic);
+            !is_entry || line.get(11..13) != Some("  ") || line.starts_with("  also ")
+        };
+        // The first line, and what is below it without a label of its own.
+        let top: Vec<_> = text.lines().take_while(is_of_top).collect();
         format!(
-            "{}\n  {}\n  {}\n  {} {}{}\n  {}\n  {}\n",
+            "== {}\n{}\n\n  {}\n  {} {}{}\n  {}\n  {}\n\n",
             self.name,
-            text.lines().next().unwrap(),
+            top.join("\n"),
             status.oneline(&page),
             status.exit_code(&page),
             json["state"].as_str().unwrap(),
@@ -403,13 +495,58 @@ impl Situation {
 
 #[test]
 fn what_is_told_of_each_situation() {
-    let lines: Vec<String> = situations().iter().map(Situation::line).collect();
-    let table = lines.concat();
+    let told: Vec<String> = situations().iter().map(Situation::told).collect();
+    let table = told.concat();
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/src/report/tests/situations.txt"
     );
     expect_file![file].assert_eq(&table);
+    let states: BTreeSet<String> = situations()
+        .iter()
+        .map(|it| it.scene.status().state)
+        .collect();
+    assert_eq!(
+        states,
+        STATES.map(str::to_string).into(),
+        "each has a situation"
+    );
+}
+
+/// Every metric with its labels and its help.
+#[test]
+fn page_about_the_metrics_has_the_help_of_each() {
+    let Some(module) = module() else { return };
+    let mut helps = Vec::new();
+    let mut labels = BTreeMap::new();
+    for situation in situations() {
+        for line in situation.metrics().to_string().lines() {
+            if let Some((name, help)) = line
+                .strip_prefix("# HELP ")
+                .and_then(|it| it.split_once(' '))
+            {
+                let help = (name.to_string(), help.to_string());
+                if !helps.contains(&help) {
+                    helps.push(help);
+                }
+            } else if let Some((name, values)) = line.split_once('{') {
+                let names = values
+                    .split("\",")
+                    .map(|label| label.split('=').next().unwrap());
+                let names: Vec<_> = names.map(str::to_string).collect();
+                labels.insert(name.to_string(), format!("{{{}}}", names.join(",")));
+            }
+        }
+    }
+    let row = |(name, help): &(String, String)| {
+        let labels = labels.get(name).map_or("", String::as_str);
+        format!("| `{name}{labels}` | {help} |\n")
+    };
+    let rows: String = helps.iter().map(row).collect();
+    let table = format!("| metric | value |\n|---|---|\n{rows}");
+    let file = module.join("docs/metrics.md");
+    let page = std::fs::read_to_string(&file).unwrap();
+    expect_file![file].assert_eq(&with_generated(&page, "metrics", &table));
 }
 
 /// A status that says more is well with code 0 alone, and every word is in the metrics.
