@@ -159,6 +159,17 @@ impl Config {
         }
     }
 
+    /// Whether only signed commits are deployed.
+    pub fn needs_signatures(&self) -> bool {
+        !self.gpg_public_key_paths.is_empty() || self.ssh_signers.is_some()
+    }
+
+    /// Whether somebody has to vouch for a commit: by a signature, or by a confirmation.
+    pub fn is_guarded(&self) -> bool {
+        let confirmers = [self.build_confirmer, self.deploy_confirmer];
+        self.needs_signatures() || confirmers.iter().any(|it| *it != Confirmer::Without)
+    }
+
     /// Whether a step of an attempt has to be confirmed, and has not been.
     pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
         match self.confirmer(step) {

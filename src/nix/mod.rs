@@ -3,6 +3,7 @@
 pub mod closure_diff;
 pub mod gc_roots;
 pub mod log;
+mod restricted;
 pub mod signatures;
 
 use std::ffi::OsStr;
@@ -96,10 +97,22 @@ pub fn evaluate(
     let mut nix = match &config.repository_type {
         RepositoryType::Flake => {
             let flake = flake_url(config, repository, reference, commit);
-            let mut nix = asking(&flake, &of_host(&config.hostname));
-            // It would be written into the mirror.
-            nix.arg("--no-update-lock-file");
-            nix
+            let question = of_host(&config.hostname);
+            if config.is_guarded() {
+                // An input without a lock would be copied before it is missed, but for this one.
+                let hosts = format!(
+                    "(builtins.getFlake {}).nixosConfigurations",
+                    literal(&flake)
+                );
+                let mut nix = eval(&question);
+                nix.args(["--expr", &hosts]);
+                nix
+            } else {
+                let mut nix = asking(&flake, &question);
+                // It would be written into the mirror.
+                nix.arg("--no-update-lock-file");
+                nix
+            }
         }
         RepositoryType::Nix { system_attr } => {
             let contained = expression(config, repository, reference, commit);
@@ -110,6 +123,10 @@ pub fn evaluate(
             nix
         }
     };
+    if config.is_guarded() {
+        let folder = file_url(repository.parent().unwrap_or(repository));
+        restricted::restrict(&mut nix, repository, &folder);
+    }
     nix.envs(variables);
     let eval = |nix: &mut Command| run_until(nix, "nix eval", config.eval_timeout, interrupt);
     let answer = match cache {

@@ -10,7 +10,7 @@ pub fn explained(message: &str) -> String {
 
 /// The cause that a message stands for, if it is one that nobody would look for in the configuration.
 pub fn diagnose(message: &str) -> Option<&'static str> {
-    const CAUSES: [(&str, &[&str]); 3] = [
+    const CAUSES: [(&str, &[&str]); 4] = [
         (
             "the disk is full",
             &["No space left on device", "database or disk is full"],
@@ -30,6 +30,10 @@ pub fn diagnose(message: &str) -> Option<&'static str> {
         (
             "the clock of this machine may be wrong",
             &["not yet valid", "not valid yet", "NotValidYet"],
+        ),
+        (
+            "with signatures or confirmers, a configuration may read no files of the machine but those of its repository",
+            &["is forbidden in restricted mode"],
         ),
     ];
     let mut causes = CAUSES.into_iter();
