@@ -48,6 +48,14 @@ impl Paths {
         self.root == Path::new("/")
     }
 
+    /// The paths of what is evaluated if signatures are required: its repository has what was signed.
+    pub fn of_signed(&self) -> Self {
+        Self {
+            root: self.root.clone(),
+            state_dir: self.verified(),
+        }
+    }
+
     /// The folder of the state.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
@@ -110,6 +118,9 @@ paths! {
 
     /// Held by the one process that makes the mirror. In the state folder a fetch may write nothing else.
     repository_lock: below("run/comin/repository.lock");
+
+    /// What is evaluated if signatures are required. Writer: deploy. Where no fetch can write.
+    verified: in_state("verified");
 
     /// Accepted main and attempts. Writer: whoever holds the deploy lock: deploy, rollback, the rollback timer.
     state: in_state("state.json");

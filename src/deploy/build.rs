@@ -66,10 +66,17 @@ fn evaluate(
     let (config, paths) = (&ctx.config, &ctx.paths);
     let (target, cache) = (&deployment.attempt.target, paths.nix_cache());
     let (remotes, first) = (&config.remotes, &target.remote);
-    let git = environment::for_nix(paths, remotes, first)?;
+    let source = if config.needs_signatures() {
+        let signed = paths.of_signed();
+        deployment.mirror.hand_over(&target.commit, &signed)?;
+        signed
+    } else {
+        paths.clone()
+    };
+    let git = environment::for_nix(&source, remotes, first)?;
     let evaluation = deploy_record::during(paths, &format!("Evaluating {target}"), || {
         preemption.during(|interrupt| {
-            let (repository, commit) = (&paths.repository(), &target.commit);
+            let (repository, commit) = (&source.repository(), &target.commit);
             let (cache, interrupt) = (Some(&*cache), Some(interrupt));
             nix::evaluate(config, repository, TARGET, commit, git, cache, interrupt)
         })

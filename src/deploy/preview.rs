@@ -66,7 +66,11 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
         (None, out.to_path_buf())
     } else {
         let mirror = Mirror::open(&ctx.paths)?;
-        mirror.lend(&target.commit, &aside)?;
+        if ctx.config.needs_signatures() {
+            mirror.hand_over(&target.commit, &aside)?;
+        } else {
+            mirror.lend(&target.commit, &aside)?;
+        }
         let evaluation = evaluate_aside(ctx, target, &mirror, &aside)?;
         if let Some(reason) = build::machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
             return Ok(Preview::Skipped(reason));

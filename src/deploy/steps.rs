@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt, snapshot};
-use crate::git::mirror::Mirror;
+use crate::git::{mirror::Mirror, verified::Unverified};
 use crate::model::attempt::{Attempt, NixFailure};
 use crate::model::{
     after_switch::SwitchExit, confirmation::Step, names::Operation, residue::Residue,
@@ -49,11 +49,14 @@ pub fn run(
             None => gates::hold(ctx, store, &attempt, &closed)?,
         },
         Err(Stop::Failed(error)) => {
+            let damage = damage(&attempt, &mirror, &error);
             let error = deployment_error(&mut attempt, &mirror, error);
-            attempt.failed(error)?
+            match damage {
+                Some(damage) => discard(mirror, &damage)?,
+                None => attempt.failed(error)?,
+            }
         }
     };
-    let outcome = discard_if_damaged(mirror, &attempt, outcome)?;
     finish::finish(ctx, store, attempt, outcome)
 }
 
@@ -156,17 +159,20 @@ fn check_inhibitors(deployment: &mut Deployment, out: &Path) -> Result<(), Stop>
     }
 }
 
-/// A mirror that is damaged may be why an evaluation has failed: that is not the commit's fault.
-fn discard_if_damaged(mirror: Mirror, attempt: &Attempt, outcome: Outcome) -> Result<Outcome> {
-    let stage = Stage::Evaluating;
-    match &outcome {
-        Outcome::Failed { stage: failed, .. } if *failed == stage => {}
-        _ => return Ok(outcome),
+/// What is wrong with the mirror, if that may be why an evaluation has failed: it is not the commit's fault then.
+fn damage(attempt: &Attempt, mirror: &Mirror, error: &Error) -> Option<String> {
+    if attempt.stage() != Stage::Evaluating {
+        return None;
     }
-    let Some(damage) = mirror.missing_objects(&attempt.target.commit) else {
-        return Ok(outcome);
-    };
+    // The objects that are there may be others than they should be.
+    let corruption = || mirror.find_corruption().map(|error| format!("{error:#}"));
+    let corrupt = error.is::<Unverified>().then(corruption).flatten();
+    corrupt.or_else(|| mirror.missing_objects(&attempt.target.commit))
+}
+
+fn discard(mirror: Mirror, damage: &str) -> Result<Outcome> {
     log::warn!("The mirror is damaged and is made anew from the remotes: {damage}");
     mirror.discard()?;
+    let stage = Stage::Evaluating;
     Ok(Outcome::Interrupted { stage })
 }

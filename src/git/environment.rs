@@ -105,7 +105,7 @@ pub fn for_nix(paths: &Paths, remotes: &[Remote], first: &RemoteName) -> Result<
         None => Vec::new(),
     };
 
-    let mut variables = Vec::new();
+    let mut variables = vec![owned(("GIT_NO_REPLACE_OBJECTS", "1"))];
     // Somebody who has told git already how to use ssh knows better.
     let is_told = std::env::var_os("GIT_SSH_COMMAND").is_some();
     if let Some(config) = ssh::config(remotes.iter().copied()).filter(|_| !is_told) {

@@ -22,7 +22,8 @@ pub fn git() -> Command {
     for name in FOREIGN {
         git.env_remove(name);
     }
-    git.env("GIT_CONFIG_NOSYSTEM", "1")
+    git.env("GIT_NO_REPLACE_OBJECTS", "1")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null");
     git
 }

@@ -15,6 +15,14 @@ use crate::config::Remote;
 use crate::model::commit::Commit;
 use crate::sys::fs::Lock;
 
+/// By these, git finds settings and objects elsewhere, and other histories than the commits have.
+const FOREIGN: [&str; 4] = [
+    "commondir",
+    "objects/info/alternates",
+    "info/grafts",
+    "shallow",
+];
+
 impl Mirror {
     /// Whether it is a mirror, and the refs of these remotes, and comin's own, lead to a commit and its tree. What lies
     /// deeper shows when it is used.
@@ -31,11 +39,12 @@ impl Mirror {
             link.is_none_or(|link| link == Path::new(".")),
             "its .git leads elsewhere"
         );
-        let elsewhere = self.path.join("commondir");
-        ensure!(
-            fs::symlink_metadata(elsewhere).is_err(),
-            "its commondir leads elsewhere"
-        );
+        for file in FOREIGN {
+            ensure!(
+                fs::symlink_metadata(self.path.join(file)).is_err(),
+                "it has a file {file}, which comin never makes"
+            );
+        }
         let mut names = vec![ACCEPTED.to_string(), TARGET.to_string()];
         for remote in remotes {
             let refs = refs(remote).into_iter().flatten();

@@ -18,3 +18,4 @@ pub mod shared_clone;
 pub mod source;
 pub mod ssh;
 pub mod submodules;
+pub mod verified;

@@ -1,0 +1,83 @@
+//! What is evaluated if signatures are required: a repository of the deploy's own, to which no fetch can write. What is
+//! signed is the id of a commit, and git hashes all that comes into a repository. So whatever is in the mirror, nothing
+//! else comes under the id that was signed: no replacement, no other content under an id, nothing from elsewhere.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{ensure, Context, Result};
+use git2::Repository;
+
+use super::git_command::git;
+use super::mirror::{Mirror, TARGET};
+use crate::config::paths::Paths;
+use crate::model::commit::Commit;
+use crate::sys::command;
+
+/// The mirror does not have what was signed.
+#[derive(Debug)]
+pub struct Unverified;
+
+impl fmt::Display for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("The mirror has not all of the commit's files as they were signed")
+    }
+}
+
+impl std::error::Error for Unverified {}
+
+impl Mirror {
+    /// Brings a commit, as the target, into the repository below other paths. Only what is not there yet is read.
+    ///
+    /// # Errors
+    /// [`Unverified`], and why.
+    pub fn hand_over(&self, commit: &Commit, to: &Paths) -> Result<()> {
+        let path = to.repository();
+        let brought = self.bring(commit, to).or_else(|error| {
+            // All of it comes from here: if that one is damaged, a new one is not.
+            log::debug!("{} is made anew: {error:#}", path.display());
+            fs::remove_dir_all(&path)?;
+            self.bring(commit, to)
+        });
+        brought.context(Unverified)
+    }
+
+    fn bring(&self, commit: &Commit, to: &Paths) -> Result<()> {
+        let path = to.repository();
+        if !path.exists() {
+            Repository::init_bare(&path)
+                .with_context(|| format!("Failed to make {}", path.display()))?;
+        }
+        let mut git = fetch(&self.path, commit, &path);
+        let answer = command::ask(&mut git, "git fetch", Stdio::null(), None)?;
+        let words: Vec<&str> = answer.stderr_lines().collect();
+        ensure!(answer.code == 0, "git fetch: {}", words.join(" "));
+        let copy = Self::open(to)?;
+        copy.link()?;
+        if copy.is_scattered()? {
+            copy.gather()?;
+        }
+        Ok(())
+    }
+}
+
+/// A fetch of one commit. A repository may be another user's who looks at what would be deployed.
+fn fetch(from: &Path, commit: &Commit, to: &Path) -> Command {
+    let mut git = git();
+    git.env("GIT_ALLOW_PROTOCOL", "file")
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .args(["-c", "core.hooksPath=/dev/null"])
+        .args(["-c", "protocol.version=2"])
+        // A pack arrives whole or not at all.
+        .args(["-c", "fetch.unpackLimit=1"])
+        .arg("--git-dir")
+        .arg(to)
+        .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"])
+        .args(["--no-auto-maintenance", "--no-recurse-submodules"])
+        .arg("--upload-pack=git -c 'safe.directory=*' upload-pack")
+        .arg(from)
+        .arg(format!("+{commit}:{TARGET}"));
+    git
+}
