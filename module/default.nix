@@ -151,6 +151,18 @@ let
   # Its counterpart, ssh-keygen, comes with ssh, which comin.service needs anyway.
   gpg = lib.optional (cfg.gpgPublicKeyPaths != [ ]) pkgs.gnupg;
 
+  # What users may be allowed to order. comin itself refuses all else that pkexec runs it for.
+  polkitActions =
+    pkgs.runCommand "comin-polkit"
+      {
+        policy = import ./polkit.nix "/run/current-system/sw/bin/comin";
+        passAsFile = [ "policy" ];
+      }
+      ''
+        mkdir -p "$out/share/polkit-1/actions"
+        cp "$policyPath" "$out/share/polkit-1/actions/org.comin.policy"
+      '';
+
   byDefault = lib.mapAttrs (_: lib.mkDefault);
 
   # Owners may change every setting of a unit, except those that comin relies on. Lists are appended to.
@@ -429,7 +441,11 @@ in
 
     environment.etc."comin/config.json".source = checkedSettings;
     # For `comin status` and its like, which verify signatures as well.
-    environment.systemPackages = [ cfg.package ] ++ gpg;
+    environment.systemPackages = [
+      cfg.package
+    ]
+    ++ gpg
+    ++ lib.optional config.security.polkit.enable polkitActions;
 
     # By these, a machine tells that a system which CI has built is its own, and of which commit it is.
     system.systemBuilderCommands = ''
@@ -492,8 +508,9 @@ in
           (changeable units.user.services)
           (lib.mapAttrs (_: _: {
             path = [
-              # pkexec.
+              # pkexec, and the comin that it may run.
               "/run/wrappers"
+              "/run/current-system/sw"
               pkgs.libnotify
             ];
           }) units.user.services)

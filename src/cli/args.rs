@@ -1,12 +1,16 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::deploy::confirm::ConfirmRequest;
 use crate::model::names::Operation;
+
+/// The configuration, and the machine, unless others are named.
+const CONFIG: &str = "/etc/comin/config.json";
+const ROOT: &str = "/";
 
 /// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it
 #[derive(Debug, Parser)]
@@ -22,7 +26,7 @@ pub struct Cli {
         global = true,
         help_heading = "Global options",
         value_name = "FILE",
-        default_value = "/etc/comin/config.json"
+        default_value = CONFIG
     )]
     pub config: PathBuf,
 
@@ -34,7 +38,7 @@ pub struct Cli {
         global = true,
         help_heading = "Global options",
         value_name = "DIR",
-        default_value = "/"
+        default_value = ROOT
     )]
     pub root: PathBuf,
 
@@ -48,6 +52,19 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Whether polkit may let users who are not root do it: one of four orders to this machine. By other commands, and by
+    /// a configuration of their own, they would become root.
+    pub fn is_for_pkexec(&self) -> bool {
+        use MachineCommand::{Confirm, Resume, Retry, Suspend};
+        let is_order = matches!(
+            &self.command,
+            Some(Command::Machine(
+                Confirm(_) | Resume | Retry | Suspend { .. }
+            ))
+        );
+        is_order && self.config == Path::new(CONFIG) && self.root == Path::new(ROOT)
+    }
+
     /// Whether it may work at an attempt to deploy something.
     pub fn may_deploy(&self) -> bool {
         use MachineCommand::{Deploy, Rollback, Run};

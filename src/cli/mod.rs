@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 use std::path::{absolute, Path};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{anyhow, Context as _, Error, Result};
 
 use derive_more::{Display, From};
 use rustix::io::Errno;
@@ -33,6 +33,7 @@ use crate::git::credentials;
 use crate::report::page::Page;
 use crate::signature::signers::Signers;
 use crate::state::requests;
+use crate::sys::who;
 use crate::system::switch::Activation;
 use crate::system::timers;
 pub use args::Cli;
@@ -74,6 +75,11 @@ impl std::error::Error for OnlyRoot {}
 
 /// Does what the command line says.
 pub fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    if who::uses_pkexec() && !cli.is_for_pkexec() {
+        return Err(Failure::Misconfigured(anyhow!(
+            "pkexec may run comin confirm, retry, suspend and resume, and without --config and --root: use sudo"
+        )));
+    }
     let root = absolute(&cli.root).context("--root is no path")?;
     let status = MachineCommand::Status {
         format: StatusFormat::default(),

@@ -4,14 +4,25 @@ use std::env::var;
 
 use crate::sys::text::printable;
 
+/// What pkexec tells who has used it by.
+const PKEXEC: &str = "PKEXEC_UID";
+
 /// As in `me`, `uid 1000` or `root`: whoever used sudo or pkexec, else the user that this process runs as.
 pub fn orders() -> String {
-    let of = |name| var(name).ok().filter(|value| !value.is_empty());
     name(
         of("SUDO_USER"),
-        of("PKEXEC_UID"),
+        of(PKEXEC),
         rustix::process::getuid().as_raw(),
     )
+}
+
+/// Whether pkexec has started this, for somebody who is not root.
+pub fn uses_pkexec() -> bool {
+    of(PKEXEC).is_some()
+}
+
+fn of(name: &str) -> Option<String> {
+    var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn name(sudo: Option<String>, pkexec: Option<String>, uid: u32) -> String {

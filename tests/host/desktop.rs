@@ -1,5 +1,7 @@
 //! comin's units of a user on a real systemd, for somebody without privileges.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::machine::{Configuration, Host};
@@ -17,8 +19,7 @@ echo 7
 
 /// In place of an agent of polkit's that asks for a password, which needs a desktop: what the user may do, and no more.
 const RULE: &str = r#"polkit.addRule(function(action, subject) {
-    if (action.id == "org.freedesktop.policykit.exec" && subject.user == "somebody"
-        && action.lookup("program") == "/usr/local/bin/comin")
+    if (action.id == "org.comin.confirm" && subject.user == "somebody")
         return polkit.Result.YES;
 });
 "#;
@@ -151,6 +152,7 @@ fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
 
 #[test]
 fn whom_polkit_lets_confirms_by_a_click() {
+    need!("nix-instantiate");
     need_host!();
     let (host, asking, mut wanted) = asking();
     // Clicks, and waits for what comes of it in the end.
@@ -170,8 +172,33 @@ fn whom_polkit_lets_confirms_by_a_click() {
     });
     assert_eq!(host.status()["phase"], "waiting_for_confirmation");
 
+    host.write("/usr/share/polkit-1/actions/org.comin.policy", &policy());
     host.write("/etc/polkit-1/rules.d/50-comin.rules", RULE);
     host.run("systemctl restart polkit.service");
     let commit = confirm("fourth", &|name| format!("Deployed {name}|fourth"));
     host.await_deployed(&commit);
+
+    // And that is all that the rule allows.
+    let who = format!("setpriv --reuid={USER} --regid={USER} --clear-groups");
+    // polkit asks who has started pkexec, which is to be a process of the host.
+    let order = "pkexec --disable-internal-agent comin \"$@\"\nexit $?\n";
+    host.write("/usr/local/share/order", order);
+    for (words, says) in [
+        ("confirm --config /tmp/mine.json", "use sudo"),
+        ("confirm --root /tmp", "use sudo"),
+        ("retry", "No authentication agent found"),
+        ("rollback", "No authentication agent found"),
+    ] {
+        let said = host.try_run(&format!("{who} sh /usr/local/share/order {words}"));
+        assert!(said.code != Some(0) && said.err.contains(says), "{said:?}");
+    }
+}
+
+/// The actions, as the module ships them, of the host's program.
+fn policy() -> String {
+    let mut nix = Command::new("nix-instantiate");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/module/polkit.nix");
+    let expression = format!("import {file} \"/usr/local/bin/comin\"");
+    nix.args(["--eval", "--json", "--expr", &expression]);
+    serde_json::from_slice(&nix.output().unwrap().stdout).unwrap()
 }

@@ -151,17 +151,17 @@ impl<'a> Desktop<'a> {
 
     /// Confirms what was shown and nothing else, as root: polkit asks who that is.
     fn confirm(&self, target: &Target, step: Step, id: Id) -> Result<()> {
-        let comin = std::env::current_exe().context("Failed to find the comin program")?;
         let mut pkexec = Command::new("pkexec");
-        // It runs it elsewhere.
-        let config = absolute(&self.machine.config_file)?;
-        pkexec
-            // There is no terminal for it to ask at.
-            .arg("--disable-internal-agent")
-            .arg(comin)
-            .arg("--config")
-            .arg(config);
-        if !self.machine.paths.is_machine() {
+        // There is no terminal for it to ask at.
+        pkexec.arg("--disable-internal-agent");
+        if self.machine.paths.is_machine() {
+            // The program of the system, which polkit's action names.
+            pkexec.arg("comin");
+        } else {
+            let comin = std::env::current_exe().context("Failed to find the comin program")?;
+            // It runs it elsewhere.
+            let config = absolute(&self.machine.config_file)?;
+            pkexec.arg(comin).arg("--config").arg(config);
             pkexec.arg("--root").arg(self.machine.paths.root());
         }
         pkexec

@@ -16,7 +16,7 @@ use crate::world::desktop::Desktop;
 use crate::world::{await_that, Repository, System, World};
 
 /// Lines that no test types, and why.
-const NOT_TYPED: [(&str, &str); 14] = [
+const NOT_TYPED: [(&str, &str); 15] = [
     ("./tests/demo.sh # a deployment, a live test, a failure and a rewind, below a scratch directory", "tests/run.sh runs it"),
     ("./tests/run.sh  # all tests", "it runs this test"),
     ("UPDATE_EXPECT=1 cargo test --bin comin internals", "a test that writes a page"),
@@ -27,6 +27,7 @@ const NOT_TYPED: [(&str, &str); 14] = [
     ("npins init", "needs GitHub"),
     ("npins add github --branch main OWNER comin # the place that you got comin from", "needs GitHub"),
     ("systemctl --user status comin-desktop.path", "needs somebody who is logged in"),
+    ("pkexec comin confirm", "needs polkit"),
     ("systemctl status comin", "of the Go comin"),
     ("systemctl restart comin", "of the Go comin"),
     ("systemctl stop comin", "of the Go comin"),
