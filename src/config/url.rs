@@ -1,11 +1,11 @@
 //! Where a remote is, and what its server wants to see: checked once, so that nobody else has to doubt it.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
+use derive_more::Display;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
@@ -13,13 +13,16 @@ use serde::Deserialize;
 const KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
 
 /// Where a remote is. Each has the credentials that are its own, and no others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Display)]
 pub enum Url {
     /// A folder on this machine.
+    #[display("{}", _0.display())]
     Local(PathBuf),
     /// A repository on an HTTP server.
+    #[display("{}", _0.url)]
     Http(Http),
     /// A repository on an SSH server.
+    #[display("{}", _0.text)]
     Ssh(Ssh),
 }
 
@@ -130,16 +133,6 @@ impl Url {
                     known_hosts,
                 }))
             }
-        }
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local(path) => path.display().fmt(f),
-            Self::Http(http) => f.write_str(&http.url),
-            Self::Ssh(ssh) => f.write_str(&ssh.text),
         }
     }
 }
