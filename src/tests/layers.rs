@@ -21,7 +21,7 @@ const IMPURE: [&str; 9] = [
 const PURE: &str = "crate::sys::text";
 
 /// How many lines of code a file has at most.
-const LONGEST: usize = 410;
+const LONGEST: usize = 400;
 /// The files that tell the story: each is read on one screen.
 const STORY: [&str; 2] = ["deploy/mod.rs", "deploy/deployment.rs"];
 const SCREEN: usize = 150;
