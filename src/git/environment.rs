@@ -42,7 +42,7 @@ pub fn for_fetch(remote: &Remote) -> Result<Variables> {
         (
             "core.alternateRefsPrefixes",
             &format!(
-                "refs/remotes/{0} refs/notes/remotes/{0} refs/comin/main",
+                "refs/remotes/{0}/ refs/notes/remotes/{0}/ refs/comin/main",
                 remote.name
             ),
         ),
