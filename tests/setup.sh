@@ -25,6 +25,9 @@ comin_setup() {
             nix)
                 comin_need git git
                 comin_need nix nix-bin
+                comin_need jq jq
+                comin_need python3 python3
+                comin_need /usr/lib/python3/dist-packages/yaml/__init__.py python3-yaml
                 ;;
             manual)
                 comin_need zsh zsh

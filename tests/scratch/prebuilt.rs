@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -12,7 +12,7 @@ use serde_json::{json, Value};
 
 use crate::selection::{sign, trusted_signer};
 use crate::support::memory::{family, Memory};
-use crate::support::{is_rooted, isolated, Said};
+use crate::support::{is_rooted, isolated, skip, Said};
 use crate::world::{await_that, Repository, System, World};
 
 /// A machine, its repository, whose flake nobody can evaluate, and the CI that builds its systems.
@@ -238,29 +238,40 @@ fn system_that_ci_has_built_is_deployed_without_evaluation() {
     assert_eq!(ci.world.switches().len(), 2);
 }
 
+/// A flake whose host `m` is a system of this label, in the work tree of the CI, and the code for it.
+fn flake_of(ci: &Ci, label: &str, identity: &str, others: &str) {
+    fs::create_dir_all(ci.origin.path.join(label)).unwrap();
+    let arguments = format!("extra.\"comin.json\" = {identity};");
+    let system = ci
+        .origin
+        .configuration(label, label, &System::with(&arguments));
+    let system = system.replace("./system", &format!("./{label}/system"));
+    let flake =
+        format!("{{ outputs = {{ self }}: {{ nixosConfigurations = {{ m.config = {system}; {others} }}; }}; }}");
+    fs::write(ci.origin.path.join("flake.nix"), flake).unwrap();
+}
+
+/// A bare repository that the CI pushes to, and its path.
+fn hub(ci: &Ci, remote: &str) -> String {
+    let hub = ci.world.path("hub").display().to_string();
+    ci.origin.git(&["clone", "--quiet", "--bare", ".", &hub]);
+    ci.origin.git(&["remote", "add", remote, &hub]);
+    hub
+}
+
 #[test]
 fn publish_names_systems_that_a_machine_then_deploys() {
     need!("git", "nix");
     let mut ci = Ci::with_notes();
-    let hub = ci.world.path("hub").display().to_string();
-    ci.origin.git(&["clone", "--quiet", "--bare", ".", &hub]);
-    ci.origin.git(&["remote", "add", "hub", &hub]);
+    let hub = hub(&ci, "hub");
     // In CI, another clone has pushed a note meanwhile.
     ci.origin.git(&["push", "--quiet", "hub", "main"]);
-    let system = |label: &str| {
-        let folder = ci.origin.path.join(label);
-        fs::create_dir_all(&folder).unwrap();
-        ci.origin.configuration(
-            label,
-            label,
-            &System::with("extra.\"comin.json\" = ''{\"hostname\": \"m\"}'';"),
-        )
-    };
-    let flake = format!(
-        "{{ outputs = _: {{ nixosConfigurations = {{ m.config = {}; broken = throw \"no\"; }}; }}; }}",
-        system("one").replace("./system", "./one/system")
+    flake_of(
+        &ci,
+        "one",
+        "''{\"hostname\": \"m\"}''",
+        "broken = throw \"no\";",
     );
-    fs::write(ci.origin.path.join("flake.nix"), flake).unwrap();
     let cache = format!(
         "file://{}?secret-key={}",
         ci.world.path("cache").display(),
@@ -295,6 +306,117 @@ fn publish_names_systems_that_a_machine_then_deploys() {
         .configure(|config| config["remotes"][0]["url"] = json!(url));
     ci.comin(&["run"], 0);
     assert_eq!(ci.world.switches(), ["switch first", "switch one"]);
+}
+
+/// The shell code in the files of the page for the CI of forges, by real YAML.
+fn scripts_of_yaml(yaml: &str) -> Vec<String> {
+    const SCRIPTS: &str = "
+import json, sys, yaml
+jobs = yaml.safe_load(sys.stdin)
+for job in jobs.get('jobs', jobs).values():
+    steps = [step['run'] for step in job.get('steps', []) if 'run' in step]
+    print(json.dumps('\\n'.join(steps + job.get('script', []))))
+";
+    let mut python = Command::new("python3");
+    python.args(["-c", SCRIPTS]);
+    python.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = python.spawn().unwrap();
+    let mut stdin = python.stdin.take().unwrap();
+    stdin.write_all(yaml.as_bytes()).unwrap();
+    drop(stdin);
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success(), "{yaml}");
+    let scripts = String::from_utf8(output.stdout).unwrap();
+    let scripts = scripts.lines().map(serde_json::from_str);
+    scripts.map(Result::unwrap).collect()
+}
+
+/// The blocks of code of the page in a language.
+fn blocks_of_the_page(language: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/docs/systems-from-ci.md");
+    let page = fs::read_to_string(page).unwrap();
+    let fence = format!("```{language}\n");
+    let blocks = page.split(&fence).skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap().to_string());
+    blocks.collect()
+}
+
+#[test]
+fn examples_of_the_page_publish_a_system_that_is_then_deployed() {
+    need!("git", "nix", "python3", "jq");
+    let yaml = Command::new("python3").args(["-c", "import yaml"]).output();
+    if !yaml.unwrap().status.success() {
+        skip("python3-yaml is missing");
+        return;
+    }
+    let mut ci = Ci::with_notes();
+    let hub = hub(&ci, "origin");
+    let url = format!("file://{hub}");
+    ci.world
+        .configure(|config| config["remotes"][0]["url"] = json!(url));
+    let (cache, key) = (ci.world.path("cache"), ci.world.path("ours"));
+    let key_of_ci = fs::read_to_string(&key).unwrap();
+    let mut expected = vec!["switch first".to_string()];
+    let mut deploys = |label: &str, script: &str| {
+        let identity =
+            "builtins.toJSON { hostname = \"m\"; machine_id = null; revision = self.rev; }";
+        flake_of(&ci, label, identity, "");
+        ci.origin.commit_all(label);
+        ci.origin.git(&["push", "--quiet", "origin", "main"]);
+        let script = script
+            .replace(
+                "nix run --inputs-from . comin --",
+                env!("CARGO_BIN_EXE_comin"),
+            )
+            .replace(
+                "s3://cache?endpoint=s3.example.org&",
+                &format!("file://{}?", cache.display()),
+            )
+            .replace(
+                "https://ci:$PUSH_TOKEN@$CI_SERVER_HOST/$CI_PROJECT_PATH.git",
+                &hub,
+            );
+        let mut sh = ci.nix("sh");
+        let said = sh
+            .args(["-euc", &script])
+            .current_dir(&ci.origin.path)
+            .env("RUNNER_TEMP", ci.world.path("home"))
+            // A variable in one CI, and the name of a file in the other.
+            .env(
+                "CACHE_KEY",
+                if script.contains("printenv") {
+                    key_of_ci.trim()
+                } else {
+                    key.to_str().unwrap()
+                },
+            )
+            .output();
+        let said = Said::of(&said.unwrap());
+        assert_eq!(said.code, Some(0), "{script}: {said:?}");
+        ci.comin(&["run"], 0);
+        expected.push(format!("switch {label}"));
+        assert_eq!(ci.world.switches(), expected, "{script}");
+    };
+    let files = blocks_of_the_page("yaml");
+    assert_eq!(files.len(), 2);
+    for (file, label) in files.iter().zip(["github", "gitlab"]) {
+        for script in scripts_of_yaml(file) {
+            deploys(label, &script);
+        }
+    }
+    // What Hydra and buildbot-nix run after a build that they have copied to the cache.
+    let script = ci.world.path("publish-note");
+    fs::write(&script, &blocks_of_the_page("bash")[0]).unwrap();
+    let build =
+        "nix --extra-experimental-features 'nix-command flakes' build --out-link ../result \
+        .#nixosConfigurations.m.config.system.build.toplevel";
+    let copy = format!(
+        "nix --extra-experimental-features nix-command copy --to 'file://{}?secret-key={}' ../result",
+        cache.display(),
+        key.display()
+    );
+    let publish = format!("sh {} {hub} ../result", script.display());
+    deploys("hydra", &format!("{build}\n{copy}\n{publish}"));
 }
 
 #[test]
@@ -646,7 +768,7 @@ fn evaluation_is_stopped_if_ci_names_the_system_meanwhile() {
     ci.commit = ci.origin.commit("second", &system);
     let built = ci.build_good("second");
     let mut comin = ci.command(&["run"]);
-    let child = comin.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = comin.stderr(Stdio::piped()).spawn().unwrap();
     await_that(|| begun.exists());
     ci.append("other /nix/store/a-b");
     ci.comin(&["fetch", "origin"], 0);
@@ -859,7 +981,7 @@ fn fetch_of_a_system_goes_on_while_a_newer_commit_waits_for_ci() {
         .get_envs()
         .find(|(name, _)| *name == "NIX_CONFIG");
     comin.env("NIX_CONFIG", config.unwrap().1.unwrap());
-    let child = comin.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = comin.stderr(Stdio::piped()).spawn().unwrap();
     await_that(|| begun.exists());
     ci.origin.commit_all("third");
     ci.comin(&["fetch", "origin"], 0);

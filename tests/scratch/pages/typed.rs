@@ -22,6 +22,7 @@ const NOT_TYPED: [(&str, &str); 15] = [
     ("UPDATE_EXPECT=1 cargo test --bin comin internals", "a test that writes a page"),
     ("./tests/bench.sh", "measures for minutes"),
     ("./tests/bench.sh crowd", "measures for minutes"),
+    ("./tests/bench.sh fleet", "measures for minutes"),
     ("sudo nixos-rebuild switch --flake .#laptop", "needs NixOS"),
     ("sudo nixos-rebuild switch --file . --attr laptop", "needs NixOS"),
     ("npins init", "needs GitHub"),

@@ -1,0 +1,188 @@
+"""What one push costs a fleet whose systems CI builds: called by bench.sh with the program and the number of machines.
+
+Each machine is a scratch root of its own. It polls once after the push and once after the note, fetches the system from
+a signed cache over HTTP, and activates it. CPU is user and system time, as the kernel counts it. All machines share one
+store, so they deploy one after the other, and the system is deleted from the store before the next one.
+
+COMIN_FLAKE names a system to evaluate for comparison, as PATH#HOST.
+"""
+
+import contextlib
+import http.server
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+
+from world import Handler, World, served
+
+COMIN, MACHINES = sys.argv[1], int(sys.argv[2])
+
+
+class Counted:
+    """Counts the requests and the bytes of the answers."""
+
+    lock = threading.Lock()
+    requests = sent = 0
+
+    def log_message(self, *_):
+        pass
+
+    def handle_one_request(self):
+        before = self.wfile
+        self.wfile = counter = Counter(before)
+        super().handle_one_request()
+        self.wfile = before
+        with Counted.lock:
+            Counted.requests += counter.sent > 0
+            Counted.sent += counter.sent
+
+
+class Counter:
+    def __init__(self, file):
+        self.file, self.sent = file, 0
+
+    def write(self, data):
+        self.sent += len(data)
+        return self.file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+class GitServer(Counted, Handler):
+    pass
+
+
+class CacheServer(Counted, http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments, directory=os.path.join(self.folder, "cache"))
+
+
+def serve(world, handler, pipe):
+    """Serves a world, and says through the pipe what came of it since the start."""
+    with served(world, handler=handler) as url:
+        pipe.send(url)
+        while pipe.recv():
+            usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            pipe.send([*((usage.ru_utime + usage.ru_stime) * 1000 for usage in usages), Counted.requests, Counted.sent])
+
+
+@contextlib.contextmanager
+def server(world, handler):
+    """Its URL, and what asks it: a process of its own, so that the CPU is its own."""
+    forking = multiprocessing.get_context("fork")
+    ours, its = forking.Pipe()
+    process = forking.Process(target=serve, args=(world, handler, its))
+    process.start()
+
+    def ask():
+        ours.send(True)
+        return ours.recv()
+
+    try:
+        yield ours.recv(), ask
+    finally:
+        process.kill()
+        process.join()
+
+
+def cost(command, env):
+    """Milliseconds of CPU of a command and its children, and the MiB of the largest of them."""
+    # GNU time begins small, unlike a child of this program.
+    timed = subprocess.run(["/usr/bin/time", "-f", "%U %S %M", *command], env=env, check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    user, system, memory = timed.stderr.split()[-3:]
+    return (float(user) + float(system)) * 1000, int(memory) / 1024
+
+
+def row(what, costs, servers=(), before=()):
+    cpu, memory = statistics.mean(cpu for cpu, _ in costs), max(memory for _, memory in costs)
+    cells = [f"{cpu:.0f} ms, {memory:.0f} MiB"]
+    for ask, then in zip(servers, before):
+        own, children, requests, sent = ((now - old) / len(costs) for now, old in zip(ask(), then))
+        cells.append(f"{own + children:.1f} ms, {requests:.1f} requests, {sent / 1024:.1f} KiB")
+    print(f"| {what} | {' | '.join(cells)}{' |' * (3 - len(cells))} |", flush=True)
+
+
+def build(world, commit):
+    """The system that CI has built: in the cache, signed, and not in the store."""
+    key, cache = world.path("key"), world.path("cache")
+    world.run("nix-store", "--generate-binary-cache-key", "cache-1", key, f"{key}.pub")
+    identity = json.dumps({"hostname": "m", "machine_id": None, "revision": commit})
+    expression = (f'import {world.path("small/system")} {{ label = "second"; scratch = "{world.path("turn")}";\n'
+                  f"  extra.\"comin.json\" = ''{identity}''; }}")
+    system = world.run("nix-build", "--no-out-link", "--expr", expression)
+    world.run("nix", "--extra-experimental-features", "nix-command", "copy", "--to", f"file://{cache}?secret-key={key}", system)
+    world.run("nix-store", "--delete", system)
+    with open(f"{key}.pub") as public:
+        return system, public.read()
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="comin-fleet.", dir="/dev/shm") as folder:
+        world = World(COMIN, os.path.join(folder, "disk"), os.path.join(folder, "memory"))
+        world.small()
+        with server(world, GitServer) as (git, ask_git), server(world, CacheServer) as (cache, ask_cache):
+            world.idle_machine("machine", f"{git}/small/.git")
+            with open(world.path("small/flake.nix"), "w") as flake:
+                flake.write("this is not Nix")
+            world.git("small", "commit", "--quiet", "--all", "--message", "second")
+            commit = world.git("small", "rev-parse", "HEAD")
+            system, key = build(world, commit)
+            env = world.env | {"NIX_CONFIG": world.env["NIX_CONFIG"].replace("substitute = false", "substitute = true")
+                               + f"substituters = {cache}\ntrusted-public-keys = {key}\n"}
+            with open(world.path("machine/config.json")) as file:
+                config = json.load(file) | {"prebuilt": {"notes": "comin"}}
+            with open(world.path("machine/config.json"), "w") as file:
+                json.dump(config, file)
+
+            def run(number):
+                """One at a time: the system has the path of the root in it."""
+                os.rename(world.path(f"machine{number}"), world.path("turn"))
+                spent = cost([COMIN, "--root", world.path("turn"), "--config", world.path("machine/config.json"), "run"], env)
+                os.rename(world.path("turn"), world.path(f"machine{number}"))
+                return spent
+
+            for number in range(MACHINES):
+                root = world.path(f"machine{number}")
+                for part in ("etc", "var/lib/comin", "run/comin"):
+                    shutil.copytree(world.path("machine", part), os.path.join(root, part), symlinks=True)
+                shutil.rmtree(os.path.join(root, "var/lib/comin/gcroots"))
+            print(f"{MACHINES:,} machines, one push, {os.cpu_count()} processors, {world.run('nix', '--version')}\n")
+            print("| per machine | its CPU, its largest process | Git server | cache |\n|---|---|---|---|", flush=True)
+            servers = (ask_git, ask_cache)
+
+            before = [ask() for ask in servers]
+            row("the push is fetched, and waits for CI",
+                [run(number) for number in range(MACHINES)], servers, before)
+            world.git("small", "notes", "--ref=comin", "append", "-m", f"m {system}", commit)
+
+            def deploy(number):
+                spent = run(number)
+                runs = world.path(f"machine{number}/run/current-system")
+                assert os.readlink(runs) == system, runs
+                # What keeps it from being deleted.
+                shutil.rmtree(world.path(f"machine{number}"))
+                world.run("nix-store", "--delete", system)
+                return spent
+
+            before = [ask() for ask in servers]
+            row("the note is fetched, and the system deployed", [deploy(number) for number in range(MACHINES)], servers, before)
+            if flake := os.environ.get("COMIN_FLAKE"):
+                source, host = flake.split("#")
+                evaluation = ["nix", "--extra-experimental-features", "nix-command flakes", "eval", "--raw", "--option",
+                              "eval-cache", "false",
+                              f'{source}#nixosConfigurations."{host}".config.system.build.toplevel.drvPath']
+                row("instead, an evaluation of COMIN_FLAKE", [cost(evaluation, world.env) for _ in range(3)])
+
+
+main()
