@@ -10,6 +10,7 @@ use anyhow::{ensure, Context, Result};
 use super::args::Publication;
 use super::{hosts, output::print};
 use crate::deploy::context::Completion;
+use crate::git::notes::LARGEST;
 use crate::nix;
 use crate::sys::{command, progress, temp_dir::TempDir};
 
@@ -74,6 +75,11 @@ fn append(notes: &str, remote: &str, commit: &str, lines: &str) -> Result<()> {
     loop {
         git(&["fetch", "--quiet", "--no-tags", remote, &refspec])?;
         git(&["notes", "--ref", notes, "append", "-m", lines, commit])?;
+        let size = git(&["notes", "--ref", notes, "show", commit])?.len();
+        ensure!(
+            size <= LARGEST,
+            "The note of {commit} would have {size} bytes, and machines read no note of more than {LARGEST}: publish groups of hosts, each with --notes of its own"
+        );
         match git(&["push", "--quiet", remote, &name]) {
             Err(error) if tries < TRIES => log::debug!("Trying again: {error:#}"),
             pushed => return pushed.map(drop),

@@ -9,7 +9,7 @@ use crate::model::commit::Commit;
 use crate::model::names::RemoteName;
 
 /// More bytes than the note of a commit needs: a line for each of some 600 machines.
-const LARGEST: usize = 64 * 1024;
+pub const LARGEST: usize = 64 * 1024;
 
 impl Mirror {
     /// The note of a commit in `refs/notes/<notes>` of a remote, `None` if there is none.

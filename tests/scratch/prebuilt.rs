@@ -264,6 +264,9 @@ fn publish_names_systems_that_a_machine_then_deploys() {
     need!("git", "nix");
     let mut ci = Ci::with_notes();
     let hub = hub(&ci, "hub");
+    let url = format!("file://{hub}");
+    ci.world
+        .configure(|config| config["remotes"][0]["url"] = json!(url));
     // In CI, another clone has pushed a note meanwhile.
     ci.origin.git(&["push", "--quiet", "hub", "main"]);
     flake_of(
@@ -301,11 +304,18 @@ fn publish_names_systems_that_a_machine_then_deploys() {
     let lines: Vec<_> = note.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(lines, [format!("m {path}"), format!("m {path}")]);
 
-    let url = format!("file://{hub}");
-    ci.world
-        .configure(|config| config["remotes"][0]["url"] = json!(url));
     ci.comin(&["run"], 0);
     assert_eq!(ci.world.switches(), ["switch first", "switch one"]);
+
+    // What no machine would read is not pushed.
+    ci.note("HEAD", "x".repeat(64 * 1024).as_bytes());
+    ci.origin
+        .git(&["push", "--quiet", "--force", "hub", "refs/notes/comin"]);
+    let before = ci.origin.git(&["ls-remote", "hub", "refs/notes/comin"]);
+    let said = publish(&["m"], 1);
+    assert!(said.err.contains("--notes"), "{said:?}");
+    let after = ci.origin.git(&["ls-remote", "hub", "refs/notes/comin"]);
+    assert_eq!(before, after);
 }
 
 /// The shell code in the files of the page for the CI of forges, by real YAML.
