@@ -16,13 +16,14 @@ use crate::world::desktop::Desktop;
 use crate::world::{await_that, Repository, System, World};
 
 /// Lines that no test types, and why.
-const NOT_TYPED: [(&str, &str); 15] = [
+const NOT_TYPED: [(&str, &str); 17] = [
     ("./tests/demo.sh # a deployment, a live test, a failure and a rewind, below a scratch directory", "tests/run.sh runs it"),
     ("./tests/run.sh  # all tests", "it runs this test"),
     ("UPDATE_EXPECT=1 cargo test --bin comin internals", "a test that writes a page"),
     ("./tests/bench.sh", "measures for minutes"),
     ("./tests/bench.sh crowd", "measures for minutes"),
     ("./tests/bench.sh fleet", "measures for minutes"),
+    ("COMIN_FLAKE=path:.#laptop ./tests/bench.sh fleet", "measures for minutes"),
     ("sudo nixos-rebuild switch --flake .#laptop", "needs NixOS"),
     ("sudo nixos-rebuild switch --file . --attr laptop", "needs NixOS"),
     ("npins init", "needs GitHub"),
