@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::deploy::observe::{self, Snapshot};
-use crate::deploy::{boot, commits::Commits, context::Context, operator};
+use crate::deploy::{boot, boot_check, commits::Commits, context::Context, operator};
 use crate::git::mirror::Mirror;
 use crate::model::{decision::Decision, select::decide, state::State, target::Target};
 use crate::report::{
@@ -74,7 +74,7 @@ pub fn view(
 pub fn host(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<HostState> {
     let Context { config, paths, .. } = machine;
     let running = fs::read_link_optional(&paths.current_system())?;
-    let host = HostState::new(
+    let mut host = HostState::new(
         state,
         config.retry,
         snapshot.is_deploying,
@@ -84,6 +84,7 @@ pub fn host(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<Hos
         boot::booted_instead(machine, state)?.as_deref(),
         observe::drift(machine, state)?,
     );
+    host.boot_check_due = boot_check::is_due(machine, state)?;
     Ok(host.with_progress(snapshot.progress.clone()))
 }
 

@@ -37,7 +37,8 @@ pub fn await_verdict(ctx: &Context) -> Result<Completion> {
     }
 }
 
-fn is_due(ctx: &Context, state: &State) -> Result<bool> {
+/// Whether this boot is still to be judged.
+pub fn is_due(ctx: &Context, state: &State) -> Result<bool> {
     let is_wanted = ctx.config.boot_check.enable
         && requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none();
     Ok(is_wanted && boot_check::due(state, &observe::systems(ctx)?).is_some())

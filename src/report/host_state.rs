@@ -35,6 +35,8 @@ pub struct HostState {
     pub booted_instead: Option<String>,
     /// That it runs, booted or boots something else than comin last activated.
     pub drift: Option<Drift>,
+    /// Whether the system has booted for the first time, and has not been judged yet.
+    pub boot_check_due: bool,
     /// The stage of the deployment that is under way, or `idle`.
     pub phase: Phase,
     /// How far its evaluation or build is.
@@ -177,6 +179,7 @@ impl HostState {
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),
             drift,
+            boot_check_due: false,
             phase: match (&in_progress, &waiting) {
                 (Some(in_progress), _) => Phase::At(in_progress.stage),
                 (None, Some(waiting)) => Phase::At(waiting.stage()),

@@ -114,6 +114,11 @@ impl Metrics {
             "Whether the host needs to reboot (1) or not (0).",
         )
         .value(host.need_to_reboot);
+        text.gauge(
+            "comin_boot_check_due",
+            "Whether the first boot of a system has yet to be checked (1) or not (0).",
+        )
+        .value(host.boot_check_due);
     }
 
     fn about_running(&self, text: &mut Text) {

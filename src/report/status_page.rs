@@ -102,6 +102,9 @@ impl Report for Status {
         let notable = |text: String| page.paint(Tone::Notable, &text);
         let drift = host.drift.as_ref().map(|it| about_drift(it, page));
         entry("drift", drift.map(notable));
+        let is_due = host.boot_check_due;
+        let boot = is_due.then(|| "first of this system, and not checked yet".to_string());
+        entry("boot", boot.map(notable));
         let reboot = host.need_to_reboot.then(|| {
             let why = host.reboot_reasons.join(", ");
             format!("needed: {}", printable(&why))

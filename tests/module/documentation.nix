@@ -88,6 +88,11 @@ let
       ];
     }
     {
+      title = "Boot checks";
+      page = "docs/boot-checks.md";
+      options = [ "bootCheck." ];
+    }
+    {
       title = "Systems from CI";
       page = "docs/systems-from-ci.md";
       options = [
