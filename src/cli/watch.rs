@@ -38,6 +38,9 @@ pub fn follow(look: impl Fn() -> Result<Status>, style: Style, paths: &Paths) ->
         Style::Text | Style::Oneline | Style::Json => View::Lines(style, None),
     };
     loop {
+        if changes.are_over() {
+            return Ok(());
+        }
         match view.show(&status, fault.as_deref()) {
             Ok(()) => {}
             Err(error) if is_gone(&error) => return Ok(()),

@@ -38,7 +38,7 @@ pub struct Changes {
     folders: Vec<PathBuf>,
     files: Folders,
     signals: SignalDelivery<UnixStream, SignalOnly>,
-    _deferral: DeferExit,
+    deferral: DeferExit,
 }
 
 impl Changes {
@@ -51,10 +51,15 @@ impl Changes {
             folders: paths.watched_dirs(),
             files: Folders::watch(&[])?,
             signals,
-            _deferral: DeferExit::begin()?,
+            deferral: DeferExit::begin()?,
         };
         changes.watch()?;
         Ok(changes)
+    }
+
+    /// Whether the person has seen enough, maybe in the middle of a look.
+    pub fn are_over(&self) -> bool {
+        self.deferral.is_called_for()
     }
 
     fn watch(&self) -> Result<()> {

@@ -156,6 +156,11 @@ impl DeferExit {
         listening.0.is_deferred.store(true, Ordering::SeqCst);
         Ok(Self(listening))
     }
+
+    /// Whether a signal has come. What a command was asked meanwhile may have no answer.
+    pub fn is_called_for(&self) -> bool {
+        self.0 .0.latest.load(Ordering::SeqCst) != 0
+    }
 }
 
 impl Drop for DeferExit {
