@@ -612,6 +612,31 @@ fn system_that_is_in_the_store_already_needs_a_signature_too() {
     assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
 }
 
+/// Nix asks for no signature of what is named by its content, and lets every user add it.
+#[test]
+fn folder_that_somebody_added_to_the_store_is_no_system_of_ci() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let built = ci.make(&Order {
+        label: "second",
+        identity: Some(ci.identity()),
+        key: None,
+    });
+    let folder = ci.world.path("added");
+    let copy = ["-rL", &built, folder.to_str().unwrap()];
+    assert!(Command::new("cp").args(copy).status().unwrap().success());
+    let mut add = ci.nix("nix-store");
+    let added = add.arg("--add").arg(&folder).output().unwrap();
+    assert!(added.status.success(), "{added:?}");
+    let added = String::from_utf8(added.stdout).unwrap();
+    ci.append(&format!("m {}", added.trim()));
+    ci.comin(&["fetch", "origin"], 0);
+    let said = ci.comin(&["run"], 1);
+    let words = "no key of nix.settings.trusted-public-keys signed";
+    assert!(said.err.contains(words), "{said:?}");
+    ci.assert_untouched();
+}
+
 #[test]
 fn system_of_a_signed_commit_has_to_tell_that_commit() {
     need!("git", "nix", "ssh-keygen");
