@@ -8,10 +8,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{ensure, Context, Result};
-use git2::Repository;
 
 use super::git_command::git;
-use super::mirror::{Mirror, TARGET};
+use super::mirror::{init, write_settings, Mirror, TARGET};
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
 use crate::sys::command;
@@ -38,7 +37,7 @@ impl Mirror {
         let brought = self.bring(commit, to).or_else(|error| {
             // All of it comes from here: if that one is damaged, a new one is not.
             log::debug!("{} is made anew: {error:#}", path.display());
-            fs::remove_dir_all(&path)?;
+            fs::remove_dir_all(&path).map_err(|_| error)?;
             self.bring(commit, to)
         });
         brought.context(Unverified)
@@ -46,10 +45,12 @@ impl Mirror {
 
     fn bring(&self, commit: &Commit, to: &Paths) -> Result<()> {
         let path = to.repository();
-        if !path.exists() {
-            Repository::init_bare(&path)
-                .with_context(|| format!("Failed to make {}", path.display()))?;
-        }
+        let made = if path.exists() {
+            write_settings(&path)
+        } else {
+            init(&path)
+        };
+        made.with_context(|| format!("Failed to make {}", path.display()))?;
         let mut git = fetch(&self.path, commit, &path);
         let answer = command::ask(&mut git, "git fetch", Stdio::null(), None)?;
         let words: Vec<&str> = answer.stderr_lines().collect();
