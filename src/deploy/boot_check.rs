@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::health::{self, Patience};
 use crate::deploy::{boot, confirm, observe, recovery};
-use crate::model::attempt::{Attempt, PreviousSystem};
+use crate::model::attempt::{Attempt, PreviousSystem, Progress};
 use crate::model::boot_check;
 use crate::model::fault::Fault;
 use crate::model::state::State;
@@ -24,14 +24,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub fn await_verdict(ctx: &Context) -> Result<Completion> {
     loop {
         let state = store::read(&ctx.paths)?;
-        if !is_due(ctx, &state)? {
-            let boot = boot::id(&ctx.paths)?;
-            let goes_back = |latest: &Attempt| latest.boot_fault.is_some() && latest.boot == boot;
-            return Ok(if state.latest().is_some_and(goes_back) {
-                Completion::Failure
-            } else {
-                Completion::Success
-            });
+        let boot = boot::id(&ctx.paths)?;
+        let goes_back = |latest: &Attempt| latest.boot_fault.is_some() && latest.boot == boot;
+        if state.latest().is_some_and(goes_back) {
+            return Ok(Completion::Failure);
+        }
+        // What a reboot has cut short is settled first, and may be due then.
+        let is_cut_short = |latest: &Attempt| {
+            matches!(latest.progress, Progress::Running(_)) && latest.boot != boot
+        };
+        if !state.latest().is_some_and(is_cut_short) && !is_due(ctx, &state)? {
+            return Ok(Completion::Success);
         }
         thread::sleep(PAUSE);
     }
@@ -44,18 +47,17 @@ pub fn is_due(ctx: &Context, state: &State) -> Result<bool> {
     Ok(is_wanted && boot_check::due(state, &observe::systems(ctx)?).is_some())
 }
 
-/// Settles what a comin that died has left, then judges this boot if that is due.
+/// Judges this boot if that is due. How the way back ended; `None` if there was no need to go back.
 ///
 /// # Errors
 /// The machine reboots into the system before.
-pub fn settle(ctx: &Context, store: &mut Store) -> Result<Completion> {
-    let ending = recovery::recover(ctx, store)?;
+pub fn judge(ctx: &Context, store: &mut Store) -> Result<Option<Completion>> {
     if !is_due(ctx, store.state())? {
-        return Ok(ending);
+        return Ok(None);
     }
     let (state, systems) = (store.state().clone(), observe::systems(ctx)?);
     let Some(first) = boot_check::due(&state, &systems) else {
-        return Ok(ending);
+        return Ok(None);
     };
     let (attempt, target) = (first.attempt, &first.attempt.target);
     let mut found = boot_check::before(&state, first.out)
@@ -82,8 +84,14 @@ pub fn settle(ctx: &Context, store: &mut Store) -> Result<Completion> {
             }
         })?;
         log::info!("{target} is well after its first boot");
-        return Ok(ending);
+        return Ok(None);
     };
+    // Meanwhile, somebody may have taken the machine into their hands.
+    if !is_due(ctx, store.state())? {
+        return Ok(None);
+    }
+    // Nothing keeps the system that had booted from the garbage collector.
+    found.booted = found.booted.filter(|booted| booted.exists());
     let profile = ctx.profile();
     let back = boot_check::way_back(&found, first.out);
     let generation = back
@@ -113,15 +121,18 @@ pub fn settle(ctx: &Context, store: &mut Store) -> Result<Completion> {
         fault,
         now,
     ))?;
-    recovery::recover(ctx, store)
+    // The way back is an attempt that rolls back. It survives a power cut as every other does.
+    recovery::recover(ctx, store).map(Some)
 }
 
 /// What is wrong with the machine when its time is up; it may be well at any moment before.
 fn find_fault(ctx: &Context, found: &PreviousSystem) -> Option<Fault> {
-    let patience = Patience::of(ctx.config.boot_check.timeout);
-    while !systemd::has_booted(&ctx.paths) && !patience.is_over() {
+    let timeout = ctx.config.boot_check.timeout;
+    let starting = Patience::of(timeout);
+    while !systemd::has_booted(&ctx.paths) && !starting.is_over() {
         thread::sleep(PAUSE);
     }
+    let patience = Patience::of(timeout);
     loop {
         let fault = health::check(ctx, found, patience).fault?;
         if patience.is_over() {

@@ -40,7 +40,7 @@ pub fn evaluate_and_build(deployment: &mut Deployment) -> Result<PathBuf, Stop> 
             None => evaluate(deployment, &preemption)?,
         };
         if !deployment.is_active()? {
-            let allowed = deployment.allowed(Step::Build);
+            let allowed = deployment.pass_before(Step::Build);
             allowed.inspect_err(|_| keep_derivation(ctx, &derivation))?;
         }
         match build(deployment, &preemption, &derivation, &out) {

@@ -68,8 +68,9 @@ impl<'a> Deployment<'a> {
                 };
                 journal_fields::set(&attempt);
                 let is_asked = ctx.config.asks(&attempt, step);
-                let is_unasked = attempt.stage() == Stage::Waiting || is_asked;
-                if is_unasked && attempt.confirmed.insert(step) {
+                // It goes on without an answer: its time is up, or nobody is asked any more.
+                let needs_none = attempt.stage() == Stage::Waiting || is_asked;
+                if needs_none && attempt.confirmed.insert(step) {
                     let name = &attempt.target;
                     log::info!(
                         "{name} is confirmed automatically, and {} next",
@@ -105,8 +106,8 @@ impl<'a> Deployment<'a> {
         journal_fields::enter(self.store, &mut self.attempt, stage)
     }
 
-    /// Stops before a step that somebody has to confirm first, or that a gate is closed to.
-    pub fn allowed(&self, step: Step) -> Result<(), Stop> {
+    /// Stops before a step that somebody has to confirm first, else asks the gates before it, and stops if one is closed.
+    pub fn pass_before(&self, step: Step) -> Result<(), Stop> {
         if self.ctx.config.asks(&self.attempt, step) {
             return Err(Stop::Waiting(step));
         }

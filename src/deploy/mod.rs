@@ -94,7 +94,8 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
     let mut store = Store::open(&ctx.paths)?;
     requests::take_deploy_request(&ctx.paths)?;
     announce::claim(ctx, &store)?;
-    let mut ending = boot_check::settle(ctx, &mut store)?;
+    let recovered = recovery::recover(ctx, &mut store)?;
+    let mut ending = boot_check::judge(ctx, &mut store)?.unwrap_or(recovered);
     loop {
         let snapshot = Snapshot::take(ctx)?;
         let mirror = Mirror::open_or_create(&ctx.paths, &ctx.config.remotes)?;
@@ -115,7 +116,7 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
                 announce::hindrance(&decision, &mut decided);
             }
             announce::doubts(store.state(), &facts, &decision, &mut decided);
-            wait_or_reboot(ctx, &mut store, &facts, &decision, decided)?;
+            schedule_or_reboot(ctx, &mut store, &facts, &decision, decided)?;
             maintenance::tidy(ctx, &mirror);
             let mut selected = decision.selected.iter();
             return Ok(if selected.any(|target| store.state().has_failed(target)) {
@@ -131,7 +132,7 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
 }
 
 /// Records when the next deploy is due although nobody pushes, and reboots if that is due now.
-fn wait_or_reboot(
+fn schedule_or_reboot(
     ctx: &Context,
     store: &mut Store,
     facts: &Facts,

@@ -28,7 +28,7 @@ pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop>
         return Ok(out);
     }
     if !deployment.is_active()? {
-        deployment.allowed(Step::Build)?;
+        deployment.pass_before(Step::Build)?;
     }
     if deployment.attempt.stage() != Stage::Building {
         deployment.enter(Stage::Building)?;

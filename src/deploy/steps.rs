@@ -89,7 +89,7 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
         return Ok(Outcome::Preempted { stage });
     }
     check_inhibitors(deployment, &out)?;
-    deployment.allowed(Step::Deploy)?;
+    deployment.pass_before(Step::Deploy)?;
     switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
     deployment.attempt.before = match &deployment.residue {
         Residue::Unfinished(before) => (**before).clone(),

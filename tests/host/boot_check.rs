@@ -83,7 +83,7 @@ fn system_whose_network_a_reboot_breaks_falls_back_by_itself_once() {
     assert_eq!(host.systems(), ("bad".into(), "bad".into()));
     host.reboot();
     host.await_reboot();
-    let error = "origin could be fetched from before, and not within 3 seconds now";
+    let error = "lost connectivity: origin could not be reached within 3 seconds";
     assert_fallen_back(&host, &commit, error);
     host.await_polls(2);
     host.await_idle();
