@@ -370,10 +370,10 @@ let
         RestrictAddressFamilies = "none";
         UMask = "0077";
         MemoryMax = "64M";
-        TasksMax = 8;
+        TasksMax = 16;
 
         Type = "exec";
-        # systemd is asked by a process that never sees the request: whoever answers that has no socket to ask by.
+        # systemd is asked by a process that does not read the request: whoever answers that has no socket to ask by.
         ExecStartPre = "-+" + command [
           "exporter"
           "--record"

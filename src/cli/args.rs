@@ -9,7 +9,7 @@ use crate::deploy::confirm::ConfirmRequest;
 use crate::model::names::Operation;
 
 /// The configuration, and the machine, unless others are named.
-const CONFIG: &str = "/etc/comin/config.json";
+pub const CONFIG: &str = "/etc/comin/config.json";
 const ROOT: &str = "/";
 
 /// Pull-mode deployment for NixOS: fetches this machine's configuration from Git and deploys it

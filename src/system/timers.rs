@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::paths::Paths;
 use crate::config::Remote;
 use crate::model::names::RemoteName;
-use crate::sys::{command, json};
+use crate::sys::{command, fs, json};
 use crate::system::systemd;
 
 /// How long systemd may take: a person waits.
@@ -95,6 +95,8 @@ pub fn ask(remotes: &[Remote], paths: &Paths) -> PendingTimers {
 
 /// Asks for a process that must not ask by itself.
 pub fn record(remotes: &[Remote], paths: &Paths) -> Result<()> {
+    // An old answer would say that all is well if there is no new one.
+    fs::remove_optional(&paths.timers())?;
     json::write(&paths.timers(), &ask(remotes, paths).answer())
 }
 

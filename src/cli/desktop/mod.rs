@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::args;
 use crate::deploy::context::Context;
 use crate::model::attempt::Attempt;
 use crate::model::confirmation::{Approval, Step};
@@ -154,7 +155,8 @@ impl<'a> Desktop<'a> {
         let mut pkexec = Command::new("pkexec");
         // There is no terminal for it to ask at.
         pkexec.arg("--disable-internal-agent");
-        if self.machine.paths.is_machine() {
+        let is_default = self.machine.config_file == Path::new(args::CONFIG);
+        if self.machine.paths.is_machine() && is_default {
             // The program of the system, which polkit's action names.
             pkexec.arg("comin");
         } else {
