@@ -11,9 +11,13 @@
 set -euo pipefail
 
 suite=${1:?usage: rootfs.sh SUITE}
-# Raise the number with every change below: a folder made by another recipe is made anew.
-recipe="3 $suite"
-[ "$suite" != sid ] || recipe+=" 3 $(date +%Y-%m)"
+here=$(dirname "${BASH_SOURCE[0]}")
+# A folder made by another recipe is made anew.
+recipe=$suite
+case $suite in
+    sid) recipe+=" $(cat "$here/rootfs.sh" "$here/../setup.sh" | sha256sum) $(date +%Y-%m)" ;;
+    *) recipe+=" $(sha256sum <"$here/rootfs.sh")" ;;
+esac
 
 skip() { echo "$*" >&2; exit 77; }
 
@@ -91,7 +95,7 @@ in_root apt-get update
 in_root apt-get install -y --no-install-recommends nix-bin git openssh-client gpg gpg-agent pkexec polkitd
 if [ "$suite" = sid ]; then
     # The tools of all other tests.
-    cp "$(dirname "$0")/../setup.sh" "$new/setup.sh"
+    cp "$here/../setup.sh" "$new/setup.sh"
     in_root bash /setup.sh sign nix manual servers metrics limits desktop
     rm "$new/setup.sh"
 fi

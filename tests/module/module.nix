@@ -65,13 +65,13 @@ let
         (evaluate {
           imports = [
             example
-            secrets
+            othersOptions
           ];
         })
       ];
 
-  # As much of sops-nix and agenix as examples use.
-  secrets =
+  # As much of sops-nix, agenix and buildbot-nix as examples use.
+  othersOptions =
     let
       filesIn =
         folder:
@@ -97,6 +97,10 @@ let
     {
       options.sops.secrets = filesIn "/run/secrets";
       options.age.secrets = filesIn "/run/agenix";
+      options.services.buildbot-nix.master.postBuildSteps = lib.mkOption {
+        default = [ ];
+        type = lib.types.unspecified;
+      };
     };
 
   # As someone has it who used the Go comin.
