@@ -730,7 +730,7 @@ in
       enable = mkOption {
         type = types.nullOr types.bool;
         default = null;
-        defaultText = lib.literalExpression "config.services.comin.reboot.allow";
+        defaultText = lib.literalExpression "config.services.comin.reboot.allow && config.services.comin.rollback.enable != false";
         description = ''
           Whether comin checks the machine after the first boot of a system that it deployed: that a remote can be
           reached, as with {option}`services.comin.healthCheck.connectivity`, and the other health checks. If a check
