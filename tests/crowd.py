@@ -7,7 +7,6 @@ git-http-backend(1) of its own; all are processes of this machine. When they pol
 import contextlib
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import resource
@@ -19,7 +18,7 @@ import tempfile
 import threading
 import time
 
-from world import TESTS, Handler, World, served
+from world import TESTS, Handler, World, served, server
 
 COMIN, MACHINES = sys.argv[1], int(sys.argv[2])
 # The module's default, in seconds.
@@ -67,25 +66,6 @@ def serve(world, pipe):
                        "requests": Counted.total, "peak": Counted.peak})
             Counted.peak = Counted.total = 0
             before = after
-
-
-@contextlib.contextmanager
-def server(world):
-    """Its URL, and what asks it: a process of its own, so that the CPU is its own."""
-    forking = multiprocessing.get_context("fork")
-    ours, its = forking.Pipe()
-    process = forking.Process(target=serve, args=(world, its))
-    process.start()
-
-    def ask():
-        ours.send(True)
-        return ours.recv()
-
-    try:
-        yield ours.recv(), ask
-    finally:
-        process.kill()
-        process.join()
 
 
 # ---- the machines
@@ -184,7 +164,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="comin-crowd.", dir="/dev/shm") as folder:
         world = World(COMIN, os.path.join(folder, "disk"), os.path.join(folder, "memory"))
         world.small()
-        with server(world) as (address, ask):
+        with server(serve, world) as (address, ask):
             polls = settle(world, f"{address}/small/.git")
             spread = jitter(world)
             own = random.Random(SEED)

@@ -7,10 +7,8 @@ store, so they deploy one after the other, and the system is deleted from the st
 COMIN_FLAKE names a system to evaluate for comparison, as PATH#HOST.
 """
 
-import contextlib
 import http.server
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -20,7 +18,7 @@ import sys
 import tempfile
 import threading
 
-from world import Handler, World, served
+from world import Handler, World, served, server
 
 COMIN, MACHINES = sys.argv[1], int(sys.argv[2])
 
@@ -76,25 +74,6 @@ def serve(world, handler, pipe):
             pipe.send([*((usage.ru_utime + usage.ru_stime) * 1000 for usage in usages), Counted.requests, Counted.sent])
 
 
-@contextlib.contextmanager
-def server(world, handler):
-    """Its URL, and what asks it: a process of its own, so that the CPU is its own."""
-    forking = multiprocessing.get_context("fork")
-    ours, its = forking.Pipe()
-    process = forking.Process(target=serve, args=(world, handler, its))
-    process.start()
-
-    def ask():
-        ours.send(True)
-        return ours.recv()
-
-    try:
-        yield ours.recv(), ask
-    finally:
-        process.kill()
-        process.join()
-
-
 def cost(command, env):
     """Milliseconds of CPU of a command and its children, and the MiB of the largest of them."""
     # GNU time begins small, unlike a child of this program.
@@ -131,7 +110,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="comin-fleet.", dir="/dev/shm") as folder:
         world = World(COMIN, os.path.join(folder, "disk"), os.path.join(folder, "memory"))
         world.small()
-        with server(world, GitServer) as (git, ask_git), server(world, CacheServer) as (cache, ask_cache):
+        with server(serve, world, GitServer) as (git, ask_git), server(serve, world, CacheServer) as (cache, ask_cache):
             world.idle_machine("machine", f"{git}/small/.git")
             with open(world.path("small/flake.nix"), "w") as flake:
                 flake.write("this is not Nix")

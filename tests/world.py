@@ -1,8 +1,9 @@
-"""A scratch root with repositories, machines that follow them, and a Git server: for bench.py and crowd.py."""
+"""A scratch root with repositories, machines that follow them, and a Git server: for bench.py, crowd.py and fleet.py."""
 
 import contextlib
 import http.server
 import json
+import multiprocessing
 import os
 import ssl
 import subprocess
@@ -145,3 +146,22 @@ def served(world, certificate=None, handler=Handler):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
     server.shutdown()
+
+
+@contextlib.contextmanager
+def server(serve, *arguments):
+    """The URL that `serve` sends first, and what asks it: a process of its own, so that the CPU is its own."""
+    forking = multiprocessing.get_context("fork")
+    ours, its = forking.Pipe()
+    process = forking.Process(target=serve, args=(*arguments, its))
+    process.start()
+
+    def ask():
+        ours.send(True)
+        return ours.recv()
+
+    try:
+        yield ours.recv(), ask
+    finally:
+        process.kill()
+        process.join()
