@@ -42,9 +42,12 @@ pub fn await_verdict(ctx: &Context) -> Result<Completion> {
 
 /// Whether this boot is still to be judged.
 pub fn is_due(ctx: &Context, state: &State) -> Result<bool> {
-    let is_wanted = ctx.config.boot_check.enable
-        && requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none();
-    Ok(is_wanted && boot_check::due(state, &observe::systems(ctx)?).is_some())
+    Ok(is_wanted(ctx)? && boot_check::due(state, &observe::systems(ctx)?).is_some())
+}
+
+fn is_wanted(ctx: &Context) -> Result<bool> {
+    Ok(ctx.config.boot_check.enable
+        && requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none())
 }
 
 /// Judges this boot if that is due. How the way back ended; `None` if there was no need to go back.
@@ -52,7 +55,7 @@ pub fn is_due(ctx: &Context, state: &State) -> Result<bool> {
 /// # Errors
 /// The machine reboots into the system before.
 pub fn judge(ctx: &Context, store: &mut Store) -> Result<Option<Completion>> {
-    if !is_due(ctx, store.state())? {
+    if !is_wanted(ctx)? {
         return Ok(None);
     }
     let (state, systems) = (store.state().clone(), observe::systems(ctx)?);
