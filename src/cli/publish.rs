@@ -101,8 +101,7 @@ fn git(arguments: &[&str]) -> Result<String> {
     }
     let what = format!("git {}", arguments[0]);
     let answer = command::ask(&mut git, &what, Stdio::null(), PATIENCE)?;
-    let said: Vec<&str> = answer.stderr_lines().collect();
-    ensure!(answer.code == 0, "{what} failed: {}", said.join(" "));
+    ensure!(answer.code == 0, "{what} failed: {}", answer.stderr_words());
     let output = String::from_utf8(answer.output);
     Ok(output
         .with_context(|| format!("{what} answered no text"))?

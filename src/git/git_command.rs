@@ -16,6 +16,15 @@ const FOREIGN: [&str; 9] = [
     "GIT_PROTOCOL",
 ];
 
+/// A fetch of just what it is told, which leaves no work to others.
+pub const FETCH: [&str; 5] = [
+    "fetch",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-auto-maintenance",
+    "--no-recurse-submodules",
+];
+
 /// Git, in no repository and with nobody's settings.
 pub fn git() -> Command {
     let mut git = Command::new("git");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context, Error, Result};
 
 use super::environment::{self, Variables};
-use super::git_command::git;
+use super::git_command::{git, FETCH};
 use super::heads::{followed, local_heads, refs, Heads};
 use super::incoming::LACKS_HISTORY;
 use super::{ask, credentials, ssh};
@@ -119,14 +119,8 @@ impl<'a> Source<'a> {
         fs::write(repository.join("packed-refs"), asked.collect::<String>())
             .with_context(|| format!("Failed to write into {}", repository.display()))?;
         let mut git = git();
-        git.arg("--git-dir").arg(repository).args([
-            "fetch",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-auto-maintenance",
-            "--no-recurse-submodules",
-            "--no-progress",
-        ]);
+        git.arg("--git-dir").arg(repository).args(FETCH);
+        git.arg("--no-progress");
         self.add_upload_pack(&mut git);
         git.arg(self.address());
         git.args(names().map(|name| format!("{name}:{name}")));

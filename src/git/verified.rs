@@ -2,28 +2,23 @@
 //! signed is the id of a commit, and git hashes all that comes into a repository. So whatever is in the mirror, nothing
 //! else comes under the id that was signed: no replacement, no other content under an id, nothing from elsewhere.
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{ensure, Context, Result};
+use derive_more::Display;
 
-use super::git_command::git;
+use super::git_command::{git, FETCH};
 use super::mirror::{init, write_settings, Mirror, TARGET};
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
 use crate::sys::command;
 
 /// The mirror does not have what was signed.
-#[derive(Debug)]
+#[derive(Debug, Display)]
+#[display("The mirror has not all of the commit's files as they were signed")]
 pub struct Unverified;
-
-impl fmt::Display for Unverified {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("The mirror has not all of the commit's files as they were signed")
-    }
-}
 
 impl std::error::Error for Unverified {}
 
@@ -53,8 +48,7 @@ impl Mirror {
         made.with_context(|| format!("Failed to make {}", path.display()))?;
         let mut git = fetch(&self.path, commit, &path);
         let answer = command::ask(&mut git, "git fetch", Stdio::null(), None)?;
-        let words: Vec<&str> = answer.stderr_lines().collect();
-        ensure!(answer.code == 0, "git fetch: {}", words.join(" "));
+        ensure!(answer.code == 0, "git fetch: {}", answer.stderr_words());
         let copy = Self::open(to)?;
         copy.link()?;
         if copy.is_scattered()? {
@@ -75,8 +69,8 @@ fn fetch(from: &Path, commit: &Commit, to: &Path) -> Command {
         .args(["-c", "fetch.unpackLimit=1"])
         .arg("--git-dir")
         .arg(to)
-        .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"])
-        .args(["--no-auto-maintenance", "--no-recurse-submodules"])
+        .args(FETCH)
+        .arg("--quiet")
         .arg("--upload-pack=git -c 'safe.directory=*' upload-pack")
         .arg(from)
         .arg(format!("+{commit}:{TARGET}"));

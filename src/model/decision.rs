@@ -63,9 +63,7 @@ impl Hindrance {
             None => self.next.clone(),
         }
     }
-}
 
-impl Hindrance {
     /// What becomes of it, without what its word says, as in "tried again in 4 min".
     pub fn detail(&self) -> Option<String> {
         let next = self.next.strip_prefix("is ").unwrap_or(&self.next);

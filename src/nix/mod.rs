@@ -8,7 +8,7 @@ pub mod signatures;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -351,17 +351,8 @@ fn diff_closures(before: &Path, after: &Path) -> Result<String> {
         .args(["store", "diff-closures"])
         .args([before, after]);
     let what = "nix store diff-closures";
-    let answer = command::ask(&mut nix, what, Stdio::null(), PATIENCE)?;
-    ensure!(
-        answer.code == 0,
-        "{what} exited with status {}: {}",
-        answer.code,
-        answer
-            .stderr_lines()
-            .next_back()
-            .unwrap_or("no error message")
-    );
-    String::from_utf8(answer.output).with_context(|| format!("{what} answered no text"))
+    let output = command::query(&mut nix, what, PATIENCE)?;
+    String::from_utf8(output).with_context(|| format!("{what} answered no text"))
 }
 
 /// Makes `system` the newest generation of a profile, or leaves the profile alone if it is already

@@ -66,11 +66,10 @@ fn verify(path: &Path, cache: Option<&str>) -> Result<bool> {
         0 => Ok(true),
         2 => Ok(false),
         code => {
-            let said: Vec<&str> = answer.stderr_lines().collect();
             let of = cache.unwrap_or("the store");
             bail!(
                 "nix store verify exited with status {code} for the signatures of {of}: {}",
-                said.join(" ")
+                answer.stderr_words()
             )
         }
     }

@@ -105,6 +105,11 @@ impl Answer {
     pub fn stderr_lines(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.tail.lines()
     }
+
+    /// These lines as one.
+    pub fn stderr_words(&self) -> String {
+        self.stderr_lines().collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Asks a tool something whose exit code is a part of the answer. What it says on standard error is
