@@ -24,7 +24,7 @@ pub fn metrics(machine: &Context, is_confined: bool) -> Result<Metrics> {
     let (selected, candidates) = verdicts.map_or((None, Vec::new()), |verdicts| {
         (verdicts.selected, verdicts.candidates)
     });
-    let decision = Decision::from_cache(selected, candidates, &facts);
+    let decision = Decision::new(selected, candidates, &facts);
     let mirror = Mirror::open(paths);
     let names = config.remotes.iter();
     let names = names.map(|remote| remote.name.clone());

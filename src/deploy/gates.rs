@@ -74,7 +74,7 @@ fn ask(ctx: &Context, attempt: &Attempt, gate: &Gate) -> Answer {
 }
 
 /// Records that an attempt waits at a gate before a step.
-pub fn wait(store: &mut Store, mut attempt: Attempt, step: Step) -> Result<()> {
+pub fn record_wait(store: &mut Store, mut attempt: Attempt, step: Step) -> Result<()> {
     if attempt.progress == Progress::Awaiting(step) && attempt.stage() == Stage::AtGate {
         return Ok(());
     }

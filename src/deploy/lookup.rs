@@ -48,7 +48,7 @@ pub fn look(ctx: &Context, mirror: &Mirror, facts: &mut Facts, decision: Decisio
         system,
         problem,
     });
-    Decision::from_cache(decision.selected, decision.candidates, facts)
+    Decision::new(decision.selected, decision.candidates, facts)
 }
 
 /// The system of a target, if CI names one.

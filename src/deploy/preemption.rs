@@ -8,7 +8,7 @@ use crate::deploy::{
     announce, commits::Commits, context::Context, deployment::Deployment, lookup, observe,
 };
 use crate::git::mirror::Mirror;
-use crate::model::{decision::Action, select::allows, state::State, target::Target};
+use crate::model::{decision::Action, select::may_still_be_deployed, state::State, target::Target};
 use crate::signature::signers::Signers;
 use crate::state::requests;
 use crate::sys::{command::Interrupt, inotify::Folders};
@@ -87,7 +87,7 @@ impl<'a> Preemption<'a> {
         }
         let waits = matches!(decision.action, Action::AwaitPrebuilt(_));
         let outlasts = state.outlasts_newer_commits();
-        let goes_on = (waits || outlasts) && allows(&facts, target, &commits);
+        let goes_on = (waits || outlasts) && may_still_be_deployed(&facts, target, &commits);
         if goes_on && !waits {
             log::info!(
                 "{target} is deployed first: newer commits have already stopped several deployments in a row"

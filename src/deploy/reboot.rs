@@ -272,7 +272,7 @@ fn decide(facts: &Facts) -> Decision {
         (Some(Stage::Announced) | None, announced) => announced,
     };
     if let Some(suspension) = facts.suspended {
-        return Decision::Suspended(suspension.wait(facts.now.timestamp()));
+        return Decision::Suspended(suspension.remaining(facts.now.timestamp()));
     }
     let opens = facts.policy.window.map(|window| window.opens(facts.now));
     if let Some(opens) = opens.flatten() {

@@ -43,7 +43,7 @@ pub fn run(
         }
         Err(Stop::AtGate(step, closed)) => match closed.again {
             Some(_) => {
-                gates::wait(store, attempt, step)?;
+                gates::record_wait(store, attempt, step)?;
                 return Ok(Completion::Success);
             }
             None => gates::hold(ctx, store, &attempt, &closed)?,

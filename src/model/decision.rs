@@ -324,8 +324,8 @@ impl Decision {
         ))
     }
 
-    /// The decision where it is known already what of the heads qualifies.
-    pub fn from_cache(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
+    /// Decides what is to be done, where it is known what of the heads qualifies.
+    pub fn new(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
         Self {
             action: action(selected.as_ref(), &candidates, facts),
             selected,

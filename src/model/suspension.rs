@@ -34,8 +34,8 @@ impl fmt::Display for Suspension {
 }
 
 impl Suspension {
-    /// The wait from now on for its end, if it has one.
-    pub fn wait(&self, now: Timestamp) -> Option<Delay> {
+    /// How long it still takes until its end, if it has one.
+    pub fn remaining(&self, now: Timestamp) -> Option<Delay> {
         self.until.map(|until| Delay::until(now, until))
     }
 }

@@ -50,7 +50,7 @@ impl VerdictCache {
     /// The decision on these facts, if what it rests on is what it was.
     pub fn decision_for(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
         let judgement = Self::read(paths)?.filter(|it| it.holds(facts, config));
-        Ok(judgement.map(|it| Decision::from_cache(it.selected, it.candidates, facts)))
+        Ok(judgement.map(|it| Decision::new(it.selected, it.candidates, facts)))
     }
 
     /// Whether nothing has changed since that it rests on.

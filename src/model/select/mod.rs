@@ -19,35 +19,35 @@ use cached::Cached;
 ///
 /// 1. A main qualifies when it is the accepted main or a descendant of it. One that another of them
 ///    contains steps back behind that one, and of the rest the first is chosen. If none qualifies the
-///    accepted main stays the base of 2.
+///    accepted main takes the place of the chosen one.
 /// 2. A testing head qualifies when it is a strict descendant of the chosen main. The first one
 ///    wins over main.
 /// 3. Where signatures are required, what does not verify does not qualify. As long as a head does not, what was last
 ///    tried of its branch stands for it, if the branch still contains that.
 pub fn decide(facts: &Facts, history: &impl History) -> Decision {
     let history = Cached::new(history);
-    let selector = Selector { facts, history };
-    let mut mains: Vec<Evaluated> = facts
+    let judge = Judge { facts, history };
+    let mut mains: Vec<Judged> = facts
         .remotes
         .iter()
-        .filter_map(|remote| selector.evaluate_main(remote))
+        .filter_map(|remote| judge.main(remote))
         .collect();
-    let chosen = selector.choose(&mains);
+    let chosen = judge.choose(&mains);
     if chosen.is_some() {
-        mains.iter_mut().for_each(Evaluated::mark_behind);
+        mains.iter_mut().for_each(Judged::mark_behind);
     }
-    let base = chosen
-        .and_then(|main| mains[main].commit())
+    let main = chosen
+        .and_then(|index| mains[index].commit())
         .or(facts.accepted.as_ref().map(|accepted| &accepted.commit))
         .cloned();
-    let mut testings: Vec<Evaluated> = facts
+    let mut testings: Vec<Judged> = facts
         .remotes
         .iter()
-        .filter_map(|remote| selector.evaluate_testing(remote, base.as_ref()))
+        .filter_map(|remote| judge.testing(remote, main.as_ref()))
         .collect();
     let tested = first(&testings, Position::Ahead);
-    if chosen.is_none() && selector.is_lost(mains.iter().chain(&testings)) {
-        selector.propose(&mut mains);
+    if chosen.is_none() && judge.is_lost(mains.iter().chain(&testings)) {
+        judge.propose(&mut mains);
     }
 
     let winner = match (tested, chosen) {
@@ -56,21 +56,21 @@ pub fn decide(facts: &Facts, history: &impl History) -> Decision {
         (None, None) => None,
     };
     let selected = winner
-        .zip(base)
-        .and_then(|(winner, base)| winner.select(base));
+        .zip(main)
+        .and_then(|(winner, main)| winner.select(main));
     let mut candidates: Vec<Candidate> = mains
         .into_iter()
         .chain(testings)
-        .map(Evaluated::done)
+        .map(Judged::done)
         .collect();
     let position = |c: &Candidate| facts.remotes.iter().position(|r| r.name == c.remote);
     candidates.sort_by_key(|candidate| (position(candidate), candidate.testing));
-    Decision::from_cache(selected, candidates, facts)
+    Decision::new(selected, candidates, facts)
 }
 
 /// Whether a target may still be deployed, whatever else is selected by now: its branch contains its commit, and that
 /// would qualify if it were the head.
-pub fn allows(facts: &Facts, target: &Target, history: &impl History) -> bool {
+pub fn may_still_be_deployed(facts: &Facts, target: &Target, history: &impl History) -> bool {
     let mut facts = facts.clone();
     let mut remotes = facts.remotes.iter_mut();
     let Some(remote) = remotes.find(|remote| remote.name == target.remote) else {
@@ -106,27 +106,27 @@ pub fn allows(facts: &Facts, target: &Target, history: &impl History) -> bool {
     before.is_some_and(is_contained) && candidates.any(|it| is_it(&it))
 }
 
-fn first(evaluated: &[Evaluated], position: Position) -> Option<usize> {
-    let stands = |evaluated: &Evaluated| matches!(&evaluated.result, Ok((_, s)) if *s == position);
-    evaluated.iter().position(stands)
+fn first(judged: &[Judged], position: Position) -> Option<usize> {
+    let is_there = |judged: &Judged| matches!(&judged.result, Ok((_, it)) if *it == position);
+    judged.iter().position(is_there)
 }
 
-/// How a head that qualifies stands to its base.
+/// How a head that qualifies stands to the commit that it has to contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
     Ahead,
     Equal,
 }
 
-/// Evaluates heads.
-struct Selector<'a, H> {
+/// Judges heads.
+struct Judge<'a, H> {
     facts: &'a Facts,
     history: Cached<'a, H>,
 }
 
-impl<'a, H: History> Selector<'a, H> {
+impl<'a, H: History> Judge<'a, H> {
     /// The first main that none of the others contains. All that are ahead contain the accepted one.
-    fn choose(&self, mains: &[Evaluated]) -> Option<usize> {
+    fn choose(&self, mains: &[Judged]) -> Option<usize> {
         let mut ahead: VecDeque<(usize, &Commit)> = VecDeque::new();
         for (index, main) in mains.iter().enumerate() {
             if let Ok((main, Position::Ahead)) = &main.result {
@@ -150,10 +150,10 @@ impl<'a, H: History> Selector<'a, H> {
         first(mains, Position::Equal)
     }
 
-    fn evaluate_main(&self, remote: &'a RemoteFacts) -> Option<Evaluated<'a>> {
+    fn main(&self, remote: &'a RemoteFacts) -> Option<Judged<'a>> {
         let head = remote.main.as_ref()?;
         let accepted = self.facts.accepted.as_ref();
-        let stand = |commit: &Commit| {
+        let position = |commit: &Commit| {
             let Some(accepted) = accepted else {
                 return Ok(Position::Ahead);
             };
@@ -170,44 +170,40 @@ impl<'a, H: History> Selector<'a, H> {
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
             }
         };
-        let base = accepted.map(|accepted| &accepted.commit);
-        let result = self.evaluate(remote, head, false, base, stand);
-        Some(Evaluated::new(remote, head, false, result))
+        let contained = accepted.map(|accepted| &accepted.commit);
+        let result = self.judge(remote, head, false, contained, position);
+        Some(Judged::new(remote, head, false, result))
     }
 
-    fn evaluate_testing(
-        &self,
-        remote: &'a RemoteFacts,
-        base: Option<&Commit>,
-    ) -> Option<Evaluated<'a>> {
+    fn testing(&self, remote: &'a RemoteFacts, main: Option<&Commit>) -> Option<Judged<'a>> {
         let head = remote.testing.as_ref()?;
-        let stand = |commit: &Commit| {
-            let base = base.ok_or(Refusal::NoMain)?;
-            match self.history.relation(base, commit) {
+        let position = |commit: &Commit| {
+            let main = main.ok_or(Refusal::NoMain)?;
+            match self.history.relation(main, commit) {
                 Relation::Descendant => Ok(Position::Ahead),
                 Relation::Equal | Relation::Ancestor => Err(Refusal::InMain),
-                Relation::Diverged => Err(Refusal::NotOnMain(base.clone())),
+                Relation::Diverged => Err(Refusal::NotOnMain(main.clone())),
                 Relation::Unreadable(error) => Err(Refusal::Unreadable(error)),
             }
         };
-        let result = self.evaluate(remote, head, true, base, stand);
-        Some(Evaluated::new(remote, head, true, result))
+        let result = self.judge(remote, head, true, main, position);
+        Some(Judged::new(remote, head, true, result))
     }
 
     /// Whether no followed branch contains the accepted main any more, if no main qualifies: it was amended or
     /// rebased. As long as a remote cannot be fetched that had branches, nobody knows.
-    fn is_lost<'e>(&self, mut evaluated: impl Iterator<Item = &'e Evaluated<'a>>) -> bool
+    fn is_lost<'e>(&self, mut judged: impl Iterator<Item = &'e Judged<'a>>) -> bool
     where
         'a: 'e,
     {
         let Some(accepted) = &self.facts.accepted else {
             return false;
         };
-        evaluated.all(|evaluated| match &evaluated.result {
+        judged.all(|judged| match &judged.result {
             // What lacks a signature contains it all the same.
             Ok(_) | Err(Refusal::Unverified(_) | Refusal::Unreadable(_)) => false,
-            Err(Refusal::NotFetched | Refusal::Unreachable) => evaluated.head.commit.is_none(),
-            Err(Refusal::InMain) => evaluated.head.commit.as_ref() != Some(&accepted.commit),
+            Err(Refusal::NotFetched | Refusal::Unreachable) => judged.head.commit.is_none(),
+            Err(Refusal::InMain) => judged.head.commit.as_ref() != Some(&accepted.commit),
             Err(
                 Refusal::Missing
                 | Refusal::Behind(_)
@@ -221,8 +217,8 @@ impl<'a, H: History> Selector<'a, H> {
 
     /// Proposes one main to accept: the first that was rewritten, or if none was, the first that was rewound. One
     /// without a good signature cannot be accepted.
-    fn propose(&self, mains: &mut [Evaluated]) {
-        let is_rewritten = |main: &Evaluated| matches!(main.result, Err(Refusal::Rewritten(_)));
+    fn propose(&self, mains: &mut [Judged]) {
+        let is_rewritten = |main: &Judged| matches!(main.result, Err(Refusal::Rewritten(_)));
         let is_any_rewritten = mains.iter().any(is_rewritten);
         let mut is_proposed = false;
         for main in mains {
@@ -245,35 +241,36 @@ impl<'a, H: History> Selector<'a, H> {
     }
 
     /// The head if it qualifies. If it only lacks a signature, an ancestor that lacks nothing: the newest one if the
-    /// owner wants that, else the one that was tried last.
-    fn evaluate(
+    /// owner wants that, else the one that was tried last. `contained` is the commit that it has to contain, and `position`
+    /// says where a commit stands to that.
+    fn judge(
         &self,
         remote: &RemoteFacts,
         head: &Head,
         testing: bool,
-        base: Option<&Commit>,
-        stand: impl Fn(&Commit) -> Result<Position, Refusal>,
+        contained: Option<&Commit>,
+        position: impl Fn(&Commit) -> Result<Position, Refusal>,
     ) -> Result<(Qualified, Position), Refusal> {
         let commit = reachable_head(remote, head)?;
-        let position = stand(commit)?;
+        let at = position(commit)?;
         let unverified = match self.verified(commit, None) {
-            Ok(qualified) => return Ok((qualified, position)),
+            Ok(qualified) => return Ok((qualified, at)),
             Err(unverified) => unverified,
         };
-        let (ancestors, base) = if self.facts.signed_ancestors && position == Position::Ahead {
-            (self.history.ancestors(base, commit), base)
+        let (ancestors, contained) = if self.facts.signed_ancestors && at == Position::Ahead {
+            (self.history.ancestors(contained, commit), contained)
         } else {
             (Vec::new(), None)
         };
         let is_of_branch = |it: &&Target| it.is_of(&remote.name, &head.branch.name, testing);
-        let is_contained = |it: &&Commit| self.history.relation(it, commit) == Relation::Descendant;
+        let is_of_head = |it: &&Commit| self.history.relation(it, commit) == Relation::Descendant;
         let tried = self.facts.tried.iter().find(is_of_branch);
-        let tried = tried.map(|tried| &tried.commit).filter(is_contained);
-        let mut ancestors = ancestors.iter().chain(tried).chain(base);
+        let tried = tried.map(|tried| &tried.commit).filter(is_of_head);
+        let mut ancestors = ancestors.iter().chain(tried).chain(contained);
         let taken = ancestors.find_map(|ancestor| {
-            let position = stand(ancestor).ok()?;
+            let at = position(ancestor).ok()?;
             let qualified = self.verified(ancestor, Some(&unverified)).ok()?;
-            Some((qualified, position))
+            Some((qualified, at))
         });
         taken.ok_or(Refusal::Unverified(unverified))
     }
@@ -297,7 +294,7 @@ impl<'a, H: History> Selector<'a, H> {
 }
 
 /// A head, and whether it qualifies.
-struct Evaluated<'a> {
+struct Judged<'a> {
     remote: &'a RemoteName,
     head: &'a Head,
     testing: bool,
@@ -305,7 +302,7 @@ struct Evaluated<'a> {
     selected: bool,
 }
 
-impl<'a> Evaluated<'a> {
+impl<'a> Judged<'a> {
     fn new(
         remote: &'a RemoteFacts,
         head: &'a Head,
