@@ -111,8 +111,8 @@ fn execute_on_machine(
     let read_signers = || Signers::load(&machine.config, &machine.private_dir());
     // Where something depends on them, keys that cannot be read are a mistake in the configuration.
     let signers = || {
-        let postpone = |_: &Error| deploy::postpone(&machine);
-        let signers = read_signers().inspect_err(postpone);
+        let recheck = |_: &Error| deploy::schedule_recheck(&machine);
+        let signers = read_signers().inspect_err(recheck);
         signers.map_err(Failure::Misconfigured)
     };
     let mut completion = Completion::Success;

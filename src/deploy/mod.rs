@@ -48,8 +48,9 @@ use crate::model::{decision::Decision, facts::Facts, schedule::Delay, select::de
 use crate::signature::signers::Signers;
 use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 
-/// How long a deploy that could not do its work waits before it is due again.
-const POSTPONED: SignedDuration = SignedDuration::from_mins(1);
+/// How long it takes until a deploy looks again at what may be gone by then: what kept it from its work, or what only
+/// time changes.
+const RECHECK: SignedDuration = SignedDuration::from_mins(1);
 
 /// Fetches, then deploys: both halves in one process.
 pub fn run(ctx: &Context, remotes: &[&Remote], signers: Option<&Signers>) -> Result<Completion> {
@@ -66,13 +67,13 @@ pub fn run(ctx: &Context, remotes: &[&Remote], signers: Option<&Signers>) -> Res
 /// # Errors
 /// The state cannot be read or written. A deployment that fails is no error: it is recorded.
 pub fn deploy(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
-    deploy_until_settled(ctx, signers).inspect_err(|_| postpone(ctx))
+    deploy_until_settled(ctx, signers).inspect_err(|_| schedule_recheck(ctx))
 }
 
 /// Lets the next deploy wait: a full disk, a broken state or a missing key is met again in a while,
 /// not at the next poll.
-pub fn postpone(ctx: &Context) {
-    let postpone = || -> Result<()> {
+pub fn schedule_recheck(ctx: &Context) {
+    let schedule = || -> Result<()> {
         let before = DeployRecord::read(&ctx.paths)?;
         // The record of a deploy that is at work is that deploy's to write.
         if before.as_ref().is_some_and(DeployRecord::is_of_another) {
@@ -80,11 +81,11 @@ pub fn postpone(ctx: &Context) {
         }
         let decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, before)?;
         decided
-            .finish(Some(postponed()), &ctx.paths)
+            .finish(Some(recheck()), &ctx.paths)
             .write(&ctx.paths)
     };
-    if let Err(error) = postpone() {
-        log::debug!("Failed to postpone the next deploy: {error:#}");
+    if let Err(error) = schedule() {
+        log::debug!("Failed to schedule the next deploy: {error:#}");
     }
 }
 
@@ -149,7 +150,7 @@ fn schedule_or_reboot(
         again.map(|until| Delay::until(facts.now, until)),
         decision
             .may_change(ctx.config.prebuilt.as_ref())
-            .then(postponed),
+            .then(recheck),
         reboots,
     ];
     let first = waits.into_iter().flatten().min_by_key(|wait| wait.until);
@@ -160,7 +161,6 @@ fn schedule_or_reboot(
     }
 }
 
-/// The wait before a deploy that could not do its work is due again.
-fn postponed() -> Delay {
-    Delay::new(Timestamp::now(), POSTPONED)
+fn recheck() -> Delay {
+    Delay::new(Timestamp::now(), RECHECK)
 }
