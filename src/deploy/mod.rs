@@ -98,10 +98,11 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
     let recovered = recovery::recover(ctx, &mut store)?;
     let mut ending = boot_check::judge(ctx, &mut store)?.unwrap_or(recovered);
     loop {
+        operator::apply_requests(ctx, &mut store)?;
+        // Before the mirror: one that is made anew has no heads, as if every branch were gone.
         let snapshot = Snapshot::take(ctx)?;
         let mirror = Mirror::open_or_create(&ctx.paths, &ctx.config.remotes)?;
         mirror.forget_all_but(&ctx.config.remotes)?;
-        operator::apply_requests(ctx, &mut store)?;
         let notice = accepted_main::reconcile(&mut store, &mirror, &ctx.paths)?;
         let mut facts = snapshot.facts(&ctx.config, store.state());
         let decision = decide(&facts, &Commits::of(&mirror, signers));
