@@ -15,16 +15,11 @@ use crate::system::{self, rollback_timer, switch::Activation, unit_changes};
 
 /// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
 /// nothing was activated.
-pub fn activate(
-    ctx: &Context,
-    attempt: &Attempt,
-    profile: &Path,
-    out: PathBuf,
-) -> Result<SwitchExit> {
+pub fn activate(ctx: &Context, attempt: &Attempt, out: PathBuf) -> Result<SwitchExit> {
     let operation = attempt.operation();
     rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)?;
     if operation.moves_profile() {
-        system::set_profile(profile, &out)?;
+        system::set_profile(&ctx.profile(), &out)?;
     }
     log::info!("Activating {}", out.display());
     if operation.activates() {

@@ -71,17 +71,16 @@ fn deployment_error(attempt: &mut Attempt, mirror: &Mirror, error: Error) -> Err
     error
 }
 
-/// Evaluates, builds, activates and checks; the attempt tells how far it came.
+/// Gets the system, and activates it if nothing is against that; the attempt tells how far it came.
 fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     let ctx = deployment.ctx;
-    let profile = ctx.profile();
     let out = match deployment.attempt.prebuilt().cloned() {
         Some(system) => prebuilt::fetch(deployment, system)?,
         None => build::evaluate_and_build(deployment)?,
     };
     if deployment.is_active()? {
         log::info!("{} runs already", out.display());
-        let generation = system::generation(&profile)?;
+        let generation = system::generation(&ctx.profile())?;
         return Ok(Outcome::Done { generation });
     }
     if requests::read_suspension(&ctx.paths, Timestamp::now())?.is_some() {
@@ -90,6 +89,12 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     }
     check_inhibitors(deployment, &out)?;
     deployment.pass_before(Step::Deploy)?;
+    switch_to(deployment, out)
+}
+
+/// Runs the switch to a system, and finds out what follows from it, unless the switch could not begin.
+fn switch_to(deployment: &mut Deployment, out: PathBuf) -> Result<Outcome, Stop> {
+    let ctx = deployment.ctx;
     switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
     deployment.attempt.before = match &deployment.residue {
         Residue::Unfinished(before) => (**before).clone(),
@@ -105,7 +110,7 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
         residue,
         ..
     } = deployment;
-    let ended = activate::activate(ctx, attempt, &profile, out.clone());
+    let ended = activate::activate(ctx, attempt, out.clone());
     let is_untouched = system::footprint(&ctx.paths)? == found;
     let error = match ended {
         Ok(exit) if exit.is_busy() && is_untouched => anyhow!(SwitchExit::BUSY_WORDS),
@@ -170,6 +175,7 @@ fn damage(attempt: &Attempt, mirror: &Mirror, error: &Error) -> Option<String> {
     corrupt.or_else(|| mirror.missing_objects(&attempt.target.commit))
 }
 
+/// Gives up a damaged mirror: the attempt counts as interrupted, and the fetches that follow fill a new mirror.
 fn discard(mirror: Mirror, damage: &str) -> Result<Outcome> {
     log::warn!("The mirror is damaged and is made anew from the remotes: {damage}");
     mirror.discard()?;
