@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Error, Result};
 use derive_more::From;
 
+use crate::config::Config;
 use crate::deploy::{boot, context::Context, gates, journal_fields};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::Attempt;
@@ -57,38 +58,21 @@ impl<'a> Deployment<'a> {
         let last_activation = store.state().last_activation();
         let residue = last_activation.map_or(Residue::Clean, Residue::by);
         let boot = boot::id(&ctx.paths)?;
-        let attempt = match store.state().awaiting() {
-            Some((waiting, step))
-                if target.same_as(&waiting.target.commit, waiting.target.operation) =>
-            {
-                let mut attempt = Attempt {
+        let is_it = |(waiting, _): &(&Attempt, Step)| {
+            target.same_as(&waiting.target.commit, waiting.target.operation)
+        };
+        let attempt = match store.state().awaiting().filter(is_it) {
+            Some((waiting, step)) => {
+                let attempt = Attempt {
                     target,
                     boot,
                     ..waiting.clone()
                 };
-                journal_fields::set(&attempt);
-                let is_asked = ctx.config.asks(&attempt, step);
-                // It goes on without an answer: its time is up, or nobody is asked any more.
-                let needs_none = attempt.stage() == Stage::Waiting || is_asked;
-                if needs_none && attempt.confirmed.insert(step) {
-                    let name = &attempt.target;
-                    log::info!(
-                        "{name} is confirmed automatically, and {} next",
-                        step.participle()
-                    );
-                }
-                attempt
+                resume(&ctx.config, attempt, step)
             }
-            Some(_) | None => {
-                if store.state().accepted_main.is_none() {
-                    log::info!("First deployment: comin trusts this main");
-                }
+            None => {
                 let subject = mirror.subject(&target.commit)?;
-                let attempt = store.begin(target, subject, boot, system)?;
-                journal_fields::set(&attempt);
-                let (target, subject) = (&attempt.target, &attempt.subject);
-                log::info!("Deploying {target} by {}: {subject}", target.operation);
-                attempt
+                begin(store, target, subject, boot, system)?
             }
         };
         Ok(Self {
@@ -128,4 +112,34 @@ impl<'a> Deployment<'a> {
             (Some(_), Residue::FailedActivation | Residue::Unfinished(_)) | (None, _) => Ok(false),
         }
     }
+}
+
+/// A new attempt; `system` is what CI has built.
+fn begin(
+    store: &mut Store,
+    target: Target,
+    subject: String,
+    boot: Option<String>,
+    system: Option<PathBuf>,
+) -> Result<Attempt> {
+    if store.state().accepted_main.is_none() {
+        log::info!("First deployment: comin trusts this main");
+    }
+    let attempt = store.begin(target, subject, boot, system)?;
+    journal_fields::set(&attempt);
+    let (target, subject) = (&attempt.target, &attempt.subject);
+    log::info!("Deploying {target} by {}: {subject}", target.operation);
+    Ok(attempt)
+}
+
+/// An attempt that has waited before a step, and goes on.
+fn resume(config: &Config, mut attempt: Attempt, step: Step) -> Attempt {
+    journal_fields::set(&attempt);
+    // It goes on without an answer: its time is up, or nobody is asked any more.
+    let needs_none = attempt.stage() == Stage::Waiting || config.asks(&attempt, step);
+    if needs_none && attempt.confirmed.insert(step) {
+        let (name, next) = (&attempt.target, step.participle());
+        log::info!("{name} is confirmed automatically, and {next} next");
+    }
+    attempt
 }
