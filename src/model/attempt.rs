@@ -156,6 +156,44 @@ impl Default for Progress {
 }
 
 impl Attempt {
+    /// The first try of a target, after the `latest` attempt, in this boot. It is in no stage yet.
+    pub fn new(
+        latest: Option<&Self>,
+        target: Target,
+        subject: String,
+        boot: Option<String>,
+        started_at: Timestamp,
+    ) -> Self {
+        Self {
+            id: latest.map_or(0, |latest| latest.id).saturating_add(1),
+            target,
+            subject,
+            started_at,
+            boot,
+            tries: 1,
+            interruptions: 0,
+            derivation: None,
+            out: None,
+            inhibitors: Vec::new(),
+            before: PreviousSystem::default(),
+            confirmed: BTreeSet::new(),
+            units: None,
+            fault: None,
+            failure: None,
+            boot_checked: None,
+            boot_fault: None,
+            stages: Vec::new(),
+            progress: Progress::default(),
+        }
+    }
+
+    /// The next try of the target of another one.
+    pub fn try_again(&mut self, before: &Self) {
+        self.tries = before.tries.saturating_add(1);
+        self.interruptions = before.interruptions_so_far();
+        self.confirmed.clone_from(&before.confirmed);
+    }
+
     /// Goes on to a stage.
     pub fn enter(&mut self, stage: Stage, now: Timestamp) {
         self.push_stage(stage, now);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::model::attempt::{Attempt, PreviousSystem, Progress, StageStart};
+use crate::model::attempt::{Attempt, PreviousSystem, Progress};
 use crate::model::drift::{Since, Systems};
 use crate::model::fault::Fault;
 use crate::model::reboot::{self, Reboot};
@@ -68,29 +68,23 @@ pub fn fallback(
     fault: Fault,
     now: Timestamp,
 ) -> Attempt {
-    let back = Stage::RollingBack;
     let mut target = of.target.clone();
     if let Some(accepted) = &state.accepted_main {
         target.main = accepted.clone();
     }
-    Attempt {
-        id: state.latest().map_or(0, |it| it.id).saturating_add(1),
-        tries: of.tries.saturating_add(1),
-        target,
-        started_at: now,
-        boot,
+    let subject = of.subject.clone();
+    let mut back = Attempt {
+        derivation: of.derivation.clone(),
+        out: of.out.clone(),
         before,
-        units: None,
         // By this alone, a comin that knows no boot check goes back as well.
         fault: Some(fault.error.clone()),
         boot_fault: Some(fault),
-        stages: vec![StageStart {
-            stage: back,
-            at: now,
-        }],
-        progress: Progress::Running(back),
-        ..of.clone()
-    }
+        ..Attempt::new(state.latest(), target, subject, boot, now)
+    };
+    back.try_again(of);
+    back.enter(Stage::RollingBack, now);
+    back
 }
 
 /// Whether a fallback needs a reboot. If one has not brought the system before, another one would not, either.
@@ -118,6 +112,7 @@ pub fn way_back(found: &PreviousSystem, out: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::attempt::NixFailure;
     use crate::model::drift::tests::{state, systems};
 
     /// Marks of a state: `+c` was found good after a boot, `c1` comin rebooted for it in boot 1, `c~` the reboot was only
@@ -220,6 +215,23 @@ mod tests {
             });
             assert_eq!(told, wanted, "{attempts} | {marks} | {machine}");
         }
+    }
+
+    #[test]
+    fn fallback_has_nothing_of_how_the_attempt_went() {
+        let mut state = state("sb1");
+        let attempt = state.attempts.last_mut().unwrap();
+        attempt.inhibitors = vec!["dbus".to_string()];
+        attempt.failure = Some(NixFailure {
+            derivation: None,
+            lines: Vec::new(),
+        });
+        let attempt = attempt.clone();
+        let (before, fault) = (PreviousSystem::default(), Fault::local(String::new()));
+        let boot = Some("2".to_string());
+        let back = fallback(&state, &attempt, before, boot, fault, Timestamp::UNIX_EPOCH);
+        assert_eq!((back.failure, back.inhibitors), (None, Vec::new()));
+        assert_eq!((back.id, back.tries, back.out), (2, 2, attempt.out));
     }
 
     #[test]

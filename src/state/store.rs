@@ -1,6 +1,5 @@
 //! The state file, and the lock of its one writer.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -8,7 +7,7 @@ use jiff::Timestamp;
 
 use super::format;
 use crate::config::paths::Paths;
-use crate::model::attempt::{Attempt, PreviousSystem, Progress};
+use crate::model::attempt::Attempt;
 use crate::model::{
     candidate::Candidate, commit::Commit, quarantine::Quarantine, stage::Stage, state::State,
     target::Target,
@@ -80,37 +79,22 @@ impl Store {
         boot: Option<String>,
         system: Option<PathBuf>,
     ) -> Result<Attempt> {
-        let before = self.state.latest();
-        let is_same = |before: &&Attempt| {
-            target.same_as(&before.target.commit, before.target.operation)
-                && self.state.ignored_up_to.is_none_or(|last| before.id > last)
+        let latest = self.state.latest();
+        let is_same = |latest: &&Attempt| {
+            target.same_as(&latest.target.commit, latest.target.operation)
+                && self.state.ignored_up_to.is_none_or(|last| latest.id > last)
         };
-        let again = before.filter(is_same);
-        let mut attempt = Attempt {
-            id: before.map_or(0, |before| before.id).saturating_add(1),
-            tries: again.map_or(0, |again| again.tries).saturating_add(1),
-            interruptions: again.map_or(0, Attempt::interruptions_so_far),
-            target,
-            subject,
-            started_at: Timestamp::now(),
-            boot,
-            derivation: None,
-            out: system,
-            inhibitors: Vec::new(),
-            before: PreviousSystem::default(),
-            confirmed: again.map_or_else(BTreeSet::new, |again| again.confirmed.clone()),
-            units: None,
-            fault: None,
-            failure: None,
-            boot_checked: None,
-            boot_fault: None,
-            stages: Vec::new(),
-            progress: Progress::Running(Stage::Evaluating),
+        let (before, now) = (latest.filter(is_same), Timestamp::now());
+        let mut attempt = Attempt::new(latest, target, subject, boot, now);
+        if let Some(before) = before {
+            attempt.try_again(before);
+        }
+        let first = match system {
+            Some(_) => Stage::Building,
+            None => Stage::Evaluating,
         };
-        let first = attempt
-            .prebuilt()
-            .map_or(Stage::Evaluating, |_| Stage::Building);
-        attempt.enter(first, Timestamp::now());
+        attempt.out = system;
+        attempt.enter(first, now);
         self.push(attempt.clone())?;
         Ok(attempt)
     }
