@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::{context::Context, preemption::Preemption};
-use crate::git::{environment, mirror::TARGET};
+use crate::deploy::{context::Context, evaluation::Source, preemption::Preemption};
 use crate::model::attempt::{Attempt, Progress};
 use crate::model::confirmation::Step;
 use crate::model::{outcome::Outcome, stage::Stage};
@@ -63,28 +62,15 @@ fn evaluate(
         deployment.enter(Stage::Evaluating)?;
     }
     let ctx = deployment.ctx;
-    let (config, paths) = (&ctx.config, &ctx.paths);
-    let (target, cache) = (&deployment.attempt.target, paths.nix_cache());
-    let (remotes, first) = (&config.remotes, &target.remote);
-    let source = if config.needs_signatures() {
-        let signed = paths.of_signed();
-        deployment.mirror.hand_over(&target.commit, &signed)?;
-        signed
-    } else {
-        paths.clone()
-    };
-    let git = environment::for_nix(&source, remotes, first)?;
-    let evaluation = deploy_record::during(paths, &format!("Evaluating {target}"), || {
-        preemption.during(|interrupt| {
-            let (repository, commit) = (&source.repository(), &target.commit);
-            let (cache, interrupt) = (Some(&*cache), Some(interrupt));
-            nix::evaluate(config, repository, TARGET, commit, git, cache, interrupt)
-        })
+    let (target, cache) = (&deployment.attempt.target, ctx.paths.nix_cache());
+    let source = Source::of(ctx, deployment.mirror, target, None)?;
+    let evaluation = deploy_record::during(&ctx.paths, &format!("Evaluating {target}"), || {
+        preemption.during(|interrupt| source.evaluate(Some(&cache), Some(interrupt)))
     })?;
     let Some(evaluation) = evaluation else {
         return preempted(Stage::Evaluating);
     };
-    let folder = config.repository_subdir.as_deref().unwrap_or_default();
+    let folder = ctx.config.repository_subdir.as_deref().unwrap_or_default();
     let flake = Path::new(folder).join("flake.nix");
     if deployment.mirror.has_lfs_pointers(&target.commit, &flake) {
         log::warn!("{target} has files in Git LFS, and gets pointers in their place; to get the files, set inputs.self.lfs = true in flake.nix (Nix 2.27 or newer)");

@@ -11,6 +11,7 @@ pub mod commits;
 pub mod confirm;
 pub mod context;
 pub mod deployment;
+pub mod evaluation;
 pub mod fetch;
 pub mod finish;
 pub mod gates;

@@ -7,9 +7,8 @@ use std::{fs, io};
 use anyhow::{Context as _, Result};
 
 use crate::config::paths::Paths;
-use crate::deploy::{build, context::Context, prebuilt};
-use crate::git::environment;
-use crate::git::mirror::{Mirror, TARGET};
+use crate::deploy::{build, context::Context, evaluation::Source, prebuilt};
+use crate::git::mirror::Mirror;
 use crate::model::target::Target;
 use crate::nix::log::in_repository;
 use crate::nix::{self, Evaluation};
@@ -65,13 +64,7 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
         }
         (None, out.to_path_buf())
     } else {
-        let mirror = Mirror::open(&ctx.paths)?;
-        if ctx.config.needs_signatures() {
-            mirror.hand_over(&target.commit, &aside)?;
-        } else {
-            mirror.lend(&target.commit, &aside)?;
-        }
-        let evaluation = evaluate_aside(ctx, target, &mirror, &aside)?;
+        let evaluation = evaluate_aside(ctx, target, &aside)?;
         if let Some(reason) = build::machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
             return Ok(Preview::Skipped(reason));
         }
@@ -93,15 +86,10 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
     }))
 }
 
-fn evaluate_aside(
-    ctx: &Context,
-    target: &Target,
-    mirror: &Mirror,
-    aside: &Paths,
-) -> Result<Evaluation> {
-    let (config, repository, commit) = (&ctx.config, &aside.repository(), &target.commit);
-    let git = environment::for_nix(aside, &config.remotes, &target.remote)?;
-    let evaluate = || nix::evaluate(config, repository, TARGET, commit, git, None, None);
+fn evaluate_aside(ctx: &Context, target: &Target, aside: &Paths) -> Result<Evaluation> {
+    let mirror = Mirror::open(&ctx.paths)?;
+    let source = Source::of(ctx, &mirror, target, Some(aside))?;
+    let evaluate = || source.evaluate(None, None);
     let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
     let is_ours = |path: &str| mirror.has_file(&target.commit, path);
     let evaluated = evaluated.map_err(|error| in_repository(error, &target.commit, is_ours));

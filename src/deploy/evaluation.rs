@@ -1,0 +1,64 @@
+//! The evaluation of a commit: from where Nix reads the commit, and with whose credentials.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::config::paths::Paths;
+use crate::deploy::context::Context;
+use crate::git::environment::{for_nix, Variables};
+use crate::git::mirror::{Mirror, TARGET};
+use crate::model::target::Target;
+use crate::nix::{self, Evaluation};
+use crate::sys::command::Interrupt;
+
+/// A commit that Nix can read.
+pub struct Source<'a> {
+    ctx: &'a Context,
+    target: &'a Target,
+    /// The paths of the repository that has the commit.
+    place: Paths,
+    git: Variables,
+}
+
+impl<'a> Source<'a> {
+    /// If signatures are required, Nix reads a copy of what was signed, else the mirror itself. Whoever may not write to
+    /// the mirror names paths `aside`: there Nix reads the copy, or a repository that borrows from the mirror.
+    pub fn of(
+        ctx: &'a Context,
+        mirror: &Mirror,
+        target: &'a Target,
+        aside: Option<&Paths>,
+    ) -> Result<Self> {
+        let Context { config, paths, .. } = ctx;
+        let place = match aside {
+            Some(aside) => aside.clone(),
+            None if config.needs_signatures() => paths.of_signed(),
+            None => paths.clone(),
+        };
+        if config.needs_signatures() {
+            mirror.hand_over(&target.commit, &place)?;
+        } else if aside.is_some() {
+            mirror.lend(&target.commit, &place)?;
+        }
+        Ok(Self {
+            ctx,
+            target,
+            git: for_nix(&place, &config.remotes, &target.remote)?,
+            place,
+        })
+    }
+
+    /// Evaluates; `None` if that was interrupted. Without a `cache`, Nix uses that of its user.
+    pub fn evaluate(
+        self,
+        cache: Option<&Path>,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Option<Evaluation>> {
+        let (config, repository) = (&self.ctx.config, &self.place.repository());
+        let commit = &self.target.commit;
+        nix::evaluate(
+            config, repository, TARGET, commit, self.git, cache, interrupt,
+        )
+    }
+}
