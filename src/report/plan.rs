@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
 use super::host_state::{Absence, HostState, InProgress};
@@ -12,7 +12,7 @@ use super::page::{column, Page, Tone};
 use super::seconds;
 use super::target::{by_name, Report, TargetView};
 use crate::model::attempt::Attempt;
-use crate::model::candidate::{self, Candidate};
+use crate::model::candidate::{Candidate, Verdict};
 use crate::model::commit::Commit;
 use crate::model::decision::{Action, Decision};
 use crate::model::drift::Drift;
@@ -59,6 +59,7 @@ struct CandidateView {
     branch: String,
     testing: bool,
     commit: Option<Commit>,
+    #[serde(serialize_with = "by_word")]
     verdict: Verdict,
     refused: Option<String>,
     /// The command that helps, if one does.
@@ -67,13 +68,13 @@ struct CandidateView {
     refusal: Option<Refusal>,
 }
 
-/// What is thought of a branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    Selected,
-    Qualifies,
-    Refused,
+/// A verdict as the JSON has it: what it is about stands beside it.
+fn by_word<S: Serializer>(verdict: &Verdict, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match verdict {
+        Verdict::Selected(_) => "selected",
+        Verdict::Qualifies(_) => "qualifies",
+        Verdict::Refused(_) => "refused",
+    })
 }
 
 /// What is known of the system of what is selected.
@@ -224,11 +225,7 @@ impl CandidateView {
             branch: candidate.head.branch.name.clone(),
             testing: candidate.testing,
             commit: candidate.head.commit.clone(),
-            verdict: match candidate.verdict {
-                candidate::Verdict::Selected(_) => Verdict::Selected,
-                candidate::Verdict::Qualifies(_) => Verdict::Qualifies,
-                candidate::Verdict::Refused(_) => Verdict::Refused,
-            },
+            verdict: candidate.verdict.clone(),
             refused: refusal.as_ref().map(ToString::to_string),
             cure: refusal.as_ref().and_then(Refusal::command),
             refusal,
@@ -249,19 +246,21 @@ impl CandidateView {
         let commit = self.commit.as_ref().map_or("-       ", Commit::short);
         let is_notable = self.refusal.as_ref().is_some_and(Refusal::is_notable);
         let refused = printable(self.refused.as_deref().unwrap_or_default());
-        let verdict = match self.verdict {
-            Verdict::Selected => page.paint(Tone::Good, "selected"),
-            Verdict::Qualifies if self.refused.is_some() => "qualified".to_string(),
-            Verdict::Qualifies => "qualifies".to_string(),
-            Verdict::Refused if is_notable => page.paint(Tone::Bad, &format!("refused: {refused}")),
-            Verdict::Refused => page.paint(Tone::Aside, &refused),
+        let verdict = match &self.verdict {
+            Verdict::Selected(_) => page.paint(Tone::Good, "selected"),
+            Verdict::Qualifies(_) if self.refused.is_some() => "qualified".to_string(),
+            Verdict::Qualifies(_) => "qualifies".to_string(),
+            Verdict::Refused(_) if is_notable => {
+                page.paint(Tone::Bad, &format!("refused: {refused}"))
+            }
+            Verdict::Refused(_) => page.paint(Tone::Aside, &refused),
         };
-        match (self.verdict, &self.refused) {
-            (_, None) | (Verdict::Refused, Some(_)) => {
+        match (&self.verdict, &self.refused) {
+            (_, None) | (Verdict::Refused(_), Some(_)) => {
                 let cure = self.cure.as_ref().map(|cure| format!("\n→ {cure}"));
                 format!("{commit}  {verdict}{}", cure.unwrap_or_default())
             }
-            (Verdict::Selected | Verdict::Qualifies, Some(_)) => {
+            (Verdict::Selected(_) | Verdict::Qualifies(_), Some(_)) => {
                 format!("{commit}  refused: {refused}; an ancestor of it is {verdict}")
             }
         }
