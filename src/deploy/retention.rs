@@ -5,10 +5,9 @@
 //! booted, boots next or would be rolled back to.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::deploy::context::Context;
 use crate::model::{attempt::Attempt, policy::Retention, state::State};
@@ -129,18 +128,9 @@ fn surplus_generations(facts: &Facts, capacity: usize) -> Vec<u64> {
 
 /// The attempts that have a GC root.
 fn roots(gcroots: &Path) -> Result<Vec<u64>> {
-    let entries = match std::fs::read_dir(gcroots) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("Failed to read {}", gcroots.display()))
-        }
-    };
-    let mut roots = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name();
-        roots.extend(name.to_str().and_then(Attempt::id_of_root));
-    }
+    let links = fs::list(gcroots)?;
+    let names = links.iter().filter_map(|link| link.file_name()?.to_str());
+    let mut roots: Vec<u64> = names.filter_map(Attempt::id_of_root).collect();
     roots.sort_unstable();
     Ok(roots)
 }

@@ -1,15 +1,13 @@
 //! The packs of the mirror. Each fetch makes one, and whoever reads looks through all of them.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::git_command::git;
 use super::mirror::Mirror;
-use crate::sys::command;
+use crate::sys::{command, fs};
 
 /// How many there may be; as many as git lets be by default (`gc.autoPackLimit`).
 const MOST: usize = 50;
@@ -19,33 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 impl Mirror {
     /// Whether there are more packs than anybody should look through.
     pub fn is_scattered(&self) -> Result<bool> {
-        let folder = self.path.join("objects/pack");
-        let packs = fs::read_dir(&folder)
-            .with_context(|| format!("Failed to read {}", folder.display()))?
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|it| it == "pack"));
+        let files = fs::list(&self.path.join("objects/pack"))?.into_iter();
+        let packs = files.filter(|file| file.extension().is_some_and(|it| it == "pack"));
         Ok(packs.count() > MOST)
     }
 
     /// What has been left by fetches that were killed, and by whoever put packs together and was killed. That of those at
     /// work is among it.
     pub fn unfinished(&self) -> Result<Vec<PathBuf>> {
-        let list = |folder: &str| -> Result<Vec<PathBuf>> {
-            let folder = self.path.join(folder);
-            let entries = match fs::read_dir(&folder) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-                entries => {
-                    entries.with_context(|| format!("Failed to read {}", folder.display()))?
-                }
-            };
-            Ok(entries.flatten().map(|entry| entry.path()).collect())
-        };
-        let mut unfinished = list("objects/pack")?;
+        let mut unfinished = fs::list(&self.path.join("objects/pack"))?;
         unfinished.retain(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             !name.starts_with("pack-") || name.ends_with(".lock")
         });
-        unfinished.extend(list("incoming")?);
+        unfinished.extend(fs::list(&self.path.join("incoming"))?);
         Ok(unfinished)
     }
 

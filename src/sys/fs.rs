@@ -38,19 +38,23 @@ fn replace_with(path: &Path, content: &[u8], sync: fn(&File) -> io::Result<()>) 
         sync(&file)?;
         fs::rename(&new, path)
     };
-    write()
-        .or_else(|error| {
-            if error.kind() != ErrorKind::NotFound {
-                return Err(error);
-            }
-            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-            write()
-        })
+    in_folder(path, write)
         .inspect_err(|_| {
             // Part of it may be what filled the disk; where it cannot be removed, it is overwritten next time.
             let _ = fs::remove_file(&new);
         })
         .with_context(|| format!("Failed to write {}", path.display()))
+}
+
+/// Makes a file by this function, and its folder first if there is none.
+fn in_folder<T>(path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match make() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            make()
+        }
+        made => made,
+    }
 }
 
 /// Makes a folder that only its owner can enter, and the folders above it, if they are not there.
@@ -84,7 +88,7 @@ fn beside(path: &Path) -> PathBuf {
 
 /// The content of a file, `None` where there is no such file.
 pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    optional(fs::read(path)).with_context(|| format!("Failed to read {}", path.display()))
+    optional(path, fs::read(path))
 }
 
 /// [`read_optional`], of a file that another program wrote: at most so many bytes.
@@ -100,7 +104,7 @@ pub fn read_small_optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
         }
         Ok(content)
     };
-    optional(read()).with_context(|| format!("Failed to read {}", path.display()))
+    optional(path, read())
 }
 
 /// Opens a file of somebody else's.
@@ -119,27 +123,35 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 
 /// The target of a symbolic link, `None` where there is no such link.
 pub fn read_link_optional(path: &Path) -> Result<Option<PathBuf>> {
-    optional(fs::read_link(path)).with_context(|| format!("Failed to read {}", path.display()))
+    optional(path, fs::read_link(path))
 }
 
 /// When a file was last changed, `None` if there is no such file.
 pub fn modified_optional(path: &Path) -> Result<Option<SystemTime>> {
-    optional(fs::metadata(path).and_then(|file| file.modified()))
-        .with_context(|| format!("Failed to read {}", path.display()))
+    optional(path, fs::metadata(path).and_then(|file| file.modified()))
 }
 
 /// When a link was made, in whole seconds.
 pub fn link_modified(path: &Path) -> Result<Option<Timestamp>> {
-    let link = optional(fs::symlink_metadata(path))
-        .with_context(|| format!("Failed to read {}", path.display()))?;
+    let link = optional(path, fs::symlink_metadata(path))?;
     Ok(link.and_then(|link| Timestamp::from_second(link.mtime()).ok()))
+}
+
+/// What is in a folder; nothing if there is no such folder.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = |entries: fs::ReadDir| entries.map(|entry| Ok(entry?.path())).collect();
+    let paths = optional(folder, fs::read_dir(folder).and_then(list))?;
+    Ok(paths.unwrap_or_default())
 }
 
 /// Removes a file; says whether there was one.
 pub fn remove_optional(path: &Path) -> Result<bool> {
-    optional(fs::remove_file(path))
-        .map(|removed| removed.is_some())
-        .with_context(|| format!("Failed to remove {}", path.display()))
+    match fs::remove_file(path) {
+        Err(error) if is_absent(&error) => Ok(false),
+        removed => removed
+            .map(|()| true)
+            .with_context(|| format!("Failed to remove {}", path.display())),
+    }
 }
 
 /// The bytes that are free on the disk of a file.
@@ -150,11 +162,13 @@ pub fn free_bytes(path: &Path) -> Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
+/// What was read of a file, `None` if there is no such file.
+fn optional<T>(path: &Path, read: io::Result<T>) -> Result<Option<T>> {
+    match read {
         Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(error),
+        read => read
+            .map(Some)
+            .with_context(|| format!("Failed to read {}", path.display())),
     }
 }
 
@@ -199,13 +213,7 @@ impl Lock {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         options.custom_flags(flags.bits().cast_signed());
         let open = || {
-            let file = options.open(path).or_else(|error| {
-                if error.kind() != ErrorKind::NotFound {
-                    return Err(error);
-                }
-                fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-                options.open(path)
-            })?;
+            let file = in_folder(path, || options.open(path))?;
             if !file.metadata()?.is_file() {
                 return Err(io::Error::other("it is not a regular file"));
             }

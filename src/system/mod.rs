@@ -20,7 +20,7 @@ use crate::config::paths::Paths;
 use crate::model::after_switch::{SwitchExit, Switched};
 use crate::model::{attempt::PreviousSystem, names::Operation};
 use crate::nix;
-use crate::sys::fs::{modified_optional, read_link_optional};
+use crate::sys::fs::{list, modified_optional, read_link_optional};
 
 /// Refuses a path that is not a NixOS system, before anything is touched. nixos-rebuild looks for
 /// the same file.
@@ -112,13 +112,9 @@ pub fn generation_link(profile: &Path, generation: u64) -> PathBuf {
 /// The generations that a profile has, the oldest first.
 pub fn generations(profile: &Path) -> Result<Vec<u64>> {
     let folder = profile.parent().unwrap_or(Path::new("/"));
-    let mut generations = Vec::new();
-    if !folder.exists() {
-        return Ok(generations);
-    }
-    for entry in fs::read_dir(folder)? {
-        generations.extend(number_of(profile, &entry?.file_name()));
-    }
+    let links = list(folder)?;
+    let names = links.iter().filter_map(|link| link.file_name());
+    let mut generations: Vec<u64> = names.filter_map(|it| number_of(profile, it)).collect();
     generations.sort_unstable();
     Ok(generations)
 }
