@@ -149,16 +149,6 @@ impl Attempt {
         });
         stages.collect::<Vec<_>>().join(", ")
     }
-
-    /// When it ended, and how long it took.
-    pub fn times(&self) -> Option<(Timestamp, Timestamp)> {
-        Some((self.started_at, self.ended_at?))
-    }
-
-    /// Its commit and its status.
-    pub fn result(&self) -> (&crate::model::commit::Commit, AttemptStatus) {
-        (&self.target.commit, self.status)
-    }
 }
 
 /// What a status means to a person.

@@ -27,6 +27,34 @@ impl Text {
             text: &mut self.0,
         }
     }
+
+    /// A gauge that says whether something is so, which begins the help.
+    pub(super) fn flag(&mut self, name: &'static str, whether: &str, value: bool) {
+        let help = format!("{whether} (1) or not (0).");
+        self.gauge(name, &help).of(&[], u8::from(value));
+    }
+
+    /// A gauge that says when something was or will be, if that is known.
+    pub(super) fn time(&mut self, name: &'static str, help: &str, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            self.gauge(name, help).of(&[], seconds(at));
+        }
+    }
+
+    /// A gauge that says what is or was to be deployed, if something is.
+    pub(super) fn target(&mut self, name: &'static str, help: &str, target: Option<&TargetView>) {
+        if let Some(target) = target {
+            self.gauge(name, help).of(
+                &[
+                    ("commit_id", &target.commit),
+                    ("remote_name", &target.remote),
+                    ("branch", &target.branch),
+                    ("operation", &target.operation),
+                ],
+                1,
+            );
+        }
+    }
 }
 
 /// A metric whose samples are being written.
@@ -36,26 +64,8 @@ pub(super) struct Metric<'a> {
 }
 
 impl Metric<'_> {
-    /// Its only sample.
-    pub(super) fn value(&mut self, value: impl Into<Value>) {
-        self.of(&[], value);
-    }
-
-    /// Its only sample, which says what is or was to be deployed.
-    pub(super) fn target(&mut self, target: &TargetView) {
-        self.of(
-            &[
-                ("commit_id", &target.commit),
-                ("remote_name", &target.remote),
-                ("branch", &target.branch),
-                ("operation", &target.operation),
-            ],
-            1,
-        );
-    }
-
     /// One of its samples.
-    pub(super) fn of(&mut self, labels: &[(&str, &dyn Display)], value: impl Into<Value>) {
+    pub(super) fn of(&mut self, labels: &[(&str, &dyn Display)], value: impl Display) {
         let labels: Vec<String> = labels
             .iter()
             .map(|(name, value)| format!("{name}=\"{}\"", escaped(&value.to_string())))
@@ -64,9 +74,13 @@ impl Metric<'_> {
             [] => String::new(),
             labels => format!("{{{}}}", labels.join(",")),
         };
-        let Value(value) = value.into();
         let _ = writeln!(self.text, "{}{labels} {value}", self.name);
     }
+}
+
+/// A time as a sample's value: seconds since 1970.
+pub(super) fn seconds(at: Timestamp) -> String {
+    format!("{}.{:03}", at.as_second(), at.subsec_millisecond())
 }
 
 /// A label's value: what a state file holds may have been chosen by somebody else.
@@ -75,42 +89,6 @@ fn escaped(value: &str) -> String {
         .replace('\\', r"\\")
         .replace('"', "\\\"")
         .replace('\n', r"\n")
-}
-
-/// A sample's value, as it is written.
-pub(super) struct Value(String);
-
-/// A time, since 1970.
-pub(super) struct Seconds(pub(super) Timestamp);
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self(u8::from(value).to_string())
-    }
-}
-
-impl From<u64> for Value {
-    fn from(value: u64) -> Self {
-        Self(value.to_string())
-    }
-}
-
-impl From<i32> for Value {
-    fn from(value: i32) -> Self {
-        Self(value.to_string())
-    }
-}
-
-impl From<f64> for Value {
-    fn from(value: f64) -> Self {
-        Self(value.to_string())
-    }
-}
-
-impl From<Seconds> for Value {
-    fn from(Seconds(at): Seconds) -> Self {
-        Self(format!("{}.{:03}", at.as_second(), at.subsec_millisecond()))
-    }
 }
 
 #[cfg(test)]
@@ -134,6 +112,6 @@ mod tests {
     #[test]
     fn a_time_is_written_in_seconds() {
         let at: Timestamp = "2026-01-02T03:04:05.6789Z".parse().unwrap();
-        assert_eq!(Value::from(Seconds(at)).0, "1767323045.678");
+        assert_eq!(seconds(at), "1767323045.678");
     }
 }

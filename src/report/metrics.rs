@@ -7,8 +7,9 @@ use std::fmt::{self, Display};
 
 use jiff::Timestamp;
 
-use super::exposition::{Seconds, Text};
+use super::exposition::{seconds, Text};
 use super::headline::STATES;
+use super::remote::BranchStatus;
 use super::status::Status;
 use super::target::TargetView;
 use crate::model::attempt::Attempt;
@@ -35,14 +36,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The attempt whose system the machine has got.
-    fn deployed(&self) -> Option<&Attempt> {
-        self.state
-            .attempts
-            .iter()
-            .rfind(|attempt| attempt.is_done())
-    }
-
     /// Whether the latest attempt that came as far as this failed there.
     fn failed_at(&self, stage: Stage, came_so_far: fn(&Attempt) -> bool) -> bool {
         let attempts = self.state.attempts.iter();
@@ -80,70 +73,49 @@ impl Metrics {
         let host = &self.status.host;
         text.gauge("comin_build_info", "The version of comin.")
             .of(&[("version", &env!("CARGO_PKG_VERSION"))], 1);
-        text.gauge(
-            "comin_host_info",
-            "The configuration that is this machine's.",
-        )
-        .of(&[("hostname", &self.status.hostname)], 1);
-        let mut states = text.gauge(
-            "comin_state",
-            "How the machine is: 1 for the state of comin status --json, 0 for the others.",
-        );
+        let help = "The configuration that is this machine's.";
+        text.gauge("comin_host_info", help)
+            .of(&[("hostname", &self.status.hostname)], 1);
+        let help = "How the machine is: 1 for the state of comin status --json, 0 for the others.";
+        let mut states = text.gauge("comin_state", help);
         for state in STATES {
-            states.of(&[("state", &state)], state == self.state());
+            states.of(&[("state", &state)], u8::from(state == self.state()));
         }
-        text.gauge(
-            "comin_phase",
-            "What comin is doing: 1 for the phase of comin status --json.",
-        )
-        .of(&[("phase", &host.phase)], 1);
-        text.gauge(
-            "comin_is_suspended",
-            "Whether the host is suspended (1) or not (0).",
-        )
-        .value(host.suspended);
-        if let Some(until) = self.status.suspension.as_ref().and_then(|it| it.until) {
-            text.gauge(
-                "comin_suspended_until_timestamp_seconds",
-                "When the suspension ends by itself; absent if it does not.",
-            )
-            .value(Seconds(until));
-        }
-        text.gauge(
-            "comin_need_to_reboot",
-            "Whether the host needs to reboot (1) or not (0).",
-        )
-        .value(host.need_to_reboot);
-        text.gauge(
-            "comin_boot_check_due",
-            "Whether the first boot of a system has yet to be checked (1) or not (0).",
-        )
-        .value(host.boot_check_due);
+        let help = "What comin is doing: 1 for the phase of comin status --json.";
+        text.gauge("comin_phase", help)
+            .of(&[("phase", &host.phase)], 1);
+        let whether = "Whether the host is suspended";
+        text.flag("comin_is_suspended", whether, host.suspended);
+        text.time(
+            "comin_suspended_until_timestamp_seconds",
+            "When the suspension ends by itself; absent if it does not.",
+            self.status.suspension.as_ref().and_then(|it| it.until),
+        );
+        let whether = "Whether the host needs to reboot";
+        text.flag("comin_need_to_reboot", whether, host.need_to_reboot);
+        let whether = "Whether the first boot of a system has yet to be checked";
+        text.flag("comin_boot_check_due", whether, host.boot_check_due);
     }
 
     fn about_running(&self, text: &mut Text) {
         let running = self.status.host.running.as_ref();
-        if let Some(target) = running.and_then(|running| running.target.as_ref()) {
-            text.gauge(
-                "comin_running_info",
-                "The commit of the running system; absent if comin did not activate it.",
-            )
-            .target(target);
-        }
-        if let Some(at) = self.committed_at {
-            text.gauge(
-                "comin_running_commit_timestamp_seconds",
-                "When the commit of the running system was made.",
-            )
-            .value(Seconds(at));
-        }
+        text.target(
+            "comin_running_info",
+            "The commit of the running system; absent if comin did not activate it.",
+            running.and_then(|running| running.target.as_ref()),
+        );
+        text.time(
+            "comin_running_commit_timestamp_seconds",
+            "When the commit of the running system was made.",
+            self.committed_at,
+        );
         let mut drift = text.gauge(
             "comin_drift",
             "Whether something else was activated, was booted or boots next than comin last activated (1) or not (0).",
         );
         for kind in Kind::ALL {
             let is_it = self.status.host.drift.as_ref().map(|it| it.kind) == Some(kind);
-            drift.of(&[("kind", &kind)], is_it);
+            drift.of(&[("kind", &kind)], u8::from(is_it));
         }
     }
 
@@ -155,46 +127,28 @@ impl Metrics {
         let mut info = text.gauge("comin_head_info", "The head of each followed branch.");
         for (remote, branch) in heads() {
             if let Some(commit) = &branch.commit {
-                info.of(
-                    &[
-                        ("remote_name", remote),
-                        ("branch", &branch.name),
-                        ("commit_id", commit),
-                    ],
-                    1,
-                );
+                info.of(&branch_labels(remote, branch, ("commit_id", commit)), 1);
             }
         }
-        let mut refused = text.gauge(
-            "comin_head_refused",
-            "Why a branch is refused: 1 for the reason of comin status --json.",
-        );
+        let help = "Why a branch is refused: 1 for the reason of comin status --json.";
+        let mut refused = text.gauge("comin_head_refused", help);
         for (remote, branch) in heads() {
-            if let Some(reason) = branch.reason {
-                refused.of(
-                    &[
-                        ("remote_name", remote),
-                        ("branch", &branch.name),
-                        ("reason", &reason),
-                    ],
-                    1,
-                );
+            if let Some(reason) = &branch.reason {
+                refused.of(&branch_labels(remote, branch, ("reason", reason)), 1);
             }
         }
-        if let Some(at) = self.decided_at {
-            text.gauge(
-                "comin_last_decision_timestamp_seconds",
-                "When a deploy last decided what is to be deployed.",
-            )
-            .value(Seconds(at));
-        }
-        if let (Action::Retry(_, _), Some(at)) = (&self.status.action, self.status.action.again()) {
-            text.gauge(
-                "comin_next_retry_timestamp_seconds",
-                "When a commit that failed is tried again.",
-            )
-            .value(Seconds(at));
-        }
+        text.time(
+            "comin_last_decision_timestamp_seconds",
+            "When a deploy last decided what is to be deployed.",
+            self.decided_at,
+        );
+        let action = &self.status.action;
+        let is_retry = matches!(action, Action::Retry(_, _));
+        text.time(
+            "comin_next_retry_timestamp_seconds",
+            "When a commit that failed is tried again.",
+            action.again().filter(|_| is_retry),
+        );
     }
 
     fn about_fetches(&self, text: &mut Text) {
@@ -209,28 +163,25 @@ impl Metrics {
                 "Number of fetches since the machine booted, by status: succeeded or failed.",
             );
             for (remote, record) in &self.remotes {
-                let (successes, failures) = match record {
-                    Some(record) => (record.successes, record.failures),
-                    None => (0, 0),
-                };
+                let record = record.as_ref();
+                let (successes, failures) = record.map_or((0, 0), |it| (it.successes, it.failures));
                 for (status, count) in [("succeeded", successes), ("failed", failures)] {
                     counts.of(&[("remote_name", remote), ("status", &status)], count);
                 }
             }
         }
-        let mut failed = text.gauge(
-            "comin_last_fetch_failed",
-            "Whether the last fetch of a remote failed (1) or not (0).",
-        );
+        let help = "Whether the last fetch of a remote failed (1) or not (0).";
+        let mut failed = text.gauge("comin_last_fetch_failed", help);
         for (name, record) in known() {
-            failed.of(&[("remote_name", name)], record.error.is_some());
+            let value = u8::from(record.error.is_some());
+            failed.of(&[("remote_name", name)], value);
         }
         let mut attempted = text.gauge(
             "comin_last_fetch_timestamp_seconds",
             "When a remote was last fetched, successfully or not; absent before the first fetch since the boot.",
         );
         for (name, record) in known() {
-            attempted.of(&[("remote_name", name)], Seconds(record.attempted_at));
+            attempted.of(&[("remote_name", name)], seconds(record.attempted_at));
         }
         let mut succeeded = text.gauge(
             "comin_last_fetch_success_timestamp_seconds",
@@ -238,94 +189,95 @@ impl Metrics {
         );
         for (name, record) in known() {
             if let Some(at) = record.succeeded_at {
-                succeeded.of(&[("remote_name", name)], Seconds(at));
+                succeeded.of(&[("remote_name", name)], seconds(at));
             }
         }
     }
 
     fn about_deployments(&self, text: &mut Text) {
-        let ended = self.state.latest_ended().and_then(Attempt::ended);
-        let failed = ended.is_some_and(|(_, outcome)| {
-            !matches!(outcome, Outcome::Done { .. } | Outcome::Skipped { .. })
-        });
-        text.gauge(
+        let trouble = self.state.latest_ended().and_then(Attempt::trouble);
+        text.flag(
             "comin_last_eval_failed",
-            "Whether the last evaluation failed (1) or not (0).",
-        )
-        .value(self.failed_at(Stage::Evaluating, |_| true));
-        text.gauge(
+            "Whether the last evaluation failed",
+            self.failed_at(Stage::Evaluating, |_| true),
+        );
+        text.flag(
             "comin_last_build_failed",
-            "Whether the last build failed (1) or not (0).",
-        )
-        .value(self.failed_at(Stage::Building, |attempt| attempt.out.is_some()));
-        text.gauge(
+            "Whether the last build failed",
+            self.failed_at(Stage::Building, |attempt| attempt.out.is_some()),
+        );
+        text.flag(
             "comin_last_deployment_failed",
-            "Whether the last deployment, evaluation and build included, failed (1) or not (0).",
-        )
-        .value(failed);
+            "Whether the last deployment, evaluation and build included, failed",
+            trouble.is_some(),
+        );
 
         let last = self.status.host.deployed.as_ref();
-        if let Some((last, (begin, end))) = last.and_then(|last| Some((last, last.times()?))) {
-            let (commit, status) = last.result();
-            text.gauge(
-                "comin_deployment_info",
-                "The last deployment, with the status of comin status --json.",
-            )
-            .of(&[("commit_id", commit), ("status", &status)], 1);
-            text.gauge(
+        if let Some((last, end)) = last.and_then(|last| Some((last, last.ended_at?))) {
+            let help = "The last deployment, with the status of comin status --json.";
+            let commit = &last.target.commit;
+            text.gauge("comin_deployment_info", help)
+                .of(&[("commit_id", commit), ("status", &last.status)], 1);
+            text.time(
                 "comin_last_deployment_timestamp_seconds",
                 "When the last deployment ended, successfully or not.",
-            )
-            .value(Seconds(end));
-            text.gauge(
-                "comin_last_deployment_duration_seconds",
-                "How long the last deployment took.",
-            )
-            .value(end.duration_since(begin).as_secs_f64());
+                Some(end),
+            );
+            let help = "How long the last deployment took.";
+            let duration = end.duration_since(last.started_at);
+            text.gauge("comin_last_deployment_duration_seconds", help)
+                .of(&[], duration.as_secs_f64());
         }
-        let deployed = self.deployed();
-        if let Some(attempt) = deployed {
-            text.gauge(
-                "comin_deployed_info",
-                "The commit of the last successful deployment.",
-            )
-            .target(&TargetView::of(attempt));
-            if let Some((at, _)) = attempt.ended() {
-                text.gauge(
-                    "comin_last_deployment_success_timestamp_seconds",
-                    "When the last successful deployment ended.",
-                )
-                .value(Seconds(at));
-            }
-        }
-        if let Some(selected) = &self.status.selected {
-            text.gauge("comin_selected_info", "The commit that the latest deploy selected; absent before the first deploy since the boot.")
-                .target(selected);
-            text.gauge(
-                "comin_is_given_up",
-                "Whether the selected commit is held until someone pushes or uses comin retry (1) or not (0).",
-            )
-            .value(matches!(
-                self.status.action,
-                Action::Quarantined(_) | Action::GivenUp(_)
-            ));
-            text.gauge(
-                "comin_waits_at_gate",
-                "Whether the selected commit waits at a gate, for a deploy window or for free space (1) or not (0).",
-            )
-            .value(matches!(self.status.action, Action::AwaitGate(_)));
-            text.gauge(
-                "comin_is_held_by_hand",
-                "Whether the selected commit is held because somebody used comin rollback (1) or not (0).",
-            )
-            .value(self.is_held_by_hand());
-            text.gauge(
-                "comin_is_behind",
-                "Whether the selected commit does not run, or no deploy has looked at a new commit yet (1) or not (0).",
-            )
-            .value(!self.is_decided || !self.status.runs(selected));
-        }
+        let deployed = self.state.attempts.iter().rfind(|it| it.is_done());
+        text.target(
+            "comin_deployed_info",
+            "The commit of the last successful deployment.",
+            deployed.map(TargetView::of).as_ref(),
+        );
+        text.time(
+            "comin_last_deployment_success_timestamp_seconds",
+            "When the last successful deployment ended.",
+            deployed.and_then(Attempt::ended).map(|(at, _)| at),
+        );
+        let Some(selected) = &self.status.selected else {
+            return;
+        };
+        let action = &self.status.action;
+        text.target(
+            "comin_selected_info",
+            "The commit that the latest deploy selected; absent before the first deploy since the boot.",
+            Some(selected),
+        );
+        text.flag(
+            "comin_is_given_up",
+            "Whether the selected commit is held until someone pushes or uses comin retry",
+            matches!(action, Action::Quarantined(_) | Action::GivenUp(_)),
+        );
+        text.flag(
+            "comin_waits_at_gate",
+            "Whether the selected commit waits at a gate, for a deploy window or for free space",
+            matches!(action, Action::AwaitGate(_)),
+        );
+        text.flag(
+            "comin_is_held_by_hand",
+            "Whether the selected commit is held because somebody used comin rollback",
+            self.is_held_by_hand(),
+        );
+        text.flag(
+            "comin_is_behind",
+            "Whether the selected commit does not run, or no deploy has looked at a new commit yet",
+            !self.is_decided || !self.status.runs(selected),
+        );
     }
+}
+
+/// Which branch a sample is about, and what it says of the branch.
+fn branch_labels<'a>(
+    remote: &'a String,
+    branch: &'a BranchStatus,
+    what: (&'static str, &'a dyn Display),
+) -> [(&'static str, &'a dyn Display); 3] {
+    [("remote_name", remote), ("branch", &branch.name), what]
 }
 
 impl Display for Metrics {
