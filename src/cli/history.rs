@@ -46,6 +46,6 @@ pub fn details(machine: &Context, number: u64) -> Result<Details> {
         Difference::of(progress::during("Comparing the systems", compare))
     });
     let at_work = DeployRecord::is_any_running(&machine.paths)?;
-    let details = Details::new(&state, attempt, machine.config.retry, compared);
-    Ok(details.knowing(at_work))
+    let retry = machine.config.retry;
+    Ok(Details::new(&state, attempt, retry, compared, at_work))
 }

@@ -37,9 +37,9 @@ pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan
 
 /// Builds what a plan selects.
 pub fn build(machine: &Context, plan: Plan) -> Result<Previewed> {
-    let preview = plan.selected().map(|target| match plan.unbuilt() {
+    let preview = plan.selected.as_ref().map(|target| match plan.unbuilt() {
         Some(reason) => Ok(Preview::Skipped(reason)),
-        None => preview::preview(machine, target, plan.prebuilt()),
+        None => preview::preview(machine, target, plan.prebuilt.as_deref()),
     });
     let build = preview.transpose()?.map(|preview| match preview {
         Preview::Skipped(reason) => Build {

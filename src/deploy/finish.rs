@@ -64,13 +64,8 @@ fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
             log::warn!("The deployment of {name} was interrupted while {stage}");
         }
     }
-    match outcome {
-        Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::Preempted { .. } => {
-            Completion::Success
-        }
-        Outcome::Postponed { .. }
-        | Outcome::Failed { .. }
-        | Outcome::RolledBack { .. }
-        | Outcome::Interrupted { .. } => Completion::Failure,
+    match attempt.trouble() {
+        None => Completion::Success,
+        Some(_) => Completion::Failure,
     }
 }

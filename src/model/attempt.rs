@@ -196,24 +196,20 @@ impl Attempt {
 
     /// Goes on to a stage.
     pub fn enter(&mut self, stage: Stage, now: Timestamp) {
-        self.push_stage(stage, now);
+        self.stages.push(StageStart { stage, at: now });
         self.progress = Progress::Running(stage);
     }
 
     /// Begins to wait until a step is confirmed.
     pub fn wait_for(&mut self, step: Step, now: Timestamp) {
-        self.push_stage(Stage::Waiting, now);
+        self.enter(Stage::Waiting, now);
         self.progress = Progress::Awaiting(step);
     }
 
     /// Begins to wait until a gate lets a step pass.
     pub fn wait_at_gate(&mut self, step: Step, now: Timestamp) {
-        self.push_stage(Stage::AtGate, now);
+        self.enter(Stage::AtGate, now);
         self.progress = Progress::Awaiting(step);
-    }
-
-    fn push_stage(&mut self, stage: Stage, at: Timestamp) {
-        self.stages.push(StageStart { stage, at });
     }
 
     /// Comes to an end.
@@ -397,15 +393,16 @@ impl Attempt {
     pub fn reached_activation(&self) -> bool {
         match &self.progress {
             Progress::Running(stage) => stage.changes_the_machine() && *stage != Stage::Activating,
-            Progress::Ended(_, Outcome::Failed { stage, .. } | Outcome::Interrupted { stage }) => {
-                stage.changes_the_machine()
-            }
-            Progress::Ended(_, Outcome::Done { .. } | Outcome::RolledBack { .. }) => true,
-            Progress::Awaiting(_)
-            | Progress::Ended(
-                _,
-                Outcome::Skipped { .. } | Outcome::Preempted { .. } | Outcome::Postponed { .. },
-            ) => false,
+            Progress::Awaiting(_) => false,
+            Progress::Ended(_, outcome) => match outcome {
+                Outcome::Failed { stage, .. } | Outcome::Interrupted { stage } => {
+                    stage.changes_the_machine()
+                }
+                Outcome::Done { .. } | Outcome::RolledBack { .. } => true,
+                Outcome::Skipped { .. } | Outcome::Preempted { .. } | Outcome::Postponed { .. } => {
+                    false
+                }
+            },
         }
     }
 }

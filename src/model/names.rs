@@ -41,18 +41,12 @@ impl Operation {
 
     /// Whether the system profile, and with it the boot loader, gets the system.
     pub fn moves_profile(self) -> bool {
-        match self {
-            Self::Switch | Self::Boot => true,
-            Self::Test => false,
-        }
+        self != Self::Test
     }
 
     /// Whether the running system becomes the new one.
     pub fn activates(self) -> bool {
-        match self {
-            Self::Switch | Self::Test => true,
-            Self::Boot => false,
-        }
+        self != Self::Boot
     }
 }
 

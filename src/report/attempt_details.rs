@@ -12,8 +12,9 @@ use super::page::{length, Page, Tone};
 use super::target::Report;
 use crate::model;
 use crate::model::manual_rollback::ManualRollback;
-use crate::model::outcome::{AttemptStatus, Outcome};
+use crate::model::outcome::AttemptStatus;
 use crate::model::policy::Backoff;
+use crate::model::schedule::NextTry;
 use crate::model::state::State;
 use crate::model::unit_changes::UnitChanges;
 use crate::sys::text::printable;
@@ -74,12 +75,13 @@ pub fn whole_log(attempt: &model::attempt::Attempt) -> Vec<Vec<String>> {
 }
 
 impl Details {
-    /// Tells of an attempt, and how its system differs from the one before.
+    /// Tells of an attempt, and how its system differs from the one before; `at_work` is whether a deploy is at work.
     pub fn new(
         state: &State,
         attempt: &model::attempt::Attempt,
         backoff: Backoff,
         closure: Option<Difference>,
+        at_work: bool,
     ) -> Self {
         let is_latest = state.latest().is_some_and(|latest| latest.id == attempt.id);
         let ran_already =
@@ -95,32 +97,16 @@ impl Details {
             failure: Failure::of(attempt),
             manual_rollbacks: rollbacks_after(attempt, state),
             ran_already,
-            attempt: Attempt::of(attempt, backoff),
+            attempt: Attempt::of(attempt, backoff).knowing(at_work),
         }
-    }
-}
-
-impl Details {
-    /// The same; `at_work` is whether a deploy is at work at what is under way.
-    pub fn knowing(self, at_work: bool) -> Self {
-        let attempt = self.attempt.knowing(at_work);
-        Self { attempt, ..self }
     }
 }
 
 /// The cure: what becomes of its target, if that is not done with.
 fn next(attempt: &model::attempt::Attempt, backoff: Backoff) -> Option<String> {
-    match attempt.ended() {
-        Some((_, Outcome::Done { .. } | Outcome::Skipped { .. })) | None => None,
-        Some((
-            _,
-            Outcome::Failed { .. }
-            | Outcome::Postponed { .. }
-            | Outcome::Preempted { .. }
-            | Outcome::RolledBack { .. }
-            | Outcome::Interrupted { .. },
-        )) => Some(attempt.again(backoff).sentence()),
-    }
+    attempt.ended()?;
+    let again = attempt.again(backoff);
+    (again != NextTry::None).then(|| again.sentence())
 }
 
 /// As in "the history has 2, 104 to 202".

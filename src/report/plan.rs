@@ -1,7 +1,7 @@
 //! What a deploy would do now, and what it thinks of every branch.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -32,7 +32,7 @@ pub struct Plan {
     hindrance: Option<String>,
     target: Option<TargetView>,
     /// The system of the target, if CI has built it.
-    prebuilt: Option<PathBuf>,
+    pub prebuilt: Option<PathBuf>,
     #[serde(serialize_with = "seconds::optional")]
     retry_at: Option<Timestamp>,
     drift: Option<Drift>,
@@ -46,8 +46,9 @@ pub struct Plan {
     /// Why the target was not to be deployed.
     #[serde(skip)]
     skipped: Option<String>,
+    /// What is selected, whether or not it would be deployed now.
     #[serde(skip)]
-    selected: Option<Target>,
+    pub selected: Option<Target>,
     /// What a deploy is doing already.
     #[serde(skip)]
     in_progress: Option<InProgress>,
@@ -120,16 +121,6 @@ impl Plan {
             drift: host.drift,
             in_progress: host.in_progress,
         }
-    }
-
-    /// What is selected, whether or not it would be deployed now.
-    pub fn selected(&self) -> Option<&Target> {
-        self.selected.as_ref()
-    }
-
-    /// Its system, if CI has built it.
-    pub fn prebuilt(&self) -> Option<&Path> {
-        self.prebuilt.as_deref()
     }
 
     /// Why there is no system to build, if CI is to build it.

@@ -1471,7 +1471,7 @@ fn details(attempt: &model::attempt::Attempt, closure: Option<Difference>) -> St
         ..State::default()
     };
     let backoff = crate::config::for_tests().retry;
-    Details::new(&state, attempt, backoff, closure).text(&page(80))
+    Details::new(&state, attempt, backoff, closure, true).text(&page(80))
 }
 
 #[test]
@@ -1593,7 +1593,7 @@ fn an_attempt_that_was_killed() {
         ..State::default()
     };
     let backoff = crate::config::for_tests().retry;
-    let left = Details::new(&state, &building, backoff, None).knowing(false);
+    let left = Details::new(&state, &building, backoff, None, false);
     expect![[r#"
         Attempt 6: 46464646 (origin/main) by switch: interrupted
           subject    Update nixpkgs
