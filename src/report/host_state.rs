@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::attempt::Attempt;
 use super::page::Page;
-use super::phase::Phase;
 use super::running::Running;
 use super::target::TargetView;
 use crate::model;
@@ -38,7 +37,7 @@ pub struct HostState {
     /// Whether the system has booted for the first time, and has not been judged yet.
     pub boot_check_due: bool,
     /// The stage of the deployment that is under way, or `idle`.
-    pub phase: Phase,
+    pub phase: &'static str,
     /// How far its evaluation or build is.
     pub progress: Option<Steps>,
     /// The latest attempt that ended.
@@ -117,7 +116,8 @@ impl InProgress {
 impl HostState {
     /// The same; `progress` is how far Nix is with what is under way.
     pub fn with_progress(self, progress: Option<Steps>) -> Self {
-        let is_nix = matches!(self.phase, Phase::At(Stage::Evaluating | Stage::Building));
+        let stage = self.in_progress.as_ref().map(|it| it.stage);
+        let is_nix = matches!(stage, Some(Stage::Evaluating | Stage::Building));
         let progress = progress.filter(|_| is_nix);
         Self { progress, ..self }
     }
@@ -172,6 +172,8 @@ impl HostState {
             (None, unended)
         };
         let waiting = state.awaiting().map(|(attempt, _)| attempt);
+        let stage = in_progress.as_ref().map(|it| it.stage);
+        let stage = stage.or(waiting.map(model::attempt::Attempt::stage));
         Self {
             suspended,
             running,
@@ -180,11 +182,7 @@ impl HostState {
             booted_instead: booted_instead.map(|system| system.display().to_string()),
             drift,
             boot_check_due: false,
-            phase: match (&in_progress, &waiting) {
-                (Some(in_progress), _) => Phase::At(in_progress.stage),
-                (None, Some(waiting)) => Phase::At(waiting.stage()),
-                (None, None) => Phase::Idle,
-            },
+            phase: stage.map_or("idle", Stage::name),
             deployed: state.latest_ended().map(tell),
             progress: None,
             in_progress,

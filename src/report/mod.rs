@@ -10,7 +10,6 @@ pub mod host_state;
 pub mod metrics;
 pub mod oneline;
 pub mod page;
-pub mod phase;
 pub mod plan;
 pub mod preview;
 pub mod remote;
