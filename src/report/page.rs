@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
 
+use crate::sys::terminal;
+
 /// Where the texts of entries begin.
 const INDENT: usize = 13;
 
@@ -49,14 +51,13 @@ pub enum Tone {
 
 impl Tone {
     fn style(self) -> Style {
-        let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
         match self {
-            Self::Good => colour(AnsiColor::Green),
-            Self::Busy => colour(AnsiColor::Cyan),
-            Self::Notable => colour(AnsiColor::Yellow),
-            Self::Bad => colour(AnsiColor::Red),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Busy => terminal::BUSY,
+            Self::Notable => terminal::NOTABLE,
+            Self::Bad => terminal::BAD,
             Self::Name => Style::new().bold(),
-            Self::Aside => Style::new().dimmed(),
+            Self::Aside => terminal::ASIDE,
         }
     }
 }
@@ -68,9 +69,7 @@ impl Page {
             now: Timestamp::now(),
             zone: TimeZone::system(),
             width: width(),
-            colour: std::io::stdout().is_terminal()
-                && anstyle_query::term_supports_color()
-                && !anstyle_query::no_color(),
+            colour: terminal::has_colours(&std::io::stdout()),
         }
     }
 
@@ -87,15 +86,11 @@ impl Page {
     /// The text in its tone, where the reader sees colours; each line for itself, for lines are indented
     /// and wrapped.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
-        if !self.colour {
-            return text.to_string();
+        if self.colour {
+            terminal::coloured(tone.style(), text)
+        } else {
+            text.to_string()
         }
-        let style = tone.style();
-        let lines: Vec<_> = text
-            .lines()
-            .map(|l| format!("{style}{l}{style:#}"))
-            .collect();
-        lines.join("\n")
     }
 
     /// As in "4 min ago" up to a day, else the local time.

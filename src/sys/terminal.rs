@@ -15,11 +15,20 @@ pub const ASIDE: Style = Style::new().dimmed();
 
 /// The text in a style, if a person who wants colours reads our standard error on a terminal. Each line for itself.
 pub fn paint(style: Style, text: &str) -> String {
-    let is_plain =
-        !is_on_terminal() || !anstyle_query::term_supports_color() || anstyle_query::no_color();
-    if is_plain {
-        return text.to_string();
+    if has_colours(&io::stderr()) {
+        coloured(style, text)
+    } else {
+        text.to_string()
     }
+}
+
+/// Whether a person who wants colours reads this on a terminal.
+pub fn has_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && anstyle_query::term_supports_color() && !anstyle_query::no_color()
+}
+
+/// The text in a style, each line for itself: lines are indented and wrapped.
+pub fn coloured(style: Style, text: &str) -> String {
     let lines = text.lines().map(|line| format!("{style}{line}{style:#}"));
     lines.collect::<Vec<_>>().join("\n")
 }
