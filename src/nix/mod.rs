@@ -197,10 +197,16 @@ fn asking(flake: &str, question: &str) -> Command {
     nix
 }
 
-fn eval(question: &str) -> Command {
+/// Nix, whose commands may be off in its settings.
+fn nix() -> Command {
     let mut nix = Command::new("nix");
-    nix.args(["--extra-experimental-features", "nix-command flakes"])
-        .args(["eval", "--json", "--apply", question]);
+    nix.args(["--extra-experimental-features", "nix-command flakes"]);
+    nix
+}
+
+fn eval(question: &str) -> Command {
+    let mut nix = nix();
+    nix.args(["eval", "--json", "--apply", question]);
     nix
 }
 
@@ -302,10 +308,8 @@ pub fn build(
 
 /// Copies systems to a binary cache.
 pub fn copy(cache: &str, systems: &[&Path]) -> Result<()> {
-    let mut nix = Command::new("nix");
-    nix.args(["--extra-experimental-features", "nix-command"])
-        .args(["copy", "--to", cache])
-        .args(systems);
+    let mut nix = nix();
+    nix.args(["copy", "--to", cache]).args(systems);
     run(&mut nix, "nix copy").map(drop)
 }
 
@@ -344,10 +348,9 @@ fn diff_closures(before: &Path, after: &Path) -> Result<String> {
             path.display()
         );
     }
-    let mut nix = Command::new("nix");
-    nix.args(["--extra-experimental-features", "nix-command"])
-        // What is missing after all is not to be fetched.
-        .args(["--option", "substitute", "false"])
+    let mut nix = nix();
+    // What is missing after all is not to be fetched.
+    nix.args(["--option", "substitute", "false"])
         .args(["store", "diff-closures"])
         .args([before, after]);
     let what = "nix store diff-closures";

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::nix;
 use crate::sys::command;
 
 /// How long a question to Nix or to a cache may take.
@@ -93,10 +94,4 @@ fn caches() -> Result<Vec<String>> {
     }
     let caches = setting("substituters").context("nix show-config names no substituters")?;
     Ok(serde_json::from_value(caches)?)
-}
-
-fn nix() -> Command {
-    let mut nix = Command::new("nix");
-    nix.args(["--extra-experimental-features", "nix-command"]);
-    nix
 }

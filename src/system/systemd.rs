@@ -111,13 +111,16 @@ pub fn units() -> Result<BTreeMap<String, Unit>> {
     Ok(understand(&String::from_utf8_lossy(&units)))
 }
 
-/// Understands a paragraph for each unit, with a line for each property.
+/// The properties of each unit in an answer of `systemctl show`: a paragraph for each unit, with a line for each property.
+pub fn properties(text: &str) -> impl Iterator<Item = BTreeMap<&str, &str>> {
+    text.split("\n\n").map(|paragraph| {
+        let lines = paragraph.lines();
+        lines.filter_map(|line| line.split_once('=')).collect()
+    })
+}
+
 fn understand(text: &str) -> BTreeMap<String, Unit> {
-    let unit = |paragraph: &str| {
-        let properties: BTreeMap<&str, &str> = paragraph
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .collect();
+    let unit = |properties: BTreeMap<&str, &str>| {
         let property = |name| properties.get(name).copied().unwrap_or_default();
         let (name, file) = (property("Id"), property("FragmentPath"));
         let is_configured = !file.is_empty() && !file.starts_with("/run/systemd/transient/");
@@ -133,7 +136,7 @@ fn understand(text: &str) -> BTreeMap<String, Unit> {
         let counts = is_configured && !comes_by_itself && unit.state != State::Down;
         counts.then(|| (name.to_string(), unit))
     };
-    text.split("\n\n").filter_map(unit).collect()
+    properties(text).filter_map(unit).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What systemd says of the units that fetch and deploy: whether they are active, and when each remote is fetched next.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -131,7 +132,7 @@ impl Timers {
         let units = String::from_utf8_lossy(units);
         Self {
             timers: serde_json::from_slice(timers).unwrap_or_default(),
-            units: units.split("\n\n").filter_map(Unit::parse).collect(),
+            units: systemd::properties(&units).filter_map(Unit::of).collect(),
         }
     }
 
@@ -162,12 +163,9 @@ impl Timers {
 }
 
 impl Unit {
-    /// Understands a paragraph of `systemctl show`; `None` if the machine has no such unit.
-    fn parse(paragraph: &str) -> Option<Self> {
-        let property = |name: &str| {
-            let mut lines = paragraph.lines().filter_map(|line| line.split_once('='));
-            lines.find_map(|(key, value)| (key == name).then_some(value))
-        };
+    /// A unit by its properties; `None` if the machine has no such unit.
+    fn of(properties: BTreeMap<&str, &str>) -> Option<Self> {
+        let property = |name: &str| properties.get(name).copied();
         if property("LoadState")? == "not-found" {
             return None;
         }
