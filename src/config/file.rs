@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use strsim::levenshtein;
 
 use super::Config;
 use crate::config::url::Auth;
@@ -214,12 +215,6 @@ impl Config {
         })?;
         file.check(fingerprint(text))
     }
-
-    /// The configuration that is written like this.
-    #[cfg(test)]
-    pub fn for_tests(json: &str) -> Self {
-        Self::parse(json.as_bytes()).unwrap()
-    }
 }
 
 /// The words of serde about an unknown key, with the key that was probably meant in place of all that there are.
@@ -233,25 +228,11 @@ fn suggested(error: &str) -> String {
     let quoted = |text: &str| text.split('`').nth(1).unwrap_or_default().to_string();
     let written = quoted(written);
     let names = expected.split('`').skip(1).step_by(2);
-    let near = names.min_by_key(|name| distance(&written, name));
-    match near.filter(|near| distance(&written, near) <= 3) {
+    let near = names.min_by_key(|name| levenshtein(&written, name));
+    match near.filter(|near| levenshtein(&written, near) <= 3) {
         Some(near) => format!("{unknown}; did you mean `{near}`?"),
         None => error.to_string(),
     }
-}
-
-/// How many letters have to be changed, added or left out.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// For a record that does not outlive a boot: another comin may have another one for the same text.

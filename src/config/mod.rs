@@ -7,6 +7,9 @@ pub mod paths;
 mod tests;
 pub mod url;
 
+#[cfg(test)]
+pub use tests::for_tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -204,10 +207,4 @@ impl Config {
             )
         })
     }
-}
-
-/// The smallest configuration.
-#[cfg(test)]
-pub fn for_tests() -> Config {
-    Config::for_tests(r#"{"hostname": "m", "remotes": [{"name": "o", "url": "/r"}]}"#)
 }

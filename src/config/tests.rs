@@ -6,6 +6,18 @@ use super::*;
 use crate::model::names::{check_branch, Operation};
 use crate::model::policy::{Confirmer, Retention};
 
+impl Config {
+    /// The configuration that is written like this.
+    pub fn for_tests(json: &str) -> Self {
+        Self::parse(json.as_bytes()).unwrap()
+    }
+}
+
+/// The smallest configuration.
+pub fn for_tests() -> Config {
+    Config::for_tests(r#"{"hostname": "m", "remotes": [{"name": "o", "url": "/r"}]}"#)
+}
+
 fn parse(json: &str) -> Result<Config> {
     Config::parse(json.as_bytes())
 }

@@ -273,18 +273,6 @@ impl Attempt {
         Some((generation, self.out.as_deref()?)).filter(|_| is_new)
     }
 
-    /// An attempt that has just begun.
-    #[cfg(test)]
-    pub fn for_tests(id: u64, operation: Operation) -> Self {
-        let commit = format!("{id:040x}");
-        let attempt = serde_json::json!({
-            "id": id, "commit": commit, "main": commit, "remote": "origin", "branch": "main",
-            "testing": false, "operation": operation, "subject": "", "tries": 1,
-            "started_at": Timestamp::UNIX_EPOCH, "derivation": null, "out": null,
-        });
-        serde_json::from_value(attempt).unwrap()
-    }
-
     /// What is done with its system: what the branch asks for, but a switch that is inhibited, or that goes back after
     /// a boot, is put off until the next boot.
     pub fn operation(&self) -> Operation {

@@ -30,5 +30,7 @@ pub mod state;
 pub mod store_path;
 pub mod suspension;
 pub mod target;
+#[cfg(test)]
+mod tests;
 pub mod unit_changes;
 pub mod window;
