@@ -1,6 +1,6 @@
 //! The switch, and what follows from it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -15,17 +15,17 @@ use crate::system::{self, rollback_timer, switch::Activation, unit_changes};
 
 /// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
 /// nothing was activated.
-pub fn activate(ctx: &Context, attempt: &Attempt, out: PathBuf) -> Result<SwitchExit> {
+pub fn activate(ctx: &Context, attempt: &Attempt, out: &Path) -> Result<SwitchExit> {
     let operation = attempt.operation();
     rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)?;
     if operation.moves_profile() {
-        system::set_profile(&ctx.profile(), &out)?;
+        system::set_profile(&ctx.profile(), out)?;
     }
     log::info!("Activating {}", out.display());
     if operation.activates() {
         unit_changes::save_units(&ctx.paths, attempt.id);
     }
-    Activation::new(attempt.id, out, operation).run(&ctx.paths)
+    Activation::new(attempt.id, out.to_path_buf(), operation).run(&ctx.paths)
 }
 
 /// The outcome of a switch that came to an end: the machine has to be well.

@@ -61,19 +61,16 @@ impl<'a> Deployment<'a> {
         let is_it = |(waiting, _): &(&Attempt, Step)| {
             target.same_as(&waiting.target.commit, waiting.target.operation)
         };
-        let attempt = match store.state().awaiting().filter(is_it) {
-            Some((waiting, step)) => {
-                let attempt = Attempt {
-                    target,
-                    boot,
-                    ..waiting.clone()
-                };
-                resume(&ctx.config, attempt, step)
-            }
-            None => {
-                let subject = mirror.subject(&target.commit)?;
-                begin(store, target, subject, boot, system)?
-            }
+        let attempt = if let Some((waiting, step)) = store.state().awaiting().filter(is_it) {
+            let attempt = Attempt {
+                target,
+                boot,
+                ..waiting.clone()
+            };
+            resume(&ctx.config, attempt, step)
+        } else {
+            let subject = mirror.subject(&target.commit)?;
+            begin(store, target, subject, boot, system)?
         };
         Ok(Self {
             ctx,

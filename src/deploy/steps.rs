@@ -89,17 +89,17 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     }
     check_inhibitors(deployment, &out)?;
     deployment.pass_before(Step::Deploy)?;
-    switch_to(deployment, out)
+    switch_to(deployment, &out)
 }
 
 /// Runs the switch to a system, and finds out what follows from it, unless the switch could not begin.
-fn switch_to(deployment: &mut Deployment, out: PathBuf) -> Result<Outcome, Stop> {
+fn switch_to(deployment: &mut Deployment, out: &Path) -> Result<Outcome, Stop> {
     let ctx = deployment.ctx;
     switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
     deployment.attempt.before = match &deployment.residue {
         Residue::Unfinished(before) => (**before).clone(),
         Residue::Clean | Residue::FailedActivation => {
-            snapshot::take(ctx, deployment.store.state(), &out)?
+            snapshot::take(ctx, deployment.store.state(), out)?
         }
     };
     deployment.enter(Stage::Activating)?;
@@ -110,7 +110,7 @@ fn switch_to(deployment: &mut Deployment, out: PathBuf) -> Result<Outcome, Stop>
         residue,
         ..
     } = deployment;
-    let ended = activate::activate(ctx, attempt, out.clone());
+    let ended = activate::activate(ctx, attempt, out);
     let is_untouched = system::footprint(&ctx.paths)? == found;
     let error = match ended {
         Ok(exit) if exit.is_busy() && is_untouched => anyhow!(SwitchExit::BUSY_WORDS),
@@ -120,7 +120,7 @@ fn switch_to(deployment: &mut Deployment, out: PathBuf) -> Result<Outcome, Stop>
                 log::warn!("{error:#}");
                 SwitchExit::Lost
             });
-            return Ok(activate::conclude(ctx, store, attempt, &out, exit)?);
+            return Ok(activate::conclude(ctx, store, attempt, out, exit)?);
         }
     };
     // After a switch that ended half-way, the profile may belong to the system that runs.

@@ -172,8 +172,8 @@ impl HostState {
             (None, unended)
         };
         let waiting = state.awaiting().map(|(attempt, _)| attempt);
-        let stage = in_progress.as_ref().map(|it| it.stage);
-        let stage = stage.or(waiting.map(model::attempt::Attempt::stage));
+        let at = in_progress.as_ref().map(|it| it.stage);
+        let at = at.or(waiting.map(model::attempt::Attempt::stage));
         Self {
             suspended,
             running,
@@ -182,7 +182,7 @@ impl HostState {
             booted_instead: booted_instead.map(|system| system.display().to_string()),
             drift,
             boot_check_due: false,
-            phase: stage.map_or("idle", Stage::name),
+            phase: at.map_or("idle", Stage::name),
             deployed: state.latest_ended().map(tell),
             progress: None,
             in_progress,

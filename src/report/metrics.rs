@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::exposition::{seconds, Text};
 use super::headline::STATES;
-use super::remote::BranchStatus;
+use super::remote::{BranchStatus, RemoteStatus};
 use super::status::Status;
 use super::target::TargetView;
 use crate::model::attempt::Attempt;
@@ -122,7 +122,7 @@ impl Metrics {
     fn about_heads(&self, text: &mut Text) {
         let heads = || {
             let remotes = self.status.remotes.iter();
-            remotes.flat_map(|remote| remote.branches().map(move |branch| (&remote.name, branch)))
+            remotes.flat_map(|remote| remote.branches().map(move |branch| (remote, branch)))
         };
         let mut info = text.gauge("comin_head_info", "The head of each followed branch.");
         for (remote, branch) in heads() {
@@ -273,11 +273,15 @@ impl Metrics {
 
 /// Which branch a sample is about, and what it says of the branch.
 fn branch_labels<'a>(
-    remote: &'a String,
+    remote: &'a RemoteStatus,
     branch: &'a BranchStatus,
     what: (&'static str, &'a dyn Display),
 ) -> [(&'static str, &'a dyn Display); 3] {
-    [("remote_name", remote), ("branch", &branch.name), what]
+    [
+        ("remote_name", &remote.name),
+        ("branch", &branch.name),
+        what,
+    ]
 }
 
 impl Display for Metrics {

@@ -53,7 +53,7 @@ fn in_folder<T>(path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> 
             fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
             make()
         }
-        made => made,
+        done => done,
     }
 }
 

@@ -132,7 +132,9 @@ impl Timers {
         let units = String::from_utf8_lossy(units);
         Self {
             timers: serde_json::from_slice(timers).unwrap_or_default(),
-            units: systemd::properties(&units).filter_map(Unit::of).collect(),
+            units: systemd::properties(&units)
+                .filter_map(|it| Unit::of(&it))
+                .collect(),
         }
     }
 
@@ -164,7 +166,7 @@ impl Timers {
 
 impl Unit {
     /// A unit by its properties; `None` if the machine has no such unit.
-    fn of(properties: BTreeMap<&str, &str>) -> Option<Self> {
+    fn of(properties: &BTreeMap<&str, &str>) -> Option<Self> {
         let property = |name: &str| properties.get(name).copied();
         if property("LoadState")? == "not-found" {
             return None;
