@@ -280,7 +280,7 @@ let
           assertion = auth.ssh_deploy_key_path != "";
           message =
             about "auth.ssh_deploy_key_path"
-            + "is on an SSH server. comin uses no key of root's: name the file of a key that may read the repository.";
+            + "is on an SSH server. Name the file of a key that may read the repository.";
         }
       ]
     else

@@ -73,7 +73,7 @@ pub fn answer<M: Display>(
     );
     let sent = client.set_write_timeout(Some(PATIENCE));
     if let Err(error) = sent.and_then(|()| client.write_all(answer.as_bytes())) {
-        log::debug!("Whoever asked has hung up: {error}");
+        log::debug!("The client has closed the connection: {error}");
     }
     result
 }

@@ -78,7 +78,7 @@ fn append(notes: &str, remote: &str, commit: &str, lines: &str) -> Result<()> {
         let size = git(&["notes", "--ref", notes, "show", commit])?.len();
         ensure!(
             size <= LARGEST,
-            "The note of {commit} would have {size} bytes, and machines read no note of more than {LARGEST}: publish groups of hosts, each with --notes of its own"
+            "The note of {commit} would have {size} bytes, and machines read at most {LARGEST}: publish groups of hosts, each with its own --notes"
         );
         match git(&["push", "--quiet", remote, &name]) {
             Err(error) if tries < TRIES => log::debug!("Trying again: {error:#}"),

@@ -377,7 +377,7 @@ fn ssh_signers(allowed: Option<PathBuf>, revoked: Option<PathBuf>) -> Result<Opt
     let Some(allowed_signers_path) = given(allowed) else {
         ensure!(
             revoked_keys_path.is_none(),
-            "ssh_revoked_keys_path: it says nothing without allowed signers: set ssh_allowed_signers_path, or leave it out"
+            "ssh_revoked_keys_path: it has no effect without allowed signers: set ssh_allowed_signers_path, or leave it out"
         );
         return Ok(None);
     };

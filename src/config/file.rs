@@ -189,7 +189,7 @@ impl Config {
     pub fn of_machine(path: &Path) -> Result<Self> {
         Self::load(path).map_err(|error| match path.try_exists() {
             Ok(false) => anyhow::anyhow!(
-                "There is no configuration {}: enable the NixOS module, which writes it (services.comin.enable, services.comin.remotes), or name a file with --config FILE; comin list, eval and build need none",
+                "There is no configuration {}: enable the NixOS module (services.comin.enable, services.comin.remotes), or name a file with --config FILE. comin list, eval and build need none",
                 path.display()
             ),
             Ok(true) | Err(_) => error,

@@ -168,7 +168,7 @@ fn signers_need_not_be_there_when_the_configuration_is_checked() {
         ),
         (
             r#""ssh_revoked_keys_path": "/a""#,
-            "ssh_revoked_keys_path: it says nothing without",
+            "ssh_revoked_keys_path: it has no effect without",
         ),
     ] {
         let error = format!("{:#}", with(keys).unwrap_err());
@@ -250,7 +250,7 @@ const WRONG: &str = r#"
     "prebuilt": {}                                  | prebuilt: name the notes or the URL
     "prebuilt": {"notes": "a b"}                    | prebuilt.notes: "a b" is not
     "prebuilt": {"url": "/systems/{commit}"}        | prebuilt.url: it is not the address of a server
-    "prebuilt": {"url": "https://ci/latest"}        | prebuilt.url: it says nothing of the commit
+    "prebuilt": {"url": "https://ci/latest"}        | prebuilt.url: it does not name the commit
     "prebuilt": {"notes": "n", "otherwise": "fail"} | prebuilt.otherwise: unknown variant `fail`, expected `wait` or `evaluate`
     "prebuilt": {"notes": "n", "patience": -1}      | prebuilt.patience: invalid value
 "#;
@@ -424,7 +424,7 @@ fn names_of_remotes() {
         "ü", "a\\n", &too_long,
     ] {
         let error = format!("{:#}", with(bad).unwrap_err());
-        let rule = "use at most 64 letters, digits, -, _ and single dots, beginning with a letter or digit, and ending neither in a dot nor in .lock";
+        let rule = "use at most 64 letters, digits, -, _ and single dots. Begin with a letter or digit, and do not end in a dot or in .lock";
         assert!(error.contains(rule), "{bad}: {error}");
     }
 }

@@ -116,7 +116,7 @@ impl Url {
                 let why = "an SSH server needs a key, not a token";
                 unused("access_token_path", token.as_ref(), why)?;
                 let key = key.context(
-                    "auth.ssh_deploy_key_path: an SSH server needs a key, and comin uses no key of root: name the file of a key that may read the repository",
+                    "auth.ssh_deploy_key_path: an SSH server needs a key: name the file of a key that may read the repository",
                 )?;
                 let known_hosts = known_hosts.unwrap_or_else(|| KNOWN_HOSTS.into());
                 check_ssh_path(&key).context("auth.ssh_deploy_key_path")?;
@@ -197,7 +197,7 @@ impl Location {
             };
             ensure!(
                 !user.is_some_and(|user| user.contains(':')),
-                "it contains credentials, which everybody can read in the Nix store: put the token into a file and name that in auth.access_token_path"
+                "it contains credentials, and everybody can read the Nix store: name a file with the token in auth.access_token_path"
             );
             ensure!(!host.is_empty(), "{url:?} names no host");
             let rest = &url[origin(url).len()..];
@@ -233,7 +233,7 @@ impl Location {
         };
         ensure!(
             !user.is_some_and(|user| user.contains(':')),
-            "it contains a password, which everybody can read in the Nix store, and comin sends no password to SSH servers: use a key, and name its file in auth.ssh_deploy_key_path"
+            "it contains a password, and everybody can read the Nix store. SSH servers need a key: name its file in auth.ssh_deploy_key_path"
         );
         let (host, port) = match address.strip_prefix('[') {
             Some(address) => {

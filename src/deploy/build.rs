@@ -73,7 +73,7 @@ fn evaluate(
     let folder = ctx.config.repository_subdir.as_deref().unwrap_or_default();
     let flake = Path::new(folder).join("flake.nix");
     if deployment.mirror.has_lfs_pointers(&target.commit, &flake) {
-        log::warn!("{target} has files in Git LFS, and gets pointers in their place; to get the files, set inputs.self.lfs = true in flake.nix (Nix 2.27 or newer)");
+        log::warn!("{target} has files in Git LFS, and gets pointers in their place. To get the files, set inputs.self.lfs = true in flake.nix (Nix 2.27 or newer)");
     }
     if let Some(reason) = machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
         return Err(Stop::Ended(Outcome::Skipped { reason }));

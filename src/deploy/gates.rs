@@ -126,7 +126,7 @@ pub fn order_past(ctx: &Context, expected: Option<&str>, signers: Option<&Signer
 /// Takes up the order to let a commit pass. The state has it before the order is gone.
 pub fn apply_order(paths: &Paths, store: &mut Store) -> Result<()> {
     if let Some(PastGates { commit }) = PastGates::read(paths)? {
-        log::warn!("{commit} passes every gate, by order");
+        log::warn!("{commit} passes every gate, as requested");
         store.change(|state| state.let_past_gates(commit))?;
         fs::remove_optional(&paths.past_gates())?;
     }

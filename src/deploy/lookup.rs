@@ -64,7 +64,7 @@ fn find(
         let system = note.map(|note| prebuilt::in_note(&note, hostname));
         let system = system
             .transpose()
-            .map_err(|error| anyhow::anyhow!("the note of the commit is of no use: {error}"))?;
+            .map_err(|error| anyhow::anyhow!("the note of the commit cannot be used: {error}"))?;
         if let Some(system) = system.flatten() {
             return Ok(Some(system));
         }
@@ -73,7 +73,7 @@ fn find(
         return Ok(None);
     };
     let address = prebuilt::address(template, hostname, target);
-    ask(&address).with_context(|| format!("{address} is of no use"))
+    ask(&address).with_context(|| format!("the answer of {address} cannot be used"))
 }
 
 /// Asks a server for a system.

@@ -90,12 +90,12 @@ pub fn apply_requests(ctx: &Context, store: &mut Store) -> Result<()> {
             GateRecord::forget(&ctx.paths, before)?;
         }
         fs::remove_optional(&retry)?;
-        log::info!("What failed is tried again, by order");
+        log::info!("What failed is tried again, as requested");
     }
     if let Some(rewrite) = Rewrite::read(&ctx.paths)? {
         let before = store.state().accepted_main.clone();
         let before = before.map_or("none".to_string(), |before| before.to_string());
-        log::warn!("Main {rewrite} is accepted by order, in place of {before}");
+        log::warn!("Main {rewrite} is accepted as requested, in place of {before}");
         store.accept(rewrite.commit)?;
         Rewrite::forget(&ctx.paths)?;
     }

@@ -139,7 +139,7 @@ fn cure(error: &ureq::Error) -> Option<String> {
 fn about_certificate(fault: &str) -> Option<String> {
     let has = |text: &str| fault.contains(text);
     if has("UnknownIssuer") {
-        Some("this machine does not trust the authority that signed the server's certificate: if it is the right one, add it to security.pki.certificateFiles".to_string())
+        Some("the server's certificate has an unknown issuer: if the server is the right one, add its CA to security.pki.certificateFiles".to_string())
     } else if has("Expired") || has("expired") {
         Some(format!(
             "the server's certificate has expired, or this machine's clock is wrong ({fault})"

@@ -117,12 +117,12 @@ pub fn cure(ssh: &Ssh, words: &str, said: &str) -> String {
     let has = |text: &str| words.contains(text);
     if has("HOST IDENTIFICATION HAS CHANGED") {
         format!(
-            "{host} shows another host key than the one in {known_hosts}, so it may be another machine ({said}): if its administrator confirms the new key, replace the old one"
+            "{host} shows another host key than the one in {known_hosts}, so it may be another machine ({said}). If its administrator confirms the new key, replace the old one"
         )
     } else if has("host key is known for") {
         let port = ssh.port.map(|port| format!("-p {port} "));
         format!(
-            "the host key of {host} is not known ({said}): add it to {known_hosts}, on NixOS by programs.ssh.knownHosts; \"ssh-keyscan {}{host}\" shows it, and its administrator can confirm it",
+            "the host key of {host} is not known ({said}): add it to {known_hosts}, on NixOS with programs.ssh.knownHosts. \"ssh-keyscan {}{host}\" shows it, and its administrator can confirm it",
             port.unwrap_or_default()
         )
     } else if has("UNPROTECTED PRIVATE KEY FILE") {

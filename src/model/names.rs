@@ -78,7 +78,7 @@ impl TryFrom<String> for RemoteName {
                 && name.starts_with(|c: char| c.is_ascii_alphanumeric())
                 // As in a ref, a dot has its place.
                 && check_branch(&name).is_ok(),
-            "{name:?} cannot name units, refs and files: use at most {} letters, digits, -, _ and single dots, beginning with a letter or digit, and ending neither in a dot nor in .lock",
+            "{name:?} cannot name units and files: use at most {} letters, digits, -, _ and single dots. Begin with a letter or digit, and do not end in a dot or in .lock",
             Self::MAX
         );
         ensure!(

@@ -192,9 +192,7 @@ pub fn check_template(template: &str) -> Result<(), String> {
         .next()
         .is_some_and(|server| server.contains('@'))
     {
-        return Err(
-            "it contains credentials, which everybody can read in the Nix store".to_string(),
-        );
+        return Err("it contains credentials, and everybody can read the Nix store".to_string());
     }
     let mut names = BTreeSet::new();
     let mut rest = template;
@@ -208,7 +206,7 @@ pub fn check_template(template: &str) -> Result<(), String> {
         rest = after;
     }
     if !names.contains("commit") {
-        return Err("it says nothing of the commit: put {commit} into it".to_string());
+        return Err("it does not name the commit: put {commit} into it".to_string());
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ pub enum Unverified {
     #[display("it is signed with {_0}, and no {_0} key is trusted; {}", _0.cure())]
     Unused(Format),
     /// It is by a key that is not trusted.
-    #[display("its signature is by a key that is not trusted: {_0}; sign it with one that is, or add this one to {}", _0.setting())]
+    #[display("its signature is by a key that is not trusted: {_0}; sign it with a trusted key, or add this one to {}", _0.setting())]
     Untrusted(Key),
     /// It is not one of this commit. The key is told by GPG alone.
     #[display("its signature{} is not of this commit, or the commit was changed afterwards; {ANEW}", by(_0.as_ref()))]

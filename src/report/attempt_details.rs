@@ -207,7 +207,7 @@ impl Details {
         } = self.attempt;
         let took = match ended_at {
             Some(end) => format!("took {}", between(started_at, end)),
-            None if self.attempt.is_left => "and nobody is at work at it any more".to_string(),
+            None if self.attempt.is_left => "but its process is gone".to_string(),
             None => format!("under way for {}", between(started_at, page.now)),
         };
         let tries = match self.tries {

@@ -31,9 +31,7 @@ impl Difference {
     /// The lines of it.
     pub(super) fn entry(&self, page: &Page) -> String {
         let text = match (&self.changes, &self.unavailable) {
-            (Some(changes), _) if changes.is_empty() => {
-                "none has another version or another size than before".to_string()
-            }
+            (Some(changes), _) if changes.is_empty() => "none has changed".to_string(),
             (Some(changes), _) => {
                 let lines = changes.iter().map(ToString::to_string);
                 let lines = lines.map(|line| printable(&line).into_owned());

@@ -265,7 +265,7 @@ impl Metrics {
         );
         text.flag(
             "comin_is_behind",
-            "Whether the selected commit does not run, or no deploy has looked at a new commit yet",
+            "Whether the selected commit does not run, or a new commit awaits a decision",
             !self.is_decided || !self.status.runs(selected),
         );
     }

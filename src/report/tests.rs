@@ -1598,7 +1598,7 @@ fn an_attempt_that_was_killed() {
         Attempt 6: 46464646 (origin/main) by switch: interrupted
           subject    Update nixpkgs
           commit     4646464646464646464646464646464646464646
-          began      11:59, and nobody is at work at it any more
+          began      11:59, but its process is gone
           stages     evaluating 6.0 s, building
           next       the next deploy finds out how it stands, and goes on from there
           system     /nix/store/ffffffffffffffffffffffffffffffff-nixos-system-m-26.05
@@ -1663,7 +1663,7 @@ fn a_plan_that_is_built() {
         Would deploy 42424242 (origin/main) by switch, now and at every boot
           origin/main  42424242  selected
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05
-          packages   none has another version or another size than before
+          packages   none has changed
           units      what would be restarted is left out: this needs root: try again
                      with sudo
     "#]]
@@ -1679,7 +1679,7 @@ fn a_plan_that_is_built() {
           origin/main  42424242  selected
           system     /nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m-26.05,
                      which is deployed
-          packages   none has another version or another size than before
+          packages   none has changed
     "#]]
     .assert_eq(&previewed(Some(Build {
         closure: Some(Difference::of(Ok(Vec::new()))),

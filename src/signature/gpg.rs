@@ -244,7 +244,7 @@ fn imported(answer: &Answer) -> Result<Vec<String>> {
         .collect();
     ensure!(
         count(1) == 0,
-        "gpg accepts no user id of it, which may rest on SHA-1 (renew it, e.g. by a new expiry date, and export it again) or be newer than this machine's clock"
+        "gpg accepts no user id of it. It may rest on SHA-1: renew it, e.g. with a new expiry date, and export it again. Or it is newer than this machine's clock"
     );
     ensure!(
         answer.code == 0 && !fingerprints.is_empty() && count(0) as usize == fingerprints.len(),

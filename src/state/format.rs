@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 
 /// What helps when a file cannot be read.
 const CURE: &str =
-    "restore it from a backup, or move it away, which costs the history and the quarantine";
+    "restore it from a backup, or move it away, which loses the history and the held commits";
 
 /// Reads a file.
 ///

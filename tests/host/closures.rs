@@ -87,7 +87,7 @@ fn what_became_of_units_is_told_also_when_comin_has_died_meanwhile() {
         "             stopped old.service\n",
         "             failed bad.service",
         "  next       held until someone pushes, or comin retry\n",
-        "  packages   none has another version or another size than before\n",
+        "  packages   none has changed\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }

@@ -37,7 +37,7 @@ fn a_bad_configuration_is_named_and_touches_nothing() {
     let said = world.comin(&["run"], 2);
     assert!(
         said.err
-            .contains("remotes[0].name: \"../x\" cannot name units, refs and files"),
+            .contains("remotes[0].name: \"../x\" cannot name units and files"),
         "{said:?}"
     );
     let config = world.path("config.json");

@@ -200,7 +200,7 @@ fn one_commit_passes_every_gate_by_order() {
         assert!(is_wanted(&world));
         assert_eq!(world.plan()["action"], "deploy");
         let said = world.comin(&["deploy"], 0);
-        let line = format!("{commit} passes every gate, by order");
+        let line = format!("{commit} passes every gate, as requested");
         assert_eq!(said.err.matches(&line).count(), 1, "{said:?}");
         assert_eq!(world.running(), subject);
         assert_eq!(asked(&world), asked_before);

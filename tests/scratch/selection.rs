@@ -367,7 +367,7 @@ fn a_rewrite_is_refused_until_the_operator_accepts_it_once() {
     assert_eq!(world.running(), "second");
     let said = world.comin(&["deploy"], 0);
     let logged =
-        format!("Main {rewritten} (origin/main) is accepted by order, in place of {second}");
+        format!("Main {rewritten} (origin/main) is accepted as requested, in place of {second}");
     assert!(said.err.contains(&logged), "{said:?}");
     assert_eq!(world.running(), "rewritten");
     assert_eq!(world.status()["accepted_main"], rewritten.as_str());

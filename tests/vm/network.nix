@@ -17,7 +17,7 @@
     cut = push("cut")
     await_ended(cut, "rolled_back")
     assert label() == "second"
-    await_status('.hindrance | contains("quarantine")')
+    await_status('.hindrance | contains("held")')
 
     await_ended(push("third"))
     assert label() == "third"

@@ -554,7 +554,7 @@ fn a_file_that_cannot_be_used_is_an_error_that_names_it() {
         (&world.gpg["young"], "newer than this machine's clock"),
         (
             &world.gpg["weak"],
-            "gpg accepts no user id of it, which may rest on SHA-1",
+            "gpg accepts no user id of it. It may rest on SHA-1",
         ),
         (&world.ssh["ed25519"], "replace it by the output of gpg"),
     ] {
