@@ -74,13 +74,16 @@ pub fn view(
 pub fn host(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<HostState> {
     let Context { config, paths, .. } = machine;
     let running = fs::read_link_optional(&paths.current_system())?;
+    // The attempt that changes the machine, or else the one that did so last.
+    let latest = state.latest();
+    let latest = latest.filter(|it| it.ended().is_none() && it.changed_the_machine());
     let mut host = HostState::new(
         state,
         config.retry,
         snapshot.is_deploying,
         snapshot.suspension.is_some(),
         running.map(|out| Running::new(&out, state)),
-        reboot_reasons::reasons(config, paths, state.last_activation()),
+        reboot_reasons::reasons(config, paths, latest.or(state.last_activation())),
         boot::booted_instead(machine, state)?.as_deref(),
         observe::drift(machine, state)?,
     );

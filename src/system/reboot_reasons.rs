@@ -49,11 +49,14 @@ struct Facts {
 pub fn reasons(config: &Config, paths: &Paths, latest: Option<&Attempt>) -> Vec<String> {
     let booted = paths.booted_system();
     let is_test = |attempt: &&Attempt| attempt.operation() == Operation::Test;
+    // During a switch, the profile is ahead of the running system.
+    let is_over = latest.is_none_or(|attempt| attempt.ended().is_some());
+    let profile = paths.profile(&config.profile);
     let facts = Facts {
         booted: booted.exists().then(|| Bootable::of(&booted)),
         current: Bootable::of(&paths.current_system()),
         runs: fs::canonicalize(paths.current_system()).ok(),
-        boots: system::of_profile(&paths.profile(&config.profile)),
+        boots: system::of_profile(&profile).filter(|_| is_over),
         tested: latest.filter(is_test).and_then(|test| test.out.clone()),
     };
     facts.reasons()
