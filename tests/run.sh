@@ -57,7 +57,14 @@ fi
 counted tests/module/run.sh
 counted tests/module/flake.sh
 check "package" tests/package/run.sh "$work/package"
-check "demo" env COMIN_BIN="$work/package/bin/comin" tests/demo.sh
+export COMIN_BIN=$work/package/bin/comin
+check "demo" tests/demo.sh
+# Not to measure: each runs to its end.
+check "bench" tests/bench.sh 1
+check "bench, a crowd" tests/bench.sh crowd 3
+mkdir "$work/flake"
+echo '{ outputs = _: { nixosConfigurations.laptop.config.system.build.toplevel.drvPath = "a"; }; }' >"$work/flake/flake.nix"
+check "bench, a fleet" env COMIN_FLAKE="path:$work/flake#laptop" tests/bench.sh fleet 3
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::machine::{Configuration, Host};
 use crate::support::await_that;
+use crate::support::pages::ON_DESKTOP;
 
 /// In place of libnotify's, which needs a desktop: notes what is shown, and waits for an answer to a question.
 const NOTIFY_SEND: &str = r#"#!/bin/sh
@@ -178,9 +179,19 @@ fn whom_polkit_lets_confirms_by_a_click() {
     let commit = confirm("fourth", &|name| format!("Deployed {name}|fourth"));
     host.await_deployed(&commit);
 
+    // At a shell of theirs, too, as the pages say.
+    let who = format!(
+        "setpriv --reuid={USER} --regid={USER} --clear-groups env XDG_RUNTIME_DIR=/run/user/{USER}"
+    );
+    let (commit, _) = commit_asked(&host, &asking.named("fifth"), &mut wanted);
+    for line in ON_DESKTOP {
+        // polkit asks who has started pkexec, which must be a process of the host.
+        host.write("/usr/local/share/line", &format!("{line}\nexit $?\n"));
+        host.run(&format!("{who} sh /usr/local/share/line"));
+    }
+    host.await_deployed(&commit);
+
     // And that is all that the rule allows.
-    let who = format!("setpriv --reuid={USER} --regid={USER} --clear-groups");
-    // polkit asks who has started pkexec, which is to be a process of the host.
     let order = "pkexec --disable-internal-agent comin \"$@\"\nexit $?\n";
     host.write("/usr/local/share/order", order);
     for (words, says) in [

@@ -37,7 +37,7 @@ const COUNTS: [(&str, &str); 8] = [
     ("Out of reach", "1"),
     ("Behind", "9"),
     ("Failing", "2"),
-    ("Given up", "2"),
+    ("Held", "2"),
     ("Remotes failing", "1"),
     ("Need a reboot", "2"),
     ("Suspended", "1"),

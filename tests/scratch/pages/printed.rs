@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use expect_test::expect_file;
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use super::{pages, words};
 use crate::support::{isolated, Said};
-use crate::world::{boot, Repository, System, World};
+use crate::world::{await_that, boot, start, Repository, System, World};
 
 /// A machine `laptop`, and the output of the commands that ran on it.
 struct Laptop {
@@ -370,6 +371,78 @@ fn previews() -> Laptop {
     laptop
 }
 
+/// A deployment that stays in each stage until it has been seen.
+fn watched() -> Laptop {
+    let mut laptop = Laptop::new();
+    let folder = laptop.world.path("stages");
+    fs::create_dir(&folder).unwrap();
+    let hold = |stage: &str| {
+        let file = folder.join(stage).display().to_string();
+        format!("while [ ! -e {file} ]; do sleep 0.01; done")
+    };
+    let derivation = |name: &str| {
+        format!(
+            "derivation {{
+                name = \"{name}\"; system = \"{}-linux\"; builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\";
+                args = [ \"-c\" \"{}; echo >$out\" ];
+            }}",
+            std::env::consts::ARCH,
+            hold(name)
+        )
+    };
+    let system = System::with(&format!(
+        "extra = {{
+            kernel = null; initrd = null;
+            evaluated = builtins.readFile \"${{{}}}\";
+            editor = \"${{{}}}\";
+        }};
+        activation = \"{}\";",
+        derivation("settings"),
+        derivation("editor-9.2"),
+        hold("activating")
+    ));
+    let check = hold("checking");
+    laptop
+        .world
+        .configure(|config| config["health_check"] = json!({"commands": [check]}));
+    let mut watch = laptop.world.command(&["watch", "--oneline"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut seen = String::new();
+    let mut await_line = |state: &str| {
+        for line in lines.by_ref() {
+            writeln!(seen, "{}", line.as_ref().unwrap()).unwrap();
+            if line.unwrap().starts_with(state) {
+                return;
+            }
+        }
+    };
+    await_line("up to date");
+    let configuration = laptop.origin.configuration("", "26.05", &system);
+    laptop.commit_flake("Update the editor", &configuration);
+    laptop.run("fetch");
+    await_line("due");
+    let mut deploy = start(&laptop.world, &["deploy"]);
+    let go_on = |stage: &str| fs::write(folder.join(stage), "").unwrap();
+    await_line("evaluating");
+    go_on("settings");
+    await_line("building");
+    await_that(|| laptop.world.status()["progress"]["derivation"] == "editor-9.2");
+    let (building, _) = laptop.print("status");
+    go_on("editor-9.2");
+    await_line("activating");
+    go_on("activating");
+    await_line("checking");
+    go_on("checking");
+    await_line("up to date");
+    assert!(deploy.wait().unwrap().success());
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    laptop.add("building", "comin watch", &building);
+    laptop.add("watched", "comin watch --oneline", &seen);
+    laptop
+}
+
 fn gates() -> Laptop {
     let mut laptop = Laptop::new();
     laptop.world.configure(|config| {
@@ -423,6 +496,7 @@ fn pages_show_what_the_program_prints() {
         confirmations,
         signatures,
         previews,
+        watched,
         gates,
         systems_from_ci,
     ];

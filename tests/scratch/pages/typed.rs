@@ -9,32 +9,32 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use super::{pages, INLINE};
-use crate::support::pages::ON_HOST;
+use crate::support::pages::{ON_DESKTOP, ON_HOST};
 use crate::support::ssh::{self, Sshd};
 use crate::support::{is_nix_at_least, isolated, skip, Said};
 use crate::world::desktop::Desktop;
 use crate::world::{await_that, Repository, System, World};
 
-/// Lines that no test types, and why.
-const NOT_TYPED: [(&str, &str); 17] = [
-    ("./tests/demo.sh # a deployment, a live test, a failure and a rewind, below a scratch directory", "tests/run.sh runs it"),
-    ("./tests/run.sh  # all tests", "it runs this test"),
-    ("UPDATE_EXPECT=1 cargo test --bin comin internals", "a test that writes a page"),
-    ("./tests/bench.sh", "measures for minutes"),
-    ("./tests/bench.sh crowd", "measures for minutes"),
-    ("./tests/bench.sh fleet", "measures for minutes"),
-    ("COMIN_FLAKE=path:.#laptop ./tests/bench.sh fleet", "measures for minutes"),
-    ("sudo nixos-rebuild switch --flake .#laptop", "needs NixOS"),
-    ("sudo nixos-rebuild switch --file . --attr laptop", "needs NixOS"),
-    ("npins init", "needs GitHub"),
-    ("npins add github --branch main OWNER comin # the place that you got comin from", "needs GitHub"),
-    ("systemctl --user status comin-desktop.path", "needs somebody who is logged in"),
-    ("pkexec comin confirm", "needs polkit"),
-    ("systemctl status comin", "of the Go comin"),
-    ("systemctl restart comin", "of the Go comin"),
-    ("systemctl stop comin", "of the Go comin"),
-    ("journalctl -u comin", "of the Go comin"),
+/// Lines that a script runs after these tests, with this command.
+const BY_SCRIPT: [(&str, &str, &str); 5] = [
+    ("./tests/demo.sh # a deployment, a live test, a failure and a rewind, below a scratch directory", "tests/run.sh", " tests/demo.sh\n"),
+    ("./tests/run.sh  # all tests", ".ci/run", "exec tests/run.sh\n"),
+    ("./tests/bench.sh crowd", "tests/run.sh", " tests/bench.sh crowd 3\n"),
+    ("./tests/bench.sh fleet", "tests/run.sh", " tests/bench.sh fleet 3\n"),
+    ("COMIN_FLAKE=path:.#laptop ./tests/bench.sh fleet", "tests/run.sh", " COMIN_FLAKE=\"path:$work/flake#laptop\" tests/bench.sh fleet 3\n"),
 ];
+
+/// The program of NixOS, which this machine lacks: builds, sets the profile and switches.
+const NIXOS_REBUILD: &str = r#"
+attribute=config.system.build.toplevel
+case "$*" in
+    "switch --flake .#laptop") nix build --out-link "$HOME/built" ".#nixosConfigurations.laptop.$attribute" ;;
+    "switch --file . --attr laptop") nix-build --out-link "$HOME/built" --attr "laptop.$attribute" ;;
+    *) exit 1 ;;
+esac
+nix-env --profile "$PROFILES/system" --set "$HOME/built"
+"$HOME/built/bin/switch-to-configuration" switch
+"#;
 
 /// The reader.
 struct Reader {
@@ -66,6 +66,13 @@ impl Reader {
         reader.update_inputs("first");
         reader.shim("sudo", "exec \"$@\"");
         reader.shim("ssh", "shift; exec \"$@\"");
+        let profiles = reader.world.path("root/nix/var/nix/profiles");
+        fs::create_dir_all(&profiles).unwrap();
+        let profiles = format!("PROFILES={}", profiles.display());
+        reader.shim(
+            "nixos-rebuild",
+            &format!("set -e; {profiles}{NIXOS_REBUILD}"),
+        );
         let comin = reader.world.command(&[]);
         let arguments: Vec<_> = comin.get_args().map(|it| it.to_str().unwrap()).collect();
         let program = comin.get_program().display();
@@ -152,7 +159,7 @@ impl Reader {
         let lines = section.blocks("sh");
         let here = lines
             .lines()
-            .filter(|line| !ON_HOST.contains(line) && !NOT_TYPED.iter().any(|(it, _)| it == line));
+            .filter(|line| !elsewhere().any(|it| it == *line));
         let here: Vec<&str> = here.collect();
         for line in &here {
             self.typed.insert((page.name(), (*line).to_string()));
@@ -199,7 +206,10 @@ fn getting_started(reader: &mut Reader) {
     let page = "getting-started.md";
     reader.write("first");
     reader.follow(page, "2. Push, then switch once by hand");
+    // comin finds that its system runs, and activates nothing.
     reader.deploys("switch first");
+    assert_eq!(reader.world.switches().len(), 1);
+    reader.follow("from-go-comin.md", "The step itself");
     reader.update_inputs("second");
     fs::create_dir_all(reader.world.path("root/var/cache/comin")).unwrap();
     reader.follow(page, "Every day");
@@ -210,6 +220,27 @@ fn getting_started(reader: &mut Reader) {
     assert_eq!(subjects, "Update comin\nUpdate nixpkgs\nInstall the laptop");
     reader.world.comin(&["run"], 0);
     assert_eq!(reader.world.history().len(), 1);
+}
+
+fn without_flakes(reader: &mut Reader) {
+    let machines = reader.machines();
+    let configuration = machines.configuration("", "pinned", &System::default());
+    let code = format!("{{ laptop.config = {configuration}; }}");
+    fs::write(machines.path.join("default.nix"), code).unwrap();
+    reader.follow("getting-started.md", "Without flakes");
+    reader.world.configure(|config| {
+        config["repository_type"] = json!("nix");
+        config["system_attr"] = json!("laptop");
+    });
+    machines.commit_all("Pin the inputs");
+    machines.git(&["push", "--quiet", "origin", "main"]);
+    let switches = reader.world.switches().len();
+    reader.deploys("switch pinned");
+    assert_eq!(reader.world.switches().len(), switches);
+    reader.world.configure(|config| {
+        config["repository_type"] = json!("flake");
+        config.as_object_mut().unwrap().remove("system_attr");
+    });
 }
 
 fn live_testing(reader: &mut Reader) {
@@ -391,6 +422,12 @@ fn reference(reader: &mut Reader) {
     shell.wait().unwrap();
 }
 
+/// The lines that other tests run.
+fn elsewhere() -> impl Iterator<Item = &'static str> {
+    let by_script = BY_SCRIPT.iter().map(|(line, _, _)| *line);
+    ON_HOST.into_iter().chain(ON_DESKTOP).chain(by_script)
+}
+
 /// The pages show no command that has not been run.
 #[test]
 fn commands_of_the_pages_work() {
@@ -410,6 +447,7 @@ fn commands_of_the_pages_work() {
     let mut reader = Reader::new();
     for scene in [
         getting_started,
+        without_flakes,
         live_testing,
         failures,
         credentials,
@@ -421,8 +459,12 @@ fn commands_of_the_pages_work() {
     ] {
         scene(&mut reader);
     }
-    let mut listed: BTreeSet<&str> = NOT_TYPED.iter().map(|(line, _)| *line).collect();
-    listed.extend(ON_HOST);
+    for (line, script, command) in BY_SCRIPT {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let script = fs::read_to_string(root.join(script)).unwrap();
+        assert!(script.contains(command), "{line}: {script}");
+    }
+    let listed: BTreeSet<&str> = elsewhere().collect();
     let mut unused = listed.clone();
     let mut missed = Vec::new();
     for page in pages() {
