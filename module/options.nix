@@ -248,7 +248,7 @@ let
             type = types.nullOr types.ints.unsigned;
             default = null;
             defaultText = lib.literalMD ''
-              a tenth of `period` if that is 60 or more, but at most 60; 60 with `calendar`; 0 for a path on this machine
+              a tenth of a `period` of 60 or more, at most 60. 60 with `calendar`. 0 for a path on this machine
             '';
             description = ''
               Each fetch waits up to this number of seconds longer, so that many machines do not ask a server at once.
@@ -259,13 +259,14 @@ let
         watch = mkOption {
           type =
             let
-              folder = types.strMatching "/([^\n]*[^\n\\])?";
+              folder = types.strMatching "/([^\n]*[^\n\\])?" // {
+                description = "path";
+              };
             in
             types.coercedTo (types.nullOr folder) (one: if one == null then [ ] else [ one ]) (types.listOf folder);
           default = (import ./url.nix).watchesOf config.url config.branches;
           defaultText = lib.literalMD ''
-            for a `url` on this machine, the directories of its branches below `<path>/.git/refs/heads`, or below
-            `<path>/refs/heads` if the path ends in `.git`; none for all others
+            the directories of the branches of a repository on this machine, below `refs/heads`. Otherwise none
           '';
           example = "/home/me/machines/.git/refs/heads";
           description = ''
@@ -552,7 +553,7 @@ in
               ];
               default = "wait";
               description = ''
-                What happens to a commit whose system CI does not name: `wait` keeps the running system until CI does,
+                What happens to a commit whose system CI does not name. `wait` keeps the running system until CI does.
                 `evaluate` lets this machine evaluate and build the commit after
                 {option}`services.comin.prebuilt.patience`.
               '';
@@ -732,8 +733,8 @@ in
         default = null;
         defaultText = lib.literalExpression "config.services.comin.reboot.allow && config.services.comin.rollback.enable != false";
         description = ''
-          Whether comin checks the machine after the first boot of a system that it deployed: that a remote can be
-          reached, as with {option}`services.comin.healthCheck.connectivity`, and the other health checks. If a check
+          Whether comin checks the machine after the first boot of a system that it deployed. A remote must answer,
+          as with {option}`services.comin.healthCheck.connectivity`, and the other health checks apply. If a check
           fails, comin makes the previous system boot next, reboots the machine once, and leaves the commit alone until
           somebody pushes or runs {command}`comin retry`. A testing branch is not checked. Nothing is checked while comin
           is suspended.
@@ -752,8 +753,8 @@ in
         type = types.bool;
         default = false;
         description = ''
-          Whether comin reboots the machine if a deployment needs that: for another kernel, initrd or kernel modules,
-          for {option}`system.autoUpgrade.rebootTriggers`, or for a system that starts only at the next boot. comin
+          Whether comin reboots the machine if a deployment needs that. Reasons are another kernel, initrd or kernel
+          modules, {option}`system.autoUpgrade.rebootTriggers`, or a system that starts only at the next boot. comin
           reboots once for each deployment. It waits while somebody holds a shutdown lock
           ({command}`systemd-inhibit --what=shutdown`), and while comin is suspended.
         '';

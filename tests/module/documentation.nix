@@ -224,7 +224,7 @@ let
       lib.optional (match ".*submodule.*" option.type == null) "* Type: `${typeOf option}`"
       ++ lib.optional (option ? default) (labelled "Default" option.default)
       ++ lib.optional (option ? example) (labelled "Example" option.example)
-      ++ [ "* More: [${titleOf page}](${page})" ]
+      ++ [ "* More: [${titleOf page}](${page})." ]
     )}
   '';
   titleOf =
