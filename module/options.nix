@@ -735,8 +735,8 @@ in
         description = ''
           Whether comin checks the machine after the first boot of a system that it deployed. A remote must answer,
           as with {option}`services.comin.healthCheck.connectivity`, and the other health checks apply. If a check
-          fails, comin makes the previous system boot next, reboots the machine once, and leaves the commit alone until
-          somebody pushes or runs {command}`comin retry`. A testing branch is not checked. Nothing is checked while comin
+          fails, comin makes the previous system boot next, and reboots the machine once. It leaves the commit alone
+          until somebody pushes or runs {command}`comin retry`. A testing branch is not checked. Nothing is checked while comin
           is suspended.
         '';
       };
