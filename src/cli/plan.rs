@@ -1,17 +1,20 @@
 //! What `comin plan` shows.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::status::{chosen, host};
-use crate::deploy::preview::{self, Built, Preview};
+use crate::deploy::preview::{self, Preview};
 use crate::deploy::{commits::Commits, context::Context, lookup, observe::Snapshot, operator};
 use crate::git::mirror::Mirror;
-use crate::model::select::decide;
+use crate::model::{select::decide, target::Target};
 use crate::nix::closure_diff;
 use crate::report::preview::{Build, DryActivation, Previewed};
 use crate::report::{closure::Difference, plan::Plan};
 use crate::signature::signers::Signers;
-use crate::sys::progress;
+use crate::sys::{fs, progress};
+use crate::system::{self, dry_activate::DryRun};
 
 /// Considers what a deploy would do.
 pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan> {
@@ -37,35 +40,45 @@ pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan
 
 /// Builds what a plan selects.
 pub fn build(machine: &Context, plan: Plan) -> Result<Previewed> {
-    let preview = plan.selected.as_ref().map(|target| match plan.unbuilt() {
-        Some(reason) => Ok(Preview::Skipped(reason)),
-        None => preview::preview(machine, target, plan.prebuilt.as_deref()),
+    let target = plan.selected.as_ref();
+    let build = target.map(|target| match plan.unbuilt() {
+        Some(reason) => Ok(skipped(reason)),
+        None => preview(machine, target, plan.prebuilt.as_deref()),
     });
-    let build = preview.transpose()?.map(|preview| match preview {
-        Preview::Skipped(reason) => Build {
-            skipped: Some(reason),
-            ..Build::default()
-        },
-        Preview::System(built) => of_system(built),
-    });
+    let build = build.transpose()?;
     Ok(Previewed { plan, build })
 }
 
-/// Takes the system as a whole: it has to be there while it is compared.
-fn of_system(built: Built) -> Build {
-    let before = built.runs.as_ref();
+fn skipped(reason: String) -> Build {
+    Build {
+        skipped: Some(reason),
+        ..Build::default()
+    }
+}
+
+/// What a target would bring. Its system has to be there while it is compared.
+fn preview(machine: &Context, target: &Target, prebuilt: Option<&Path>) -> Result<Build> {
+    let Context { paths, .. } = machine;
+    let built = match preview::preview(machine, target, prebuilt)? {
+        Preview::Skipped(reason) => return Ok(skipped(reason)),
+        Preview::System(built) => built,
+    };
+    let (out, operation) = (&built.out, target.operation);
+    let inhibitors = system::switch_inhibitors(paths, out);
+    let before = fs::read_link_optional(&paths.current_system())?;
+    let dry_run = DryRun::of(paths, out, operation, &inhibitors)?;
     let compare = |before| {
-        let compare = || closure_diff::compare(before, &built.out);
+        let compare = || closure_diff::compare(before, out);
         Difference::of(progress::during("Comparing the systems", compare))
     };
-    Build {
+    Ok(Build {
         skipped: None,
-        closure: before.map(|before| compare(before)),
-        derivation: built.derivation,
-        runs_already: built.is_there,
-        inhibitors: built.inhibitors,
-        dry_activation: Some(DryActivation::of(built.dry_run)),
-        before: built.runs,
-        out: Some(built.out),
-    }
+        runs_already: system::is_active(&machine.profile(), paths, out, operation)?,
+        closure: before.as_ref().map(|before| compare(before)),
+        dry_activation: Some(DryActivation::of(dry_run)),
+        inhibitors,
+        before,
+        derivation: built.derivation.clone(),
+        out: Some(out.clone()),
+    })
 }

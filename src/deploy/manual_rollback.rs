@@ -6,8 +6,8 @@ use anyhow::{bail, ensure, Context as _, Result};
 use jiff::Timestamp;
 
 use crate::deploy::{
-    boot, commits::Commits, confirm, context::Context, health, observe, order::log_order, recovery,
-    rollback::restore_boot, snapshot,
+    boot, commits::Commits, confirm, context::Context, health, observe, order::log_order,
+    previous_system, recovery, rollback::restore_boot,
 };
 use crate::git::mirror::Mirror;
 use crate::model::after_switch::{self, Checks, Next};
@@ -33,7 +33,7 @@ pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers
     let held = held(ctx, &store, to, signers)?;
 
     switch::await_other_switch(&ctx.paths)?;
-    let found = snapshot::take(ctx, store.state(), &system)?;
+    let found = previous_system::find(ctx, store.state(), &system)?;
     let inhibitors = system::switch_inhibitors(&ctx.paths, &system);
     let operation = if inhibitors.is_empty() {
         Operation::Switch

@@ -27,12 +27,12 @@ pub mod post_deployment;
 pub mod prebuilt;
 pub mod preemption;
 pub mod preview;
+pub mod previous_system;
 pub mod reboot;
 pub mod recovery;
 pub mod retention;
 pub mod rollback;
 pub mod rollback_timeout;
-pub mod snapshot;
 pub mod steps;
 
 use std::path::Path;

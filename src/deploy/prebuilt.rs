@@ -44,18 +44,26 @@ pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop>
     if !is_there {
         return preempted(Stage::Building);
     }
-    system::check(&out)?;
-    check_signature(ctx, &out)?;
-    match mismatch(ctx, &deployment.attempt.target, &out)? {
+    match check(ctx, &deployment.attempt.target, &out)? {
         Some(reason) => Err(Stop::Ended(Outcome::Skipped { reason })),
         None => Ok(out),
     }
 }
 
+/// Whether a system that was fetched may be activated. Returns the reason, if the system is meant for another machine.
+///
+/// # Errors
+/// It is no system, nobody who is trusted signed it, or it is that of another host or commit, or does not tell.
+pub fn check(ctx: &Context, target: &Target, out: &Path) -> Result<Option<String>> {
+    system::check(out)?;
+    check_signature(ctx, out)?;
+    mismatch(ctx, target, out)
+}
+
 /// Checks that a trusted key signed a system, unless that runs already. Nix does so only for what it fetches, and a note
 /// can name any path that is in the store: every user of the machine can build one, with a `comin.json` to his liking.
 /// What the system refers to need not be checked: that is part of what is signed.
-pub fn check_signature(ctx: &Context, out: &Path) -> Result<()> {
+fn check_signature(ctx: &Context, out: &Path) -> Result<()> {
     let runs = fs::read_link_optional(&ctx.paths.current_system())?;
     if runs.as_deref() != Some(out) {
         ensure!(
@@ -67,11 +75,7 @@ pub fn check_signature(ctx: &Context, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The reason, if a system is meant for another machine.
-///
-/// # Errors
-/// The system is that of another host or commit, or does not tell.
-pub fn mismatch(ctx: &Context, target: &Target, out: &Path) -> Result<Option<String>> {
+fn mismatch(ctx: &Context, target: &Target, out: &Path) -> Result<Option<String>> {
     let file = fs::read_small_optional(&out.join("comin.json"), LARGEST)?;
     let file = file.context("the system does not tell its host: it has no comin.json, which the NixOS module of comin writes")?;
     let identity: Identity = serde_json::from_slice(&file)

@@ -12,8 +12,8 @@ use crate::git::mirror::Mirror;
 use crate::model::target::Target;
 use crate::nix::log::in_repository;
 use crate::nix::{self, Evaluation};
-use crate::sys::{fs::read_link_optional, progress, temp_dir::TempDir};
-use crate::system::{self, dry_activate::DryRun};
+use crate::sys::{progress, temp_dir::TempDir};
+use crate::system;
 
 /// What a deployment would bring.
 #[derive(Debug)]
@@ -24,21 +24,14 @@ pub enum Preview {
     System(Built),
 }
 
-/// A system that was built, and is kept from being collected as long as this lives.
+/// A system that was built.
 #[derive(Debug)]
 pub struct Built {
     /// What it was built by, if CI has not built it.
     pub derivation: Option<String>,
     /// Where it is.
     pub out: PathBuf,
-    /// The system that runs, if one does.
-    pub runs: Option<PathBuf>,
-    /// Whether it is deployed: it runs, and boots, as far as it is to.
-    pub is_there: bool,
-    /// What of the running system cannot become what it is in this one before a reboot.
-    pub inhibitors: Vec<String>,
-    /// What its switch says that it would do.
-    pub dry_run: DryRun,
+    /// Keeps it from being collected.
     _root: TempDir,
 }
 
@@ -58,8 +51,7 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
     let aside = Paths::outside_state(root.path());
     let (derivation, out) = if let Some(out) = prebuilt {
         build_aside(ctx, target, out, out, &aside)?;
-        prebuilt::check_signature(ctx, out)?;
-        if let Some(reason) = prebuilt::mismatch(ctx, target, out)? {
+        if let Some(reason) = prebuilt::check(ctx, target, out)? {
             return Ok(Preview::Skipped(reason));
         }
         (None, out.to_path_buf())
@@ -72,15 +64,8 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
         build_aside(ctx, target, Path::new(&derivation), &evaluation.out, &aside)?;
         (Some(derivation), evaluation.out)
     };
-    let profile = ctx.profile();
-    let operation = target.operation;
-    let inhibitors = system::switch_inhibitors(&ctx.paths, &out);
     Ok(Preview::System(Built {
         derivation,
-        runs: read_link_optional(&ctx.paths.current_system())?,
-        is_there: system::is_active(&profile, &ctx.paths, &out, operation)?,
-        dry_run: DryRun::of(&ctx.paths, &out, operation, &inhibitors)?,
-        inhibitors,
         out,
         _root: root,
     }))

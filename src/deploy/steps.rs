@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt, snapshot};
-use crate::git::{mirror::Mirror, verified::Unverified};
+use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt, previous_system};
+use crate::git::{mirror::Mirror, verified::NotAsSigned};
 use crate::model::attempt::{Attempt, NixFailure};
 use crate::model::{
     after_switch::SwitchExit, confirmation::Step, names::Operation, residue::Residue,
@@ -99,7 +99,7 @@ fn switch_to(deployment: &mut Deployment, out: &Path) -> Result<Outcome, Stop> {
     deployment.attempt.before = match &deployment.residue {
         Residue::Unfinished(before) => (**before).clone(),
         Residue::Clean | Residue::FailedActivation => {
-            snapshot::take(ctx, deployment.store.state(), out)?
+            previous_system::find(ctx, deployment.store.state(), out)?
         }
     };
     deployment.enter(Stage::Activating)?;
@@ -171,7 +171,7 @@ fn damage(attempt: &Attempt, mirror: &Mirror, error: &Error) -> Option<String> {
     }
     // The objects that are there may be others than they should be.
     let corruption = || mirror.find_corruption().map(|error| format!("{error:#}"));
-    let corrupt = error.is::<Unverified>().then(corruption).flatten();
+    let corrupt = error.is::<NotAsSigned>().then(corruption).flatten();
     corrupt.or_else(|| mirror.missing_objects(&attempt.target.commit))
 }
 

@@ -18,15 +18,15 @@ use crate::sys::command;
 /// The mirror does not have what was signed.
 #[derive(Debug, Display)]
 #[display("The mirror has not all of the commit's files as they were signed")]
-pub struct Unverified;
+pub struct NotAsSigned;
 
-impl std::error::Error for Unverified {}
+impl std::error::Error for NotAsSigned {}
 
 impl Mirror {
     /// Brings a commit, as the target, into the repository below other paths. Only what is not there yet is read.
     ///
     /// # Errors
-    /// [`Unverified`], and why.
+    /// [`NotAsSigned`], and why.
     pub fn hand_over(&self, commit: &Commit, to: &Paths) -> Result<()> {
         let path = to.repository();
         let brought = self.bring(commit, to).or_else(|error| {
@@ -35,7 +35,7 @@ impl Mirror {
             fs::remove_dir_all(&path).map_err(|_| error)?;
             self.bring(commit, to)
         });
-        brought.context(Unverified)
+        brought.context(NotAsSigned)
     }
 
     fn bring(&self, commit: &Commit, to: &Paths) -> Result<()> {

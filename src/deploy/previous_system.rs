@@ -12,7 +12,7 @@ use crate::system::{self, systemd};
 
 /// What there is before an activation. Units that the very system broke when it was last activated have not failed
 /// before it.
-pub fn take(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> {
+pub fn find(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> {
     let profile = ctx.profile();
     let mut failed_units = systemd::failed_units(&ctx.paths)?;
     let latest = state.latest_activation_of(out);
