@@ -147,18 +147,15 @@ impl Systems {
     pub fn ending(&self) -> Completion {
         let failed = self.0.iter().filter(|system| system.error.is_some());
         let failed: Vec<_> = failed.map(|system| printable(&system.host)).collect();
-        if failed.is_empty() {
-            return Completion::Success;
-        }
         let count = self.0.len();
-        if count > 1 {
+        if !failed.is_empty() && count > 1 {
             log::error!(
                 "{} of {count} hosts failed: {}",
                 failed.len(),
                 failed.join(", ")
             );
         }
-        Completion::Failure
+        Completion::failed_if(!failed.is_empty())
     }
 }
 

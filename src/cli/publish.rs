@@ -59,11 +59,7 @@ pub fn publish(publication: &Publication) -> Result<Completion> {
         print(&lines.join("\n"))?;
     }
     let is_failure = |systems: &hosts::Systems| systems.ending() == Completion::Failure;
-    Ok(if built.iter().any(is_failure) {
-        Completion::Failure
-    } else {
-        Completion::Success
-    })
+    Ok(Completion::failed_if(built.iter().any(is_failure)))
 }
 
 /// Appends lines to the note of a commit on the remote, to which others may push at the same time.

@@ -43,6 +43,22 @@ pub enum Completion {
     Failure,
 }
 
+impl Completion {
+    /// Both ended in success, or one of them did not.
+    pub fn and(self, other: Self) -> Self {
+        Self::failed_if([self, other].contains(&Self::Failure))
+    }
+
+    /// A failure, if something has failed.
+    pub fn failed_if(has_failed: bool) -> Self {
+        if has_failed {
+            Self::Failure
+        } else {
+            Self::Success
+        }
+    }
+}
+
 impl From<Completion> for ExitCode {
     fn from(completion: Completion) -> Self {
         match completion {

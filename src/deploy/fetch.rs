@@ -45,14 +45,11 @@ fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
         None if told.is_some() => log::info!("{} can be fetched again", remote.name),
         Some(_) | None => {}
     }
-    let ending = match error {
-        None => Completion::Success,
-        Some(_) => Completion::Failure,
-    };
+    let failed = error.is_some();
     let mut record = FetchRecord::record(remote, before.as_ref(), error);
-    record.mirror_checked_at = checked_at.filter(|_| ending == Completion::Failure);
+    record.mirror_checked_at = checked_at.filter(|_| failed);
     record.write(&ctx.paths, remote)?;
-    Ok(ending)
+    Ok(Completion::failed_if(failed))
 }
 
 /// An idle poll ends after the comparison: of a local path it has read six small files, of an HTTP server one answer.

@@ -64,8 +64,5 @@ fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
             log::warn!("The deployment of {name} was interrupted while {stage}");
         }
     }
-    match attempt.trouble() {
-        None => Completion::Success,
-        Some(_) => Completion::Failure,
-    }
+    Completion::failed_if(attempt.trouble().is_some())
 }

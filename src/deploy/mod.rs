@@ -57,10 +57,7 @@ const RECHECK: SignedDuration = SignedDuration::from_mins(1);
 pub fn run(ctx: &Context, remotes: &[&Remote], signers: Option<&Signers>) -> Result<Completion> {
     let fetched = fetch::fetch_all(ctx, remotes)?;
     let deployed = deploy(ctx, signers)?;
-    Ok(match fetched {
-        Completion::Success => deployed,
-        Completion::Failure => fetched,
-    })
+    Ok(fetched.and(deployed))
 }
 
 /// Deploys what has been fetched, and where there are signers, only what they have signed.
@@ -121,12 +118,9 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
             announce::doubts(store.state(), &facts, &decision, &mut decided);
             schedule_or_reboot(ctx, &mut store, &facts, &decision, decided)?;
             maintenance::tidy(ctx, &mirror);
-            let mut selected = decision.selected.iter();
-            return Ok(if selected.any(|target| store.state().has_failed(target)) {
-                Completion::Failure
-            } else {
-                ending
-            });
+            let has_failed = |target| store.state().has_failed(target);
+            let failed = decision.selected.as_ref().is_some_and(has_failed);
+            return Ok(ending.and(Completion::failed_if(failed)));
         };
         let system = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));
         let (system, target) = (system.map(Path::to_path_buf), target.clone());

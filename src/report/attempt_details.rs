@@ -144,15 +144,8 @@ impl Report for Details {
         text += &page.entry("stages", &self.stages(page));
         if let Some(error) = &attempt.error {
             let error = page.paint(tone(attempt.status), &printable(error));
-            let label = match attempt.status {
-                AttemptStatus::Skipped => "why",
-                AttemptStatus::Running
-                | AttemptStatus::Waiting
-                | AttemptStatus::Done
-                | AttemptStatus::Failed
-                | AttemptStatus::RolledBack => "error",
-            };
-            text += &page.entry(label, &error);
+            let is_skipped = attempt.status == AttemptStatus::Skipped;
+            text += &page.entry(if is_skipped { "why" } else { "error" }, &error);
         }
         if let Some(failure) = &self.failure {
             let lines = printable_lines(&failure.lines);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use derive_more::Display;
 use serde::{Serialize, Serializer};
 
 use super::page::Page;
@@ -18,8 +19,9 @@ pub trait Report: Serialize {
     fn text(&self, page: &Page) -> String;
 }
 
-/// A target, as the reports have it.
-#[derive(Debug, Serialize)]
+/// A target, as the reports have it. As text, as in `3f2a9c1e (origin/main)`.
+#[derive(Debug, Serialize, Display)]
+#[display("{} ({remote}/{})", commit.short(), printable(branch))]
 pub struct TargetView {
     pub commit: Commit,
     pub remote: String,
@@ -60,19 +62,6 @@ impl TargetView {
     /// As a person may see it; empty where it is not known.
     pub fn subject(&self) -> Cow<'_, str> {
         printable(self.subject.as_deref().unwrap_or_default())
-    }
-}
-
-/// As in `3f2a9c1e (origin/main)`.
-impl std::fmt::Display for TargetView {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { remote, branch, .. } = self;
-        write!(
-            f,
-            "{} ({remote}/{})",
-            self.commit.short(),
-            printable(branch)
-        )
     }
 }
 
