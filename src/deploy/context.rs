@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use crate::config::{paths::Paths, Config};
 
 /// A machine: its configuration and where its files are.
-#[derive(Debug)]
 pub struct Context {
     /// What it follows.
     pub config: Config,

@@ -16,7 +16,6 @@ use crate::sys::{progress, temp_dir::TempDir};
 use crate::system;
 
 /// What a deployment would bring.
-#[derive(Debug)]
 pub enum Preview {
     /// Nothing: it is not for this machine.
     Skipped(String),
@@ -25,7 +24,6 @@ pub enum Preview {
 }
 
 /// A system that was built.
-#[derive(Debug)]
 pub struct Built {
     /// What it was built by, if CI has not built it.
     pub derivation: Option<String>,

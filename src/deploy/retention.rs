@@ -17,7 +17,6 @@ use crate::sys::fs;
 use crate::system;
 
 /// What there is.
-#[derive(Debug)]
 struct Facts<'a> {
     /// The latest last.
     attempts: &'a [Attempt],

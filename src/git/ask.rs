@@ -23,7 +23,6 @@ const CONNECT: Duration = Duration::from_secs(6);
 const REQUEST: Duration = Duration::from_secs(15);
 
 /// Why there is no answer.
-#[derive(Debug)]
 pub struct NoAnswer {
     /// Why git is going to fail as well, with the cure, if that is known.
     pub cure: Option<String>,

@@ -17,7 +17,6 @@ use crate::sys::fs;
 const SMALL: u64 = 8 * 1024;
 
 /// The references of a repository on this machine.
-#[derive(Debug)]
 pub struct Refs {
     /// The folder with `refs` and `packed-refs`, for all work trees.
     common: PathBuf,

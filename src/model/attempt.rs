@@ -87,33 +87,29 @@ pub struct NixFailure {
 
 /// What an activation found: where a rollback leads, and what was well before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PreviousSystem {
     /// The system that ran.
-    #[serde(default)]
     pub system: Option<PathBuf>,
     /// The system that booted next.
-    #[serde(default)]
     pub boots: Option<PathBuf>,
     /// The system that had booted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub booted: Option<PathBuf>,
     /// The profile that `switch` and `boot` move.
-    #[serde(default)]
     pub profile: PathBuf,
     /// The newest generation that it had, 0 where it had none. What is newer, comin made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<u64>,
     /// The generation it was at. The file has it under a name of its own, as comin 0.1 had.
     #[serde(skip)]
     pub generation: Option<u64>,
     /// The remotes that have to be within reach afterwards, or one of them.
-    #[serde(default)]
     pub reachable: Vec<RemoteName>,
     /// The units that had failed already.
-    #[serde(default)]
     pub failed_units: Vec<String>,
     /// The lists of units that another switch had left, with the times of their latest changes.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unit_lists: BTreeMap<String, Timestamp>,
 }
 

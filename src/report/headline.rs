@@ -46,7 +46,6 @@ pub(super) const STATES: [&str; 26] = [
 ];
 
 /// How a machine is, in words.
-#[derive(Debug)]
 pub(super) struct Verdict<'a> {
     /// The word of the short line.
     pub(super) word: &'static str,

@@ -34,7 +34,6 @@ pub fn read(paths: &Paths) -> Result<State> {
 }
 
 /// The state, to be changed: whoever has it holds the lock, so there is one writer.
-#[derive(Debug)]
 pub struct Store {
     state: State,
     path: PathBuf,

@@ -10,7 +10,6 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
 /// Becomes readable when a file of one of its folders is made or replaced.
-#[derive(Debug)]
 pub struct Folders(OwnedFd);
 
 impl Folders {

@@ -38,7 +38,6 @@ pub fn context() -> Vec<Field> {
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The way to journald.
-#[derive(Debug)]
 pub struct JournalSocket {
     socket: UnixDatagram,
     unit: Option<String>,

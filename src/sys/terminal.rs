@@ -47,7 +47,6 @@ pub fn width() -> Option<usize> {
 
 /// A second screen in place of the one with what was said before, without a cursor, and without lines that
 /// wrap; no more when it is dropped.
-#[derive(Debug)]
 pub struct Screen(Stdout);
 
 impl Screen {

@@ -21,7 +21,6 @@ const CHARS: usize = 4000;
 const BUSY: &str = "another system is being activated";
 
 /// What a switch says that it would do.
-#[derive(Debug)]
 pub enum DryRun {
     /// It said this.
     Output(Vec<String>),

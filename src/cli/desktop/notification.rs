@@ -16,7 +16,6 @@ const MAX_LINE: usize = 300;
 const CONFIRM: &str = "confirm";
 
 /// A notification.
-#[derive(Debug)]
 pub struct Notification<'a> {
     /// Its title.
     pub title: &'a str,
