@@ -95,7 +95,7 @@ impl SignedCommit {
             fs::write(files.folder.path().join("payload"), &self.payload)?;
             Ok::<_, io::Error>(files)
         };
-        write().context("Failed to write the commit into a private folder")
+        write().context("Failed to write the commit into a temporary directory")
     }
 }
 

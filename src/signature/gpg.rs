@@ -95,7 +95,7 @@ impl Keyring {
 
     fn import(&self, content: &[u8]) -> Result<Answer> {
         let file = self.home.path().join("import");
-        fs::write(&file, content).context("Failed to write a key into a private folder")?;
+        fs::write(&file, content).context("Failed to write a key into a temporary directory")?;
         let mut gpg = self.gpg();
         gpg.arg("--import").arg(&file);
         command::ask(&mut gpg, "gpg", Stdio::null(), PATIENCE)

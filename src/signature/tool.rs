@@ -56,7 +56,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 pub fn private_folder(folder: &Path) -> Result<TempDir> {
     let made = fs::create_private_folder(folder);
     let made = made.and_then(|()| TempDir::new_in(folder, "comin-signers-"));
-    made.context("Failed to make a private folder")
+    made.context("Failed to create a temporary directory")
 }
 
 /// A tool that finds nothing of whoever runs comin.

@@ -20,7 +20,9 @@ pub fn request_deploy(paths: &Paths) -> Result<()> {
 /// Asks for the deploy that takes up an order. The order is in force already, so a failure is only reported.
 pub fn request_for_order(paths: &Paths) {
     if let Err(error) = request_deploy(paths) {
-        log::warn!("The order is recorded, but no deploy could be requested; comin deploy takes it up: {error:#}");
+        log::warn!(
+            "The order is recorded, but no deploy could be started: {error:#}\n→ sudo comin deploy"
+        );
     }
 }
 

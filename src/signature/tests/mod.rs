@@ -766,7 +766,7 @@ fn where_no_tool_can_run_nothing_is_verified() {
         test.env("TMPDIR", folder.join("gpg-0"));
     });
     for said in said {
-        let wanted = "its signature could not be checked: Failed to make a private folder";
+        let wanted = "its signature could not be checked: Failed to create a temporary directory";
         assert!(said.starts_with(wanted), "{said}");
     }
 }
