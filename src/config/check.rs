@@ -1,4 +1,4 @@
-//! What the file says is checked, and becomes values.
+//! What the file says is checked, and becomes values. What is left out gets its default here, and nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The configuration as it is written: what is left out gets its default here, and nowhere else.
+//! The configuration as it is written.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -13,7 +13,7 @@ use crate::config::url::Auth;
 use crate::model::gate::Before;
 use crate::model::names::{Operation, RemoteName};
 
-/// The file as it is written. Defaults that depend on other keys are in [`File::check`].
+/// The file as it is written. What is left out gets its default in [`File::check`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct File {
