@@ -170,15 +170,12 @@ impl Config {
     /// Whether somebody has to vouch for a commit: by a signature, or by a confirmation.
     pub fn is_guarded(&self) -> bool {
         let confirmers = [self.build_confirmer, self.deploy_confirmer];
-        self.needs_signatures() || confirmers.iter().any(|it| *it != Confirmer::Without)
+        self.needs_signatures() || confirmers != [Confirmer::Without; 2]
     }
 
     /// Whether a step of an attempt has to be confirmed, and has not been.
     pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
-        match self.confirmer(step) {
-            Confirmer::Without => false,
-            Confirmer::Auto(_) | Confirmer::Manual => !attempt.confirmed.contains(&step),
-        }
+        self.confirmer(step) != Confirmer::Without && !attempt.confirmed.contains(&step)
     }
 
     /// What waits for a confirmation, as the configuration has it now.

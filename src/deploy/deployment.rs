@@ -102,11 +102,11 @@ impl<'a> Deployment<'a> {
     pub fn is_active(&self) -> Result<bool> {
         let profile = self.ctx.profile();
         let operation = self.attempt.target.operation;
-        match (&self.attempt.out, &self.residue) {
-            (Some(out), Residue::Clean) => {
+        match &self.attempt.out {
+            Some(out) if self.residue == Residue::Clean => {
                 system::is_active(&profile, &self.ctx.paths, out, operation)
             }
-            (Some(_), Residue::FailedActivation | Residue::Unfinished(_)) | (None, _) => Ok(false),
+            Some(_) | None => Ok(false),
         }
     }
 }
