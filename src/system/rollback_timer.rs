@@ -5,7 +5,6 @@
 //! ended is left alone.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -33,21 +32,13 @@ pub fn arm(config: &Config, config_file: &Path, paths: &Paths, attempt: &Attempt
     };
     disarm(paths);
     let comin = std::env::current_exe().context("Failed to find the comin program")?;
-    let mut systemd = Command::new("systemd-run");
+    let description = "Roll back a system that did not pass its checks";
+    let mut systemd = systemd::transient(UNIT, description, &ENVIRONMENT);
     systemd
-        .args(["--quiet", "--collect", "--no-ask-password"])
-        .arg(format!("--unit={UNIT}"))
         .arg(format!("--on-active={}s", time.as_secs()))
         .arg("--timer-property=AccuracySec=1s")
         // Killed itself, it has to go on.
         .arg("--property=Restart=on-abnormal")
-        .arg("--description=Roll back a system that did not pass its checks");
-    for name in ENVIRONMENT {
-        if std::env::var_os(name).is_some() {
-            systemd.arg(format!("--setenv={name}"));
-        }
-    }
-    systemd
         .arg("--")
         .arg(comin)
         .arg("--config")

@@ -91,18 +91,9 @@ impl Activation {
             systemctl(paths, &["reset-failed", &format!("{UNIT}.service")]);
         }
         let mut command = if in_unit {
-            let mut systemd = Command::new("systemd-run");
-            systemd
-                .arg(format!("--unit={UNIT}"))
-                .args(["--collect", "--wait", "--quiet", "--no-ask-password"])
-                .arg("--service-type=exec")
-                .arg("--description=Activation of a NixOS system by comin");
-            for name in ENVIRONMENT
-                .iter()
-                .filter(|name| std::env::var_os(name).is_some())
-            {
-                systemd.args(["-E", name]);
-            }
+            let description = "Activation of a NixOS system by comin";
+            let mut systemd = systemd::transient(UNIT, description, &ENVIRONMENT);
+            systemd.args(["--wait", "--service-type=exec"]);
             // For the lines of the switch itself, which are the unit's and not ours.
             let fields = journald::context().into_iter();
             for (name, value) in fields.filter(|(_, value)| journald::is_plain(value)) {

@@ -32,6 +32,19 @@ pub fn systemctl(paths: &Paths, arguments: &[&str]) {
     }
 }
 
+/// The start of a transient unit of this name, which gets those of these variables that are set.
+pub fn transient(unit: &str, description: &str, environment: &[&str]) -> Command {
+    let mut systemd = Command::new("systemd-run");
+    systemd
+        .args(["--collect", "--quiet", "--no-ask-password"])
+        .arg(format!("--unit={unit}"))
+        .arg(format!("--description={description}"));
+    let is_set = |name: &&&str| std::env::var_os(name).is_some();
+    let set = environment.iter().filter(is_set);
+    systemd.args(set.map(|name| format!("--setenv={name}")));
+    systemd
+}
+
 /// Whether the boot has come to its end; true where there is no systemd.
 pub fn has_booted(paths: &Paths) -> bool {
     let mut systemctl = Command::new("systemctl");
