@@ -60,7 +60,6 @@ check "package" tests/package/run.sh "$work/package"
 export COMIN_BIN=$work/package/bin/comin
 check "demo" tests/demo.sh
 # Not to measure: each runs to its end.
-check "bench" tests/bench.sh 1
 check "bench, a crowd" tests/bench.sh crowd 3
 mkdir "$work/flake"
 echo '{ outputs = _: { nixosConfigurations.laptop.config.system.build.toplevel.drvPath = "a"; }; }' >"$work/flake/flake.nix"
