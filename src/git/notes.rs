@@ -8,8 +8,8 @@ use super::mirror::Mirror;
 use crate::model::commit::Commit;
 use crate::model::names::RemoteName;
 
-/// More bytes than the note of a commit needs: a line for each of some 600 machines.
-pub const LARGEST: usize = 64 * 1024;
+/// More bytes than the note of a commit needs: a line for each of some 2,500 machines.
+pub const LARGEST: usize = 256 * 1024;
 
 impl Mirror {
     /// The note of a commit in `refs/notes/<notes>` of a remote, `None` if there is none.

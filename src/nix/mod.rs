@@ -32,7 +32,7 @@ const SAFE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// How long the comparison of two systems may take.
+/// How long the comparison of two systems may take, or the answer of a cache.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What an evaluation tells of a system.
@@ -304,6 +304,14 @@ pub fn build(
     let mut nix = realise(path, root);
     let built = run_until(&mut nix, "nix build", timeout, interrupt)?;
     Ok(built.is_some())
+}
+
+/// Asks a binary cache whether it is there, and Nix whether it has the key and the means to copy to it.
+pub fn reach(cache: &str) -> Result<()> {
+    // Newer ones call it `info`, and know this name as well.
+    let mut nix = nix();
+    nix.args(["store", "ping", "--store", cache]);
+    command::query(&mut nix, "nix store ping", PATIENCE).map(drop)
 }
 
 /// Copies systems to a binary cache.

@@ -70,7 +70,7 @@ let
         })
       ];
 
-  # As much of sops-nix, agenix and buildbot-nix as examples use.
+  # As much of sops-nix, agenix, Hydra and buildbot-nix as examples use.
   othersOptions =
     let
       filesIn =
@@ -97,6 +97,10 @@ let
     {
       options.sops.secrets = filesIn "/run/secrets";
       options.age.secrets = filesIn "/run/agenix";
+      options.services.hydra.extraConfig = lib.mkOption {
+        default = "";
+        type = lib.types.lines;
+      };
       options.services.buildbot-nix.master.postBuildSteps = lib.mkOption {
         default = [ ];
         type = lib.types.unspecified;

@@ -27,6 +27,7 @@ mod pages;
 mod prebuilt;
 mod private;
 mod progress;
+mod publish;
 mod reboot;
 mod remotes;
 mod repositories;

@@ -10,17 +10,18 @@ use std::thread;
 
 use serde_json::{json, Value};
 
+use crate::publish::{flake_of, hub};
 use crate::selection::{sign, trusted_signer};
 use crate::support::memory::{family, Memory};
 use crate::support::{is_rooted, isolated, skip, Said};
 use crate::world::{await_that, Repository, System, World};
 
 /// A machine, its repository, whose flake nobody can evaluate, and the CI that builds its systems.
-struct Ci {
-    world: World,
-    origin: Repository,
+pub struct Ci {
+    pub world: World,
+    pub origin: Repository,
     /// The commit that the machine has not deployed yet.
-    commit: String,
+    pub commit: String,
 }
 
 /// An order to CI.
@@ -55,11 +56,11 @@ impl Ci {
     }
 
     /// CI that names its systems in notes.
-    fn with_notes() -> Self {
+    pub fn with_notes() -> Self {
         Self::new(&json!({"notes": "comin"}))
     }
 
-    fn nix(&self, tool: &str) -> Command {
+    pub fn nix(&self, tool: &str) -> Command {
         let mut nix = Command::new(tool);
         isolated(&mut nix, &self.world.path("home"));
         nix
@@ -125,7 +126,7 @@ impl Ci {
     }
 
     /// Puts this into the note of a commit, as it is.
-    fn note(&self, commit: &str, note: &[u8]) {
+    pub fn note(&self, commit: &str, note: &[u8]) {
         let file = self.world.path("note");
         fs::write(&file, note).unwrap();
         let blob = self
@@ -156,7 +157,7 @@ impl Ci {
         comin
     }
 
-    fn comin(&self, arguments: &[&str], code: i32) -> Said {
+    pub fn comin(&self, arguments: &[&str], code: i32) -> Said {
         let said = Said::of(&self.command(arguments).output().unwrap());
         assert_eq!(said.code, Some(code), "comin {arguments:?}: {said:?}");
         said
@@ -238,86 +239,6 @@ fn system_that_ci_has_built_is_deployed_without_evaluation() {
     assert_eq!(ci.world.switches().len(), 2);
 }
 
-/// A flake whose host `m` is a system of this label, in the work tree of the CI, and the code for it.
-fn flake_of(ci: &Ci, label: &str, identity: &str, others: &str) {
-    fs::create_dir_all(ci.origin.path.join(label)).unwrap();
-    let arguments = format!("extra.\"comin.json\" = {identity};");
-    let system = ci
-        .origin
-        .configuration(label, label, &System::with(&arguments));
-    let system = system.replace("./system", &format!("./{label}/system"));
-    let flake =
-        format!("{{ outputs = {{ self }}: {{ nixosConfigurations = {{ m.config = {system}; {others} }}; }}; }}");
-    fs::write(ci.origin.path.join("flake.nix"), flake).unwrap();
-}
-
-/// A bare repository that the CI pushes to, and its path.
-fn hub(ci: &Ci, remote: &str) -> String {
-    let hub = ci.world.path("hub").display().to_string();
-    ci.origin.git(&["clone", "--quiet", "--bare", ".", &hub]);
-    ci.origin.git(&["remote", "add", remote, &hub]);
-    hub
-}
-
-#[test]
-fn publish_names_systems_that_a_machine_then_deploys() {
-    need!("git", "nix");
-    let mut ci = Ci::with_notes();
-    let hub = hub(&ci, "hub");
-    let url = format!("file://{hub}");
-    ci.world
-        .configure(|config| config["remotes"][0]["url"] = json!(url));
-    // In CI, another clone has pushed a note meanwhile.
-    ci.origin.git(&["push", "--quiet", "hub", "main"]);
-    flake_of(
-        &ci,
-        "one",
-        "''{\"hostname\": \"m\"}''",
-        "broken = throw \"no\";",
-    );
-    let cache = format!(
-        "file://{}?secret-key={}",
-        ci.world.path("cache").display(),
-        ci.world.path("ours").display()
-    );
-    let publish = |arguments: &[&str], code: i32| {
-        let arguments = [&["publish", "--remote", "hub", "--to", &cache], arguments].concat();
-        let mut comin = ci.world.command(&arguments);
-        let said = Said::of(&comin.current_dir(&ci.origin.path).output().unwrap());
-        assert_eq!(said.code, Some(code), "{said:?}");
-        said
-    };
-    let said = publish(&["m"], 1);
-    assert!(said.err.contains("in no commit"), "{said:?}");
-    ci.origin.commit_all("third");
-    ci.origin.git(&["push", "--quiet", "hub", "main"]);
-
-    let said = publish(&[], 1);
-    assert!(said.err.contains("broken"), "{said:?}");
-    let (host, path) = said.out.trim().split_once(' ').unwrap();
-    assert_eq!(host, "m");
-    assert!(Path::new(path).exists());
-    // What others have pushed stays, and the last line of a host counts.
-    ci.origin.git(&["update-ref", "-d", "refs/notes/comin"]);
-    publish(&["m"], 0);
-    let note = ci.origin.git(&["notes", "--ref=comin", "show", "HEAD"]);
-    let lines: Vec<_> = note.lines().filter(|line| !line.is_empty()).collect();
-    assert_eq!(lines, [format!("m {path}"), format!("m {path}")]);
-
-    ci.comin(&["run"], 0);
-    assert_eq!(ci.world.switches(), ["switch first", "switch one"]);
-
-    // What no machine would read is not pushed.
-    ci.note("HEAD", "x".repeat(64 * 1024).as_bytes());
-    ci.origin
-        .git(&["push", "--quiet", "--force", "hub", "refs/notes/comin"]);
-    let before = ci.origin.git(&["ls-remote", "hub", "refs/notes/comin"]);
-    let said = publish(&["m"], 1);
-    assert!(said.err.contains("--notes"), "{said:?}");
-    let after = ci.origin.git(&["ls-remote", "hub", "refs/notes/comin"]);
-    assert_eq!(before, after);
-}
-
 /// The shell code in the files of the page for the CI of forges, by real YAML.
 fn scripts_of_yaml(yaml: &str) -> Vec<String> {
     const SCRIPTS: &str = "
@@ -341,10 +262,10 @@ for job in jobs.get('jobs', jobs).values():
     scripts.map(Result::unwrap).collect()
 }
 
-/// The blocks of code of the page in a language.
-fn blocks_of_the_page(language: &str) -> Vec<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/docs/systems-from-ci.md");
-    let page = fs::read_to_string(page).unwrap();
+/// The blocks of code of a page in a language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("module/docs");
+    let page = fs::read_to_string(pages.join(page)).unwrap();
     let fence = format!("```{language}\n");
     let blocks = page.split(&fence).skip(1);
     let blocks = blocks.map(|block| block.split("```").next().unwrap().to_string());
@@ -407,7 +328,7 @@ fn examples_of_the_page_publish_a_system_that_is_then_deployed() {
         expected.push(format!("switch {label}"));
         assert_eq!(ci.world.switches(), expected, "{script}");
     };
-    let files = blocks_of_the_page("yaml");
+    let files = blocks("systems-from-ci.md", "yaml");
     assert_eq!(files.len(), 2);
     for (file, label) in files.iter().zip(["github", "gitlab"]) {
         for script in scripts_of_yaml(file) {
@@ -416,7 +337,7 @@ fn examples_of_the_page_publish_a_system_that_is_then_deployed() {
     }
     // What Hydra and buildbot-nix run after a build that they have copied to the cache.
     let script = ci.world.path("publish-note");
-    fs::write(&script, &blocks_of_the_page("bash")[0]).unwrap();
+    fs::write(&script, &blocks("systems-from-ci.md", "bash")[0]).unwrap();
     let build =
         "nix --extra-experimental-features 'nix-command flakes' build --out-link ../result \
         .#nixosConfigurations.m.config.system.build.toplevel";
@@ -474,6 +395,31 @@ fn note_that_comes_while_the_machine_waits_is_acted_on_at_the_next_poll() {
         metrics.contains("comin_state{state=\"waits_for_ci\"} 0\n"),
         "{metrics}"
     );
+}
+
+#[test]
+fn testing_branch_is_tested_with_what_ci_has_built_and_left_when_it_is_deleted() {
+    need!("git", "nix");
+    let mut ci = Ci::with_notes();
+    let main = ci.build_good("second");
+    ci.append(&format!("m {main}"));
+    ci.comin(&["run"], 0);
+    ci.origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    ci.commit = ci.origin.commit_all("third");
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.status()["action"], "await_prebuilt");
+    let tested = ci.build_good("third");
+    ci.append(&format!("m {tested}"));
+    ci.comin(&["run"], 0);
+    let mut expected = vec!["switch first", "switch second", "test third"];
+    assert_eq!(ci.world.switches(), expected);
+    // What runs before main comes back is in the store already, and need not be in the cache any more.
+    fs::remove_dir_all(ci.world.path("cache")).unwrap();
+    ci.origin.git(&["checkout", "--quiet", "main"]);
+    ci.origin.git(&["branch", "-D", "testing-m"]);
+    ci.comin(&["run"], 0);
+    expected.push("switch second");
+    assert_eq!(ci.world.switches(), expected);
 }
 
 #[test]
@@ -979,6 +925,59 @@ fn server_names_the_system_of_a_commit() {
     say("200 OK", &hydra.to_string());
     ci.comin(&["run"], 0);
     assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
+fn file_that_ci_writes_beside_the_cache_names_a_system() {
+    need!("git", "nix", "jq");
+    let script = &blocks("fleet.md", "bash")[0];
+    let settings = blocks("fleet.md", "nix");
+    let url = settings
+        .iter()
+        .find_map(|it| it.split_once("url = \"https://cache.example.org/s"));
+    let (_, url) = url.unwrap();
+    let url = url.split('"').next().unwrap();
+
+    let answer = Arc::new(Mutex::new(response("404 Not Found", "")));
+    let (server, requests) = serve(answer.clone());
+    let mut ci = Ci::new(&json!({"url": format!("{server}/s{url}")}));
+    let identity = "builtins.toJSON { hostname = \"m\"; machine_id = null; revision = self.rev; }";
+    flake_of(&ci, "built", identity, "broken = throw \"no\";");
+    ci.commit = ci.origin.commit_all("third");
+    ci.comin(&["run"], 0);
+    ci.assert_awaited();
+
+    let bucket = ci.world.path("bucket");
+    let cache = format!("file://{}?", ci.world.path("cache").display());
+    let sync = "aws s3 sync --endpoint-url https://s3.example.org systems s3://cache/systems";
+    let script = script
+        .replace(
+            "comin build",
+            &format!("{} build", env!("CARGO_BIN_EXE_comin")),
+        )
+        .replace("s3://cache?endpoint=s3.example.org&", &cache)
+        .replace(sync, &format!("cp -r systems {}", bucket.display()));
+    let mut sh = ci.nix("sh");
+    sh.env("NIX_CONFIG", "experimental-features = nix-command\nsandbox = false\nsubstitute = false\nbuild-users-group =\n");
+    sh.env("CACHE_KEY", ci.world.path("ours"));
+    let output = sh
+        .args(["-euc", &script])
+        .current_dir(&ci.origin.path)
+        .output();
+    let said = Said::of(&output.unwrap());
+    assert_eq!(said.code, Some(1), "of the broken host: {said:?}");
+
+    let asked = requests.lock().unwrap().last().cloned().unwrap();
+    let file = asked
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .strip_prefix("/systems/")
+        .unwrap();
+    let content = fs::read_to_string(bucket.join(file)).unwrap();
+    *answer.lock().unwrap() = response("200 OK", &content);
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch built"]);
 }
 
 #[test]
