@@ -18,31 +18,25 @@ use crate::system;
 const MACHINE_ID: usize = 32;
 
 /// Evaluates and builds. An attempt that waited goes on where it was.
-pub fn evaluate_and_build(deployment: &mut Deployment) -> Result<PathBuf, Stop> {
-    let preemption = Preemption::watch(deployment)?;
-    // A request may have come before they were watched.
-    if preemption.superseded() {
-        return preempted(deployment.attempt.stage());
-    }
+pub fn evaluate_and_build(
+    deployment: &mut Deployment,
+    preemption: &Preemption,
+) -> Result<PathBuf, Stop> {
     let ctx = deployment.ctx;
     deployment
         .mirror
         .keep_target(&deployment.attempt.target.commit)?;
-    std::fs::create_dir_all(ctx.paths.gcroots()).map_err(anyhow::Error::from)?;
     let mut is_second = false;
     loop {
-        if let Some(out) = built(&deployment.attempt) {
-            return Ok(out);
-        }
         let (derivation, out) = match evaluated(&deployment.attempt) {
             Some(known) => known,
-            None => evaluate(deployment, &preemption)?,
+            None => evaluate(deployment, preemption)?,
         };
         if !deployment.is_active()? {
             let allowed = deployment.pass_before(Step::Build);
             allowed.inspect_err(|_| keep_derivation(ctx, &derivation))?;
         }
-        match build(deployment, &preemption, &derivation, &out) {
+        match build(deployment, preemption, &derivation, &out) {
             Err(Stop::Failed(_)) if !is_second && !Path::new(&derivation).exists() => {
                 // Nothing has kept it between its evaluation and its build.
                 log::info!("{derivation} was garbage-collected, so comin evaluates again");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{anyhow, bail, Context as _, Result};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::Agent;
 
@@ -60,13 +60,13 @@ fn find(
 ) -> Result<Option<PathBuf>> {
     let hostname = &ctx.config.hostname;
     if let Some(notes) = &prebuilt.notes {
-        let note = mirror.note(&target.remote, notes, &target.commit)?;
-        let system = note.map(|note| prebuilt::in_note(&note, hostname));
-        let system = system
-            .transpose()
-            .map_err(|error| anyhow::anyhow!("the note of the commit cannot be used: {error}"))?;
-        if let Some(system) = system.flatten() {
-            return Ok(Some(system));
+        if let Some(note) = mirror.note(&target.remote, notes, &target.commit)? {
+            let system = prebuilt::in_note(&note, hostname);
+            let system =
+                system.map_err(|it| anyhow!("the note of the commit cannot be used: {it}"))?;
+            if system.is_some() {
+                return Ok(system);
+            }
         }
     }
     let Some(template) = &prebuilt.url else {

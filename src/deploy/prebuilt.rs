@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, ensure, Context as _, Result};
 
-use crate::deploy::build::{built, machine_id_mismatch, preempted, realise};
+use crate::deploy::build::{machine_id_mismatch, preempted, realise};
 use crate::deploy::context::Context;
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::preemption::Preemption;
@@ -17,16 +17,12 @@ use crate::system;
 /// How many bytes of a `comin.json` are read.
 const LARGEST: u64 = 64 * 1024;
 
-/// Fetches a system that CI has built. An attempt that waited goes on where it was.
-pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop> {
-    let preemption = Preemption::watch(deployment)?;
-    // A request may have come before they were watched.
-    if preemption.superseded() {
-        return preempted(deployment.attempt.stage());
-    }
-    if let Some(out) = built(&deployment.attempt) {
-        return Ok(out);
-    }
+/// Fetches a system that CI has built.
+pub fn fetch(
+    deployment: &mut Deployment,
+    preemption: &Preemption,
+    out: PathBuf,
+) -> Result<PathBuf, Stop> {
     if !deployment.is_active()? {
         deployment.pass_before(Step::Build)?;
     }
@@ -34,9 +30,7 @@ pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop>
         deployment.enter(Stage::Building)?;
     }
     log::info!("Fetching {}, which CI has built", out.display());
-    let ctx = deployment.ctx;
-    std::fs::create_dir_all(ctx.paths.gcroots()).map_err(anyhow::Error::from)?;
-    let fetched = realise(deployment, &preemption, "Fetching", &out);
+    let fetched = realise(deployment, preemption, "Fetching", &out);
     let is_there = fetched.map_err(|error| {
         let out = out.display();
         anyhow!("{error:#}; a cache of nix.settings.substituters must have {out}, signed by a key of nix.settings.trusted-public-keys")
@@ -44,7 +38,7 @@ pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop>
     if !is_there {
         return preempted(Stage::Building);
     }
-    match check(ctx, &deployment.attempt.target, &out)? {
+    match check(deployment.ctx, &deployment.attempt.target, &out)? {
         Some(reason) => Err(Stop::Ended(Outcome::Skipped { reason })),
         None => Ok(out),
     }
@@ -56,35 +50,20 @@ pub fn fetch(deployment: &mut Deployment, out: PathBuf) -> Result<PathBuf, Stop>
 /// It is no system, nobody who is trusted signed it, or it is that of another host or commit, or does not tell.
 pub fn check(ctx: &Context, target: &Target, out: &Path) -> Result<Option<String>> {
     system::check(out)?;
-    check_signature(ctx, out)?;
-    mismatch(ctx, target, out)
-}
-
-/// Checks that a trusted key signed a system, unless that runs already. Nix does so only for what it fetches, and a note
-/// can name any path that is in the store: every user of the machine can build one, with a `comin.json` to his liking.
-/// What the system refers to need not be checked: that is part of what is signed.
-fn check_signature(ctx: &Context, out: &Path) -> Result<()> {
+    // Nix checks the signature only of what it fetches, and a note can name any path that is in the store: every user of
+    // the machine can build one, with a `comin.json` to his liking. What the system refers to is part of what is signed.
     let runs = fs::read_link_optional(&ctx.paths.current_system())?;
-    if runs.as_deref() != Some(out) {
-        ensure!(
-            is_signed(out)?,
-            "no key of nix.settings.trusted-public-keys signed {}, which is in the store already",
-            out.display()
-        );
-    }
-    Ok(())
-}
-
-fn mismatch(ctx: &Context, target: &Target, out: &Path) -> Result<Option<String>> {
+    ensure!(
+        runs.as_deref() == Some(out) || is_signed(out)?,
+        "no key of nix.settings.trusted-public-keys signed {}, which is in the store already",
+        out.display()
+    );
     let file = fs::read_small_optional(&out.join("comin.json"), LARGEST)?;
     let file = file.context("the system does not tell its host: it has no comin.json, which the NixOS module of comin writes")?;
     let identity: Identity = serde_json::from_slice(&file)
         .context("the comin.json of the system cannot be understood")?;
-    let is_by_url = ctx
-        .config
-        .prebuilt
-        .as_ref()
-        .is_some_and(|it| it.url.is_some());
+    let prebuilt = ctx.config.prebuilt.as_ref();
+    let is_by_url = prebuilt.is_some_and(|prebuilt| prebuilt.url.is_some());
     let needs_revision = is_by_url || target.signer.is_some();
     if let Some(error) = identity.mismatch(&ctx.config.hostname, &target.commit, needs_revision) {
         bail!(error);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
+use crate::deploy::preemption::Preemption;
 use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt, previous_system};
 use crate::git::{mirror::Mirror, verified::NotAsSigned};
 use crate::model::attempt::{Attempt, NixFailure};
@@ -71,13 +72,27 @@ fn deployment_error(attempt: &mut Attempt, mirror: &Mirror, error: Error) -> Err
     error
 }
 
+/// Fetches the system if CI has built it, or else evaluates and builds it. An attempt that waited goes on where it was.
+fn make(deployment: &mut Deployment) -> Result<PathBuf, Stop> {
+    let preemption = Preemption::watch(deployment)?;
+    // A request may have come before they were watched.
+    if preemption.superseded() {
+        return build::preempted(deployment.attempt.stage());
+    }
+    if let Some(out) = build::built(&deployment.attempt) {
+        return Ok(out);
+    }
+    std::fs::create_dir_all(deployment.ctx.paths.gcroots()).map_err(Error::from)?;
+    match deployment.attempt.prebuilt().cloned() {
+        Some(system) => prebuilt::fetch(deployment, &preemption, system),
+        None => build::evaluate_and_build(deployment, &preemption),
+    }
+}
+
 /// Gets the system, and activates it if nothing is against that; the attempt tells how far it came.
 fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
     let ctx = deployment.ctx;
-    let out = match deployment.attempt.prebuilt().cloned() {
-        Some(system) => prebuilt::fetch(deployment, system)?,
-        None => build::evaluate_and_build(deployment)?,
-    };
+    let out = make(deployment)?;
     if deployment.is_active()? {
         log::info!("{} runs already", out.display());
         let generation = system::generation(&ctx.profile())?;

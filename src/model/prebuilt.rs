@@ -164,21 +164,13 @@ fn checked(path: &[u8]) -> Result<PathBuf, String> {
     Ok(system.to_path_buf())
 }
 
-/// The address for the system of a target.
+/// The address for the system of a target. What is put into it has no brace that would be replaced next.
 pub fn address(template: &str, hostname: &str, target: &Target) -> String {
     let encoded = |text| utf8_percent_encode(text, SAFE).to_string();
-    let mut address = String::new();
-    let mut rest = template;
-    while let Some((before, name, after)) = placeholder(rest) {
-        address.push_str(before);
-        match name {
-            "hostname" => address.push_str(&encoded(hostname)),
-            "commit" => address.push_str(target.commit.as_str()),
-            _ => address.push_str(&encoded(&target.branch)),
-        }
-        rest = after;
-    }
-    address + rest
+    template
+        .replace("{hostname}", &encoded(hostname))
+        .replace("{branch}", &encoded(&target.branch))
+        .replace("{commit}", target.commit.as_str())
 }
 
 /// Checks the template of an address.
@@ -187,35 +179,22 @@ pub fn check_template(template: &str) -> Result<(), String> {
     if !matches!(scheme, "http" | "https") {
         return Err("it is not the address of a server: begin it with https://".to_string());
     }
-    if address
-        .split('/')
-        .next()
-        .is_some_and(|server| server.contains('@'))
-    {
+    if address.split('/').next().is_some_and(|it| it.contains('@')) {
         return Err("it contains credentials, and everybody can read the Nix store".to_string());
     }
-    let mut names = BTreeSet::new();
-    let mut rest = template;
-    while let Some((_, name, after)) = placeholder(rest) {
+    if !template.contains("{commit}") {
+        return Err("it does not name the commit: put {commit} into it".to_string());
+    }
+    let names = template.split('{').skip(1);
+    let names = names.filter_map(|rest| rest.split_once('}'));
+    for (name, _) in names {
         if !matches!(name, "hostname" | "commit" | "branch") {
             return Err(format!(
                 "{{{name}}} stands for nothing: use {{hostname}}, {{commit}} and {{branch}}"
             ));
         }
-        names.insert(name);
-        rest = after;
-    }
-    if !names.contains("commit") {
-        return Err("it does not name the commit: put {commit} into it".to_string());
     }
     Ok(())
-}
-
-/// The text before the first `{name}`, the name, and the text after it.
-fn placeholder(text: &str) -> Option<(&str, &str, &str)> {
-    let (before, rest) = text.split_once('{')?;
-    let (name, after) = rest.split_once('}')?;
-    Some((before, name, after))
 }
 
 #[cfg(test)]
