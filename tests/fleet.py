@@ -1,12 +1,13 @@
 """What one push costs a fleet whose systems CI builds: called by bench.sh with the program and the number of machines.
 
-Each machine is a scratch root of its own. It polls once after the push and once after the note, fetches the system from
-a signed cache over HTTP, and activates it. CPU is user and system time, as the kernel counts it. All machines share one
-store, so they deploy one after the other, and the system is deleted from the store before the next one.
+Each machine is a scratch root with a name and a system of its own, and one note names them all. It polls once after the
+push and once after the note, fetches its system from a signed cache over HTTP, and activates it. CPU is user and system
+time, as the kernel counts it. All machines share one store, and as many work at once as there are processors.
 
 COMIN_FLAKE names a system to evaluate for comparison, as PATH#HOST.
 """
 
+import concurrent.futures
 import http.server
 import json
 import os
@@ -93,69 +94,75 @@ def row(what, costs, servers=(), before=()):
 
 
 def build(world, commit):
-    """The system that CI has built: in the cache, signed, and not in the store."""
+    """The systems that CI has built, and the key: they are in the cache, signed, and not in the store."""
     key, cache = world.path("key"), world.path("cache")
     world.run("nix-store", "--generate-binary-cache-key", "cache-1", key, f"{key}.pub")
-    identity = json.dumps({"hostname": "m", "machine_id": None, "revision": commit})
-    expression = (f'import {world.path("small/system")} {{ label = "second"; scratch = "{world.path("turn")}";\n'
-                  f"  extra.\"comin.json\" = ''{identity}''; }}")
-    system = world.run("nix-build", "--no-out-link", "--expr", expression)
-    world.run("nix", "--extra-experimental-features", "nix-command", "copy", "--to", f"file://{cache}?secret-key={key}", system)
-    world.run("nix-store", "--delete", system)
+    expression = f"""builtins.genList (n: import {world.path("small/system")} {{
+        label = "second";
+        scratch = "{world.path("machine")}${{toString n}}";
+        extra."comin.json" = builtins.toJSON {{
+            hostname = "host${{toString n}}"; machine_id = null; revision = "{commit}";
+        }};
+    }}) {MACHINES}"""
+    systems = world.run("nix-build", "--no-out-link", "--expr", expression).split("\n")
+    assert len(systems) == MACHINES, systems
+    nix = ("nix", "--extra-experimental-features", "nix-command")
+    world.run(*nix, "copy", "--to", f"file://{cache}?secret-key={key}", *systems)
+    world.run("nix-store", "--delete", *systems)
     with open(f"{key}.pub") as public:
-        return system, public.read()
+        return systems, public.read()
+
+
+def settle(world, url):
+    """The machines: each runs what it has evaluated by itself, and has been told of CI since."""
+    world.idle_machine("machine", url)
+    with open(world.path("machine/config.json")) as file:
+        config = json.load(file) | {"prebuilt": {"notes": "comin"}}
+    for n in range(MACHINES):
+        root = world.path(f"machine{n}")
+        for part in ("etc", "var/lib/comin", "run/comin"):
+            shutil.copytree(world.path("machine", part), os.path.join(root, part), symlinks=True)
+        shutil.rmtree(os.path.join(root, "var/lib/comin/gcroots"))
+        with open(os.path.join(root, "config.json"), "w") as file:
+            json.dump(config | {"hostname": f"host{n}"}, file)
 
 
 def main():
     with tempfile.TemporaryDirectory(prefix="comin-fleet.", dir="/dev/shm") as folder:
         world = World(COMIN, os.path.join(folder, "disk"), os.path.join(folder, "memory"))
         world.small()
-        with server(serve, world, GitServer) as (git, ask_git), server(serve, world, CacheServer) as (cache, ask_cache):
-            world.idle_machine("machine", f"{git}/small/.git")
+        with server(serve, world, GitServer) as (git, ask_git), server(serve, world, CacheServer) as (cache, ask_cache), \
+                concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as workers:
+            settle(world, f"{git}/small/.git")
             with open(world.path("small/flake.nix"), "w") as flake:
                 flake.write("this is not Nix")
             world.git("small", "commit", "--quiet", "--all", "--message", "second")
             commit = world.git("small", "rev-parse", "HEAD")
-            system, key = build(world, commit)
+            systems, key = build(world, commit)
             env = world.env | {"NIX_CONFIG": world.env["NIX_CONFIG"].replace("substitute = false", "substitute = true")
                                + f"substituters = {cache}\ntrusted-public-keys = {key}\n"}
-            with open(world.path("machine/config.json")) as file:
-                config = json.load(file) | {"prebuilt": {"notes": "comin"}}
-            with open(world.path("machine/config.json"), "w") as file:
-                json.dump(config, file)
 
             def run(number):
-                """One at a time: the system has the path of the root in it."""
-                os.rename(world.path(f"machine{number}"), world.path("turn"))
-                spent = cost([COMIN, "--root", world.path("turn"), "--config", world.path("machine/config.json"), "run"], env)
-                os.rename(world.path("turn"), world.path(f"machine{number}"))
-                return spent
-
-            for number in range(MACHINES):
                 root = world.path(f"machine{number}")
-                for part in ("etc", "var/lib/comin", "run/comin"):
-                    shutil.copytree(world.path("machine", part), os.path.join(root, part), symlinks=True)
-                shutil.rmtree(os.path.join(root, "var/lib/comin/gcroots"))
+                return cost([COMIN, "--root", root, "--config", os.path.join(root, "config.json"), "run"], env)
+
+            def all_run(what):
+                servers = (ask_git, ask_cache)
+                before = [ask() for ask in servers]
+                row(what, list(workers.map(run, range(MACHINES))), servers, before)
+
             print(f"{MACHINES:,} machines, one push, {os.cpu_count()} processors, {world.run('nix', '--version')}\n")
             print("| per machine | its CPU, its largest process | Git server | cache |\n|---|---|---|---|", flush=True)
-            servers = (ask_git, ask_cache)
-
-            before = [ask() for ask in servers]
-            row("the push is fetched, and waits for CI",
-                [run(number) for number in range(MACHINES)], servers, before)
-            world.git("small", "notes", "--ref=comin", "append", "-m", f"m {system}", commit)
-
-            def deploy(number):
-                spent = run(number)
-                runs = world.path(f"machine{number}/run/current-system")
-                assert os.readlink(runs) == system, runs
+            all_run("the push is fetched, and waits for CI")
+            with open(world.path("note"), "w") as note:
+                note.writelines(f"host{number} {system}\n" for number, system in enumerate(systems))
+            world.git("small", "notes", "--ref=comin", "append", "--file", world.path("note"), commit)
+            all_run("the note is fetched, and the system deployed")
+            for number, system in enumerate(systems):
+                assert os.readlink(world.path(f"machine{number}/run/current-system")) == system, number
                 # What keeps it from being deleted.
                 shutil.rmtree(world.path(f"machine{number}"))
-                world.run("nix-store", "--delete", system)
-                return spent
-
-            before = [ask() for ask in servers]
-            row("the note is fetched, and the system deployed", [deploy(number) for number in range(MACHINES)], servers, before)
+            world.run("nix-store", "--delete", *systems)
             if flake := os.environ.get("COMIN_FLAKE"):
                 source, host = flake.split("#")
                 evaluation = ["nix", "--extra-experimental-features", "nix-command flakes", "eval", "--raw", "--option",
