@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # bench.sh [ROUNDS]: what comin costs, beside git, in one run on this machine; prints a table of ratios.
 # bench.sh crowd [MACHINES]: what so many machines that poll one server cost that; prints a table.
-# bench.sh fleet [MACHINES]: what one push costs so many machines whose systems CI builds, their Git server and their
-#   cache; prints a table. COMIN_FLAKE=PATH#HOST evaluates a system of yours for comparison.
+# bench.sh fleet [MACHINES [HOSTS]]: what one push costs so many machines whose systems CI builds, their Git server and
+#   their cache, if the note names so many hosts; prints a table. COMIN_FLAKE=PATH#HOST evaluates a system of yours for comparison.
 # bench.sh machine: what an idle machine and one start cost, all processes and systemd included; prints two tables after
 #   about 13 minutes.
 #
@@ -28,7 +28,7 @@ case ${1:-} in
         exec cargo test --locked --quiet --manifest-path "$tests/../Cargo.toml" --test host -- \
             --ignored --test-threads=1 --nocapture costs::
         ;;
-    fleet) exec python3 -B "$tests/fleet.py" "$COMIN_BIN" "${2:-1000}" ;;
+    fleet) exec python3 -B "$tests/fleet.py" "$COMIN_BIN" "${2:-1000}" "${3:-${2:-1000}}" ;;
     crowd) exec python3 -B "$tests/crowd.py" "$COMIN_BIN" "${2:-1000}" ;;
     *) exec python3 -B "$tests/bench.py" "$COMIN_BIN" "${1:-200}" ;;
 esac

@@ -1,4 +1,5 @@
-"""What one push costs a fleet whose systems CI builds: called by bench.sh with the program and the number of machines.
+"""What one push costs a fleet whose systems CI builds: called by bench.sh with the program, the number of machines, and that
+of the hosts that the note names.
 
 Each machine is a scratch root with a name and a system of its own, and one note names them all. It polls once after the
 push and once after the note, fetches its system from a signed cache over HTTP, and activates it. CPU is user and system
@@ -21,7 +22,7 @@ import threading
 
 from world import Handler, World, served, server
 
-COMIN, MACHINES = sys.argv[1], int(sys.argv[2])
+COMIN, MACHINES, NAMED = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 
 class Counted:
@@ -151,11 +152,12 @@ def main():
                 before = [ask() for ask in servers]
                 row(what, list(workers.map(run, range(MACHINES))), servers, before)
 
-            print(f"{MACHINES:,} machines, one push, {os.cpu_count()} processors, {world.run('nix', '--version')}\n")
+            print(f"{MACHINES:,} machines, {NAMED:,} hosts in the note, one push, {os.cpu_count()} processors, {world.run('nix', '--version')}\n")
             print("| per machine | its CPU, its largest process | Git server | cache |\n|---|---|---|---|", flush=True)
             all_run("the push is fetched, and waits for CI")
             with open(world.path("note"), "w") as note:
-                note.writelines(f"host{number} {system}\n" for number, system in enumerate(systems))
+                others = (f"/nix/store/{os.urandom(16).hex()}{os.path.basename(systems[0])[32:]}" for _ in range(MACHINES, NAMED))
+                note.writelines(f"host{number} {system}\n" for number, system in enumerate([*systems, *others]))
             world.git("small", "notes", "--ref=comin", "append", "--file", world.path("note"), commit)
             all_run("the note is fetched, and the system deployed")
             for number, system in enumerate(systems):
