@@ -455,7 +455,8 @@ fn missing_nix_and_missing_git_are_sentences() {
 fn an_evaluation_that_hangs_is_stopped() {
     need!("git", "nix");
     let (mut world, origin) = World::new();
-    world.configure(|config| config["eval_timeout"] = json!(1));
+    // Enough to begin the build, also on a busy machine.
+    world.configure(|config| config["eval_timeout"] = json!(10));
     // Nix builds what an evaluation imports.
     let hang = r#"import (derivation {
         name = "hang"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "sleep 600" ]; PATH = "/usr/bin:/bin";
@@ -464,7 +465,7 @@ fn an_evaluation_that_hangs_is_stopped() {
     let said = world.comin(&["run"], 1);
     assert!(
         said.err
-            .contains("nix eval timed out after 1 s while it built hang"),
+            .contains("nix eval timed out after 10 s while it built hang"),
         "{said:?}"
     );
 }
