@@ -4,6 +4,7 @@ use anyhow::Result;
 use log::Level;
 
 use crate::deploy::{boot, context::Context, observe};
+use crate::model::cure::in_order;
 use crate::model::decision::{Action, Decision};
 use crate::model::{candidate::Candidate, facts::Facts, refusal::Refusal, state::State};
 use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
@@ -60,7 +61,7 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
     Ok(decided)
 }
 
-/// Says why what was selected is not deployed now, and the command that helps, once.
+/// Says why what was selected is not deployed now, and the commands that help, once.
 pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
     let Some((target, why)) = decision.selected.as_ref().zip(decision.hindrance()) else {
         return;
@@ -72,8 +73,8 @@ pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
         _ => text.clone(),
     };
     let is_news = decided.log_once_about(subject, Level::Info, &text);
-    if let Some(command) = decision.command().filter(|_| is_news) {
-        log::info!("→ {command}");
+    for cure in in_order(decision.action.cures()).iter().filter(|_| is_news) {
+        log::info!("{cure}");
     }
 }
 

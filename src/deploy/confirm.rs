@@ -9,6 +9,7 @@ use crate::deploy::{
 };
 use crate::git::mirror::Mirror;
 use crate::model::attempt::Attempt;
+use crate::model::cure::Cure;
 use crate::model::{confirmation::Step, decision::Decision, facts::Facts, names::Operation};
 use crate::model::{outcome::Outcome, stage::Stage};
 use crate::signature::signers::Signers;
@@ -30,8 +31,9 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signer
     };
     let target = &waiting.target;
     ensure!(
-        waiting.stage() != Stage::AtGate || ctx.config.asks(waiting, step),
-        "{target} waits at a gate, and not for a confirmation: comin status says at which one\n→ sudo comin confirm --past-gates"
+        waiting.stage() != Stage::WaitingAtGate || ctx.config.asks(waiting, step),
+        "{target} waits at a gate, and not for a confirmation: comin status says at which one\n{}",
+        Cure::past_gates()
     );
     if let Some(asked) = expected.step.filter(|asked| *asked != step) {
         bail!(

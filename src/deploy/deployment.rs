@@ -133,7 +133,8 @@ fn begin(
 fn resume(config: &Config, mut attempt: Attempt, step: Step) -> Attempt {
     journal_fields::set(&attempt);
     // It goes on without an answer: its time is up, or nobody is asked any more.
-    let needs_none = attempt.stage() == Stage::Waiting || config.asks(&attempt, step);
+    let needs_none =
+        attempt.stage() == Stage::WaitingForConfirmation || config.asks(&attempt, step);
     if needs_none && attempt.confirmed.insert(step) {
         let (name, next) = (&attempt.target, step.participle());
         log::info!("{name} is confirmed automatically, and {next} next");

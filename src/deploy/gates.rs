@@ -75,7 +75,7 @@ fn ask(ctx: &Context, attempt: &Attempt, gate: &Gate) -> Answer {
 
 /// Records that an attempt waits at a gate before a step.
 pub fn record_wait(store: &mut Store, mut attempt: Attempt, step: Step) -> Result<()> {
-    if attempt.progress == Progress::Awaiting(step) && attempt.stage() == Stage::AtGate {
+    if attempt.progress == Progress::Awaiting(step) && attempt.stage() == Stage::WaitingAtGate {
         return Ok(());
     }
     attempt.wait_at_gate(step, Timestamp::now());

@@ -27,7 +27,10 @@ pub fn enter(store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<(
 
 fn of(attempt: &Attempt) -> Vec<Field> {
     let target = &attempt.target;
-    let stage = attempt.stages.last().map(|entered| entered.stage.name());
+    let stage = attempt
+        .stages
+        .last()
+        .map(|entered| entered.stage.to_string());
     let outcome = attempt
         .ended()
         .map(|(_, outcome)| words(outcome).0.to_string());
@@ -37,7 +40,7 @@ fn of(attempt: &Attempt) -> Vec<Field> {
         ("COMIN_REMOTE", Some(target.remote.to_string())),
         ("COMIN_BRANCH", Some(target.branch.clone())),
         ("COMIN_OPERATION", Some(attempt.operation().to_string())),
-        ("COMIN_STAGE", stage.map(str::to_string)),
+        ("COMIN_STAGE", stage),
         ("COMIN_OUTCOME", outcome),
     ]
     .into_iter()

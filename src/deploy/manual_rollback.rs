@@ -174,5 +174,6 @@ fn held(
     let targets = decision.selected.into_iter().chain(latest);
     Ok(targets
         .map(|target| Quarantine::of(&target, &facts.remotes, reason.clone(), Timestamp::now()))
+        .map(Quarantine::by_hand)
         .collect())
 }

@@ -198,13 +198,13 @@ impl Attempt {
 
     /// Begins to wait until a step is confirmed.
     pub fn wait_for(&mut self, step: Step, now: Timestamp) {
-        self.enter(Stage::Waiting, now);
+        self.enter(Stage::WaitingForConfirmation, now);
         self.progress = Progress::Awaiting(step);
     }
 
     /// Begins to wait until a gate lets a step pass.
     pub fn wait_at_gate(&mut self, step: Step, now: Timestamp) {
-        self.enter(Stage::AtGate, now);
+        self.enter(Stage::WaitingAtGate, now);
         self.progress = Progress::Awaiting(step);
     }
 
@@ -224,7 +224,9 @@ impl Attempt {
             Progress::Running(stage) => *stage,
             Progress::Awaiting(_) => {
                 let entered = self.stages.last().map(|entered| entered.stage);
-                entered.filter(|it| it.is_wait()).unwrap_or(Stage::Waiting)
+                entered
+                    .filter(|it| it.is_wait())
+                    .unwrap_or(Stage::WaitingForConfirmation)
             }
             Progress::Ended(_, _) => Stage::Activating,
         }

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
+use crate::model::cure::{Cure, RETRY};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
-use crate::model::gate::ClosedGate;
+use crate::model::gate::{ClosedGate, MIN_FREE};
 use crate::model::names::RemoteName;
 use crate::model::outcome::Trouble;
 use crate::model::prebuilt::{Lookup, Prebuilt};
@@ -44,32 +45,31 @@ pub enum Action {
 
 /// What is in the way of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hindrance {
+pub struct Hindrance<'a> {
     /// The word for it in a line.
     pub word: &'static str,
     /// What became of the target before, as in "failed while building".
     pub trouble: Option<String>,
-    /// What becomes of it, as in "is tried again in 4 min".
-    pub next: String,
-    /// The command that ends it, if one does.
-    pub command: Option<String>,
+    /// What becomes of it, in two parts: "is" and "tried again in 4 min".
+    pub next: (&'static str, String),
+    /// Why somebody, a gate or comin stops it.
+    pub reason: Option<&'a str>,
 }
 
-impl Hindrance {
-    /// As in "failed while building, and is tried again in 4 min".
-    pub fn sentence(&self) -> String {
-        match &self.trouble {
-            Some(trouble) => format!("{trouble}, and {}", self.next),
-            None => self.next.clone(),
-        }
+impl Hindrance<'_> {
+    /// As in "is tried again in 4 min".
+    pub fn next(&self) -> String {
+        format!("{} {}", self.next.0, self.next.1)
     }
 
-    /// What becomes of it, without what its word says, as in "tried again in 4 min".
-    pub fn detail(&self) -> Option<String> {
-        let next = self.next.strip_prefix("is ").unwrap_or(&self.next);
-        let next = next.strip_prefix(self.word).unwrap_or(next);
-        let next = next.trim_start_matches([' ', ',', ':']);
-        (!next.is_empty()).then(|| next.to_string())
+    /// As in "failed while building, and is tried again in 4 min".
+    pub fn sentence(&self) -> String {
+        let next = self.next();
+        let reason = self.reason.map_or(String::new(), |why| format!(": {why}"));
+        match &self.trouble {
+            Some(trouble) => format!("{trouble}, and {next}{reason}"),
+            None => format!("{next}{reason}"),
+        }
     }
 }
 
@@ -169,65 +169,77 @@ impl Action {
 
     /// What is in the way of a target that was selected, if anything is. `when` says a time as in "at 14:00" or "in
     /// 4 min".
-    pub fn hindrance(&self, when: &dyn Fn(Timestamp) -> String) -> Option<Hindrance> {
-        const HELD: &str = "is held until someone pushes";
-        let (word, trouble, next, command) = match self {
+    pub fn hindrance(&self, when: &dyn Fn(Timestamp) -> String) -> Option<Hindrance<'_>> {
+        const HELD: &str = "held until someone pushes";
+        let (word, trouble, verb, next) = match self {
             Self::Deploy | Self::Nothing => return None,
             Self::Retry(trouble, wait) => {
-                let next = format!("is tried again {}", when(wait.until));
-                (trouble.word(), Some(trouble.to_string()), next, "retry")
+                let next = format!("tried again {}", when(wait.until));
+                (trouble.word(), Some(trouble.to_string()), "is", next)
             }
             Self::AwaitRemotes(remotes) => {
                 let trouble = format!("{} in an outage", Trouble::RolledBack);
-                let next = format!("is tried again when {} is back", join_or(remotes));
-                (Trouble::RolledBack.word(), Some(trouble), next, "retry")
+                let next = format!("tried again when {} is back", join_or(remotes));
+                (Trouble::RolledBack.word(), Some(trouble), "is", next)
             }
             Self::AwaitConfirmation(step, wait) => {
                 let what = step.participle();
                 let next = match wait {
-                    None => format!("waits for your confirmation to be {what}"),
+                    None => format!("for your confirmation to be {what}"),
                     Some(wait) => {
                         let when = when(wait.until);
-                        format!("waits for your confirmation, and is {what} without one {when}")
+                        format!("for your confirmation, and is {what} without one {when}")
                     }
                 };
-                let command = match step {
-                    Step::Build => "confirm build",
-                    Step::Deploy => "confirm deploy",
-                };
-                ("waits", None, next, command)
+                ("waits", None, "waits", next)
             }
-            Self::AwaitGate(ClosedGate { gate, reason, .. }) => {
-                let next = format!("waits at the gate {gate}: {reason}");
-                ("waits", None, next, "confirm --past-gates")
+            Self::AwaitGate(closed) => {
+                let next = format!("at the gate {}", closed.gate);
+                ("waits", None, "waits", next)
             }
-            Self::Quarantined(_) => ("held", None, HELD.to_string(), "retry"),
+            Self::Quarantined(_) => ("held", None, "is", HELD.to_string()),
             Self::Suspended(suspension) => {
                 let until = suspension.until;
                 let until = until.map_or(String::new(), |until| format!(" {}", when(until)));
-                let next = format!("waits until the suspension ends{until}");
-                ("suspended", None, next, "resume")
+                let next = format!("until the suspension ends{until}");
+                ("suspended", None, "waits", next)
             }
             Self::AwaitPrebuilt(lookup) => {
-                let next = lookup.sentence(when);
-                return Some(Hindrance {
-                    word: Lookup::WORD,
-                    trouble: None,
-                    next,
-                    command: None,
-                });
+                let next = format!("for CI{}", lookup.until(when));
+                (Lookup::WORD, None, "waits", next)
             }
             Self::GivenUp(trouble) => {
                 let words = Some(trouble.to_string());
-                (trouble.word(), words, HELD.to_string(), "retry")
+                (trouble.word(), words, "is", HELD.to_string())
             }
         };
         Some(Hindrance {
             word,
             trouble,
-            next,
-            command: Some(format!("sudo comin {command}")),
+            next: (verb, next),
+            reason: self.reason(),
         })
+    }
+
+    /// What a person can do about what is in the way. A wait needs nothing.
+    pub fn cures(&self) -> Vec<Cure> {
+        match self {
+            Self::Deploy | Self::Nothing | Self::AwaitPrebuilt(_) | Self::AwaitRemotes(_) => {
+                Vec::new()
+            }
+            Self::AwaitConfirmation(step, _) => {
+                vec![Cure::fix(format!("sudo comin confirm {step}"))]
+            }
+            Self::AwaitGate(closed) => {
+                let cures = Cure::free_space().into_iter();
+                let cures = cures.filter(|_| closed.gate == MIN_FREE);
+                cures.chain([Cure::past_gates()]).collect()
+            }
+            Self::Quarantined(held) if held.by_gate => vec![Cure::fix(RETRY), Cure::past_gates()],
+            Self::Quarantined(held) if held.by_hand => vec![Cure::undo_rollback()],
+            Self::Retry(_, _) | Self::Quarantined(_) | Self::GivenUp(_) => vec![Cure::fix(RETRY)],
+            Self::Suspended(_) => vec![Cure::fix("sudo comin resume")],
+        }
     }
 
     /// Whether something is done about the target by itself, or when somebody confirms it.
@@ -254,17 +266,17 @@ impl Action {
         }
     }
 
-    /// Why somebody, or comin, put it on hold.
-    pub fn reason(&self) -> Option<&str> {
+    /// Why somebody, a gate or comin stops it.
+    fn reason(&self) -> Option<&str> {
         match self {
             Self::Quarantined(quarantine) => Some(&quarantine.reason),
             Self::Suspended(suspension) => suspension.reason.as_deref(),
+            Self::AwaitGate(closed) => Some(&closed.reason),
+            Self::AwaitPrebuilt(lookup) => lookup.problem.as_deref(),
             Self::Deploy
             | Self::Retry(_, _)
             | Self::AwaitRemotes(_)
             | Self::AwaitConfirmation(_, _)
-            | Self::AwaitPrebuilt(_)
-            | Self::AwaitGate(_)
             | Self::GivenUp(_)
             | Self::Nothing => None,
         }
@@ -281,17 +293,11 @@ impl Decision {
     /// Why what was selected is not deployed now, as a clause, where a person could expect it.
     pub fn hindrance(&self) -> Option<String> {
         let when = |time| format!("at {}", text::at(time));
-        let hindrance = self.action.hindrance(&when)?.sentence();
-        Some(match (&self.action, self.action.reason()) {
-            (Action::Suspended(suspension), _) => suspension.to_string(),
-            (_, Some(reason)) => format!("it {hindrance}: {reason}"),
-            (_, None) => format!("it {hindrance}"),
+        let hindrance = self.action.hindrance(&when)?;
+        Some(match &self.action {
+            Action::Suspended(suspension) => suspension.to_string(),
+            _ => format!("it {}", hindrance.sentence()),
         })
-    }
-
-    /// The command that ends what is in the way.
-    pub fn command(&self) -> Option<String> {
-        self.action.hindrance(&|_| String::new())?.command
     }
 
     /// Whether time alone may change what was found.

@@ -17,6 +17,8 @@ use crate::sys::text;
 const WAIT: i32 = 75;
 /// How long a closed gate is not asked again.
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);
+/// The name of the gate that waits for free space.
+pub const MIN_FREE: &str = "min_free";
 /// More of a reason than anybody reads.
 const MAX_REASON: usize = 200;
 
@@ -125,14 +127,14 @@ impl ClosedGate {
     }
 }
 
-/// As in "the gate ac is closed: on battery".
+/// As in "the gate ac is closed (on battery)".
 impl fmt::Display for ClosedGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self.again {
             Some(_) => "is closed",
             None => "refused it",
         };
-        write!(f, "the gate {} {how}: {}", self.gate, self.reason)
+        write!(f, "the gate {} {how} ({})", self.gate, self.reason)
     }
 }
 
@@ -168,7 +170,7 @@ pub fn first_closed(
         if free < gates.min_free {
             let (free, wanted) = (free >> 20, gates.min_free >> 20);
             let reason = format!("{free} MiB are free for /nix/store, and {wanted} MiB are needed");
-            return closed("min_free", reason, Some(later));
+            return closed(MIN_FREE, reason, Some(later));
         }
     }
     for gate in gates.commands.iter().filter(|gate| gate.before == before) {

@@ -6,6 +6,7 @@ pub mod boot_check;
 pub mod candidate;
 pub mod commit;
 pub mod confirmation;
+pub mod cure;
 pub mod decision;
 pub mod drift;
 pub mod facts;

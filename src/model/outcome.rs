@@ -70,7 +70,7 @@ pub enum Trouble {
     #[display("was interrupted while {}", _0.words())]
     Interrupted(Stage),
     /// The switch could not begin.
-    #[display("could not be activated yet")]
+    #[display("could not be activated")]
     Postponed,
     /// The machine was not well with it.
     #[display("was rolled back")]
@@ -78,6 +78,25 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// As in "while building".
+    pub fn place(self) -> Option<String> {
+        match self {
+            Self::Failed(stage) | Self::Interrupted(stage) => {
+                Some(format!("while {}", stage.words()))
+            }
+            Self::Postponed | Self::RolledBack => None,
+        }
+    }
+
+    /// Whether it is not plain what runs after it.
+    pub fn may_have_changed(self) -> bool {
+        match self {
+            Self::Failed(stage) | Self::Interrupted(stage) => stage.changes_the_machine(),
+            Self::Postponed => false,
+            Self::RolledBack => true,
+        }
+    }
+
     /// The word for it in a line.
     pub fn word(self) -> &'static str {
         match self {

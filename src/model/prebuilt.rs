@@ -58,15 +58,12 @@ impl Lookup {
     /// The word for a target that waits for its system.
     pub const WORD: &str = "waits for CI";
 
-    /// As in "waits for CI until it is evaluated here in 4 min".
-    pub fn sentence(&self, when: &dyn Fn(Timestamp) -> String) -> String {
+    /// As in " until it is evaluated here in 4 min".
+    pub fn until(&self, when: &dyn Fn(Timestamp) -> String) -> String {
         let wait = self.patience.map(|wait| when(wait.until));
-        let wait = wait.map_or(String::new(), |when| {
+        wait.map_or(String::new(), |when| {
             format!(" until it is evaluated here {when}")
-        });
-        let problem = self.problem.as_deref().map(printable);
-        let problem = problem.map_or(String::new(), |problem| format!(": {problem}"));
-        format!("{}{wait}{problem}", Self::WORD)
+        })
     }
 
     /// The system of a target.

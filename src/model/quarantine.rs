@@ -21,6 +21,9 @@ pub struct Quarantine {
     /// Whether a gate holds it, and nothing is wrong with the machine.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_gate: bool,
+    /// Whether somebody went back by hand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
     /// Every followed head at that time.
     heads: Vec<String>,
 }
@@ -34,6 +37,7 @@ impl Quarantine {
             reason,
             since,
             by_gate: false,
+            by_hand: false,
             heads: heads(remotes),
         }
     }
@@ -42,6 +46,14 @@ impl Quarantine {
     pub fn by_gate(self) -> Self {
         Self {
             by_gate: true,
+            ..self
+        }
+    }
+
+    /// The same, because somebody went back by hand.
+    pub fn by_hand(self) -> Self {
+        Self {
+            by_hand: true,
             ..self
         }
     }

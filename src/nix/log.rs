@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::model::commit::Commit;
 use crate::sys::command::Listener;
-use crate::sys::diagnosis::diagnose;
+use crate::sys::diagnosis::Cause;
 use crate::sys::progress::{self, Steps};
 use crate::sys::text::{printable, shortened};
 
@@ -158,9 +158,10 @@ impl Listener for NixLog {
         let said = [text, &ended].into_iter();
         let cause = said
             .chain(log.iter().rev().take(5))
-            .find_map(|line| diagnose(line));
+            .find_map(|line| Cause::of(line))
+            .map(|cause| cause.to_string());
         let text = Some(shortened(text, ERROR_CHARS)).filter(|text| !text.is_empty());
-        let parts = [Some(&*ended), cause, text.as_deref()];
+        let parts = [Some(&*ended), cause.as_deref(), text.as_deref()];
         let mut sentence = parts.into_iter().flatten().collect::<Vec<_>>().join(": ");
         if let Some(last) = log.last().filter(|last| !sentence.contains(*last)) {
             sentence.push_str("\n> ");

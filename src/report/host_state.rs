@@ -18,7 +18,9 @@ use crate::model::outcome::AttemptStatus;
 use crate::model::policy::Backoff;
 use crate::model::stage::Stage;
 use crate::model::state::State;
+use crate::sys::diagnosis::in_short;
 use crate::sys::progress::Steps;
+use crate::sys::text::{in_brackets, printable};
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
@@ -34,10 +36,13 @@ pub struct HostState {
     pub booted_instead: Option<String>,
     /// That it runs, booted or boots something else than comin last activated.
     pub drift: Option<Drift>,
+    /// The name of that system.
+    #[serde(skip)]
+    pub(super) other: Option<String>,
     /// Whether the system has booted for the first time, and has not been judged yet.
     pub boot_check_due: bool,
     /// The stage of the deployment that is under way, or `idle`.
-    pub phase: &'static str,
+    pub phase: String,
     /// How far its evaluation or build is.
     pub progress: Option<Steps>,
     /// The latest attempt that ended.
@@ -60,6 +65,8 @@ pub(super) struct InProgress {
     pub(super) stage: Stage,
     /// When the stage began.
     pub(super) since: Timestamp,
+    /// Why it is rolled back, if it is.
+    fault: Option<String>,
 }
 
 /// Why a target does not run that was deployed.
@@ -74,6 +81,15 @@ pub(super) enum Absence {
 }
 
 impl Absence {
+    /// The word of the short line.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::TestEnded => "test ended",
+            Self::BootsNext => "waits for reboot",
+            Self::Unknown => "not running",
+        }
+    }
+
     /// The clause about the target.
     pub(super) fn clause(self) -> &'static str {
         match self {
@@ -100,6 +116,7 @@ impl InProgress {
                 attempt: Attempt::of(attempt, backoff),
                 stage,
                 since: attempt.since(),
+                fault: attempt.fault.clone(),
             }),
             Progress::Awaiting(_) | Progress::Ended(_, _) => None,
         }
@@ -109,7 +126,9 @@ impl InProgress {
     pub(super) fn sentence(&self, page: &Page) -> String {
         let stage = self.stage.words();
         let time = page.since(self.since);
-        format!("{stage} {} for {time}", self.attempt.target)
+        let what = format!("{stage} {} for {time}", self.attempt.target);
+        let fault = self.fault.as_deref().map(in_short);
+        in_brackets(&what, fault.as_deref().map(printable).as_deref())
     }
 }
 
@@ -180,9 +199,10 @@ impl HostState {
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),
+            other: drift.as_ref().map(|it| Running::new(&it.out, state).name()),
             drift,
             boot_check_due: false,
-            phase: at.map_or("idle", Stage::name),
+            phase: at.map_or("idle".to_string(), |stage| stage.to_string()),
             deployed: state.latest_ended().map(tell),
             progress: None,
             in_progress,

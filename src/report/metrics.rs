@@ -8,10 +8,10 @@ use std::fmt::{self, Display};
 use jiff::Timestamp;
 
 use super::exposition::{seconds, Text};
-use super::headline::STATES;
 use super::remote::{BranchStatus, RemoteStatus};
 use super::status::Status;
 use super::target::TargetView;
+use super::verdict::states;
 use crate::model::attempt::Attempt;
 use crate::model::decision::Action;
 use crate::model::drift::Kind;
@@ -61,14 +61,6 @@ impl Metrics {
         }
     }
 
-    /// Whether what was to be deployed is held because the operator rolled back.
-    fn is_held_by_hand(&self) -> bool {
-        let latest = self.state.latest().map_or(0, |latest| latest.id);
-        let rollback = self.state.rollbacks.last();
-        matches!(self.status.action, Action::Quarantined(_))
-            && rollback.is_some_and(|rollback| rollback.after >= latest)
-    }
-
     fn about_comin(&self, text: &mut Text) {
         let host = &self.status.host;
         text.gauge("comin_build_info", "The version of comin.")
@@ -77,9 +69,9 @@ impl Metrics {
         text.gauge("comin_host_info", help)
             .of(&[("hostname", &self.status.hostname)], 1);
         let help = "How the machine is: 1 for the state of comin status --json, 0 for the others.";
-        let mut states = text.gauge("comin_state", help);
-        for state in STATES {
-            states.of(&[("state", &state)], u8::from(state == self.state()));
+        let mut metric = text.gauge("comin_state", help);
+        for name in states() {
+            metric.of(&[("state", &name)], u8::from(name == self.state()));
         }
         let help = "What comin is doing: 1 for the phase of comin status --json.";
         text.gauge("comin_phase", help)
@@ -261,7 +253,7 @@ impl Metrics {
         text.flag(
             "comin_is_held_by_hand",
             "Whether the selected commit is held because somebody used comin rollback",
-            self.is_held_by_hand(),
+            matches!(&self.status.action, Action::Quarantined(it) if it.by_hand),
         );
         text.flag(
             "comin_is_behind",

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod attempt_details;
 pub mod closure;
+mod cures;
 pub mod exposition;
 pub mod headline;
 pub mod history;
@@ -20,3 +21,5 @@ pub mod status_page;
 pub mod target;
 #[cfg(test)]
 mod tests;
+mod undeployed;
+mod verdict;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::cures;
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
 use super::host_state::{Absence, HostState, InProgress};
 use super::page::{column, Page, Tone};
@@ -14,6 +15,7 @@ use super::target::{by_name, Report, TargetView};
 use crate::model::attempt::Attempt;
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::commit::Commit;
+use crate::model::cure::{in_order, Cure};
 use crate::model::decision::{Action, Decision};
 use crate::model::drift::Drift;
 use crate::model::names::Operation;
@@ -137,6 +139,10 @@ impl Plan {
         if let Some(it) = self.in_progress.as_ref().filter(is_it) {
             return format!("Under way: {}", it.sentence(page));
         }
+        let listed = |cures: Vec<Cure>| {
+            let cures = in_order(cures).into_iter().map(|cure| format!("\n{cure}"));
+            cures.collect::<String>()
+        };
         let Some(hindrance) = self.action.hindrance(&|time| page.until(time)) else {
             return match (&self.action, self.skipped.as_deref(), &self.drift) {
                 (Action::Nothing, Some(why), _) => {
@@ -145,7 +151,8 @@ impl Plan {
                 (Action::Nothing, None, Some(drift)) => {
                     let what = drift.kind.clause();
                     let why = format!("it is deployed, but {what}");
-                    format!("Would not deploy {target}: {why}\n→ sudo comin retry")
+                    let cures = listed(cures::of_drift());
+                    format!("Would not deploy {target}: {why}{cures}")
                 }
                 (Action::Nothing, None, None) => match self.absence {
                     None => format!("Nothing to do: {target} is deployed"),
@@ -157,12 +164,10 @@ impl Plan {
                 (_, _, _) => would_deploy(target, outlook),
             };
         };
-        let reason = self.action.reason();
-        let reason = reason.map_or(String::new(), |reason| format!(": {}", printable(reason)));
-        let command = hindrance.command.as_ref();
-        let command = command.map_or(String::new(), |command| format!("\n→ {command}"));
+        let cures = listed(self.action.cures());
         let sentence = hindrance.sentence();
-        format!("Would not deploy {target}: it {sentence}{reason}{command}")
+        let sentence = printable(&sentence);
+        format!("Would not deploy {target}: it {sentence}{cures}")
     }
 
     /// Why no branch is selected, as the status has it.

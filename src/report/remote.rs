@@ -3,14 +3,18 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::cures;
 use super::page::{column, Page, Tone};
 use super::seconds;
+use super::verdict::{Grade, Verdict};
 use crate::config::Remote;
 use crate::model::candidate::Candidate;
 use crate::model::commit::Commit;
+use crate::model::cure::Cure;
 use crate::model::refusal::Refusal;
 use crate::state::fetch_record::FetchRecord;
-use crate::sys::text::{printable, without_codes};
+use crate::sys::diagnosis::{in_short, Cause};
+use crate::sys::text::{in_brackets, printable, without_codes};
 use crate::system::timers::FetchSchedule;
 
 /// A remote.
@@ -102,16 +106,32 @@ impl RemoteStatus {
         self.error.is_none() && self.fetched_at.is_some()
     }
 
-    /// What is wrong with it, in some words, and the command that helps. The cure of a refused branch is beside its reason.
-    pub(super) fn problems(&self) -> Vec<(String, Option<String>)> {
+    /// What is wrong with it.
+    pub(super) fn problems(&self) -> Vec<Verdict<'_>> {
         let name = &self.name;
-        if self.error.is_some() {
-            let command = format!("sudo comin fetch {name}");
-            return vec![(format!("{name} cannot be fetched"), Some(command))];
+        let problem = |sentence: String, detail: String, cures| {
+            let verdict = Verdict::new("up to date", sentence).graded(Grade::Warned);
+            verdict.with_detail(detail).with_cures(cures)
+        };
+        if let Some(error) = &self.error {
+            let unreachable = format!("{name} cannot be fetched");
+            let why = in_short(error);
+            let sentence = in_brackets(&unreachable, Some(&printable(&why)));
+            let cures = match Cause::of(error).filter(|cause| cause.is_local()) {
+                Some(cause) => cures::of_cause(cause),
+                None => vec![Cure::fix(format!("sudo comin fetch {name}"))],
+            };
+            return vec![problem(sentence, unreachable, cures)];
         }
         let refused = self.branches().filter(|it| it.remark == Remark::News);
-        let refused = refused.map(|it| format!("{name}/{} is refused", printable(&it.name)));
-        refused.map(|sentence| (sentence, None)).collect()
+        let refused = refused.map(|it| {
+            let refused = format!("{name}/{} is refused", printable(&it.name));
+            let why = printable(it.refused.as_deref().unwrap_or_default());
+            let cures = it.cure.iter().map(Cure::fix).collect();
+            let sentence = format!("{refused}: {why}");
+            problem(sentence, in_brackets(&refused, it.reason), cures)
+        });
+        refused.collect()
     }
 
     /// What of it there is to say.

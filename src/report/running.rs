@@ -41,6 +41,12 @@ impl Running {
         }
     }
 
+    /// As in `3f2a9c1e (origin/main)`, or its path.
+    pub(super) fn name(&self) -> String {
+        let commit = self.target.as_ref().map(TargetView::to_string);
+        commit.unwrap_or_else(|| printable(&self.out).into_owned())
+    }
+
     /// What of it there is to say, in a line or two.
     pub(super) fn sentence(&self, page: &Page) -> String {
         let Some(target) = &self.target else {

@@ -72,18 +72,19 @@ impl Report for Status {
     fn text(&self, page: &Page) -> String {
         let name = page.paint(Tone::Name, &self.hostname);
         let (verdict, others) = self.verdicts(page, &|time| page.until(time));
-        let sentence = page.paint(verdict.tone, &verdict.sentence);
+        let sentence = page.paint(verdict.grade.tone(), &verdict.sentence);
         let mut text = page.wrapped(&format!("{name}: "), 2, &sentence);
-        let mut commands = Vec::from_iter(verdict.command);
-        for command in &commands {
-            text += &page.wrapped("  ", 2, &format!("→ {command}"));
+        let mut known = verdict.cures;
+        for cure in &known {
+            text += &page.wrapped("  ", 2, &cure.to_string());
         }
         let mut also = Vec::new();
         for other in others {
-            also.push(page.paint(other.tone, &other.sentence));
-            let command = other.command.filter(|it| !commands.contains(it));
-            also.extend(command.iter().map(|command| format!("→ {command}")));
-            commands.extend(command);
+            also.push(page.paint(other.grade.tone(), &other.sentence));
+            let cures = other.cures.into_iter().filter(|it| !known.contains(it));
+            let cures: Vec<_> = cures.collect();
+            also.extend(cures.iter().map(ToString::to_string));
+            known.extend(cures);
         }
         let mut entry = |label: &str, sentence: Option<String>| {
             let sentence = sentence.unwrap_or_default();

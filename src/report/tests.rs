@@ -304,12 +304,12 @@ impl Scene {
         if self.quarantined {
             let latest = &self.attempts[self.attempts.len() - 1];
             let reason = "rolled back to generation 12 by hand".to_string();
-            facts.quarantine = vec![Quarantine::of(
-                &latest.target,
-                &facts.remotes,
-                reason,
-                Timestamp::now(),
-            )];
+            let held = Quarantine::of(&latest.target, &facts.remotes, reason, Timestamp::now());
+            facts.quarantine = vec![if self.rolled_back_by_hand {
+                held.by_hand()
+            } else {
+                held
+            }];
         }
         let decision = decide(&facts, &Diagram::of(self.history));
         (facts, decision)
@@ -546,7 +546,7 @@ fn a_commit_is_evaluated() {
 
 #[test]
 fn a_commit_waits_for_a_confirmation() {
-    let stages = [(Stage::Evaluating, 70), (Stage::Waiting, 60)];
+    let stages = [(Stage::Evaluating, 70), (Stage::WaitingForConfirmation, 60)];
     let mut it = under_way("B", "Update nixpkgs", &stages);
     it.progress = Progress::Awaiting(Step::Build);
     Scene::of("A-B", "A", "origin:B/-")
@@ -559,7 +559,7 @@ fn a_commit_waits_for_a_confirmation() {
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                          Update nixpkgs
-                         evaluated in 10 s, waiting for a confirmation for 60 s
+                         evaluated in 10 s, waiting for confirmation for 60 s
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     42424242
@@ -581,7 +581,7 @@ fn a_commit_waits_for_a_confirmation() {
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                          Update nixpkgs
-                         evaluated in 10 s, waiting for a confirmation for 60 s
+                         evaluated in 10 s, waiting for confirmation for 60 s
               origin     https://git.example.org/machines.git
                          fetched 12 s ago, next in 48 s
                          main     42424242
@@ -598,7 +598,7 @@ fn a_commit_waits_at_a_gate() {
     let stages = [
         (Stage::Evaluating, 70),
         (Stage::Building, 60),
-        (Stage::AtGate, 30),
+        (Stage::WaitingAtGate, 30),
     ];
     let mut it = under_way("B", "Update nixpkgs", &stages);
     it.progress = Progress::Awaiting(Step::Deploy);
@@ -610,27 +610,28 @@ fn a_commit_waits_at_a_gate() {
         again: Some(Delay::new(ago(0), SignedDuration::from_mins(1))),
     });
     scene.check(&expect![[r#"
-        [waits 42424242: at the gate ac: on battery]
-        m: 42424242 (origin/main) waits at the gate ac: on battery
-          → sudo comin confirm --past-gates
+        [waits 42424242: at the gate ac (on battery)]
+        m: 42424242 (origin/main) waits at the gate ac (on battery), which is asked
+          again in 1 min
+          to override the gate: sudo comin confirm --past-gates
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
-                     evaluated in 10 s, built in 30 s, waiting at a gate for 30 s
+                     evaluated in 10 s, built in 30 s, waiting at gate for 30 s
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
         Would not deploy 42424242 (origin/main): it waits at the gate ac: on battery
-          → sudo comin confirm --past-gates
+          to override the gate: sudo comin confirm --past-gates
           origin/main  42424242  selected
     "#]]);
 }
 
 #[test]
 fn a_commit_is_held_by_a_gate() {
-    let reason = "the gate ci refused it: 3 tests failed".to_string();
+    let reason = "the gate ci refused it (3 tests failed)".to_string();
     let skipped = Outcome::Skipped { reason };
     let held = attempt("B", "Update nixpkgs", 600, skipped);
     let mut scene = Scene::of("A-B", "A", "origin:B/-").then(held);
@@ -640,22 +641,24 @@ fn a_commit_is_held_by_a_gate() {
         again: None,
     });
     scene.check(&expect![[r#"
-        [held 42424242: the gate ci refused it: 3 tests failed]
-        m: 42424242 (origin/main) is held until someone pushes: the gate ci refused it:
-          3 tests failed
+        [held 42424242: the gate ci refused it (3 tests failed)]
+        m: 42424242 (origin/main) is held until someone pushes: the gate ci refused it
+          (3 tests failed)
           → sudo comin retry
+          to override the gate: sudo comin confirm --past-gates
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      Update nixpkgs
-                     skipped 9 min ago: the gate ci refused it: 3 tests failed
+                     skipped 9 min ago: the gate ci refused it (3 tests failed)
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
         Would not deploy 42424242 (origin/main): it is held until someone pushes: the
-          gate ci refused it: 3 tests failed
+          gate ci refused it (3 tests failed)
           → sudo comin retry
+          to override the gate: sudo comin confirm --past-gates
           origin/main  42424242  selected
     "#]]);
 }
@@ -704,8 +707,12 @@ fn an_evaluation_failed_and_is_tried_again() {
     Scene::of("A-B", "A", "origin:B/-")
         .then(failure)
         .check(&expect![[r#"
-            [failed 42424242: tried again at 12:03]
-            m: 42424242 (origin/main) failed while evaluating, and is tried again in 3 min
+            [failed 42424242: while evaluating (undefined variable 'second' at /nix/store/a5y0gcxmjcf51lqa1h2lap4fjrli02f2-source/flake.nix:5:15), tried again at 12:03]
+            m: 42424242 (origin/main) failed while evaluating at 11:59 (undefined variable
+              'second' at
+              /nix/store/a5y0gcxmjcf51lqa1h2lap4fjrli02f2-source/flake.nix:5:15), and is
+              tried again in 3 min
+              → comin history 2
               → sudo comin retry
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
@@ -760,9 +767,11 @@ fn an_activation_failed_and_is_not_tried_again() {
     Scene::of("A-B", "B", "origin:B/-")
         .then(failure)
         .check(&expect![[r#"
-            [failed 42424242: held until someone pushes]
-            m: 42424242 (origin/main) failed while activating, and is held until someone
-              pushes
+            [failed 42424242: while activating (switch-to-configuration exited with status 4), held until someone pushes]
+            m: 42424242 (origin/main) failed while activating at 11:55
+              (switch-to-configuration exited with status 4), and is held until someone
+              pushes; 41414141 (origin/main) runs
+              → comin history 2
               → sudo comin retry
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
@@ -795,8 +804,12 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
     ));
     scene.quarantined = true;
     scene.check(&expect![[r#"
-        [rolled back 42424242: held until someone pushes]
-        m: 42424242 (origin/main) was rolled back, and is held until someone pushes
+        [rolled back 42424242: curl -f http://localhost exited with status 7; /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05 runs aga…, held until someone pushes]
+        m: 42424242 (origin/main) was rolled back at 11:50 (curl -f http://localhost
+          exited with status 7;
+          /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05 runs aga…),
+          and is held until someone pushes; 41414141 (origin/main) runs
+          → comin history 2
           → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -825,11 +838,12 @@ fn a_commit_was_rolled_back_in_an_outage() {
     Scene::of("A-B", "B", "origin!:B/- local:B/-")
         .then(attempt("B", "Update nixpkgs", 600, rolled_back))
         .check(&expect![[r#"
-            [rolled back 42424242: tried again when origin is back (+1 more)]
-            m: 42424242 (local/main) was rolled back in an outage, and is tried again when
-              origin is back
-              → sudo comin retry
-              also       origin cannot be fetched
+            [rolled back 42424242: no server can be reached, tried again when origin is back (+1 more)]
+            m: 42424242 (local/main) was rolled back at 11:50 (no server can be reached),
+              and is tried again when origin is back; 41414141 (origin/main) runs
+              → comin history 2
+              also       origin cannot be fetched (failed to connect to git.example.org:
+                         Connection refused)
                          → sudo comin fetch origin
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
@@ -847,7 +861,6 @@ fn a_commit_was_rolled_back_in_an_outage() {
             --
             Would not deploy 42424242 (local/main): it was rolled back in an outage, and is
               tried again when origin is back
-              → sudo comin retry
               origin/main  42424242  the remote cannot be fetched
               local/main   42424242  selected
         "#]]);
@@ -865,9 +878,9 @@ fn the_operator_went_back() {
     scene.rolled_back_by_hand = true;
     scene.check(&expect![[r#"
         [held 42424242: rolled back to generation 12 by hand]
-        m: 42424242 (origin/main) is held until someone pushes: rolled back to
-          generation 12 by hand
-          → sudo comin retry
+        m: 42424242 (origin/main) is held (rolled back to generation 12 by hand);
+          41414141 (origin/main) runs, and the next push is deployed
+          to undo the rollback: sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -879,7 +892,7 @@ fn the_operator_went_back() {
         --
         Would not deploy 42424242 (origin/main): it is held until someone pushes: rolled
           back to generation 12 by hand
-          → sudo comin retry
+          to undo the rollback: sudo comin retry
           origin/main  42424242  selected
     "#]]);
 }
@@ -887,8 +900,12 @@ fn the_operator_went_back() {
 #[test]
 fn a_main_was_rewound() {
     Scene::of("0-A", "A", "origin:0/-").check(&expect![[r#"
-        [no branch qualifies: origin/main is refused]
-        m: no branch qualifies: origin/main is refused
+        [no branch qualifies: origin/main is refused (rewound)]
+        m: no branch qualifies; origin/main is refused: rewound, or not pushed yet: it
+          is behind the accepted main 41414141 (origin/main), which no followed branch
+          contains any more; accept this one, or push that commit again, or one on top
+          of it, e.g. with git revert
+          → sudo comin accept 30303030
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
@@ -915,7 +932,7 @@ fn there_is_no_main() {
     scene.running = None;
     scene.check(&expect![[r#"
         [no branch qualifies: there is no origin/main]
-        m: no branch qualifies: there is no origin/main; push it, or name another branch
+        m: no branch qualifies; there is no origin/main; push it, or name another branch
           in branches.main.name
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
@@ -928,7 +945,7 @@ fn there_is_no_main() {
     scene.remotes = "origin:-/- local:-/A";
     scene.check(&expect![[r#"
         [no branch qualifies: there is no origin/main and no local/main]
-        m: no branch qualifies: there is no origin/main and no local/main; push one of
+        m: no branch qualifies; there is no origin/main and no local/main; push one of
           them, or name another branch in branches.main.name
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
@@ -951,8 +968,11 @@ fn a_main_was_amended() {
     let mut scene = Scene::of("0-A 0-B", "A", "origin:0/- local:B/-");
     scene.attempts[0].target.remote = serde_json::from_value(json!("local")).unwrap();
     scene.check(&expect![[r#"
-        [no branch qualifies: local/main is refused]
-        m: no branch qualifies: local/main is refused
+        [no branch qualifies: local/main is refused (diverged)]
+        m: no branch qualifies; local/main is refused: diverged: it does not contain the
+          accepted main 41414141 (local/main), which no followed branch contains any
+          more; accept this one
+          → sudo comin accept 42424242
           running    41414141 (local/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
@@ -981,8 +1001,9 @@ fn a_main_was_amended() {
 #[test]
 fn a_testing_branch_is_not_on_main() {
     Scene::of("0-A 0-C", "A", "origin:A/C").check(&expect![[r#"
-        [up to date 41414141: origin/testing is refused]
-        m: up to date, but origin/testing is refused
+        [up to date 41414141: origin/testing is refused (diverged)]
+        m: up to date, but origin/testing is refused: it does not contain main 41414141;
+          rebase or merge it onto that
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     the same: it is the accepted main
@@ -1003,8 +1024,8 @@ fn a_testing_branch_is_not_on_main() {
 fn no_remote_can_be_fetched() {
     Scene::of("A", "A", "origin!:A/-").check(&expect![[r#"
         [unreachable 41414141: no remote can be fetched]
-        m: no remote can be fetched: failed to connect to git.example.org: Connection
-          refused
+        m: no remote can be fetched (failed to connect to git.example.org: Connection
+          refused)
           → sudo comin fetch
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -1023,7 +1044,8 @@ fn no_remote_can_be_fetched() {
 fn one_of_two_remotes_cannot_be_fetched() {
     Scene::of("A", "A", "origin!:A/- local:A/-").check(&expect![[r#"
         [up to date 41414141: origin cannot be fetched]
-        m: up to date, but origin cannot be fetched
+        m: up to date, but origin cannot be fetched (failed to connect to
+          git.example.org: Connection refused)
           → sudo comin fetch origin
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -1049,8 +1071,8 @@ fn suspended() {
     let suspension = json!({"version": 1, "since": ago(60), "until": ago(-7200), "reason": "the database moves"});
     scene.suspended = Some(serde_json::from_value(suspension).unwrap());
     scene.check(&expect![[r#"
-        [suspended 41414141: until 14:00]
-        m: suspended until 14:00: the database moves
+        [suspended 41414141: until 14:00, 42424242 waits]
+        m: suspended until 14:00 (the database moves); 42424242 (origin/main) waits
           → sudo comin resume
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -1069,8 +1091,8 @@ fn suspended() {
     let for_good = json!({"version": 1, "since": ago(200_000), "until": null, "reason": null});
     scene.suspended = Some(serde_json::from_value(for_good).unwrap());
     scene.check(&expect![[r#"
-        [suspended 41414141]
-        m: suspended
+        [suspended 41414141: 42424242 waits]
+        m: suspended; 42424242 (origin/main) waits
           → sudo comin resume
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -1093,7 +1115,7 @@ fn a_reboot_is_needed() {
     scene.reboot_reasons = &["the kernel", "the kernel modules"];
     scene.check(&expect![[r#"
         [up to date 41414141: a reboot is needed]
-        m: up to date, but a reboot is needed
+        m: up to date, but a reboot is needed (the kernel, the kernel modules)
           → sudo reboot
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -1115,8 +1137,9 @@ fn another_system_boots_next() {
     scene.attempts[1].inhibitors = vec!["dbus-implementation".to_string()];
     scene.reboot_reasons = &["another system boots next"];
     scene.check(&expect![[r#"
-        [boots next 42424242: a reboot is needed]
-        m: 42424242 (origin/main) is deployed for the next boot
+        [waits for reboot 42424242]
+        m: 42424242 (origin/main) is deployed for the next boot; 41414141 (origin/main)
+          runs
           → sudo reboot
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -1143,9 +1166,13 @@ fn another_system_was_booted() {
     scene.boot = "2";
     scene.reboot_reasons = &["another system boots next"];
     scene.check(&expect![[r#"
-        [not running 42424242: another system was booted]
-        m: 42424242 (origin/main) is deployed, but another system was booted
-          → sudo comin retry
+        [not running 42424242: another system was booted (+1 more)]
+        m: 41414141 (origin/main) runs since it was booted, in place of 42424242
+          (origin/main); the next push replaces it
+          to replace it → sudo comin retry
+          to keep it → sudo comin suspend
+          also       a reboot is needed (another system boots next)
+                     → sudo reboot
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -1160,7 +1187,8 @@ fn another_system_was_booted() {
         --
         Would not deploy 42424242 (origin/main): it is deployed, but another system was
           booted
-          → sudo comin retry
+          to replace it → sudo comin retry
+          to keep it → sudo comin suspend
           origin/main  42424242  selected
     "#]]);
 }
@@ -1171,8 +1199,11 @@ fn somebody_activated_another_system() {
     scene.running = Some("/nix/store/00000000000000000000000000000000-nixos-system-m-26.05");
     scene.check(&expect![[r#"
         [not running 41414141: another system was activated]
-        m: 41414141 (origin/main) is deployed, but another system was activated
-          → sudo comin retry
+        m: /nix/store/00000000000000000000000000000000-nixos-system-m-26.05 runs,
+          activated outside of comin, in place of 41414141 (origin/main); the next push
+          replaces it
+          to replace it → sudo comin retry
+          to keep it → sudo comin suspend
           running    /nix/store/00000000000000000000000000000000-nixos-system-m-26.05,
                      which comin has not deployed
           wanted     41414141 (origin/main) by switch: it is the accepted main
@@ -1186,7 +1217,8 @@ fn somebody_activated_another_system() {
         --
         Would not deploy 41414141 (origin/main): it is deployed, but another system was
           activated
-          → sudo comin retry
+          to replace it → sudo comin retry
+          to keep it → sudo comin suspend
           origin/main  41414141  selected
     "#]]);
 }
@@ -1203,8 +1235,9 @@ fn a_configuration_for_another_machine_was_skipped() {
         ))
         .check(&expect![[r#"
             [skipped 42424242: its services.comin.machineId is that of another machine]
-            m: 42424242 (origin/main) was skipped: its services.comin.machineId is that of
-              another machine
+            m: 42424242 (origin/main) was skipped at 11:50 (its services.comin.machineId is
+              that of another machine), and stays so until someone pushes
+              → sudo comin retry
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1226,8 +1259,9 @@ fn a_head_is_not_signed() {
     let mut scene = Scene::of("A-B*", "A", "origin:B/-");
     scene.attempts[0].target.signer = Some("alice (SSH SHA256:x)".to_string());
     scene.check(&expect![[r#"
-        [no branch qualifies: origin/main is refused]
-        m: no branch qualifies: origin/main is refused
+        [no branch qualifies: origin/main is refused (unsigned)]
+        m: no branch qualifies; origin/main is refused: it is not signed; sign it, e.g.
+          with git commit -S
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
@@ -1241,9 +1275,10 @@ fn a_head_is_not_signed() {
     "#]]);
     // The newest ancestor that is signed may be taken.
     Scene::of("A-B-C*", "A+", "origin:C/-").check(&expect![[r#"
-        [due 42424242: origin/main is refused]
+        [due 42424242: origin/main is refused (unsigned)]
         m: 42424242 (origin/main) is about to be deployed
-          also       origin/main is refused
+          also       origin/main is refused: it is not signed; sign it, e.g. with git
+                     commit -S
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1286,8 +1321,10 @@ fn subjects_and_branches_are_hostile() {
     let failure = super::tests::attempt("B", hostile, 40, failed(Stage::Building, hostile));
     let scene = Scene::of("A-B", "A", "origin:B/-").then(failure);
     scene.check(&expect![[r#"
-        [failed 42424242: tried again at 12:00]
-        m: 42424242 (origin/main) failed while building, and is tried again in 34 s
+        [failed 42424242: while building (�[2J�]0;owned��evil�31m), tried again at 12:00]
+        m: 42424242 (origin/main) failed while building at 11:59
+          (�[2J�]0;owned��evil�31m), and is tried again in 34 s
+          → comin history 2
           → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -1320,10 +1357,12 @@ fn many_remotes_with_long_urls() {
     ];
     scene.polls = vec![FetchSchedule::default(); 4];
     scene.check(&expect![[r#"
-        [due 42424242: mirror-of-the-second-data-centre/testing is refused (+1 more)]
+        [due 42424242: mirror-of-the-second-data-centre/testing is refused (diverged) (+1 more)]
         m: 42424242 (local/testing) is about to be deployed
-          also       mirror-of-the-second-data-centre/testing is refused
-                     nas cannot be fetched
+          also       mirror-of-the-second-data-centre/testing is refused: it does not
+                     contain main 41414141; rebase or merge it onto that
+                     nas cannot be fetched (failed to connect to git.example.org:
+                     Connection refused)
                      → sudo comin fetch nas
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer

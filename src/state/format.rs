@@ -194,7 +194,7 @@ impl From<AttemptV1> for Attempt {
 
 /// `None` for a wait, which comin 0.1 would not read. Where an attempt that waited has ended, the last of its waits tells.
 fn name(stage: Stage) -> Option<String> {
-    (!stage.is_wait()).then(|| stage.name().to_string())
+    (!stage.is_wait()).then(|| stage.to_string())
 }
 
 /// `None` for a stage of a later version, which counts as a part of the one before it.
@@ -207,7 +207,7 @@ fn known(name: String) -> Option<Stage> {
 fn apart(all: Vec<StageStart>) -> (Vec<EnteredV1>, Vec<WaitV1>) {
     let (mut stages, mut waits) = (Vec::new(), Vec::new());
     for (index, StageStart { stage, at }) in all.into_iter().enumerate() {
-        let gate = stage == Stage::AtGate;
+        let gate = stage == Stage::WaitingAtGate;
         match name(stage) {
             Some(stage) => stages.push(EnteredV1 { stage, at }),
             None => waits.push(WaitV1 { index, at, gate }),
@@ -221,7 +221,11 @@ fn together(stages: Vec<EnteredV1>, waits: Vec<WaitV1>) -> Vec<StageStart> {
     let stages = stages.into_iter();
     let mut all: Vec<_> = stages.map(|it| (known(it.stage), it.at)).collect();
     for WaitV1 { index, at, gate } in waits {
-        let stage = if gate { Stage::AtGate } else { Stage::Waiting };
+        let stage = if gate {
+            Stage::WaitingAtGate
+        } else {
+            Stage::WaitingForConfirmation
+        };
         all.insert(index.min(all.len()), (Some(stage), at));
     }
     all.into_iter()
@@ -301,7 +305,7 @@ mod tests {
         let mut stopped = attempt.clone();
         stopped.end(
             Outcome::Preempted {
-                stage: Stage::Waiting,
+                stage: Stage::WaitingForConfirmation,
             },
             Timestamp::now(),
         );
@@ -312,7 +316,7 @@ mod tests {
         stopped_at_gate.id = 5;
         stopped_at_gate.end(
             Outcome::Preempted {
-                stage: Stage::AtGate,
+                stage: Stage::WaitingAtGate,
             },
             Timestamp::now(),
         );

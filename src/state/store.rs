@@ -194,7 +194,7 @@ mod tests {
                     "r" => {}
                     "e" => attempt.end(stopped(Stage::Evaluating), Timestamp::now()),
                     "b" => attempt.end(stopped(Stage::Building), Timestamp::now()),
-                    "w" => attempt.end(stopped(Stage::Waiting), Timestamp::now()),
+                    "w" => attempt.end(stopped(Stage::WaitingForConfirmation), Timestamp::now()),
                     "d" => attempt.end(Outcome::Done { generation: None }, Timestamp::now()),
                     "f" => attempt.end(
                         Outcome::Failed {

@@ -38,6 +38,15 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(replace).collect())
 }
 
+/// As in `it waits (on battery)`; one of the two may be missing.
+pub fn in_brackets(text: &str, reason: Option<&str>) -> String {
+    match reason {
+        None => text.to_string(),
+        Some(reason) if text.is_empty() => reason.to_string(),
+        Some(reason) => format!("{text} ({reason})"),
+    }
+}
+
 /// The beginning of a text that may be longer than anybody reads, or than the state is to grow.
 pub fn shortened(text: &str, chars: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars) {

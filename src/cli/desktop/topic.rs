@@ -67,7 +67,12 @@ impl Topic {
 }
 
 fn event(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<Event> {
-    let has_waited = || attempt.stages.iter().any(|s| s.stage == Stage::Waiting);
+    let has_waited = || {
+        attempt
+            .stages
+            .iter()
+            .any(|s| s.stage == Stage::WaitingForConfirmation)
+    };
     match &attempt.progress {
         // Its comin is dead: what comes of it is another attempt.
         Progress::Running(_) if !at_work => None,
@@ -76,7 +81,7 @@ fn event(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<
         Progress::Awaiting(step) => match consent {
             Some(Approval::Missing | Approval::At(_)) => Some(Event::Waits(*step)),
             // A gate asks nobody.
-            Some(Approval::Given) | None if attempt.stage() == Stage::AtGate => None,
+            Some(Approval::Given) | None if attempt.stage() == Stage::WaitingAtGate => None,
             Some(Approval::Given) | None => Some(Event::GoesOn),
         },
         Progress::Ended(_, outcome) => match outcome {

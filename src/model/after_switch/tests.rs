@@ -124,7 +124,7 @@ fn outcome_of_each_interruption() {
         let recovery = of_interrupted(Interrupted {
             stage: stages
                 .into_iter()
-                .find(|known| known.name() == stage)
+                .find(|known| known.to_string() == stage)
                 .unwrap(),
             fault: (fault != "-").then(|| fault.to_string()),
             exit: (ended != "-").then(|| exit(ended)),

@@ -654,11 +654,7 @@ fn what_could_not_begin_is_not_said_to_have_failed() {
             "failed",
             "failed while building",
         ),
-        (
-            Trouble::Postponed,
-            "postponed",
-            "could not be activated yet",
-        ),
+        (Trouble::Postponed, "postponed", "could not be activated"),
         (
             Trouble::Interrupted(Stage::Evaluating),
             "interrupted",

@@ -9,8 +9,8 @@ use expect_test::expect_file;
 use serde_json::Value;
 
 use super::*;
-use crate::report::headline::STATES;
 use crate::report::metrics::Metrics;
+use crate::report::verdict::states;
 use crate::tests::internals::with_generated;
 
 /// A situation, and the alerts that it raises if it lasts.
@@ -156,16 +156,12 @@ fn situations() -> Vec<Situation> {
                 scene
             },
         ),
-        situation(
-            "suspended, and comin.path is dead",
-            &["CominNotDeploying", "CominSuspended"],
-            {
-                let mut scene = Scene::of("A-B", "A", "origin:B/-");
-                scene.suspended = suspended(None);
-                scene.inactive_units = &["comin.path"];
-                scene
-            },
-        ),
+        situation("suspended, and comin.path is dead", &["CominSuspended"], {
+            let mut scene = Scene::of("A-B", "A", "origin:B/-");
+            scene.suspended = suspended(None);
+            scene.inactive_units = &["comin.path"];
+            scene
+        }),
         situation("a timer was stopped", &[], {
             but(|scene| scene.inactive_units = &["comin-origin.timer"])
         }),
@@ -199,7 +195,9 @@ fn situations() -> Vec<Situation> {
             at(Stage::Checking, true),
         ),
         situation("rolling back", &["CominNotDeploying"], {
-            at(Stage::RollingBack, true)
+            let mut scene = at(Stage::RollingBack, true);
+            scene.attempts[1].fault = Some("the health check failed".to_string());
+            scene
         }),
         situation("killed while building", &["CominNotDeploying"], {
             at(Stage::Building, false)
@@ -227,8 +225,28 @@ fn situations() -> Vec<Situation> {
             scene.gate = gate(Some(Delay::new(ago(0), SignedDuration::from_mins(1))));
             scene
         }),
+        situation("waits for the deploy window", &["CominWaitsAtGate"], {
+            let mut scene = with_confirmation(Step::Deploy, 60);
+            scene.attempts[1].confirmed.insert(Step::Deploy);
+            scene.gate = Some(ClosedGate {
+                gate: "deploy_window".to_string(),
+                reason: "it opens at 2026-01-02 22:00:00 UTC".to_string(),
+                again: Some(Delay::until(ago(0), ago(-36000))),
+            });
+            scene
+        }),
+        situation("waits for free space", &["CominWaitsAtGate"], {
+            let mut scene = with_confirmation(Step::Build, 60);
+            scene.attempts[1].confirmed.insert(Step::Build);
+            scene.gate = Some(ClosedGate {
+                gate: "min_free".to_string(),
+                reason: "90 MiB are free for /nix/store, and 5000 MiB are needed".to_string(),
+                again: Some(Delay::until(ago(0), ago(-60))),
+            });
+            scene
+        }),
         situation("held by a gate", &["CominGivenUp"], {
-            let reason = "the gate ci refused it: 3 tests failed".to_string();
+            let reason = "the gate ci refused it (3 tests failed)".to_string();
             let mut scene = tried(Outcome::Skipped { reason });
             scene.gate = gate(None);
             scene
@@ -238,6 +256,10 @@ fn situations() -> Vec<Situation> {
         }),
         situation("the build failed", &["CominFailing"], {
             tried(failed(Stage::Building, "out of paper"))
+        }),
+        situation("the build filled the disk", &["CominFailing"], {
+            let error = "nix build exited with status 1: the disk is full: error: writing to file: No space left on device";
+            tried(failed(Stage::Building, error))
         }),
         situation("the switch could not begin", &["CominFailing"], {
             let error = "another switch is running".to_string();
@@ -275,21 +297,17 @@ fn situations() -> Vec<Situation> {
             scene.quarantined = true;
             scene
         }),
-        situation(
-            "rolled back in an outage",
-            &["CominFailing", "CominFetchFailing"],
-            {
-                let server = vec![serde_json::from_value(json!("origin")).unwrap()];
-                let mut scene = Scene::of("A-B", "A", "origin!:B/- local:B/-");
-                scene = scene.then(attempt(
-                    "B",
-                    "Update",
-                    40,
-                    rolled_back(FaultOrigin::Outage(server)),
-                ));
-                scene
-            },
-        ),
+        situation("rolled back in an outage", &["CominFetchFailing"], {
+            let server = vec![serde_json::from_value(json!("origin")).unwrap()];
+            let mut scene = Scene::of("A-B", "A", "origin!:B/- local:B/-");
+            scene = scene.then(attempt(
+                "B",
+                "Update",
+                40,
+                rolled_back(FaultOrigin::Outage(server)),
+            ));
+            scene
+        }),
         situation("rolled back by hand", &["CominHeldByHand"], {
             deployed(|scene| {
                 scene.running = Some("A");
@@ -506,11 +524,7 @@ fn what_is_told_of_each_situation() {
         .iter()
         .map(|it| it.scene.status().state)
         .collect();
-    assert_eq!(
-        states,
-        STATES.map(str::to_string).into(),
-        "each has a situation"
-    );
+    assert_eq!(states, self::states().collect(), "each has a situation");
 }
 
 /// Every metric with its labels and its help.
@@ -686,7 +700,7 @@ fn json_of_each_situation_is_as_the_schema_has_it() {
     let schema = std::fs::read_to_string(module.join("docs/status.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let states = schema["properties"]["state"]["enum"].as_array().unwrap();
-    assert_eq!(states, &STATES);
+    assert!(states.iter().eq(self::states().collect::<Vec<_>>().iter()));
     for Situation { name, scene, .. } in situations() {
         let mut found = Vec::new();
         let json = serde_json::to_value(scene.status()).unwrap();

@@ -1,0 +1,39 @@
+//! What a person can do about what went wrong.
+
+use crate::model::cure::{Cure, RETRY};
+use crate::sys::diagnosis::Cause;
+
+/// How many units are named in a command.
+const UNITS: usize = 3;
+
+/// Against a cause that lies in this machine.
+pub(super) fn of_cause(cause: Cause) -> Vec<Cure> {
+    match cause {
+        Cause::DiskFull => Cure::free_space().to_vec(),
+        Cause::OutOfMemory => vec![Cure::look("free -h")],
+        Cause::WrongClock => vec![Cure::look("timedatectl")],
+        Cause::Restricted => Vec::new(),
+    }
+}
+
+/// If these units have failed.
+pub(super) fn of_units(units: &[String]) -> Vec<Cure> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@:".contains(c);
+    if units.len() > UNITS || !units.iter().all(|unit| unit.chars().all(is_plain)) {
+        return vec![Cure::look("systemctl --failed")];
+    }
+    vec![
+        Cure::look(format!("systemctl status {}", units.join(" "))),
+        Cure::look(format!("journalctl -u {}", units.join(" -u "))),
+    ]
+}
+
+/// If the machine has something else than what is deployed.
+pub(super) fn of_drift() -> Vec<Cure> {
+    vec![Cure::replace(RETRY), keep()]
+}
+
+/// If the machine has something else than what is about to be deployed.
+pub(super) fn keep() -> Cure {
+    Cure::keep("sudo comin suspend")
+}
