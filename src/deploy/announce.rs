@@ -4,7 +4,7 @@ use anyhow::Result;
 use log::Level;
 
 use crate::deploy::{boot, context::Context, observe};
-use crate::model::cure::in_order;
+use crate::model::cure::Cure;
 use crate::model::decision::{Action, Decision};
 use crate::model::{candidate::Candidate, facts::Facts, refusal::Refusal, state::State};
 use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
@@ -73,7 +73,10 @@ pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
         _ => text.clone(),
     };
     let is_news = decided.log_once_about(subject, Level::Info, &text);
-    for cure in in_order(decision.action.cures()).iter().filter(|_| is_news) {
+    for cure in Cure::in_order(decision.action.cures())
+        .iter()
+        .filter(|_| is_news)
+    {
         log::info!("{cure}");
     }
 }

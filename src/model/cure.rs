@@ -24,6 +24,9 @@ pub struct Cure {
     command: String,
 }
 
+/// Tries again what failed, and activates again what does not run.
+const RETRY: &str = "sudo comin retry";
+
 impl Cure {
     fn new(kind: Kind, purpose: &'static str, command: impl Into<String>) -> Self {
         let command = command.into();
@@ -39,19 +42,24 @@ impl Cure {
         Self::new(Kind::Look, "→ ", command)
     }
 
-    /// Mends the cause, or tries again.
+    /// Mends the cause.
     pub fn fix(command: impl Into<String>) -> Self {
         Self::new(Kind::Fix, "→ ", command)
     }
 
-    /// Mends a machine that somebody may want to keep as it is.
-    pub fn replace(command: impl Into<String>) -> Self {
-        Self::new(Kind::Fix, "to replace it → ", command)
+    /// Tries again.
+    pub fn retry() -> Self {
+        Self::fix(RETRY)
     }
 
-    /// Keeps it as it is.
-    pub fn keep(command: impl Into<String>) -> Self {
-        Self::new(Kind::Keep, "to keep it → ", command)
+    /// Activates again what somebody has replaced.
+    pub fn replace() -> Self {
+        Self::new(Kind::Fix, "to replace it → ", RETRY)
+    }
+
+    /// Keeps what somebody has activated.
+    pub fn keep() -> Self {
+        Self::new(Kind::Keep, "to keep it → ", "sudo comin suspend")
     }
 
     /// Makes room for new systems.
@@ -70,13 +78,11 @@ impl Cure {
     pub fn undo_rollback() -> Self {
         Self::new(Kind::Override, "to undo the rollback: ", RETRY)
     }
-}
 
-/// Tries again what failed, and activates again what does not run.
-pub const RETRY: &str = "sudo comin retry";
-
-/// First what shows why, then what mends it, at last what overrides somebody.
-pub fn in_order(mut cures: Vec<Cure>) -> Vec<Cure> {
-    cures.sort_by_key(|cure| cure.kind);
-    cures
+    /// First what shows why, then what mends it, at last what overrides somebody.
+    pub fn in_order(cures: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut cures: Vec<Self> = cures.into_iter().collect();
+        cures.sort_by_key(|cure| cure.kind);
+        cures
+    }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
-use crate::model::cure::{Cure, RETRY};
+use crate::model::cure::Cure;
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::gate::{ClosedGate, MIN_FREE};
 use crate::model::names::RemoteName;
@@ -235,9 +235,9 @@ impl Action {
                 let cures = cures.filter(|_| closed.gate == MIN_FREE);
                 cures.chain([Cure::past_gates()]).collect()
             }
-            Self::Quarantined(held) if held.by_gate => vec![Cure::fix(RETRY), Cure::past_gates()],
+            Self::Quarantined(held) if held.by_gate => vec![Cure::retry(), Cure::past_gates()],
             Self::Quarantined(held) if held.by_hand => vec![Cure::undo_rollback()],
-            Self::Retry(_, _) | Self::Quarantined(_) | Self::GivenUp(_) => vec![Cure::fix(RETRY)],
+            Self::Retry(_, _) | Self::Quarantined(_) | Self::GivenUp(_) => vec![Cure::retry()],
             Self::Suspended(_) => vec![Cure::fix("sudo comin resume")],
         }
     }

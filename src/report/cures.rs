@@ -1,6 +1,6 @@
 //! What a person can do about what went wrong.
 
-use crate::model::cure::{Cure, RETRY};
+use crate::model::cure::Cure;
 use crate::sys::diagnosis::Cause;
 
 /// How many units are named in a command.
@@ -26,14 +26,4 @@ pub(super) fn of_units(units: &[String]) -> Vec<Cure> {
         Cure::look(format!("systemctl status {}", units.join(" "))),
         Cure::look(format!("journalctl -u {}", units.join(" -u "))),
     ]
-}
-
-/// If the machine has something else than what is deployed.
-pub(super) fn of_drift() -> Vec<Cure> {
-    vec![Cure::replace(RETRY), keep()]
-}
-
-/// If the machine has something else than what is about to be deployed.
-pub(super) fn keep() -> Cure {
-    Cure::keep("sudo comin suspend")
 }

@@ -168,9 +168,9 @@ impl Status {
             (Some(it), Some(_)) => {
                 verdict.sentence += "; the next push replaces it";
                 let verdict = verdict.about(Some(&it.commit));
-                verdict.with_cures(cures::of_drift())
+                verdict.with_cures([Cure::replace(), Cure::keep()])
             }
-            (Some(_), None) => verdict.with_cures([cures::keep()]),
+            (Some(_), None) => verdict.with_cures([Cure::keep()]),
             (None, _) => verdict,
         };
         let detail = drift.kind.clause().to_string();

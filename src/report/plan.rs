@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::cures;
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
 use super::host_state::{Absence, HostState, InProgress};
 use super::page::{column, Page, Tone};
@@ -15,7 +14,7 @@ use super::target::{by_name, Report, TargetView};
 use crate::model::attempt::Attempt;
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::commit::Commit;
-use crate::model::cure::{in_order, Cure};
+use crate::model::cure::Cure;
 use crate::model::decision::{Action, Decision};
 use crate::model::drift::Drift;
 use crate::model::names::Operation;
@@ -140,7 +139,9 @@ impl Plan {
             return format!("Under way: {}", it.sentence(page));
         }
         let listed = |cures: Vec<Cure>| {
-            let cures = in_order(cures).into_iter().map(|cure| format!("\n{cure}"));
+            let cures = Cure::in_order(cures)
+                .into_iter()
+                .map(|cure| format!("\n{cure}"));
             cures.collect::<String>()
         };
         let Some(hindrance) = self.action.hindrance(&|time| page.until(time)) else {
@@ -151,7 +152,7 @@ impl Plan {
                 (Action::Nothing, None, Some(drift)) => {
                     let what = drift.kind.clause();
                     let why = format!("it is deployed, but {what}");
-                    let cures = listed(cures::of_drift());
+                    let cures = listed(vec![Cure::replace(), Cure::keep()]);
                     format!("Would not deploy {target}: {why}{cures}")
                 }
                 (Action::Nothing, None, None) => match self.absence {

@@ -804,11 +804,10 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
     ));
     scene.quarantined = true;
     scene.check(&expect![[r#"
-        [rolled back 42424242: curl -f http://localhost exited with status 7; /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05 runs aga…, held until someone pushes]
+        [rolled back 42424242: curl -f http://localhost exited with status 7, held until someone pushes]
         m: 42424242 (origin/main) was rolled back at 11:50 (curl -f http://localhost
-          exited with status 7;
-          /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05 runs aga…),
-          and is held until someone pushes; 41414141 (origin/main) runs
+          exited with status 7), and is held until someone pushes; 41414141
+          (origin/main) runs
           → comin history 2
           → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago

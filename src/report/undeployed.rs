@@ -7,7 +7,7 @@ use super::page::Page;
 use super::status::Status;
 use super::target::TargetView;
 use super::verdict::Verdict;
-use crate::model::cure::{Cure, RETRY};
+use crate::model::cure::Cure;
 use crate::model::decision::{Action, Hindrance};
 use crate::model::outcome::{AttemptStatus, Trouble};
 use crate::sys::diagnosis::{in_short, Cause};
@@ -67,7 +67,7 @@ impl Status {
                 &format!("{was}, and stays so until someone pushes"),
             );
             let verdict = verdict.with_detail(reason);
-            return Some(verdict.with_cures([Cure::fix(RETRY)]));
+            return Some(verdict.with_cures([Cure::retry()]));
         };
         let is_by_checks =
             matches!(&self.action, Action::Quarantined(it) if !it.by_gate && !it.by_hand);

@@ -2,7 +2,7 @@
 
 use super::page::Tone;
 use crate::model::commit::Commit;
-use crate::model::cure::{in_order, Cure};
+use crate::model::cure::Cure;
 
 /// How good or bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl<'a> Verdict<'a> {
     }
 
     pub(super) fn with_cures(self, cures: impl IntoIterator<Item = Cure>) -> Self {
-        let cures = in_order(cures.into_iter().collect());
+        let cures = Cure::in_order(cures);
         Self { cures, ..self }
     }
 

@@ -143,7 +143,7 @@ fn a_commit_that_a_gate_refuses_is_held() {
     answer(&world, 1, "CI failed");
     let second = origin.commit("second", &System::default());
     let said = world.comin(&["run"], 0);
-    let reason = "the gate lock refused it: CI failed";
+    let reason = "the gate lock refused it (CI failed)";
     let line = format!("Skipped {} (origin/main): {reason}", &second[..8]);
     assert_eq!(said.err.matches(&line).count(), 1, "{said:?}");
     assert_eq!(

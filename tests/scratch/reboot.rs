@@ -312,7 +312,7 @@ fn a_reboot_waits_at_a_gate_and_is_not_ordered_if_the_gate_refuses_it() {
     let times = || fs::read_to_string(&asked).unwrap().lines().count();
     fs::write(&code, "75").unwrap();
     let said = world.comin(&["run"], 0);
-    let closed = "another system boots next; the gate backup is closed: a backup runs\n";
+    let closed = "another system boots next; the gate backup is closed (a backup runs)\n";
     assert_eq!((count(&said, closed), times()), (1, 1), "{said:?}");
     let said = world.comin(&["run"], 0);
     assert_eq!((count(&said, REBOOTING), times()), (0, 1));
