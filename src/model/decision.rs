@@ -16,7 +16,7 @@ use crate::model::remote::Reach;
 use crate::model::schedule::{join_or, Delay, NextTry};
 use crate::model::suspension::Suspension;
 use crate::model::target::Target;
-use crate::sys::text;
+use crate::sys::text::{self, in_brackets};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +64,13 @@ impl Hindrance<'_> {
 
     /// As in "failed while building, and is tried again in 4 min".
     pub fn sentence(&self) -> String {
-        let next = self.next();
-        let reason = self.reason.map_or(String::new(), |why| format!(": {why}"));
+        let next = match (self.next(), self.reason) {
+            (next, Some(reason)) if self.next.0 == "is" => format!("{next}: {reason}"),
+            (next, reason) => in_brackets(&next, reason),
+        };
         match &self.trouble {
-            Some(trouble) => format!("{trouble}, and {next}{reason}"),
-            None => format!("{next}{reason}"),
+            Some(trouble) => format!("{trouble}, and {next}"),
+            None => next,
         }
     }
 }

@@ -213,7 +213,7 @@ impl Details {
     fn stages(&self, page: &Page) -> String {
         let stages = self.attempt.stages.iter().map(|entered| {
             if self.attempt.is_left && entered.ended_at.is_none() {
-                return entered.stage.words().to_string();
+                return entered.stage.words();
             }
             let end = entered.ended_at.unwrap_or(page.now);
             let time = between(entered.started_at, end);

@@ -89,20 +89,19 @@ impl Status {
         };
         let why = format!("{} {verb} not active", self.inactive_units.join(", "));
         let selected = self.selected.as_ref().filter(|_| self.action.goes_on());
-        let verdict = if !self.is_deploy_stopped() {
-            self.verdict("not polled", format!("{why}, so pushes may be missed"))
-        } else if self.suspension.is_some() {
-            let sentence = format!("{why}, so nothing is deployed after the suspension either");
-            self.verdict("not deploying", sentence)
-        } else if let Some(selected) = selected {
-            let sentence = format!("{why}, so {selected} is not deployed");
-            Verdict::new("not deploying", sentence).about(Some(&selected.commit))
-        } else {
-            self.verdict(
-                "not deploying",
-                format!("{why}, so no push would be deployed"),
-            )
+        let selected = selected.filter(|_| self.is_deploy_stopped());
+        let (word, so) = match (selected, &self.suspension) {
+            _ if !self.is_deploy_stopped() => ("not polled", "pushes may be missed".to_string()),
+            (Some(selected), _) => ("not deploying", format!("{selected} is not deployed")),
+            (None, Some(_)) => {
+                let so = "nothing is deployed after the suspension either";
+                ("not deploying", so.to_string())
+            }
+            (None, None) => ("not deploying", "no push would be deployed".to_string()),
         };
+        let commit = selected.map(|selected| &selected.commit);
+        let verdict = self.verdict(word, format!("{why}, so {so}"));
+        let verdict = verdict.about(commit.or(self.host.running_commit()));
         let units = self.inactive_units.join(" ");
         let cure = Cure::fix(format!("sudo systemctl start {units}"));
         Some(verdict.with_detail(why).with_cures([cure]))
@@ -132,22 +131,23 @@ impl Status {
         if self.selected.is_some() {
             return None;
         }
-        let is_why = |it: &&mut Verdict<'_>| it.grade != Grade::Noted;
-        let (why, detail, cures) = if let Some(missing) = &self.missing {
-            let missing = printable(missing).into_owned();
+        let missing = self.missing.as_deref().map(|it| {
+            let missing = printable(it).into_owned();
             // Without the cure.
             let detail = missing.split(';').next().map(str::to_string);
-            (Some(missing), detail, Vec::new())
-        } else if problems.front_mut().filter(is_why).is_some() {
-            let problem = problems.pop_front()?;
-            (Some(problem.sentence), problem.detail, problem.cures)
-        } else {
-            (None, None, Vec::new())
-        };
-        let why = why.map_or(String::new(), |why| format!("; {why}"));
+            Verdict::new(NOTHING_QUALIFIES, missing).with_detail(detail)
+        });
+        let why = missing.or_else(|| {
+            problems.front().filter(|it| it.grade != Grade::Noted)?;
+            problems.pop_front()
+        });
         // Not about the running commit: it would look as if that one did not qualify.
-        let verdict = Verdict::new(NOTHING_QUALIFIES, format!("{NOTHING_QUALIFIES}{why}"));
-        Some(verdict.with_detail(detail).with_cures(cures))
+        let Some(why) = why else {
+            return Some(Verdict::new(NOTHING_QUALIFIES, NOTHING_QUALIFIES));
+        };
+        let sentence = format!("{NOTHING_QUALIFIES}; {}", why.sentence);
+        let verdict = Verdict::new(NOTHING_QUALIFIES, sentence).with_detail(why.detail);
+        Some(verdict.with_cures(why.cures))
     }
 
     fn drifted(&self) -> Option<Verdict<'_>> {

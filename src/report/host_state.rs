@@ -20,7 +20,7 @@ use crate::model::stage::Stage;
 use crate::model::state::State;
 use crate::sys::diagnosis::in_short;
 use crate::sys::progress::Steps;
-use crate::sys::text::{in_brackets, printable};
+use crate::sys::text::in_brackets;
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
@@ -128,7 +128,7 @@ impl InProgress {
         let time = page.since(self.since);
         let what = format!("{stage} {} for {time}", self.attempt.target);
         let fault = self.fault.as_deref().map(in_short);
-        in_brackets(&what, fault.as_deref().map(printable).as_deref())
+        in_brackets(&what, fault.as_deref())
     }
 }
 

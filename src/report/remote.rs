@@ -116,7 +116,7 @@ impl RemoteStatus {
         if let Some(error) = &self.error {
             let unreachable = format!("{name} cannot be fetched");
             let why = in_short(error);
-            let sentence = in_brackets(&unreachable, Some(&printable(&why)));
+            let sentence = in_brackets(&unreachable, Some(&why));
             let cures = match Cause::of(error).filter(|cause| cause.is_local()) {
                 Some(cause) => cures::of_cause(cause),
                 None => vec![Cure::fix(format!("sudo comin fetch {name}"))],
@@ -188,18 +188,19 @@ impl BranchStatus {
     }
 
     /// As in `testing-m  3f2a9c1e  it has nothing that main does not have`; `None` where nobody wants to
-    /// hear of it.
+    /// hear of it. Why it is refused and what helps is said above as a problem.
     fn line(&self, width: usize, page: &Page) -> Option<String> {
-        let refused = printable(self.refused.as_deref().unwrap_or_default());
         let refused = match self.remark {
             Remark::Silence if self.commit.is_none() => return None,
             Remark::Silence => String::new(),
-            Remark::Aside => page.paint(Tone::Aside, &refused),
-            Remark::News => page.paint(Tone::Bad, &format!("refused: {refused}")),
+            Remark::Aside => {
+                let why = printable(self.refused.as_deref().unwrap_or_default());
+                page.paint(Tone::Aside, &why)
+            }
+            Remark::News => page.paint(Tone::Bad, &in_brackets("refused", self.reason)),
         };
         let commit = self.commit.as_ref().map_or("-", Commit::short);
-        let mut text = format!("{commit}  {refused}");
-        text.extend(self.cure.as_ref().map(|cure| format!("\n→ {cure}")));
+        let text = format!("{commit}  {refused}");
         Some(page.below(&printable(&self.name), width, text.trim_end()))
     }
 }

@@ -146,10 +146,12 @@ impl Status {
         let is_kept = is_given_up && trouble.may_have_changed() && self.runs(target);
         let units = Some(units).filter(|it| !it.is_empty() && is_kept);
         let (what, reason) = match units {
-            Some(units) => ("units failed".to_string(), Some(units.join(", "))),
+            Some(units) => {
+                let units = printable(&units.join(", ")).into_owned();
+                ("units failed".to_string(), Some(units))
+            }
             None => (trouble.to_string(), error.map(in_short)),
         };
-        let reason = reason.map(|it| printable(&it).into_owned());
         let ended = latest.and_then(|it| it.ended_at);
         let at = ended.map_or(String::new(), |at| format!(" at {}", page.at(at)));
         let cures = match (cause, units, latest) {

@@ -87,7 +87,6 @@ fn state(word: &str) -> String {
 }
 
 /// How a machine is, in words.
-#[derive(Debug)]
 pub(super) struct Verdict<'a> {
     /// The word of the short line.
     word: String,

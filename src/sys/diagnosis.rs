@@ -2,7 +2,7 @@
 
 use derive_more::Display;
 
-use crate::sys::text::shortened;
+use crate::sys::text::{printable, shortened};
 
 /// How long a short line is.
 const CHARS: usize = 120;
@@ -28,7 +28,7 @@ pub fn explained(message: &str) -> String {
     }
 }
 
-/// Why something failed, in one short line: its cause, or what matters of its first line.
+/// Why something failed, in one short line that can be shown: its cause, or what matters of its first line.
 pub fn in_short(message: &str) -> String {
     if let Some(cause) = Cause::of(message) {
         return cause.to_string();
@@ -38,7 +38,7 @@ pub fn in_short(message: &str) -> String {
     let line = line.split_once(": error: ").map_or(line, |(_, why)| why);
     // Without what follows from it.
     let line = line.split_once("; ").map_or(line, |(why, _)| why);
-    shortened(line, CHARS).into_owned()
+    printable(&shortened(line, CHARS)).into_owned()
 }
 
 impl Cause {

@@ -365,7 +365,7 @@ fn a_confirmation_is_of_no_other_commit() {
     assert!(said.err.contains(&refused), "{said:?}");
     assert!(!order(&world).exists());
     let said = world.comin(&["deploy"], 0);
-    let stopped = format!("Stopped waiting for a confirmation: {}", &second[..8]);
+    let stopped = format!("Stopped waiting for confirmation: {}", &second[..8]);
     assert!(said.err.contains(&stopped), "{said:?}");
     assert_eq!(world.history()[1]["status"], "skipped");
     assert_eq!(waiting(&world)["commit"], third.as_str());

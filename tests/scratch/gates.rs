@@ -64,7 +64,7 @@ fn a_closed_gate_is_shown_and_asked_again_each_minute() {
     answer(&world, 75, "on \x1b[31mbattery\u{202e}");
     let second = origin.commit("second", &System::default());
     let said = world.comin(&["run"], 0);
-    let closed = "at the gate lock: on \u{fffd}[31mbattery\u{fffd}";
+    let closed = "at the gate lock (on \u{fffd}[31mbattery\u{fffd})";
     let line = format!(
         "{} (origin/main) is not deployed: it waits {closed}",
         &second[..8]
@@ -113,7 +113,7 @@ fn a_closed_gate_is_shown_and_asked_again_each_minute() {
     let status = json_of(&world.shifted("+62s", &["status", "--json"]));
     assert_eq!(
         status["hindrance"],
-        "it waits at the gate lock: still on battery"
+        "it waits at the gate lock (still on battery)"
     );
 
     answer(&world, 0, "");
@@ -318,7 +318,7 @@ fn another_commit_takes_the_place_of_one_that_waits_at_a_gate() {
     answer(&world, 0, "");
     origin.commit("third", &System::default());
     let said = world.comin(&["run"], 0);
-    let line = format!("Stopped waiting at a gate: {}", &second[..8]);
+    let line = format!("Stopped waiting at gate: {}", &second[..8]);
     assert!(said.err.contains(&line), "{said:?}");
     assert_eq!(world.running(), "third");
     assert_eq!(world.history()[1]["status"], "skipped");
@@ -380,7 +380,7 @@ fn a_window_is_for_activations_of_main() {
     assert_eq!(plan["action"], "await_gate");
     let hindrance = plan["hindrance"].as_str().unwrap();
     assert!(
-        hindrance.starts_with("it waits at the gate deploy_window: it opens at 20"),
+        hindrance.starts_with("it waits at the gate deploy_window (it opens at 20"),
         "{plan}"
     );
     // It is built meanwhile.
@@ -415,7 +415,7 @@ fn nothing_is_built_without_enough_space() {
     assert_eq!(plan["action"], "await_gate");
     let hindrance = plan["hindrance"].as_str().unwrap();
     assert!(
-        hindrance.starts_with("it waits at the gate min_free: "),
+        hindrance.starts_with("it waits at the gate min_free ("),
         "{plan}"
     );
     assert!(!fs::exists(world.history()[0]["out"].as_str().unwrap()).unwrap());

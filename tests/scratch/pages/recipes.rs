@@ -203,7 +203,7 @@ fn gate_of_ci_and_health_check_ask_a_server() {
     });
     let second = origin.commit("second", &System::default());
     for (state, hindrance) in [
-        ("pending", "it waits at the gate ci: CI is not done"),
+        ("pending", "it waits at the gate ci (CI is not done)"),
         ("failure", "the gate ci refused it (CI: failure)"),
     ] {
         service.answers(&json!({ "state": state }).to_string());

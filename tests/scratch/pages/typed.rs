@@ -365,7 +365,7 @@ fn gates(reader: &mut Reader) {
     let status = reader.world.status();
     assert_eq!(
         status["hindrance"],
-        "it waits at the gate maintenance: database migration, ask Alice"
+        "it waits at the gate maintenance (database migration, ask Alice)"
     );
     reader.follow("gates.md", "Let one commit pass");
     reader.deploys("switch locked");
