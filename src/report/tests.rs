@@ -623,7 +623,7 @@ fn a_commit_waits_at_a_gate() {
                      fetched 12 s ago, next in 48 s
                      main     42424242
         --
-        Would not deploy 42424242 (origin/main): it waits at the gate ac: on battery
+        Would not deploy 42424242 (origin/main): it waits at the gate ac (on battery)
           to override the gate: sudo comin confirm --past-gates
           origin/main  42424242  selected
     "#]]);
@@ -1075,7 +1075,7 @@ fn suspended() {
                      main     42424242
         --
         Would not deploy 42424242 (origin/main): it waits until the suspension ends in 2
-          h: the database moves
+          h (the database moves)
           → sudo comin resume
           origin/main  42424242  selected
     "#]]);
