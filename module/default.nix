@@ -186,6 +186,7 @@ let
     "RuntimeDirectoryPreserve"
     "StateDirectory"
     "Type"
+    "User"
     "X-StopOnRemoval"
   ];
 
@@ -451,6 +452,14 @@ in
     system.systemBuilderCommands = ''
       printf %s ${lib.escapeShellArg (builtins.toJSON identity)} >"$out/comin.json"
     '';
+
+    # Who fetches. Its folders are made by systemd.
+    users.users.comin = {
+      isSystemUser = true;
+      group = "comin";
+      description = "Fetches of comin";
+    };
+    users.groups.comin = { };
 
     networking.firewall.allowedTCPPorts = lib.optional cfg.exporter.openFirewall cfg.exporter.port;
 

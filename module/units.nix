@@ -65,11 +65,12 @@ let
     };
   };
 
-  folders = {
-    RuntimeDirectory = "comin";
-    # Between two runs it holds the outcome of the fetches and the request to deploy.
+  # Between two runs, /run/comin holds the outcome of the fetches and the request to deploy. `comin status` works
+  # unprivileged.
+  folders = runtime: state: {
+    RuntimeDirectory = runtime;
     RuntimeDirectoryPreserve = true;
-    # `comin status` works unprivileged.
+    StateDirectory = state;
     StateDirectoryMode = "0755";
     UMask = "0022";
   };
@@ -83,18 +84,19 @@ let
     // {
       description = "Fetch the configuration from remote ${remote.name}";
       serviceConfig =
-        folders
+        # All that a fetch may write: the mirror, and how the fetch ended. If these folders are root's, because an older
+        # comin or `comin run` has made them, systemd gives them to the user.
+        folders "comin/remotes" "comin/repository"
         // sandbox
         // (if isLocal remote.url then sandboxLocal else sandboxNetwork)
         // credentialsFor remote
         // {
+          User = "comin";
           Type = "oneshot";
           ExecStart = command [
             "fetch"
             remote.name
           ];
-          # Not the whole of comin's state: only the mirror is a fetch's to write.
-          StateDirectory = "comin/repository";
           # comin gives up by itself after `timeout`, and says so; this is for the case that it cannot.
           TimeoutStartSec = if remote.timeout == 0 then "infinity" else remote.timeout + 30;
           # What is pushed can be made to need any amount. The git that needs too much is killed, and comin says so.
@@ -115,12 +117,10 @@ let
         }
     );
 
-  # What all fetches and a scrape have in common. Left out are ProtectProc, which would hide nothing from a fetch, for
-  # root's group sees every process, and from a scrape whether a deploy is at work; and PrivateNetwork, at whose every
-  # start systemd complains where it cannot have it, as in a container.
+  # What all fetches and a scrape have in common. Nothing here needs a mount namespace, which is more than half of what
+  # systemd does at a start: an unprivileged user may write to nothing else anyway.
   sandbox = {
     NoNewPrivileges = true;
-    ProtectSystem = "strict";
     RestrictSUIDSGID = true;
     RestrictNamespaces = true;
     MemoryDenyWriteExecute = true;
@@ -130,86 +130,41 @@ let
     SystemCallErrorNumber = "EPERM";
   };
 
-  # Each setting costs systemd CPU at each start, and a local path has the most starts. The whole machine's CPU for one
-  # start of a oneshot that does nothing, on systemd 257, as multiples of one with no setting at all (13 to 17 ms):
-  #   1.5   as a fetch of a local path
-  #   2.2   with sandboxMore as well
-  # So a local path has none of the settings that repeat what others already forbid:
-  #   ProtectClock, ProtectHostname, ProtectKernelLogs, ProtectKernelModules   no capability, and the filter
-  #   LockPersonality, RestrictRealtime                                        the filter
-  #   PrivateDevices                                                           DevicePolicy, and /dev is read-only
-  #   ProtectControlGroups, ProtectKernelTunables                              /proc and /sys are read-only
-  #   IPAddressDeny                                                            RestrictAddressFamilies=none
   sandboxLocal = {
-    # Reads whatever the repository's owner may read, wherever it lies: so there is no PrivateTmp, no
-    # PrivateUsers, and homes are there, but to be read.
+    # Reads whatever the repository's owner may read, wherever it lies.
+    AmbientCapabilities = "CAP_DAC_READ_SEARCH";
     CapabilityBoundingSet = "CAP_DAC_READ_SEARCH";
-    ProtectHome = "read-only";
+    # Or access(2), by which git looks whether there is a repository, would not count the capability.
+    SecureBits = "no-setuid-fixup";
     # No socket at all: git speaks to its own server side through pipes.
     RestrictAddressFamilies = "none";
-    DevicePolicy = "closed";
-    ReadOnlyPaths = [
-      "/dev"
-      "/proc"
-      "/sys"
-    ]
-    ++ mirrorSettings;
   };
 
-  sandboxMore = {
-    PrivateDevices = true;
-    ProtectClock = true;
-    ProtectControlGroups = true;
-    ProtectHostname = true;
-    ProtectKernelLogs = true;
-    ProtectKernelModules = true;
-    ProtectKernelTunables = true;
-    RestrictRealtime = true;
-    LockPersonality = true;
-  };
-
-  # The period is longer, and what is read comes from further away.
-  sandboxNetwork = sandboxMore // {
-    # What it reads is root's, or a credential.
+  sandboxNetwork = {
+    # What it reads is a credential.
     CapabilityBoundingSet = "";
-    # Empty, and not forbidden: of a file that is missing this is to be said.
-    ProtectHome = "tmpfs";
-    # PrivateTmp would make and remove two folders on the disk for each poll.
-    TemporaryFileSystem = [
-      "/tmp"
-      "/var/tmp"
-    ];
     # AF_UNIX is for nscd and resolved; getaddrinfo(3) does without AF_NETLINK.
     RestrictAddressFamilies = [
       "AF_UNIX"
       "AF_INET"
       "AF_INET6"
     ];
-    ReadOnlyPaths = notRun ++ mirrorSettings;
   };
 
   # Read-only already by ProtectSystem, but with ProtectControlGroups it was found writable on systemd 257.
   notRun = [ "/run" ];
 
-  # Root's git, which Nix runs, does what they say. A mirror whose settings are damaged is made anew by the
-  # deploy that follows a fetch that failed.
-  mirrorSettings = [
-    "-/var/lib/comin/repository/config"
-    "-/var/lib/comin/repository/hooks"
-  ];
-
-  # The files that a remote's fetch needs, and those of them that no other may read.
-  filesOf = remote: filter (file: file != "") (secretsOf remote ++ [ (remote.auth.ssh_known_hosts_path or "") ]);
-  secretsOf =
+  # The files that a remote's fetch needs.
+  filesOf =
     remote:
     filter (file: file != "") [
       (remote.auth.access_token_path or "")
       (remote.auth.ssh_deploy_key_path or "")
+      (remote.auth.ssh_known_hosts_path or "")
     ];
-  secrets = concatMap secretsOf remotes;
 
-  # A fetch gets its own remote's files from systemd, and none of the originals can be read. comin.service
-  # reads those: it does so much as root that it would be no protection.
+  # A fetch gets its own remote's files from systemd: the originals are root's. comin.service reads those: it does so
+  # much as root that it would be no protection.
   credentialsFor =
     remote:
     let
@@ -219,8 +174,7 @@ let
     list "LoadCredential" (map (file: "${credential file}:${escape file}") files)
     # An empty one is what comin gets where there is no such file: it says so once, and systemd would fail
     # the unit at each poll.
-    // list "SetCredential" (map (file: "${credential file}:\\n") files)
-    // list "InaccessiblePaths" (map (file: "-${escape file}") secrets);
+    // list "SetCredential" (map (file: "${credential file}:\\n") files);
 
   # The name, as credential.rs has it.
   credential = file: escape (replaceStrings [ "%" "/" ":" ] [ "%25" "%2F" "%3A" ] file);
@@ -320,6 +274,7 @@ let
     before = [ "boot-complete.target" ];
     requiredBy = [ "boot-complete.target" ];
     serviceConfig = sandbox // {
+      ProtectSystem = "strict";
       Type = "oneshot";
       RemainAfterExit = true;
       ExecStart = command [ "boot-check" ];
@@ -357,8 +312,17 @@ let
     };
     serviceConfig =
       sandbox
-      // sandboxMore
       // {
+        ProtectSystem = "strict";
+        PrivateDevices = true;
+        ProtectClock = true;
+        ProtectControlGroups = true;
+        ProtectHostname = true;
+        ProtectKernelLogs = true;
+        ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        RestrictRealtime = true;
+        LockPersonality = true;
         # Reads what `comin status` reads, which everybody may: there is nobody it would have to be.
         DynamicUser = true;
         CapabilityBoundingSet = "";
@@ -441,8 +405,7 @@ documented {
       # No wantedBy: only comin.path and a timer start it, so that no target of a switch ever waits for it.
       # No sandbox: it evaluates, builds and activates a system; whatever is hidden from it, is hidden
       # from activation scripts as well.
-      serviceConfig = folders // {
-        StateDirectory = "comin";
+      serviceConfig = folders "comin" "comin" // {
         # Of Nix, during evaluations; what it fetches may be private.
         CacheDirectory = "comin";
         CacheDirectoryMode = "0700";
@@ -526,8 +489,12 @@ documented {
       description = "Watch for a configuration to deploy";
       wantedBy = [ "paths.target" ];
       pathConfig = {
-        # Level-triggered: a request that arrives during a deployment starts the next one.
-        PathExists = "/run/comin/wanted";
+        # Level-triggered: a request that arrives during a deployment starts the next one. The second file is that of
+        # fetches, which may not write to the folder of the first one.
+        PathExists = [
+          "/run/comin/wanted"
+          "/run/comin/remotes/.wanted"
+        ];
         # `comin deploy` removes the file first. Should it ever fail to, systemd would start it over and
         # over; then rather this unit fails, visibly.
         TriggerLimitIntervalSec = "10s";

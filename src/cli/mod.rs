@@ -100,7 +100,9 @@ fn execute_on_machine(
     root: &Path,
 ) -> Result<ExitCode, Failure> {
     let is_machine = Paths::outside_state(root).is_machine();
-    if is_machine && !command.is_read_only() && !rustix::process::geteuid().is_root() {
+    // A fetch may be that of the user who owns the mirror.
+    let may_be_anothers = command.is_read_only() || matches!(command, MachineCommand::Fetch { .. });
+    if is_machine && !may_be_anothers && !rustix::process::geteuid().is_root() {
         return Err(Failure::Failed(OnlyRoot.into()));
     }
     if let MachineCommand::Deploy = command {

@@ -48,8 +48,8 @@ impl Paths {
         self.root == Path::new("/")
     }
 
-    /// The paths of what is evaluated if signatures are required: its repository has what was signed.
-    pub fn of_signed(&self) -> Self {
+    /// The paths of what is evaluated where no fetch can write.
+    pub fn of_verified(&self) -> Self {
         Self {
             root: self.root.clone(),
             state_dir: self.verified(),
@@ -116,10 +116,14 @@ paths! {
     /// What a boot may forget.
     run: below("run/comin");
 
-    /// Held by the one process that makes the mirror. In the state folder a fetch may write nothing else.
-    repository_lock: below("run/comin/repository.lock");
+    /// What a boot may forget, and a fetch may write.
+    fetches: below("run/comin/remotes");
 
-    /// What is evaluated if signatures are required. Writer: deploy. Where no fetch can write.
+    /// Held by the one process that makes the mirror, or changes its refs. No remote's name begins with a dot.
+    repository_lock: below("run/comin/remotes/.repository.lock");
+
+    /// What is evaluated if signatures or confirmers guard the machine, or if another user fetches. Writer: deploy. Where
+    /// no fetch can write.
     verified: in_state("verified");
 
     /// Accepted main and attempts. Writer: whoever holds the deploy lock: deploy, rollback, the rollback timer.
@@ -151,6 +155,9 @@ paths! {
 
     /// The request to deploy. Writer: fetch and the operator's commands; deploy removes it.
     wanted: below("run/comin/wanted");
+
+    /// The request to deploy of a fetch that is not root's. Writer: fetch; deploy removes it.
+    wanted_by_fetch: below("run/comin/remotes/.wanted");
 
     /// The heads on which the latest deploy decided. Writer: deploy.
     decided: below("run/comin/decided.json");

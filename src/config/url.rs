@@ -74,6 +74,15 @@ pub struct Auth {
 }
 
 impl Url {
+    /// The files that a fetch needs.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Http(http) => http.token.iter().map(|token| &*token.path).collect(),
+            Self::Ssh(ssh) => vec![&ssh.key, &ssh.known_hosts],
+        }
+    }
+
     /// Checks a URL and the credentials that go with it.
     pub fn new(url: &str, auth: Auth) -> Result<Self> {
         let location = Location::parse(url).context("url")?;

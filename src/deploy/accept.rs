@@ -19,7 +19,7 @@ use crate::state::store;
 /// No remote has such a main now, it is not signed where that is required, or the order cannot be
 /// written.
 pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<()> {
-    let mains = observe::remotes(ctx)?;
+    let mains = observe::remotes(ctx);
     let (remote, branch, commit) = find(&mains, wanted)?;
     let mirror = Mirror::open(&ctx.paths)?;
     if let Signature::Refused(unverified) = Commits::of(&mirror, signers).signature(commit) {

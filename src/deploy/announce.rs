@@ -14,7 +14,7 @@ use crate::sys::terminal;
 /// as it should be.
 pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
     let before = DeployRecord::read(&ctx.paths)?;
-    let mut decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, before)?;
+    let mut decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx), before)?;
     if terminal::is_on_terminal() {
         // Who asks there has not heard what the journal has been told.
         decided.refused.clear();

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
+
 use crate::config::{paths::Paths, Config};
+use crate::git::mirror::Mirror;
 
 /// A machine: its configuration and where its files are.
 pub struct Context {
@@ -25,6 +28,16 @@ impl Context {
         } else {
             std::env::temp_dir()
         }
+    }
+
+    /// The paths whose repository is evaluated. Somebody who has taken over a fetch may have written to the mirror: a copy is
+    /// evaluated if signatures or confirmers have to protect the machine, or if another user than root fetches.
+    pub fn source(&self, mirror: &Mirror) -> Result<Paths> {
+        Ok(if self.config.is_guarded() || mirror.is_anothers()? {
+            self.paths.of_verified()
+        } else {
+            self.paths.clone()
+        })
     }
 
     /// The profile whose generations comin makes.

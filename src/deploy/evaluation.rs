@@ -22,21 +22,17 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// If signatures are required, Nix reads a copy of what was signed, else the mirror itself. Whoever may not write to
-    /// the mirror names paths `aside`: there Nix reads the copy, or a repository that borrows from the mirror.
+    /// Nix reads the mirror itself, or a copy: see [`Context::source`]. Whoever may not write to the mirror names paths
+    /// `aside`: there Nix reads a copy of what is signed, or a repository that borrows from the mirror.
     pub fn of(
         ctx: &'a Context,
         mirror: &Mirror,
         target: &'a Target,
         aside: Option<&Paths>,
     ) -> Result<Self> {
-        let Context { config, paths, .. } = ctx;
-        let place = match aside {
-            Some(aside) => aside.clone(),
-            None if config.needs_signatures() => paths.of_signed(),
-            None => paths.clone(),
-        };
-        if config.needs_signatures() {
+        let config = &ctx.config;
+        let place = aside.map_or_else(|| ctx.source(mirror), |aside| Ok(aside.clone()))?;
+        if config.needs_signatures() || (aside.is_none() && place.repository() != mirror.path()) {
             mirror.hand_over(&target.commit, &place)?;
         } else if aside.is_some() {
             mirror.lend(&target.commit, &place)?;

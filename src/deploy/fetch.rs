@@ -1,28 +1,38 @@
 //! The fetch of one remote.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::slice;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::url::Url;
 use crate::config::Remote;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::observe;
+use crate::git::fetch::as_fetcher;
 use crate::git::heads;
 use crate::git::mirror::Mirror;
 use crate::git::source::Source;
 use crate::state::deploy_record::DeployRecord;
 use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
+use crate::sys::credential_file;
 use crate::sys::diagnosis::explained;
 use crate::sys::fs::Lock;
 use crate::sys::journal;
+use crate::sys::owner::Owner;
+use crate::sys::temp_dir::TempDir;
 use crate::sys::text;
 
 /// How long nothing is looked for in the mirror again after a fetch that failed: a server may break each fetch in another
 /// way, and all of the mirror is read.
 const MIRROR_CHECKED: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a fetch that root starts as another user is given the configuration as.
+const CONFIG: &str = "config.json";
 
 /// Fetches one remote and says what changed: its heads, or whether it can be reached.
 ///
@@ -30,7 +40,7 @@ const MIRROR_CHECKED: SignedDuration = SignedDuration::from_hours(1);
 /// The record of the fetch cannot be written. A fetch that fails is no error: it is recorded.
 fn fetch_remote(ctx: &Context, remote: &Remote) -> Result<Completion> {
     let _alone = Lock::wait(&ctx.paths.remote_lock(&remote.name))?;
-    let before = FetchRecord::read(&ctx.paths, remote)?;
+    let before = FetchRecord::read(&ctx.paths, remote);
     let told = before.as_ref().and_then(|before| before.error.as_deref());
     let mut checked_at = before.as_ref().and_then(|before| before.mirror_checked_at);
     let error = update_mirror(ctx, remote, before.as_ref(), &mut checked_at).err();
@@ -111,7 +121,7 @@ fn update_mirror(
 pub fn fetch(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
     let ending = fetch_all(ctx, remotes)?;
     let decided = DeployRecord::read(&ctx.paths)?;
-    let seen = observe::remotes(ctx)?;
+    let seen = observe::remotes(ctx);
     if decided.is_none_or(|decided| {
         decided.needs_deploy(&ctx.config, &ctx.paths, &seen, Timestamp::now())
     }) {
@@ -120,12 +130,59 @@ pub fn fetch(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
     Ok(ending)
 }
 
+/// Fetches. Root fetches with the rights of the user who owns the mirror.
 pub fn fetch_all(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
+    let fetcher = Owner::other_than_root(&ctx.paths.repository())?;
     let mut ending = Completion::Failure;
     for remote in remotes {
-        if fetch_remote(ctx, remote)? == Completion::Success {
+        let ended = match fetcher {
+            Some(fetcher) => fetch_as(ctx, fetcher, remote),
+            None => fetch_remote(ctx, remote),
+        };
+        if ended? == Completion::Success {
             ending = Completion::Success;
         }
     }
     Ok(ending)
+}
+
+/// Fetches one remote in a process of another user's, as the remote's unit does: the process is given the files that the
+/// configuration names, and may read every repository on this machine if the remote is one.
+fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion> {
+    drop(as_fetcher(&ctx.paths)?);
+    let failed = || format!("Failed to fetch {} as another user", remote.name);
+    let given = TempDir::new_in(&ctx.paths.run(), "fetch-").with_context(failed)?;
+    let hand_over = |content: &[u8], name: &str| -> std::io::Result<()> {
+        let to = given.path().join(name);
+        std::fs::write(&to, content)?;
+        std::fs::set_permissions(&to, Permissions::from_mode(0o400))?;
+        fetcher.give(&to)
+    };
+    let config = std::fs::read(&ctx.own_config_file).with_context(failed)?;
+    hand_over(&config, CONFIG).with_context(failed)?;
+    for file in remote.url.files() {
+        // The fetch says what is missing.
+        let content = std::fs::read(file).unwrap_or_default();
+        hand_over(&content, &credential_file::name(file)).with_context(failed)?;
+    }
+    fetcher.give(given.path()).with_context(failed)?;
+    let is_local = matches!(remote.url, Url::Local(_));
+    let mut comin = fetcher.command(std::env::current_exe()?, is_local);
+    if log::log_enabled!(log::Level::Debug) {
+        comin.arg("--debug");
+    }
+    comin
+        .arg("--config")
+        .arg(given.path().join(CONFIG))
+        .arg("--root")
+        .arg(ctx.paths.root())
+        .args(["fetch", remote.name.as_str()])
+        .env("CREDENTIALS_DIRECTORY", given.path())
+        .stdin(Stdio::null());
+    let status = comin.status().with_context(failed)?;
+    Ok(if status.success() {
+        Completion::Success
+    } else {
+        Completion::Failure
+    })
 }

@@ -102,7 +102,7 @@ fn find_fault(
 pub fn reachable_remotes(ctx: &Context) -> Result<Vec<RemoteName>> {
     let mut fetched = Vec::new();
     for remote in &ctx.config.remotes {
-        let record = FetchRecord::read(&ctx.paths, remote)?;
+        let record = FetchRecord::read(&ctx.paths, remote);
         if FetchRecord::reachability(record.as_ref()) == Reach::Fetched {
             fetched.push(remote);
         }

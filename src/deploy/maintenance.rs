@@ -12,6 +12,7 @@ pub fn tidy(ctx: &Context, mirror: &Mirror) {
         if !mirror.is_scattered()? && mirror.unfinished()?.is_empty() {
             return Ok(());
         }
+        let owner = mirror.as_owner()?;
         let locks = ctx
             .config
             .remotes
@@ -29,6 +30,7 @@ pub fn tidy(ctx: &Context, mirror: &Mirror) {
                 std::fs::remove_file(path)?;
             }
         }
+        drop(owner);
         if mirror.is_scattered()? {
             mirror.gather()?;
         }

@@ -77,7 +77,7 @@ pub fn schedule_recheck(ctx: &Context) {
         if before.as_ref().is_some_and(DeployRecord::is_of_another) {
             return Ok(());
         }
-        let decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx)?, before)?;
+        let decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx), before)?;
         decided
             .finish(Some(recheck()), &ctx.paths)
             .write(&ctx.paths)

@@ -55,7 +55,7 @@ impl Snapshot {
         let now = Timestamp::now();
         let fetches = config.remotes.iter();
         let fetches = fetches.map(|remote| FetchRecord::read(paths, remote));
-        let fetches: Vec<_> = fetches.collect::<Result<_>>()?;
+        let fetches: Vec<_> = fetches.collect();
         let remotes = config.remotes.iter().zip(&fetches);
         let gates = [Before::Build, Before::Deploy].map(|before| GateRecord::read(paths, before));
         let gates = gates.into_iter().filter_map(Result::transpose);
@@ -131,10 +131,10 @@ pub fn systems(ctx: &Context) -> Result<Systems> {
 }
 
 /// What is known of the remotes now.
-pub fn remotes(ctx: &Context) -> Result<Vec<RemoteFacts>> {
+pub fn remotes(ctx: &Context) -> Vec<RemoteFacts> {
     let observe = |remote: &Remote| {
-        let record = FetchRecord::read(&ctx.paths, remote)?;
-        Ok(facts_of(remote, record.as_ref(), &ctx.paths))
+        let record = FetchRecord::read(&ctx.paths, remote);
+        facts_of(remote, record.as_ref(), &ctx.paths)
     };
     ctx.config.remotes.iter().map(observe).collect()
 }

@@ -41,7 +41,13 @@ pub fn environment(ctx: &Context, attempt: &Attempt) -> [(&'static str, String);
     let target = &attempt.target;
     let ended = attempt.ended().map(|(_, outcome)| words(outcome));
     let (status, error, generation) = ended.unwrap_or((AttemptStatus::Running, None, None));
-    let message = Mirror::open(&ctx.paths)
+    let mirror = Mirror::open(&ctx.paths);
+    let source = mirror
+        .as_ref()
+        .ok()
+        .and_then(|mirror| ctx.source(mirror).ok());
+    let repository = source.unwrap_or_else(|| ctx.paths.clone()).repository();
+    let message = mirror
         .and_then(|mirror| mirror.message(&target.commit))
         .unwrap_or_else(|_| attempt.subject.clone());
     let lines: Vec<_> = message.lines().map(printable).collect();
@@ -58,7 +64,7 @@ pub fn environment(ctx: &Context, attempt: &Attempt) -> [(&'static str, String);
         ("COMIN_HOSTNAME", ctx.config.hostname.clone()),
         (
             "COMIN_FLAKE_URL",
-            nix::flake_url(&ctx.config, &ctx.paths.repository(), TARGET, &target.commit),
+            nix::flake_url(&ctx.config, &repository, TARGET, &target.commit),
         ),
         ("COMIN_OUT", out.unwrap_or_default()),
         ("COMIN_GENERATION", generation.unwrap_or_default()),

@@ -6,9 +6,11 @@ use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
+use crate::config::Remote;
 use crate::deploy::health::{self, Patience};
 use crate::deploy::reboot::reboot as order_reboot;
 use crate::deploy::{context::Context, journal_fields, observe};
+use crate::git::fetch::as_fetcher;
 use crate::model::attempt::{Attempt, PreviousSystem};
 use crate::model::outcome::{FaultOrigin, Outcome};
 use crate::model::reboot::{self, Reboot};
@@ -75,7 +77,7 @@ fn undo_and_blame(
     attempt: &mut Attempt,
     fault: &Fault,
 ) -> Result<Outcome> {
-    let remotes = observe::remotes(ctx)?;
+    let remotes = observe::remotes(ctx);
     let retries_exhausted = attempt.retries_exhausted();
     go_back(&ctx.paths, store, attempt, &fault.error, &remotes, || {
         blame(ctx, fault, retries_exhausted)
@@ -93,12 +95,22 @@ fn blame(ctx: &Context, fault: &Fault, retries_exhausted: bool) -> Result<FaultO
     // Recorded here, or the fetches of before would let it be tried again at once.
     for name in remotes {
         let remote = ctx.config.remote(name.as_str())?;
-        let _alone = Lock::wait(&ctx.paths.remote_lock(&remote.name))?;
-        let before = FetchRecord::read(&ctx.paths, remote)?;
-        let error = Some("it cannot be reached".to_string());
-        FetchRecord::record(remote, before.as_ref(), error).write(&ctx.paths, remote)?;
+        if let Err(error) = record_unreachable(&ctx.paths, remote) {
+            log::warn!("{error:#}");
+        }
     }
     Ok(FaultOrigin::Outage(remotes.clone()))
+}
+
+fn record_unreachable(paths: &Paths, remote: &Remote) -> Result<()> {
+    let _owner = as_fetcher(paths)?;
+    // A fetch that is at work records itself what it finds, and a rollback waits for nobody.
+    let Some(_alone) = Lock::take_if_free(&paths.remote_lock(&remote.name))? else {
+        return Ok(());
+    };
+    let before = FetchRecord::read(paths, remote);
+    let error = Some("it cannot be reached".to_string());
+    FetchRecord::record(remote, before.as_ref(), error).write(paths, remote)
 }
 
 /// Rolls an activation back. Needs no configuration: the system that it made may have none.

@@ -17,7 +17,7 @@ use crate::sys::fs;
 pub type Variables = Vec<(String, String)>;
 
 /// More memory than git needs at once for anything that is well-meant: larger files are never in memory as a whole.
-const LARGEST_ALLOCATION: &str = "256m";
+pub(super) const LARGEST_ALLOCATION: &str = "256m";
 /// A file that is larger is copied in pieces, and not compared with others.
 const LARGE_FILE: &str = "16m";
 /// How long a server may send nothing.

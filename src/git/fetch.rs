@@ -13,14 +13,29 @@ use crate::config::Remote;
 use crate::git::heads::Heads;
 use crate::git::mirror::{init, Mirror};
 use crate::sys::fs::Lock;
+use crate::sys::owner::{AsOwner, Owner};
 
 /// Where a remote has what is followed.
 const KINDS: [&str; 2] = ["refs/heads/", "refs/notes/"];
+
+/// The rights of whoever fetches, which is who owns the mirror; and that user has the folder for the fetches.
+pub fn as_fetcher(paths: &Paths) -> Result<Option<AsOwner>> {
+    let folder = paths.fetches();
+    if let Some(owner) = Owner::other_than_root(&paths.repository())? {
+        let give = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&folder)?;
+            owner.give(&folder)
+        };
+        give().with_context(|| format!("Failed to make {}", folder.display()))?;
+    }
+    AsOwner::of(&paths.repository())
+}
 
 impl Mirror {
     /// Opens the mirror to write what these remotes have. Where there is none a new one is made; a damaged one is
     /// emptied first: everything in it comes from the remotes, and the accepted main is also in the state.
     pub fn open_or_create(paths: &Paths, remotes: &[Remote]) -> Result<Self> {
+        let _owner = as_fetcher(paths)?;
         let open = || Self::open(paths).and_then(|mirror| mirror.check(remotes));
         if let Ok(mirror) = open() {
             mirror.link()?;
@@ -76,6 +91,7 @@ impl Mirror {
 
     /// Removes the refs of remotes that are not followed any more, or have another name now.
     pub fn forget_all_but(&self, remotes: &[Remote]) -> Result<()> {
+        let _owner = self.as_owner()?;
         let _lock = Lock::wait(&self.lock)?;
         let kept = |kind| remotes.iter().map(move |r| tracking(&r.name, kind));
         let kept: Vec<String> = KINDS.into_iter().flat_map(kept).collect();

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::sys::owner::Owner;
+
 /// What git would take for its own repository, where comin is run by a hook of another one, and what a person who
 /// runs comin may have told git for other repositories.
 const FOREIGN: [&str; 9] = [
@@ -27,7 +29,13 @@ pub const FETCH: [&str; 5] = [
 
 /// Git, in no repository and with nobody's settings.
 pub fn git() -> Command {
-    let mut git = Command::new("git");
+    git_of(None)
+}
+
+/// [`git`], with the rights of the owner of what it works on.
+pub fn git_of(owner: Option<Owner>) -> Command {
+    let git = || Command::new("git");
+    let mut git = owner.map_or_else(git, |owner| owner.command("git", false));
     for name in FOREIGN {
         git.env_remove(name);
     }

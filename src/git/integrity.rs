@@ -15,14 +15,6 @@ use crate::config::Remote;
 use crate::model::commit::Commit;
 use crate::sys::fs::Lock;
 
-/// By these, git finds settings and objects elsewhere, and other histories than the commits have.
-const FOREIGN: [&str; 4] = [
-    "commondir",
-    "objects/info/alternates",
-    "info/grafts",
-    "shallow",
-];
-
 impl Mirror {
     /// Whether it is a mirror, and the refs of these remotes, and comin's own, lead to a commit and its tree. What lies
     /// deeper shows when it is used.
@@ -39,12 +31,6 @@ impl Mirror {
             link.is_none_or(|link| link == Path::new(".")),
             "its .git leads elsewhere"
         );
-        for file in FOREIGN {
-            ensure!(
-                fs::symlink_metadata(self.path.join(file)).is_err(),
-                "it has a file {file}, which comin never makes"
-            );
-        }
         let mut names = vec![ACCEPTED.to_string(), TARGET.to_string()];
         for remote in remotes {
             let refs = refs(remote).into_iter().flatten();
@@ -133,39 +119,27 @@ impl Mirror {
 
     /// Gives up the mirror: the fetches that follow fill a new one.
     pub fn discard(self) -> Result<()> {
+        let _owner = self.as_owner()?;
         let _lock = Lock::wait(&self.lock)?;
         empty(&self.path).with_context(|| format!("Failed to empty {}", self.path.display()))
     }
 }
 
-/// Removes what is in the mirror's folder. The folder itself stays: it may be a mount. In it there may be more of
-/// them, of which a fetch in its sandbox can remove none; the deploy after it can, and finds no mirror any more, for
-/// all else is gone, and what makes it one goes first.
+/// Removes what is in the mirror's folder. The folder itself stays: it may be a mount, and it is not the fetcher's to
+/// remove. What makes it a mirror goes first.
 pub(super) fn empty(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
     let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(|entry| entry.file_name() != "HEAD");
-    let remove_or_keep = |entry: &DirEntry| {
-        let kind = entry.file_type()?;
-        match entry.file_name().to_str() {
-            // systemd protects these two from the fetches, and cannot start one while they vanish.
-            Some("config") if kind.is_file() => Ok(()),
-            Some("hooks") if kind.is_dir() => {
-                fs::read_dir(entry.path())?.try_for_each(|hook| remove(&hook?))
-            }
-            _ => remove(entry),
+    let remove = |entry: &DirEntry| {
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())
+        } else {
+            fs::remove_file(entry.path())
         }
     };
-    let removed = entries.iter().map(remove_or_keep);
+    let removed = entries.iter().map(remove);
     let removed = removed.fold(Ok(()), Result::and);
     File::open(path)?.sync_all()?;
     removed
-}
-
-fn remove(entry: &DirEntry) -> io::Result<()> {
-    if entry.file_type()?.is_dir() {
-        fs::remove_dir_all(entry.path())
-    } else {
-        fs::remove_file(entry.path())
-    }
 }

@@ -6,24 +6,33 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use anyhow::{anyhow, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ConfigLevel, ErrorCode, Oid, Repository};
 use rustix::fs::OFlags;
 
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
+use crate::sys::fs::read_small_optional;
+use crate::sys::owner::{AsOwner, Owner};
 
 /// Keeps the accepted main, also when the state file is lost.
 pub const ACCEPTED: &str = "refs/comin/main";
 /// Keeps the commit under evaluation: the remote's own branch may move meanwhile.
 pub const TARGET: &str = "refs/comin/target";
 
-/// The settings of the mirror. They never change: systemd protects this file from the fetches, and cannot start a fetch
-/// while the file is replaced. What changes is in the included file.
+/// The settings of the mirror. They never change: what changes is in the included file.
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n[include]\n\tpath = ../submodules\n";
 
 /// How many packs are open at a time: a walk through a history may need one after the other.
 const OPEN_PACKS: usize = 128;
+
+/// By these, git finds settings and objects elsewhere, and other histories than the commits have.
+const FOREIGN: [&str; 4] = [
+    "commondir",
+    "objects/info/alternates",
+    "info/grafts",
+    "shallow",
+];
 
 /// The bare repository in the state folder.
 pub struct Mirror {
@@ -36,6 +45,14 @@ pub struct Mirror {
 impl Mirror {
     /// Opens the mirror to read it.
     pub fn open(paths: &Paths) -> Result<Self> {
+        let path = paths.repository();
+        check_files(&path)
+            .with_context(|| format!("The mirror {} cannot be used", path.display()))?;
+        Self::open_own(paths)
+    }
+
+    /// [`Mirror::open`], of a repository that only this process writes to.
+    pub(super) fn open_own(paths: &Paths) -> Result<Self> {
         start_libgit2();
         let path = paths.repository();
         let repository = Repository::open_bare(&path)
@@ -45,6 +62,21 @@ impl Mirror {
             path,
             lock: paths.repository_lock(),
         })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The rights of whoever fetches: to nobody else may the mirror lead.
+    pub fn as_owner(&self) -> Result<Option<AsOwner>> {
+        AsOwner::of(&self.path)
+    }
+
+    /// Whether another user fetches than this one, who is root.
+    pub fn is_anothers(&self) -> Result<bool> {
+        Ok(Owner::other_than_root(&self.path)?.is_some())
     }
 
     pub(super) fn head(&self, reference: &str) -> Result<Option<Commit>> {
@@ -73,6 +105,7 @@ impl Mirror {
     pub(super) fn set_ref(&self, reference: &str, commit: &Commit) -> Result<()> {
         if self.head(reference)?.as_ref() != Some(commit) {
             let oid = Oid::from_str(commit.as_str())?;
+            let _owner = self.as_owner()?;
             self.unlock(reference)?;
             self.repository
                 .reference(reference, oid, true, "comin")
@@ -111,7 +144,8 @@ pub(super) fn init(path: &Path) -> io::Result<()> {
 }
 
 pub(super) fn has_our_settings(path: &Path) -> bool {
-    fs::read(path.join("config")).is_ok_and(|settings| settings == CONFIG.as_bytes())
+    let settings = read_small_optional(&path.join("config"), CONFIG.len() as u64);
+    settings.is_ok_and(|settings| settings.as_deref() == Some(CONFIG.as_bytes()))
 }
 
 /// Writes the settings of the mirror in place, if they are not there.
@@ -124,6 +158,33 @@ pub(super) fn write_settings(path: &Path) -> io::Result<()> {
     options.write(true).create(true).truncate(true);
     let mut file = options.custom_flags(no_link).open(path.join("config"))?;
     file.write_all(CONFIG.as_bytes())
+}
+
+/// Whether nothing in a repository leads elsewhere, or takes for ever to be read.
+pub(super) fn check_files(path: &Path) -> Result<()> {
+    for file in FOREIGN {
+        ensure!(
+            fs::symlink_metadata(path.join(file)).is_err(),
+            "it has a file {file}, which comin never makes"
+        );
+    }
+    let mut folders = vec![path.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let (entry, is_top) = (entry?, folder == path);
+            let kind = entry.file_type()?;
+            ensure!(
+                kind.is_file() || kind.is_dir() || (is_top && entry.file_name() == ".git"),
+                "{} is neither a file nor a folder",
+                entry.path().display()
+            );
+            // What comes is looked at before it is let in.
+            if kind.is_dir() && !(is_top && entry.file_name() == "incoming") {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The id of an object that is taken for a commit.

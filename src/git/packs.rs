@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::git_command::git;
+use super::git_command::git_of;
 use super::mirror::Mirror;
-use crate::sys::{command, fs};
+use crate::sys::{command, fs, owner::Owner};
 
 /// How many there may be; as many as git lets be by default (`gc.autoPackLimit`).
 const MOST: usize = 50;
@@ -37,7 +37,7 @@ impl Mirror {
     /// Puts them together, but for those that are large beside the others: they stay as they are. Whoever reads
     /// meanwhile finds what it needs; nothing may be fetched.
     pub fn gather(&self) -> Result<()> {
-        let mut git = git();
+        let mut git = git_of(Owner::other_than_root(&self.path)?);
         git.arg("--git-dir")
             .arg(&self.path)
             .args(["repack", "--quiet", "-d", "--geometric=2"]);

@@ -23,7 +23,7 @@ impl Mirror {
         let path = to.repository();
         let lend = || -> Result<()> {
             borrow_objects(&self.path, &path)?;
-            let borrower = Self::open(to)?;
+            let borrower = Self::open_own(to)?;
             borrower.link()?;
             borrower.keep_target(commit)
         };

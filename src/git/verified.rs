@@ -1,6 +1,7 @@
-//! What is evaluated if signatures are required: a repository of the deploy's own, to which no fetch can write. What is
-//! signed is the id of a commit, and git hashes all that comes into a repository. So whatever is in the mirror, nothing
-//! else comes under the id that was signed: no replacement, no other content under an id, nothing from elsewhere.
+//! What is evaluated if signatures or confirmers guard the machine, or if another user than root fetches: a repository of
+//! the deploy's own, to which no fetch can write. What is signed is the id of a commit, and git hashes all that comes into
+//! a repository. So whatever is in the mirror, nothing else comes under that id: no replacement, no other content under an
+//! id, nothing from elsewhere. The mirror is read by a process of its owner's, whose settings lead to nothing of root's.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +10,17 @@ use std::process::{Command, Stdio};
 use anyhow::{ensure, Context, Result};
 use derive_more::Display;
 
+use super::environment::LARGEST_ALLOCATION;
 use super::git_command::{git, FETCH};
 use super::mirror::{init, write_settings, Mirror, TARGET};
 use crate::config::paths::Paths;
 use crate::model::commit::Commit;
 use crate::sys::command;
+use crate::sys::owner::Owner;
 
-/// The mirror does not have what was signed.
+/// The mirror does not have the commit.
 #[derive(Debug, Display)]
-#[display("The mirror has not all of the commit's files as they were signed")]
+#[display("The mirror has not all of the commit's files as they were committed")]
 pub struct NotAsSigned;
 
 impl std::error::Error for NotAsSigned {}
@@ -46,7 +49,7 @@ impl Mirror {
             init(&path)
         };
         made.with_context(|| format!("Failed to make {}", path.display()))?;
-        let mut git = fetch(&self.path, commit, &path);
+        let mut git = fetch(&self.path, commit, &path)?;
         let answer = command::ask(&mut git, "git fetch", Stdio::null(), None)?;
         ensure!(answer.code == 0, "git fetch: {}", answer.stderr_words());
         let copy = Self::open(to)?;
@@ -59,9 +62,13 @@ impl Mirror {
 }
 
 /// A fetch of one commit. A repository may be another user's who looks at what would be deployed.
-fn fetch(from: &Path, commit: &Commit, to: &Path) -> Command {
+fn fetch(from: &Path, commit: &Commit, to: &Path) -> Result<Command> {
+    let owner = Owner::other_than_root(from)?;
+    let mut words = owner.map_or_else(Vec::new, |owner| owner.words(false));
+    words.push("git -c 'safe.directory=*' upload-pack".to_string());
     let mut git = git();
     git.env("GIT_ALLOW_PROTOCOL", "file")
+        .env("GIT_ALLOC_LIMIT", LARGEST_ALLOCATION)
         .env("GIT_NO_LAZY_FETCH", "1")
         .args(["-c", "core.hooksPath=/dev/null"])
         .args(["-c", "protocol.version=2"])
@@ -71,8 +78,8 @@ fn fetch(from: &Path, commit: &Commit, to: &Path) -> Command {
         .arg(to)
         .args(FETCH)
         .arg("--quiet")
-        .arg("--upload-pack=git -c 'safe.directory=*' upload-pack")
+        .arg(format!("--upload-pack={}", words.join(" ")))
         .arg(from)
         .arg(format!("+{commit}:{TARGET}"));
-    git
+    Ok(git)
 }

@@ -9,6 +9,10 @@ use crate::config::{paths::Paths, Remote};
 use crate::model::remote::Reach;
 use crate::sys::command::Process;
 use crate::sys::json;
+use crate::sys::text::printable;
+
+/// More bytes than a record has.
+const LARGEST: u64 = 64 * 1024;
 
 /// The record of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,16 +42,16 @@ pub struct FetchRecord {
 impl FetchRecord {
     /// The record of a remote, if it has been fetched from this URL since the machine booted.
     ///
-    /// # Errors
-    /// The file cannot be read. One that cannot be understood counts as absent: the next fetch
-    /// replaces it, and nothing depends on it.
-    pub fn read(paths: &Paths, remote: &Remote) -> Result<Option<Self>> {
-        let record: Option<Self> = json::read_lossy(&paths.remote(&remote.name))?;
-        let record = record.filter(|record| record.url == remote.url.to_string());
-        Ok(record.map(|record| match &record.fetching {
+    /// One that cannot be read counts as absent: the next fetch replaces it, and nothing depends on it. Who fetches may
+    /// have written anything.
+    pub fn read(paths: &Paths, remote: &Remote) -> Option<Self> {
+        let record: Option<Self> = json::read_foreign(&paths.remote(&remote.name), LARGEST);
+        let mut record = record.filter(|record| record.url == remote.url.to_string())?;
+        record.error = record.error.map(|it| printable(&it).into_owned());
+        Some(match &record.fetching {
             Some(process) if !process.lives() => record.killed(),
             Some(_) | None => record,
-        }))
+        })
     }
 
     /// The same after a fetch that did not come to its end.
@@ -122,6 +126,37 @@ mod tests {
     use crate::sys::fs;
 
     #[test]
+    fn record_that_somebody_else_wrote_is_read_as_far_as_it_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path(), Path::new("/state"));
+        let remote = &config::for_tests().remotes[0];
+        let path = paths.remote(&remote.name);
+        let read = || FetchRecord::read(&paths, remote);
+        let hostile = format!(
+            r#"{{"version": 1, "url": "{}", "attempted_at": "2026-01-02T03:04:05Z", "succeeded_at": null,
+            "error": "\u001b[2Jit is away\n"}}"#,
+            remote.url
+        );
+        fs::replace(&path, hostile.as_bytes()).unwrap();
+        let error = read().unwrap().error.unwrap();
+        assert!(!error.contains(char::is_control), "{error:?}");
+        fs::replace(
+            &path,
+            format!("{hostile}{}", " ".repeat(1 << 20)).as_bytes(),
+        )
+        .unwrap();
+        assert_eq!(read(), None);
+        std::fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        assert_eq!(read(), None);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(read(), None);
+    }
+
+    #[test]
     fn fetches_are_counted_from_a_record_without_counts_on() {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::new(folder.path(), Path::new("/state"));
@@ -134,7 +169,7 @@ mod tests {
             (Some("it is away".to_string()), (1, 1)),
             (None, (2, 1)),
         ] {
-            let before = FetchRecord::read(&paths, remote).unwrap();
+            let before = FetchRecord::read(&paths, remote);
             assert!(before.is_some());
             let record = FetchRecord::record(remote, before.as_ref(), error);
             record.write(&paths, remote).unwrap();

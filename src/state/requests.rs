@@ -14,7 +14,13 @@ use crate::sys::{fs, json};
 
 /// Asks for a deploy: the path unit of systemd sees the file.
 pub fn request_deploy(paths: &Paths) -> Result<()> {
-    fs::replace(&paths.wanted(), b"")
+    let is_roots = !paths.is_machine() || rustix::process::geteuid().is_root();
+    let file = if is_roots {
+        paths.wanted()
+    } else {
+        paths.wanted_by_fetch()
+    };
+    fs::replace(&file, b"")
 }
 
 /// Asks for the deploy that takes up an order. The order is in force already, so a failure is only reported.
@@ -29,7 +35,8 @@ pub fn request_for_order(paths: &Paths) {
 /// Takes the request back before it is served: one made meanwhile starts another deploy. Says whether
 /// there was one.
 pub fn take_deploy_request(paths: &Paths) -> Result<bool> {
-    fs::remove_optional(&paths.wanted())
+    let by_fetch = fs::remove_any(&paths.wanted_by_fetch())?;
+    Ok(fs::remove_optional(&paths.wanted())? || by_fetch)
 }
 
 /// The suspension that is in force, if one is.

@@ -154,6 +154,15 @@ pub fn remove_optional(path: &Path) -> Result<bool> {
     }
 }
 
+/// Removes whatever lies there; says whether there was something.
+pub fn remove_any(path: &Path) -> Result<bool> {
+    if fs::symlink_metadata(path).is_ok_and(|it| it.is_dir()) {
+        fs::remove_dir_all(path).with_context(|| format!("Failed to remove {}", path.display()))?;
+        return Ok(true);
+    }
+    remove_optional(path)
+}
+
 /// The bytes that are free on the disk of a file.
 pub fn free_bytes(path: &Path) -> Result<u64> {
     let disk = rustix::fs::statvfs(path);

@@ -33,11 +33,25 @@ pub fn read<T: DeserializeOwned>(path: &Path, cure: &str) -> Result<Option<T>> {
 /// [`read`], of a record that the next one replaces: one that cannot be understood, or is of another version, counts
 /// as absent.
 pub fn read_lossy<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let content = fs::read_optional(path)?.unwrap_or_default();
-    let record = serde_json::from_slice::<Versioned<T>>(&content).ok();
-    Ok(record
+    Ok(decoded(&fs::read_optional(path)?.unwrap_or_default()))
+}
+
+/// [`read_lossy`], of a record that somebody else may have written: at most so many bytes, and whatever is wrong with it,
+/// it counts as absent.
+pub fn read_foreign<T: DeserializeOwned>(path: &Path, most: u64) -> Option<T> {
+    let content = fs::read_small_optional(path, most);
+    let content = content.unwrap_or_else(|error| {
+        log::debug!("{error:#}");
+        None
+    });
+    decoded(&content.unwrap_or_default())
+}
+
+fn decoded<T: DeserializeOwned>(content: &[u8]) -> Option<T> {
+    let record = serde_json::from_slice::<Versioned<T>>(content).ok();
+    record
         .filter(|it| it.version == VERSION)
-        .map(|it| it.record))
+        .map(|it| it.record)
 }
 
 /// Writes a record, as [`fs::replace`].

@@ -9,6 +9,7 @@ pub mod journal;
 pub mod journald;
 pub mod json;
 pub mod mutex;
+pub mod owner;
 pub mod progress;
 pub mod signal;
 pub mod temp_dir;

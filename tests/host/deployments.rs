@@ -129,7 +129,7 @@ impl Latency {
             let text = format!("[Path]\n{condition}\nUnit={unit}\n");
             host.write(&format!("/etc/systemd/system/{name}"), &text);
         };
-        unit("comin-local.service", "/bin/touch /run/comin/alone");
+        unit("comin-local.service", "/bin/touch /run/comin/remotes/alone");
         unit("comin.service", "/usr/local/bin/alone");
         path(
             "alone-local.path",
@@ -138,13 +138,13 @@ impl Latency {
         );
         path(
             "alone.path",
-            "PathExists=/run/comin/alone",
+            "PathExists=/run/comin/remotes/alone",
             "alone-comin.service",
         );
         host.write("/srv/alone", "");
         host.write(
             "/usr/local/bin/alone",
-            "#!/bin/bash\necho $EPOCHREALTIME >/run/started\nrm /run/comin/alone\n",
+            "#!/bin/bash\necho $EPOCHREALTIME >/run/started\nrm -f /run/comin/remotes/alone\n",
         );
         host.run("chmod +x /usr/local/bin/alone");
         host.run("systemctl daemon-reload");
@@ -152,7 +152,8 @@ impl Latency {
         let moved = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         host.write("/srv/alone", "moved");
         await_that("both have been started", || {
-            host.read("/run/started").ends_with('\n') && !host.path("/run/comin/alone").exists()
+            host.read("/run/started").ends_with('\n')
+                && !host.path("/run/comin/remotes/alone").exists()
         });
         let started = host.read("/run/started");
         host.run("systemctl stop alone-local.path alone.path");
@@ -204,7 +205,7 @@ fn a_fetch_is_confined_and_reads_what_only_its_owner_may() {
     assert_eq!(host.run("find /home/owner -not -user 1000"), "");
     for (property, value) in [
         ("CapabilityBoundingSet", "cap_dac_read_search"),
-        ("ProtectSystem", "strict"),
+        ("User", "comin"),
         ("NoNewPrivileges", "yes"),
     ] {
         assert_eq!(host.show("comin-local", property), value);

@@ -80,6 +80,7 @@ const FLAKE: &str = r#"{
           { }
         else
           {
+            users = [ "comin" ];
             units = rendered.files // environment // configuration.units or { };
             wants = rendered.wants // configuration.wants or { };
             inherit (rendered) requires;
@@ -447,6 +448,7 @@ impl Host {
         await_that("comin is idle", || {
             self.json("/run/comin/decided.json")["settled"] == true
                 && !self.path("/run/comin/wanted").exists()
+                && !self.path("/run/comin/remotes/.wanted").exists()
                 && ["inactive", "failed"].contains(&&*self.show("comin.service", "ActiveState"))
         });
     }

@@ -61,7 +61,10 @@ enum At {
 const BOUNDARIES: [(&str, At, &str); 13] = [
     (
         "the request was taken",
-        At::Seen(|round| round.comin().is_some() && !round.host.path("/run/comin/wanted").exists()),
+        At::Seen(|round| {
+            let wanted = ["/run/comin/wanted", "/run/comin/remotes/.wanted"];
+            round.comin().is_some() && !wanted.iter().any(|file| round.host.path(file).exists())
+        }),
         UNCHANGED,
     ),
     (

@@ -221,10 +221,10 @@ fn each_unit_is_confined_and_yet_does_its_work() {
     let host = Host::installed(&first);
 
     for (unit, bound) in [
-        ("comin-local", 33),
-        ("comin-origin", 20),
-        ("comin-guarded", 20),
-        ("comin-ssh", 20),
+        ("comin-local", 60),
+        ("comin-origin", 60),
+        ("comin-guarded", 60),
+        ("comin-ssh", 60),
         ("comin-exporter@0", 15),
     ] {
         // In tenths.
@@ -294,37 +294,84 @@ fn each_unit_is_confined_and_yet_does_its_work() {
     host.await_deployed(&commit);
 }
 
-/// Tries to write and to read, and says what it could.
-const PROBE: &str = r#"#!/bin/bash
-exec >/run/comin/probe 2>/dev/null
-for folder in / /etc /root /home/owner /home/owner/config /tmp /var/tmp /var/lib /var/lib/comin \
-    /var/lib/comin/gcroots /var/lib/comin/repository/hooks /usr/local/bin /nix/store /nix/var/nix/profiles \
-    /run /run/systemd/system /dev/shm /proc/sys/kernel /sys/fs/cgroup; do
+/// What somebody does who has taken over a fetch: tries to write, to read and to have root do something, and says what
+/// worked.
+const ATTACK: &str = r#"#!/bin/bash
+exec >/run/comin/remotes/.attack 2>/dev/null
+for folder in / /etc /root /home/owner /home/owner/config /var/lib /var/lib/comin /var/lib/comin/gcroots \
+    /var/lib/comin/verified /usr/local/bin /nix/store /nix/var/nix/profiles /run /run/comin /run/systemd/system \
+    /proc/sys/kernel /sys/fs/cgroup; do
     touch $folder/probe && echo "wrote $folder"
 done
-for file in /var/lib/comin/state.json /var/lib/comin/repository/config /proc/sys/kernel/core_pattern \
-    /proc/sysrq-trigger /sys/fs/cgroup/cgroup.procs /etc/passwd /dev/console; do
+for file in /var/lib/comin/state.json /run/comin/decided.json /proc/sys/kernel/core_pattern /proc/sysrq-trigger \
+    /sys/fs/cgroup/cgroup.procs /etc/passwd /dev/console; do
     (: >>$file) && echo "opened $file"
 done
 mv /var/lib/comin/repository /var/lib/comin/moved && echo "moved the mirror"
-rm -f /var/lib/comin/repository/config && echo "removed the mirror's config"
+mv /run/comin/remotes /run/comin/moved && echo "moved the records"
 for file in /srv/secrets/token /srv/secrets.d/1/other-token /srv/secrets/key /root/secret; do
     grep -q something $file && echo "read $file"
 done
 for folder in /run/credentials/*; do
-    for file in $folder/*; do grep -q . "$file" && echo "was handed ${file##*%2F}"; done
+    for file in $folder/*; do grep -q something "$file" && echo "was handed ${file##*%2F}"; done
 done
 touch /var/lib/comin/repository/probe && echo "wrote the mirror"
 touch /run/comin/remotes/probe && echo "wrote the record"
-mknod /run/comin/device c 1 3 && echo "made a device"
+mknod /run/comin/remotes/device c 1 3 && echo "made a device"
 mount -t tmpfs none /var/lib/comin/repository && echo "mounted"
-chown 1000 /run/comin/probe && echo "changed an owner"
+chown 1000 /run/comin/remotes/probe && echo "changed an owner"
+kill -0 1 && echo "may kill"
+/usr/local/bin/setuid-sh -p -c 'touch /etc/taken' && echo "ran a setuid program"
+for order in "systemd-run --quiet --wait touch /root/taken" "systemctl start attacked" \
+    "systemctl stop comin.path" "pkexec touch /root/taken" "comin suspend" \
+    "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager Reboot"; do
+    $order </dev/null && echo "had root do: $order"
+done
+/usr/local/bin/connect && echo "was taken for root"
 (exec 3<>/dev/udp/127.0.0.1/9) && echo "opened an internet socket"
 exit 0
 "#;
 
+/// Somebody who listens for root, as systemd and the daemon of Nix do, and asks the kernel who connects.
+const TRUSTS_ROOT: &str = r"#!/usr/bin/perl
+use Socket;
+socket(my $server, AF_UNIX, SOCK_STREAM, 0) or die;
+bind($server, sockaddr_un('/run/trusts-root')) or die;
+chmod 0777, '/run/trusts-root';
+listen($server, 9) or die;
+while (accept(my $client, $server)) {
+    my (undef, $uid) = unpack('iii', getsockopt($client, SOL_SOCKET, 17));
+    syswrite($client, $uid == 0 ? 'root' : 'no');
+}
+";
+const CONNECT: &str = r"#!/usr/bin/perl
+use Socket;
+socket(my $socket, AF_UNIX, SOCK_STREAM, 0) or exit 1;
+connect($socket, sockaddr_un('/run/trusts-root')) or exit 1;
+sysread($socket, my $answer, 9);
+exit($answer eq 'root' ? 0 : 1);
+";
+
+/// Puts a program onto a machine.
+fn install(host: &Host, path: &str, text: &str) {
+    host.write(path, text);
+    host.run(&format!("chmod 755 {path}"));
+}
+
+/// Lets a remote's unit, as it is, run a program in place of the fetch.
+fn take_over(host: &Host, remote: &str, program: &str) {
+    let folder = format!("/run/systemd/system/comin-{remote}.service.d");
+    host.run(&format!("mkdir -p {folder}"));
+    let attack = format!("[Service]\nExecStart=\nExecStart={program}\n");
+    host.write(&format!("{folder}/attack.conf"), &attack);
+    host.run("systemctl daemon-reload");
+    host.run(&format!("systemctl start comin-{remote}"));
+    host.run(&format!("rm -r {folder}"));
+    host.run("systemctl daemon-reload");
+}
+
 #[test]
-fn a_fetch_writes_only_its_own_folders_and_reads_only_its_own_secrets() {
+fn attacker_in_a_fetch_writes_its_own_folders_reads_its_own_secrets_and_commands_nobody() {
     need_host!();
     if !ssh::is_there() {
         skip("sshd is missing");
@@ -335,14 +382,25 @@ fn a_fetch_writes_only_its_own_folders_and_reads_only_its_own_secrets() {
     let host = Host::installed(&servers.configuration("/srv/secrets"));
     host.run("mkdir -p /srv/secrets.d/1");
     host.run("ln -s /srv/secrets.d/1 /srv/secrets");
-    host.run("mkdir -p /var/lib/comin/gcroots /var/lib/comin/repository/hooks");
+    host.run("mkdir -p /var/lib/comin/gcroots");
     for file in ["token", "other-token", "key", "known_hosts"] {
         host.write(&format!("/srv/secrets.d/1/{file}"), "something\n");
+        host.run(&format!("chmod 400 /srv/secrets.d/1/{file}"));
     }
     host.write("/root/secret", "something\n");
+    host.run("chmod 600 /root/secret");
     host.run("systemctl stop comin-local.timer comin-local.path");
-    host.write("/usr/local/bin/probe", PROBE);
-    host.run("chmod +x /usr/local/bin/probe");
+    host.await_idle();
+    install(&host, "/usr/local/bin/attack", ATTACK);
+    install(&host, "/usr/local/bin/connect", CONNECT);
+    install(&host, "/usr/local/bin/trusts-root", TRUSTS_ROOT);
+    host.run("systemd-run --quiet /usr/local/bin/trusts-root");
+    let listens = || host.path("/run/trusts-root").exists();
+    await_that("somebody listens", listens);
+    host.run("cp /bin/bash /usr/local/bin/setuid-sh");
+    host.run("chmod 4755 /usr/local/bin/setuid-sh");
+    // As root, the same attack works.
+    host.run("/usr/local/bin/connect");
 
     let allowed = ["wrote the mirror", "wrote the record"];
     for (remote, handed) in [
@@ -352,37 +410,155 @@ fn a_fetch_writes_only_its_own_folders_and_reads_only_its_own_secrets() {
         ("other", &["other-token"]),
         ("ssh", &["key", "known_hosts"]),
     ] {
-        // The unit as it is, but for what it runs.
-        let folder = format!("/run/systemd/system/comin-{remote}.service.d");
-        host.run(&format!("mkdir -p {folder}"));
-        let probe = "[Service]\nExecStart=\nExecStart=/usr/local/bin/probe\n";
-        host.write(&format!("{folder}/probe.conf"), probe);
-        host.run("systemctl daemon-reload");
-        host.run(&format!("systemctl start comin-{remote}"));
-        let found = host.read("/run/comin/probe");
-        let mut found: Vec<_> = found.lines().map(str::to_string).collect();
-        if remote != "local" {
-            // A tmpfs of its own.
-            found.retain(|line| {
-                !["wrote /tmp", "wrote /var/tmp", "wrote /dev/shm"].contains(&&**line)
-            });
-        }
+        take_over(&host, remote, "/usr/local/bin/attack");
+        let found = host.read("/run/comin/remotes/.attack");
+        let found: Vec<_> = found.lines().map(str::to_string).collect();
         let handed = handed.iter().map(|file| format!("was handed {file}"));
-        let (read, opened) = if remote == "local" {
-            // What is no remote's secret may be the owner's repository.
-            (Some("read /root/secret".to_string()), None)
+        // A repository may be anywhere, and only its owner may be able to read it.
+        let read: &[&str] = if remote == "local" {
+            &[
+                "read /srv/secrets/token",
+                "read /srv/secrets.d/1/other-token",
+                "read /srv/secrets/key",
+                "read /root/secret",
+            ]
         } else {
-            (None, Some("opened an internet socket".to_string()))
+            &[]
         };
+        let opened = (remote != "local").then_some("opened an internet socket");
         let wanted: Vec<_> = read
-            .into_iter()
+            .iter()
+            .map(|line| (*line).to_string())
             .chain(handed)
             .chain(allowed.map(str::to_string))
-            .chain(opened)
+            .chain(opened.map(str::to_string))
             .collect();
         assert_eq!(found, wanted, "{remote}");
-        assert_eq!(host.run("find /tmp /var/tmp -name probe"), "", "{remote}");
     }
+    for file in ["/root/taken", "/etc/taken"] {
+        assert!(!host.path(file).exists(), "{file}");
+    }
+    assert_eq!(host.show("comin.path", "ActiveState"), "active");
+}
+
+/// What somebody may leave in the mirror and beside the records who has taken over a fetch: a name, and shell code.
+const TRAPS: [(&str, &str); 8] = [
+    (
+        "settings that run a command",
+        "cat >>config <<END
+[core]
+    fsmonitor = /usr/local/bin/taken
+    sshCommand = /usr/local/bin/taken
+    alternateRefsCommand = /usr/local/bin/taken
+    hooksPath = /var/lib/comin/repository/hooks
+[uploadpack]
+    packObjectsHook = /usr/local/bin/taken
+[extensions]
+    partialClone = origin
+[remote \"origin\"]
+    promisor = true
+    url = ext::/usr/local/bin/taken
+    uploadpack = /usr/local/bin/taken
+[include]
+    path = /root/secret
+END
+        for hook in reference-transaction post-checkout pre-auto-gc; do cp /usr/local/bin/taken hooks; done",
+    ),
+    ("a link in place of a folder of refs", "rm -rf refs/comin; ln -s /root refs/comin"),
+    ("a link in place of a ref", "rm -rf refs/comin; mkdir refs/comin; ln -s /root/secret refs/comin/target"),
+    ("links in place of locks", "rm -rf refs/comin; mkdir refs/comin; for file in main target; do ln -s /root/taken refs/comin/$file.lock; done"),
+    ("objects from elsewhere", "mkdir -p objects/info; echo /root/repository/objects >objects/info/alternates"),
+    ("a pipe in place of a pack", "mkfifo objects/pack/pack-0.idx"),
+    ("a pipe in place of the settings", "rm config; mkfifo config"),
+    (
+        "a record without an end",
+        "cd /run/comin/remotes; rm -f local.json; mkfifo local.json; ln -s /root/taken origin.json.new; mkdir .wanted",
+    ),
+];
+
+#[test]
+fn mirror_that_an_attacker_has_written_to_makes_root_run_and_write_nothing() {
+    need_host!();
+    let first = Configuration::new("first");
+    let host = Host::installed(&first);
+    host.await_fetched("origin");
+    install(
+        &host,
+        "/usr/local/bin/taken",
+        "#!/bin/sh\ntouch /srv/taken-by-$(id -u)\n",
+    );
+    host.write("/root/secret", "something\n");
+    let roots = || host.run("find /root -not -path */.cache* -printf %p,%s,%T@\\n");
+    let before = roots();
+    let stop = "systemctl stop comin-local.timer comin-local.path comin-origin.timer comin.path";
+    for (n, (trap, code)) in TRAPS.iter().enumerate() {
+        // Each switch starts them again.
+        host.run(stop);
+        host.await_idle();
+        let commit = host.commit(&first.named(&format!("commit{n}")));
+        assert_eq!(fetch(&host, "local")["error"], Value::Null, "{trap}");
+        let attack = format!("#!/bin/sh\nset -e\ncd /var/lib/comin/repository\n{code}\n");
+        install(&host, "/usr/local/bin/attack", &attack);
+        take_over(&host, "origin", "/usr/local/bin/attack");
+        // The first deploy meets the trap. If nothing is left of the mirror then, the fetches bring it back.
+        for _ in 0..2 {
+            host.try_run("timeout 60 comin deploy");
+            fetch(&host, "local");
+        }
+        host.run("timeout 60 comin deploy");
+        host.await_deployed(&commit);
+        assert!(!host.path("/srv/taken-by-0").exists(), "{trap}");
+        assert_eq!(roots(), before, "{trap}");
+    }
+}
+
+#[test]
+fn root_at_a_shell_fetches_as_the_user_and_leaves_nothing_that_the_units_cannot_write() {
+    need_host!();
+    if !ssh::is_there() {
+        skip("sshd is missing");
+        return;
+    }
+    let servers = Servers::start();
+    let first = servers.configuration("/srv/secrets");
+    // The first comin is root's, and so was its mirror.
+    let host = Host::installed(&first);
+    let server = &servers.sshd;
+    host.run("mkdir -m 700 /srv/secrets");
+    host.write("/srv/secrets/token", "token\n");
+    host.run("chmod 400 /srv/secrets/token");
+    copy(&host, &server.path("key"), "/srv/secrets/key");
+    copy(
+        &host,
+        &server.path("known_hosts"),
+        "/srv/secrets/known_hosts",
+    );
+    host.run("systemctl stop comin-local.timer comin-local.path comin-origin.timer");
+    host.await_idle();
+    let others = "find /var/lib/comin/repository /run/comin/remotes -not -user comin";
+    fetch(&host, "local");
+    assert_eq!(host.run(others), "");
+    let commit = host.commit(&first.named("second"));
+    // After a boot, nobody has made the folder of the records.
+    host.run("rm -r /run/comin/remotes");
+    host.run("comin run local guarded ssh origin");
+    host.await_deployed(&commit);
+    assert_eq!(host.run(others), "");
+    assert_eq!(host.run("find /run/comin -name fetch-*"), "");
+    for remote in ["local", "guarded", "ssh", "origin"] {
+        let record = host.json(&format!("/run/comin/remotes/{remote}.json"));
+        assert_eq!(record["error"], Value::Null, "{remote}");
+    }
+    let commit = host.commit(&first.named("third"));
+    assert_eq!(fetch(&host, "local")["error"], Value::Null);
+    host.await_deployed(&commit);
+    // Nobody else may.
+    let anybody = "setpriv --reuid=65534 --regid=65534 --clear-groups comin fetch local";
+    let said = host.try_run(anybody);
+    assert!(
+        said.code == Some(1) && said.err.contains("sudo comin fetch local"),
+        "{said:?}"
+    );
 }
 
 #[test]

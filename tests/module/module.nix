@@ -955,6 +955,7 @@ let
                       "RuntimeDirectoryPreserve"
                       "StateDirectory"
                       "Type"
+                      "User"
                       "X-StopOnRemoval"
                     ])
                   )

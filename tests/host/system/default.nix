@@ -10,6 +10,8 @@
   requires ? { },
   # Further files below /etc: "comin/config.json" -> text.
   etc ? { },
+  # System users, each with a group of the same name.
+  users ? [ ],
   # Shell code (sh -e) that activation runs last but one; setting /run/current-system is the last.
   # Its failure is the activation's. $PPID is switch-to-configuration, $$ the activation.
   activation ? "",
@@ -72,7 +74,11 @@ let
         kernelParams = [ ];
       };
     };
-    "activation" = activation;
+    "activation" =
+      concatStringsSep "" (
+        map (user: "id ${user} >/dev/null 2>&1 || useradd --system --user-group --no-create-home ${user}\n") users
+      )
+      + activation;
     "after-activation" = afterActivation;
     "bootloader" = bootloader;
   }

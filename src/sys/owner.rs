@@ -1,0 +1,155 @@
+//! Root in another user's folder. With that user's rights alone, no link in there leads root to what the user could not
+//! reach anyway.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use rustix::process::{geteuid, getgroups, Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+/// The user who owns a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Owner {
+    /// The owner of a folder, if this is root and the folder is another user's.
+    pub fn other_than_root(folder: &Path) -> Result<Option<Self>> {
+        if !geteuid().is_root() {
+            return Ok(None);
+        }
+        let found = match folder.symlink_metadata() {
+            Err(error) if super::fs::is_absent(&error) => return Ok(None),
+            found => found.with_context(|| format!("Failed to read {}", folder.display()))?,
+        };
+        let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
+        Ok((!uid.is_root()).then_some(Self { uid, gid }))
+    }
+
+    /// Makes a folder, or file, the owner's.
+    pub fn give(self, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::lchown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
+    }
+
+    /// The words that begin a command which has the owner's rights for good, and may besides read every file if
+    /// `reads_all`. None of them means anything to a shell.
+    pub fn words(self, reads_all: bool) -> Vec<String> {
+        let (uid, gid) = (self.uid.as_raw(), self.gid.as_raw());
+        let rights = if reads_all {
+            "-all,+dac_read_search"
+        } else {
+            "-all"
+        };
+        // Without the securebit, access(2) would not count the right to read every file.
+        let words = format!(
+            "setpriv --reuid={uid} --regid={gid} --clear-groups --no-new-privs --securebits=+no_setuid_fixup \
+             --inh-caps={rights} --ambient-caps={rights} --bounding-set={rights} --"
+        );
+        words.split(' ').map(str::to_string).collect()
+    }
+
+    /// A program that begins with [`Owner::words`].
+    pub fn command(self, program: impl AsRef<OsStr>, reads_all: bool) -> Command {
+        let words = self.words(reads_all);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(program);
+        command
+    }
+}
+
+/// The rights of a folder's owner, in this thread, until this is dropped.
+#[must_use]
+#[derive(Debug)]
+pub struct AsOwner {
+    /// The groups that root had.
+    groups: Vec<Gid>,
+}
+
+impl AsOwner {
+    /// Takes the rights of the folder's owner, if this is root and the folder is another user's.
+    pub fn of(folder: &Path) -> Result<Option<Self>> {
+        let Some(Owner { uid, gid }) = Owner::other_than_root(folder)? else {
+            return Ok(None);
+        };
+        let take = || -> io::Result<Self> {
+            // From here on, whatever has been taken is given back.
+            let taken = Self {
+                groups: getgroups()?,
+            };
+            set_thread_groups(&[])?;
+            set_thread_res_gid(None, gid, None)?;
+            set_thread_res_uid(None, uid, None)?;
+            Ok(taken)
+        };
+        let failed = || format!("Failed to take the rights of who owns {}", folder.display());
+        take().map(Some).with_context(failed)
+    }
+}
+
+impl Drop for AsOwner {
+    fn drop(&mut self) {
+        let give_back = || -> io::Result<()> {
+            set_thread_res_uid(None, Uid::ROOT, None)?;
+            set_thread_res_gid(None, Gid::ROOT, None)?;
+            Ok(set_thread_groups(&self.groups)?)
+        };
+        if let Err(error) = give_back() {
+            // Nothing that follows would be done as root.
+            log::error!("Failed to be root again: {error}");
+            std::process::abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{symlink, PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn root_follows_no_link_beyond_what_the_owner_of_the_folder_may() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let (own, roots) = (folder.path().join("own"), folder.path().join("roots"));
+        for path in [&own, &roots] {
+            fs::create_dir(path).unwrap();
+        }
+        symlink(&roots, own.join("link")).unwrap();
+        assert_eq!(Owner::other_than_root(&own).unwrap(), None);
+        let nobody = Owner {
+            uid: Uid::from_raw(65534),
+            gid: Gid::from_raw(65534),
+        };
+        nobody.give(&own).unwrap();
+        assert_eq!(Owner::other_than_root(&own).unwrap(), Some(nobody));
+        {
+            let _owner = AsOwner::of(&own).unwrap().unwrap();
+            fs::write(own.join("file"), "").unwrap();
+            fs::write(own.join("link/file"), "").unwrap_err();
+        }
+        assert_eq!(fs::metadata(own.join("file")).unwrap().uid(), 65534);
+        assert!(!roots.join("file").exists());
+        fs::write(roots.join("file"), "").unwrap();
+
+        let mut id = nobody.command("sh", false);
+        let id = id
+            .args(["-c", "id -u; id -G; cat /etc/shadow"])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(id.stdout).unwrap(), "65534\n65534\n");
+        let mut reads = nobody.command("sh", true);
+        let reads = reads.args(["-c", "cat /etc/shadow && ! touch /etc/comin-test"]);
+        assert!(reads.output().unwrap().status.success());
+    }
+}
