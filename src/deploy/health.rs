@@ -99,23 +99,21 @@ fn find_fault(
 /// The remotes that are within reach now: the servers whose latest fetch worked. Where there is none, the
 /// repositories on this machine, which even a machine that is cut off can reach, as far as they are still there: a
 /// disk may have been removed since.
-pub fn reachable_remotes(ctx: &Context) -> Result<Vec<RemoteName>> {
-    let mut fetched = Vec::new();
-    for remote in &ctx.config.remotes {
+pub fn reachable_remotes(ctx: &Context) -> Vec<RemoteName> {
+    let is_fetched = |remote: &&Remote| {
         let record = FetchRecord::read(&ctx.paths, remote);
-        if FetchRecord::reachability(record.as_ref()) == Reach::Fetched {
-            fetched.push(remote);
-        }
-    }
+        FetchRecord::reachability(record.as_ref()) == Reach::Fetched
+    };
+    let fetched = ctx.config.remotes.iter().filter(is_fetched);
     let is_local = |remote: &&Remote| matches!(remote.url, Url::Local(_));
-    let (mut local, servers): (Vec<_>, Vec<_>) = fetched.into_iter().partition(is_local);
+    let (mut local, servers): (Vec<_>, Vec<_>) = fetched.partition(is_local);
     let within_reach = if servers.is_empty() {
         local.retain(|remote| Source::reach(remote, PAUSE).is_ok());
         local
     } else {
         servers
     };
-    Ok(within_reach.iter().map(|it| it.name.clone()).collect())
+    within_reach.iter().map(|it| it.name.clone()).collect()
 }
 
 /// Whether one of these remotes can be reached in time; true where there is none of them.

@@ -37,7 +37,7 @@ pub fn find(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> 
         generation: system::generation(&profile)?,
         newest: Some(system::generations(&profile)?.pop().unwrap_or(0)),
         profile,
-        reachable: health::reachable_remotes(ctx)?,
+        reachable: health::reachable_remotes(ctx),
         failed_units,
         unit_lists: system::unit_lists(&ctx.paths)?,
     })

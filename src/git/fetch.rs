@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::heads::{followed, tracking};
 use super::incoming::Incoming;
-use super::integrity::empty;
+use super::integrity::{empty, lock};
 use super::source::Source;
 use crate::config::paths::Paths;
 use crate::config::Remote;
@@ -35,22 +35,27 @@ impl Mirror {
     /// Opens the mirror to write what these remotes have. Where there is none a new one is made; a damaged one is
     /// emptied first: everything in it comes from the remotes, and the accepted main is also in the state.
     pub fn open_or_create(paths: &Paths, remotes: &[Remote]) -> Result<Self> {
-        let _owner = as_fetcher(paths)?;
-        let open = || Self::open(paths).and_then(|mirror| mirror.check(remotes));
-        if let Ok(mirror) = open() {
+        let path = paths.repository();
+        let open = || -> Result<Self> {
+            let _owner = as_fetcher(paths)?;
+            let mirror = Self::open(paths)?.check(remotes)?;
             mirror.link()?;
+            Ok(mirror)
+        };
+        if let Ok(mirror) = open() {
             return Ok(mirror);
         }
-        let path = paths.repository();
         // Another process may be at the same: the one that comes second finds it done.
-        let _lock = Lock::wait(&paths.repository_lock())?;
+        let _lock = lock(&path, &paths.repository_lock())?;
         if let Err(damage) = open() {
             if path.join("HEAD").exists() || path.join("objects").exists() {
                 log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
             }
             empty(&path).with_context(|| format!("Failed to empty {}", path.display()))?;
+            let _owner = as_fetcher(paths)?;
             init(&path).with_context(|| format!("Failed to make the mirror {}", path.display()))?;
         }
+        let _owner = as_fetcher(paths)?;
         let mirror = Self::open(paths)?;
         mirror.link()?;
         Ok(mirror)

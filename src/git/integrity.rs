@@ -14,6 +14,7 @@ use super::mirror::{has_our_settings, write_settings, Mirror, ACCEPTED, TARGET};
 use crate::config::Remote;
 use crate::model::commit::Commit;
 use crate::sys::fs::Lock;
+use crate::sys::owner::AsOwner;
 
 impl Mirror {
     /// Whether it is a mirror, and the refs of these remotes, and comin's own, lead to a commit and its tree. What lies
@@ -119,14 +120,20 @@ impl Mirror {
 
     /// Gives up the mirror: the fetches that follow fill a new one.
     pub fn discard(self) -> Result<()> {
-        let _owner = self.as_owner()?;
-        let _lock = Lock::wait(&self.lock)?;
+        let _lock = lock(&self.path, &self.lock)?;
         empty(&self.path).with_context(|| format!("Failed to empty {}", self.path.display()))
     }
 }
 
+/// Waits for the lock of a mirror, with the rights of the mirror's owner.
+pub(super) fn lock(path: &Path, lock: &Path) -> Result<Lock> {
+    let _owner = AsOwner::of(path)?;
+    Lock::wait(lock)
+}
+
 /// Removes what is in the mirror's folder. The folder itself stays: it may be a mount, and it is not the fetcher's to
-/// remove. What makes it a mirror goes first.
+/// remove. What makes it a mirror goes first. A fetch can remove nothing that root has written in there; the deploy after
+/// it can, as root, and follows no link.
 pub(super) fn empty(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
     let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
