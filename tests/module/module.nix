@@ -1223,6 +1223,28 @@ let
         }).warnings
     ))
 
+    (test "polkit gets the actions of comin, where there is polkit" [ 1 0 ] (
+      map (
+        enable:
+        builtins.length (
+          lib.filter (package: lib.hasPrefix "comin-polkit" (package.name or "")) (configOf {
+            imports = [ (comin { remotes = [ local ]; }) ];
+            security.polkit.enable = enable;
+          }).environment.systemPackages
+        )
+      ) [ true false ]
+    ))
+    (test "the user that fetches is a system user with a group" [ true "comin" true ] (
+      let
+        inherit (configOf (comin { remotes = [ local ]; })) users;
+      in
+      [
+        users.users.comin.isSystemUser
+        users.users.comin.group
+        (users.groups ? comin)
+      ]
+    ))
+
     (test "files that are written as paths are kept in the store" [ ] (
       let
         machine = configOf (comin {

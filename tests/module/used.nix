@@ -133,7 +133,10 @@
     ];
     "nixos/modules/config/system-environment.nix" = [ "environment.sessionVariables" ];
     "nixos/modules/config/system-path.nix" = [ "environment.systemPackages" ];
-    "nixos/modules/config/users-groups.nix" = [ "users.users" ];
+    "nixos/modules/config/users-groups.nix" = [
+      "users.groups"
+      "users.users"
+    ];
     "nixos/modules/misc/assertions.nix" = [
       "assertions"
       "warnings"

@@ -228,6 +228,7 @@ in
     systemd.user.units = option (types.attrsOf (
       types.submodule { options.text = option (types.nullOr types.str) null; }
     )) { };
+    users.groups = option (types.attrsOf types.unspecified) { };
     users.users = option (types.attrsOf types.unspecified) { };
   };
 
