@@ -180,7 +180,7 @@ def main():
                 row(f"idle, {name}", 1, world, polls, delays, ask)
             for name, delays in schedules:
                 world.git("small", "commit", "--quiet", "--allow-empty", "--message", name)
-                row(f"after a push, {name}", 2, world, polls, delays, ask)
+                row(f"after a push, {name}", 6, world, polls, delays, ask)
 
 
 main()

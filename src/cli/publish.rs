@@ -98,9 +98,9 @@ fn name(
         let head = heads.find(|(_, name)| *name == notes);
         let head = head.map(|(head, _)| head.to_string());
         if let Some(head) = &head {
-            let fetch = "fetch --quiet --no-tags --no-write-fetch-head --refmap=";
-            let fetch: Vec<_> = fetch.split(' ').chain([&**remote, notes]).collect();
-            CLONE.text(&fetch)?;
+            // Into no ref.
+            let quietly = ["--quiet", "--no-tags", "--no-write-fetch-head", "--refmap="];
+            CLONE.text(&[&["fetch"], &quietly[..], &[remote, notes]].concat())?;
             aside.text(&["update-ref", notes, head])?;
         } else {
             aside.text(&["update-ref", "-d", notes])?;
@@ -120,7 +120,7 @@ fn name(
         let size = note.len() + new.len();
         ensure!(
             size <= LARGEST,
-            "The note of {commit} would have {size} bytes, and machines read at most {LARGEST}: publish groups of hosts, each with its own --notes"
+            "The note of {commit} would have {size} bytes, and machines read at most {LARGEST}: publish groups of hosts, each with its own --notes and the same prebuilt.notes"
         );
         fs::replace(&message, new.as_bytes())?;
         aside.text(&["notes", "--ref", notes, "append", &message_file, commit])?;
