@@ -120,7 +120,7 @@ fn name(
         let size = note.len() + new.len();
         ensure!(
             size <= LARGEST,
-            "The note of {commit} would have {size} bytes, and machines read at most {LARGEST}: publish groups of hosts, each with its own --notes and the same prebuilt.notes"
+            "The note of {commit} would have {size} bytes, the limit is {LARGEST}: publish groups of hosts, each with --notes and prebuilt.notes of its own"
         );
         fs::replace(&message, new.as_bytes())?;
         aside.text(&["notes", "--ref", notes, "append", &message_file, commit])?;
