@@ -40,6 +40,7 @@ let
     };
     rollback = given { inherit (cfg.rollback) enable timeout; };
     boot_check = given cfg.bootCheck;
+    drift = given cfg.drift;
     exporter = { inherit (cfg.exporter) listen_address port; };
     reboot = given cfg.reboot;
     retention = given cfg.retention;

@@ -748,6 +748,30 @@ in
         }
       );
     };
+    drift = {
+      heal = mkOption (
+        own "false"
+        // {
+          type = types.nullOr types.bool;
+          description = ''
+            Whether comin activates again what it activated last if the machine runs or boots something else, for example
+            after a {command}`nixos-rebuild switch`. Nothing is evaluated for that. comin heals at most three times in 24
+            hours. A drift stays while comin is suspended, or while the selected commit waits or is held. It also stays after
+            {command}`comin rollback`, and after another entry was chosen in the boot menu.
+          '';
+        }
+      );
+      grace = mkOption (
+        own "3600"
+        // {
+          type = types.nullOr types.ints.unsigned;
+          description = ''
+            Seconds between the poll that sees the drift and the healing. Another system, activated in the meantime, begins
+            this time anew.
+          '';
+        }
+      );
+    };
     reboot = {
       allow = mkOption {
         type = types.bool;

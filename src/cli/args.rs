@@ -67,11 +67,11 @@ impl Cli {
 
     /// Whether it may work at an attempt to deploy something.
     pub fn may_deploy(&self) -> bool {
-        use MachineCommand::{Deploy, Rollback, Run};
+        use MachineCommand::{Deploy, Keep, Rollback, Run};
         matches!(
             &self.command,
             Some(
-                Command::Machine(Run { .. } | Deploy | Rollback { .. })
+                Command::Machine(Run { .. } | Deploy | Keep | Rollback { .. })
                     | Command::Standalone(StandaloneCommand::Undo { .. })
             )
         )
@@ -190,6 +190,11 @@ pub enum MachineCommand {
         #[arg(long, value_name = "GENERATION", value_parser = number)]
         to: Option<u64>,
     },
+    /// Keep what is tested: it boots next, until main moves on
+    ///
+    /// The running system of the testing branch becomes a generation of the profile and the default of the boot menu. A
+    /// push to main replaces it.
+    Keep,
     /// List the latest deployments, or show one in full
     ///
     /// With NUMBER, shows how long each stage took, which packages changed, and which units were started or restarted.

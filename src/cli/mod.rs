@@ -27,7 +27,7 @@ use rustix::io::Errno;
 use crate::config::{paths::Paths, url::Token, Config, Remote};
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{
-    self, accept, boot_check, confirm, fetch, manual_rollback, operator, rollback_timeout,
+    self, accept, boot_check, confirm, fetch, keep, manual_rollback, operator, rollback_timeout,
 };
 use crate::git::credentials;
 use crate::report::page::Page;
@@ -191,6 +191,7 @@ fn execute_on_machine(
             confirm::confirm(&machine, &expected, signers()?.as_ref())?;
         }
         MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
+        MachineCommand::Keep => completion = keep::keep(&machine, &read_signers())?,
         MachineCommand::Rollback { to } => {
             manual_rollback::roll_back(&machine, to, &read_signers())?;
         }

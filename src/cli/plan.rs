@@ -29,13 +29,8 @@ pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan
     }
     let target = decision.selected.as_ref();
     let target = target.map(|target| chosen(target, &mirror));
-    Ok(Plan::new(
-        &state,
-        decision,
-        facts.prebuilt,
-        target,
-        host(machine, &snapshot, &state)?,
-    ))
+    let host = host(machine, &snapshot, &state, &facts, &decision.action)?;
+    Ok(Plan::new(&state, decision, facts.prebuilt, target, host))
 }
 
 /// Builds what a plan selects.

@@ -3,11 +3,16 @@
 use anyhow::Result;
 
 use crate::deploy::observe::{self, Snapshot};
-use crate::deploy::{boot, boot_check, commits::Commits, context::Context, operator};
+use crate::deploy::{boot, boot_check, commits::Commits, context::Context, healing, operator};
 use crate::git::mirror::Mirror;
-use crate::model::{decision::Decision, select::decide, state::State, target::Target};
+use crate::model::decision::{Action, Decision};
+use crate::model::facts::Facts;
+use crate::model::{select::decide, state::State, target::Target};
 use crate::report::{
-    host_state::HostState, remote::RemoteStatus, running::Running, status::Status,
+    host_state::{HealingView, HostState},
+    remote::RemoteStatus,
+    running::Running,
+    status::Status,
     target::TargetView,
 };
 use crate::signature::signers::Signers;
@@ -50,7 +55,7 @@ pub fn view(
 ) -> Result<Status> {
     let Context { config, .. } = machine;
     let facts = snapshot.facts(config, state);
-    let host = host(machine, &snapshot, state)?;
+    let host = host(machine, &snapshot, state, &facts, &decision.action)?;
     let remotes = config.remotes.iter().zip(snapshot.fetches);
     let remotes = remotes.map(|(remote, record)| {
         let schedule = timers.of(&remote.name);
@@ -71,12 +76,24 @@ pub fn view(
 }
 
 /// How the machine stands, apart from any decision.
-pub fn host(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<HostState> {
+pub fn host(
+    machine: &Context,
+    snapshot: &Snapshot,
+    state: &State,
+    facts: &Facts,
+    action: &Action,
+) -> Result<HostState> {
     let Context { config, paths, .. } = machine;
     let running = fs::read_link_optional(&paths.current_system())?;
     // The attempt that changes the machine, or else the one that did so last.
     let latest = state.latest();
     let latest = latest.filter(|it| it.ended().is_none() && it.changed_the_machine());
+    let drift = observe::drift(machine, state)?;
+    let healing = drift.as_ref().and_then(|drift| {
+        let seen = snapshot.drift_seen(drift);
+        healing::of(machine, state, drift, seen, false, facts, action)
+    });
+    let healing = healing.as_ref().map(HealingView::of);
     let mut host = HostState::new(
         state,
         config.retry,
@@ -85,8 +102,9 @@ pub fn host(machine: &Context, snapshot: &Snapshot, state: &State) -> Result<Hos
         running.map(|out| Running::new(&out, state)),
         reboot_reasons::reasons(config, paths, latest.or(state.last_activation())),
         boot::booted_instead(machine, state)?.as_deref(),
-        observe::drift(machine, state)?,
+        drift,
     );
+    host.healing = healing;
     host.boot_check_due = boot_check::is_due(machine, state)?;
     Ok(host.with_progress(snapshot.progress.clone()))
 }

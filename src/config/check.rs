@@ -9,9 +9,9 @@ use anyhow::{bail, ensure, Context, Result};
 use jiff::SignedDuration;
 
 use super::file::{
-    BootCheckFile, BranchFile, ConfirmerFile, ExporterFile, File, GateFile, HealthCheckFile,
-    ModeFile, OtherwiseFile, PrebuiltFile, RebootFile, RemoteFile, RetentionFile, RetryFile,
-    RollbackFile, WindowFile,
+    BootCheckFile, BranchFile, ConfirmerFile, DriftFile, ExporterFile, File, GateFile,
+    HealthCheckFile, ModeFile, OtherwiseFile, PrebuiltFile, RebootFile, RemoteFile, RetentionFile,
+    RetryFile, RollbackFile, WindowFile,
 };
 use super::{
     BootCheck, Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR,
@@ -19,7 +19,7 @@ use super::{
 use crate::config::url::Url;
 use crate::model::gate::{Gate, Gates};
 use crate::model::names::{check_branch, Branch, Operation};
-use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
+use crate::model::policy::{Backoff, Confirmer, Heals, Reboots, Retention};
 use crate::model::prebuilt::{check_template, Prebuilt};
 use crate::model::window::Window;
 
@@ -111,6 +111,7 @@ impl File {
                 &self.boot_check.unwrap_or_default(),
                 reboot.allow && rollback.enable,
             ),
+            drift: heals(&self.drift.unwrap_or_default()),
             rollback,
             reboot,
             retention: retention(&self.retention.unwrap_or_default())?,
@@ -173,6 +174,13 @@ fn boot_check(file: &BootCheckFile, by_default: bool) -> BootCheck {
     BootCheck {
         enable: file.enable.unwrap_or(by_default),
         timeout: Duration::from_secs(file.timeout.unwrap_or(5 * 60).into()),
+    }
+}
+
+fn heals(file: &DriftFile) -> Heals {
+    Heals {
+        heal: file.heal.unwrap_or(false),
+        grace: SignedDuration::from_secs(file.grace.unwrap_or(60 * 60).into()),
     }
 }
 

@@ -40,6 +40,7 @@ pub struct File {
     pub(super) health_check: Option<HealthCheckFile>,
     pub(super) rollback: Option<RollbackFile>,
     pub(super) boot_check: Option<BootCheckFile>,
+    pub(super) drift: Option<DriftFile>,
     pub(super) exporter: Option<ExporterFile>,
     pub(super) reboot: Option<RebootFile>,
     pub(super) retention: Option<RetentionFile>,
@@ -99,6 +100,13 @@ pub(super) struct RollbackFile {
 pub(super) struct BootCheckFile {
     pub(super) enable: Option<bool>,
     pub(super) timeout: Option<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct DriftFile {
+    pub(super) heal: Option<bool>,
+    pub(super) grace: Option<u32>,
 }
 
 /// Only the socket unit looks at it; here it is checked.

@@ -21,7 +21,7 @@ use crate::model::confirmation::{Approval, Step};
 use crate::model::facts::PendingConfirmation;
 use crate::model::gate::Gates;
 use crate::model::names::{Branch, RemoteName};
-use crate::model::policy::{Backoff, Confirmer, Reboots, Retention};
+use crate::model::policy::{Backoff, Confirmer, Heals, Reboots, Retention};
 use crate::model::prebuilt::Prebuilt;
 use crate::model::{attempt::Attempt, state::State};
 
@@ -69,6 +69,8 @@ pub struct Config {
     pub rollback: Rollback,
     /// Whether the same has to be well after the first boot of a system.
     pub boot_check: BootCheck,
+    /// Whether and when a drift is healed.
+    pub drift: Heals,
     /// Whether and when the machine reboots by itself.
     pub reboot: Reboots,
     /// What is kept of what was deployed.

@@ -1,17 +1,87 @@
 //! The switch, and what follows from it.
 
+use std::mem;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{anyhow, Error, Result};
 
 use crate::deploy::health::{self, Patience};
 use crate::deploy::rollback::{self, restore_boot};
-use crate::deploy::{context::Context, journal_fields};
+use crate::deploy::{context::Context, journal_fields, previous_system};
 use crate::model::after_switch::{self, Next, SwitchExit};
 use crate::model::attempt::Attempt;
-use crate::model::{outcome::Outcome, stage::Stage};
+use crate::model::{names::Operation, outcome::Outcome, residue::Residue, stage::Stage};
 use crate::state::store::Store;
-use crate::system::{self, rollback_timer, switch::Activation, unit_changes};
+use crate::system::switch::{self, Activation};
+use crate::system::{self, rollback_timer, unit_changes};
+
+/// Why a system cannot be activated now, if something keeps it from that. What keeps a switch from being one only puts it
+/// off until the next boot.
+pub fn check_inhibitors(ctx: &Context, attempt: &mut Attempt, out: &Path) -> Option<String> {
+    let found = system::switch_inhibitors(&ctx.paths, out);
+    let before = mem::replace(&mut attempt.inhibitors, found);
+    if attempt.inhibitors.is_empty() {
+        return None;
+    }
+    match attempt.asked() {
+        Operation::Switch => {
+            // Else it was said before it waited.
+            if attempt.inhibitors != before {
+                let why = system::inhibited_by(&attempt.inhibitors);
+                log::warn!("{} is put off until the next boot: {why}", attempt.target);
+            }
+            None
+        }
+        Operation::Boot => None,
+        Operation::Test => Some(system::untestable_by(&attempt.inhibitors)),
+    }
+}
+
+/// Activates the system of an attempt, looks at the machine, and says how that ended. `residue` is what the latest attempt
+/// that changed the machine has left.
+pub fn activate_and_check(
+    ctx: &Context,
+    store: &mut Store,
+    attempt: &mut Attempt,
+    residue: &Residue,
+    out: &Path,
+) -> Result<Outcome> {
+    if let Err(error) = switch::await_other_switch(&ctx.paths) {
+        return Ok(postponed(&error));
+    }
+    attempt.before = match residue {
+        Residue::Unfinished(before) => (**before).clone(),
+        Residue::Clean | Residue::FailedActivation => {
+            previous_system::find(ctx, store.state(), out)?
+        }
+    };
+    journal_fields::enter(store, attempt, Stage::Activating)?;
+    let found = system::footprint(&ctx.paths)?;
+    let ended = activate(ctx, attempt, out);
+    let is_untouched = system::footprint(&ctx.paths)? == found;
+    let error = match ended {
+        Ok(exit) if exit.is_busy() && is_untouched => anyhow!(SwitchExit::BUSY_WORDS),
+        Err(error) if is_untouched => error,
+        ended => {
+            let exit = ended.unwrap_or_else(|error| {
+                log::warn!("{error:#}");
+                SwitchExit::Lost
+            });
+            return conclude(ctx, store, attempt, out, exit);
+        }
+    };
+    // After a switch that ended half-way, the profile may belong to the system that runs.
+    if !matches!(residue, Residue::Unfinished(_)) {
+        take_profile_back(attempt)?;
+    }
+    Ok(postponed(&error))
+}
+
+/// What could not begin is tried again, and nobody is blamed.
+fn postponed(error: &Error) -> Outcome {
+    let error = format!("{error:#}");
+    Outcome::Postponed { error }
+}
 
 /// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
 /// nothing was activated.
@@ -76,7 +146,7 @@ pub fn conclude(
 }
 
 /// Undoes the new generation of an attempt that activated nothing.
-pub fn take_profile_back(attempt: &Attempt) -> Result<()> {
+fn take_profile_back(attempt: &Attempt) -> Result<()> {
     if attempt.operation().moves_profile() {
         system::take_profile_back(&attempt.before)?;
     }

@@ -6,6 +6,7 @@ use log::Level;
 use crate::deploy::{boot, context::Context, observe};
 use crate::model::cure::Cure;
 use crate::model::decision::{Action, Decision};
+use crate::model::drift::Drift;
 use crate::model::{candidate::Candidate, facts::Facts, refusal::Refusal, state::State};
 use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
 use crate::sys::terminal;
@@ -28,7 +29,12 @@ pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
         decided.log_once(Level::Warn, notice);
     } else if let Some(drift) = observe::drift(ctx, store.state())? {
         let (what, out) = (drift.kind.clause(), drift.out.display());
-        let notice = format!("Drift: {what}: {out}; {stays}");
+        let stays = if ctx.config.drift.heal {
+            String::new()
+        } else {
+            format!("; {stays}")
+        };
+        let notice = format!("{}{what}: {out}{stays}", Drift::NOTICE);
         decided.log_once(Level::Warn, notice);
     }
     decided.write(&ctx.paths)

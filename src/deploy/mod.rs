@@ -15,8 +15,10 @@ pub mod evaluation;
 pub mod fetch;
 pub mod finish;
 pub mod gates;
+pub mod healing;
 pub mod health;
 pub mod journal_fields;
+pub mod keep;
 pub mod lookup;
 pub mod maintenance;
 pub mod manual_rollback;
@@ -28,6 +30,7 @@ pub mod prebuilt;
 pub mod preemption;
 pub mod preview;
 pub mod previous_system;
+pub mod reactivation;
 pub mod reboot;
 pub mod recovery;
 pub mod retention;
@@ -35,7 +38,7 @@ pub mod rollback;
 pub mod rollback_timeout;
 pub mod steps;
 
-use std::path::Path;
+use std::{ops::ControlFlow, path::Path};
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -116,7 +119,14 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
                 announce::hindrance(&decision, &mut decided);
             }
             announce::doubts(store.state(), &facts, &decision, &mut decided);
-            schedule_or_reboot(ctx, &mut store, &facts, &decision, decided)?;
+            let wait = match healing::heal(ctx, &mut store, &facts, &decision, &mut decided)? {
+                ControlFlow::Continue(healed) => {
+                    ending = healed;
+                    continue;
+                }
+                ControlFlow::Break(wait) => wait,
+            };
+            schedule_or_reboot(ctx, &mut store, &facts, &decision, wait, decided)?;
             maintenance::tidy(ctx, &mirror);
             let has_failed = |target| store.state().has_failed(target);
             let failed = decision.selected.as_ref().is_some_and(has_failed);
@@ -134,20 +144,18 @@ fn schedule_or_reboot(
     store: &mut Store,
     facts: &Facts,
     decision: &Decision,
+    heals: Option<Delay>,
     mut decided: DeployRecord,
 ) -> Result<()> {
     let reboot = reboot::plan_reboot(ctx, store, facts.suspended.as_ref(), &mut decided)?;
     let again = decision.action.again();
-    let reboots = match &reboot {
-        NextStep::Later(wait) => Some(*wait),
-        NextStep::None | NextStep::Due(_) => None,
-    };
     let waits = [
         again.map(|until| Delay::until(facts.now, until)),
         decision
             .may_change(ctx.config.prebuilt.as_ref())
             .then(recheck),
-        reboots,
+        heals,
+        reboot.wait(),
     ];
     let first = waits.into_iter().flatten().min_by_key(|wait| wait.until);
     decided.finish(first, &ctx.paths).write(&ctx.paths)?;

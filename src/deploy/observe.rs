@@ -44,6 +44,8 @@ pub struct Snapshot {
     gates: Vec<GateRecord>,
     /// Whether a deploy is at work.
     pub is_deploying: bool,
+    /// What the latest deploy has recorded.
+    decided: Option<DeployRecord>,
     /// How far its evaluation or build is.
     pub progress: Option<Steps>,
 }
@@ -72,9 +74,17 @@ impl Snapshot {
             suspension: requests::read_suspension(paths, now)?,
             gates: gates.collect::<Result<_>>()?,
             is_deploying,
-            prebuilt: decided.and_then(|decided| decided.prebuilt),
+            prebuilt: decided.as_ref().and_then(|it| it.prebuilt.clone()),
+            decided,
             progress: progress.transpose()?.flatten(),
         })
+    }
+
+    /// When a drift was first seen: now if no deploy has seen it.
+    pub fn drift_seen(&self, drift: &Drift) -> Timestamp {
+        let decided = self.decided.as_ref();
+        let seen = decided.and_then(|decided| decided.drift_seen(drift));
+        seen.unwrap_or(self.now)
     }
 
     /// The gate at which an attempt waits.

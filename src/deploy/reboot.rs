@@ -40,6 +40,16 @@ pub enum NextStep {
     Due(Reboot),
 }
 
+impl NextStep {
+    /// The wait, if there is one.
+    pub fn wait(&self) -> Option<Delay> {
+        match self {
+            Self::Later(wait) => Some(*wait),
+            Self::None | Self::Due(_) => None,
+        }
+    }
+}
+
 /// Everything that a decision depends on.
 #[derive(Debug)]
 struct Facts<'a> {

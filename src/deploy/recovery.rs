@@ -62,6 +62,11 @@ fn settle(
         retries_exhausted: attempt.retries_exhausted(),
     });
     match recovery {
+        // It only tells the boot loader.
+        Recovery::Repeat if attempt.reactivation.is_some() && !operation.activates() => {
+            let exit = activate::activate(ctx, attempt, &out)?;
+            activate::conclude(ctx, store, attempt, &out, exit)
+        }
         Recovery::Repeat => Ok(Outcome::Interrupted { stage }),
         Recovery::Conclude(exit) => {
             rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)

@@ -1,26 +1,22 @@
 //! The steps of an attempt: evaluate → build → activate → check → record.
 
-use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{anyhow, Error, Result};
+use anyhow::{Error, Result};
 use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::preemption::Preemption;
-use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt, previous_system};
+use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt};
 use crate::git::{mirror::Mirror, verified::NotAsSigned};
 use crate::model::attempt::{Attempt, NixFailure};
-use crate::model::{
-    after_switch::SwitchExit, confirmation::Step, names::Operation, residue::Residue,
-    target::Target,
-};
+use crate::model::{confirmation::Step, target::Target};
 use crate::model::{outcome::Outcome, stage::Stage};
 use crate::nix::log::{in_repository, Failure};
 use crate::signature::signers::Signers;
 use crate::state::{requests, store::Store};
-use crate::system::{self, switch};
+use crate::system;
 
 /// Tries to deploy a target, whose system CI may have built, or goes on with the attempt that waited for that. Records
 /// and reports how that ends, or that it waits.
@@ -102,81 +98,19 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
         let stage = Stage::Building;
         return Ok(Outcome::Preempted { stage });
     }
-    check_inhibitors(deployment, &out)?;
+    if let Some(reason) = activate::check_inhibitors(ctx, &mut deployment.attempt, &out) {
+        return Ok(Outcome::Skipped { reason });
+    }
     deployment.pass_before(Step::Deploy)?;
-    switch_to(deployment, &out)
-}
-
-/// Runs the switch to a system, and finds out what follows from it, unless the switch could not begin.
-fn switch_to(deployment: &mut Deployment, out: &Path) -> Result<Outcome, Stop> {
-    let ctx = deployment.ctx;
-    switch::await_other_switch(&ctx.paths).map_err(|error| postponed(&error))?;
-    deployment.attempt.before = match &deployment.residue {
-        Residue::Unfinished(before) => (**before).clone(),
-        Residue::Clean | Residue::FailedActivation => {
-            previous_system::find(ctx, deployment.store.state(), out)?
-        }
-    };
-    deployment.enter(Stage::Activating)?;
-    let found = system::footprint(&ctx.paths)?;
     let Deployment {
         store,
         attempt,
         residue,
         ..
     } = deployment;
-    let ended = activate::activate(ctx, attempt, out);
-    let is_untouched = system::footprint(&ctx.paths)? == found;
-    let error = match ended {
-        Ok(exit) if exit.is_busy() && is_untouched => anyhow!(SwitchExit::BUSY_WORDS),
-        Err(error) if is_untouched => error,
-        ended => {
-            let exit = ended.unwrap_or_else(|error| {
-                log::warn!("{error:#}");
-                SwitchExit::Lost
-            });
-            return Ok(activate::conclude(ctx, store, attempt, out, exit)?);
-        }
-    };
-    // After a switch that ended half-way, the profile may belong to the system that runs.
-    if !matches!(residue, Residue::Unfinished(_)) {
-        activate::take_profile_back(attempt)?;
-    }
-    Err(postponed(&error))
-}
-
-/// What could not begin is tried again, and nobody is blamed.
-fn postponed(error: &anyhow::Error) -> Stop {
-    let error = format!("{error:#}");
-    Stop::Ended(Outcome::Postponed { error })
-}
-
-/// What keeps a system from being activated now, if something does. What keeps a switch from being
-/// one only puts it off until the next boot.
-fn check_inhibitors(deployment: &mut Deployment, out: &Path) -> Result<(), Stop> {
-    let (ctx, attempt) = (deployment.ctx, &mut deployment.attempt);
-    let before = mem::replace(
-        &mut attempt.inhibitors,
-        system::switch_inhibitors(&ctx.paths, out),
-    );
-    if attempt.inhibitors.is_empty() {
-        return Ok(());
-    }
-    match attempt.target.operation {
-        Operation::Switch => {
-            // Else it was said before it waited.
-            if attempt.inhibitors != before {
-                let why = system::inhibited_by(&attempt.inhibitors);
-                log::warn!("{} is put off until the next boot: {why}", attempt.target);
-            }
-            Ok(())
-        }
-        Operation::Boot => Ok(()),
-        Operation::Test => {
-            let reason = system::untestable_by(&attempt.inhibitors);
-            Err(Stop::Ended(Outcome::Skipped { reason }))
-        }
-    }
+    Ok(activate::activate_and_check(
+        ctx, store, attempt, residue, &out,
+    )?)
 }
 
 /// What is wrong with the mirror, if that may be why an evaluation has failed: it is not the commit's fault then.

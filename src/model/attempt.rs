@@ -68,12 +68,25 @@ pub struct Attempt {
     /// What was wrong after the first boot of its system. Only a reboot completes the rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_fault: Option<Fault>,
+    /// That it only activates again what comin has activated before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reactivation: Option<Reactivation>,
     /// When each stage began; it ended when the next one did.
     #[serde(skip)]
     pub stages: Vec<StageStart>,
     /// How far it is, or how it ended. The file has this and the stages in keys of its own.
     #[serde(skip)]
     pub progress: Progress,
+}
+
+/// That an attempt evaluates and builds nothing, but activates again what comin has activated before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reactivation {
+    /// What is done with the system, whatever its branch asks for.
+    pub operation: Operation,
+    /// Who has ordered by `comin keep` that the system boots next; `None` if the attempt heals a drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_by: Option<String>,
 }
 
 /// What Nix said beside the sentence of its failure.
@@ -178,6 +191,7 @@ impl Attempt {
             failure: None,
             boot_checked: None,
             boot_fault: None,
+            reactivation: None,
             stages: Vec::new(),
             progress: Progress::default(),
         }
@@ -271,11 +285,23 @@ impl Attempt {
         Some((generation, self.out.as_deref()?)).filter(|_| is_new)
     }
 
-    /// What is done with its system: what the branch asks for, but a switch that is inhibited, or that goes back after
+    /// What is asked for: by the branch, or by whoever activates its system again.
+    pub fn asked(&self) -> Operation {
+        let again = self.reactivation.as_ref().map(|it| it.operation);
+        again.unwrap_or(self.target.operation)
+    }
+
+    /// Whether it heals a drift.
+    pub fn heals(&self) -> bool {
+        let again = self.reactivation.as_ref();
+        again.is_some_and(|it| it.kept_by.is_none())
+    }
+
+    /// What is done with its system: what is asked for, but a switch that is inhibited, or that goes back after
     /// a boot, is put off until the next boot.
     pub fn operation(&self) -> Operation {
         let is_put_off = !self.inhibitors.is_empty() || self.boot_fault.is_some();
-        match self.target.operation {
+        match self.asked() {
             Operation::Switch if is_put_off => Operation::Boot,
             asked @ (Operation::Switch | Operation::Boot | Operation::Test) => asked,
         }

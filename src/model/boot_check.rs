@@ -68,11 +68,7 @@ pub fn fallback(
     fault: Fault,
     now: Timestamp,
 ) -> Attempt {
-    let mut target = of.target.clone();
-    if let Some(accepted) = &state.accepted_main {
-        target.main = accepted.clone();
-    }
-    let subject = of.subject.clone();
+    let (target, subject) = (state.target_again(of), of.subject.clone());
     let mut back = Attempt {
         derivation: of.derivation.clone(),
         out: of.out.clone(),

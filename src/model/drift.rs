@@ -73,6 +73,12 @@ pub struct Drift {
     pub out: PathBuf,
     /// Since when, in whole seconds.
     pub since: Option<Timestamp>,
+    /// Whether somebody has chosen the system that booted, or the boot loader has fallen back.
+    #[serde(skip)]
+    pub is_chosen_at_boot: bool,
+    /// The system that ends it, and how that is activated; `None` if the state does not tell.
+    #[serde(skip)]
+    pub cure: Option<(PathBuf, Operation)>,
 }
 
 /// What comin last activated; several systems if the state does not tell which one an attempt left behind. Empty if
@@ -88,6 +94,9 @@ struct Expected {
 }
 
 impl Drift {
+    /// How every notice about one begins.
+    pub const NOTICE: &str = "Drift: ";
+
     /// Compares what the machine runs with what comin last activated.
     pub fn of(state: &State, systems: &Systems) -> Option<Self> {
         let is_changing =
@@ -116,10 +125,14 @@ impl Drift {
             Some((Kind::BootsNext, other))
         };
         let (kind, Since { system, since }) = runs_other.or_else(boots_other)?;
+        let is_chosen = |booted| Some(booted) != systems.boots_next.clone().map(|it| it.system);
+        let booted = differs(&systems.booted, &expected.boots).filter(|_| has_booted);
         Some(Self {
             kind,
             out: system,
             since,
+            is_chosen_at_boot: booted.is_some_and(|booted| is_chosen(booted.system)),
+            cure: expected.cure(kind, has_booted),
         })
     }
 }
@@ -152,6 +165,21 @@ impl Expected {
             self.runs.extend_from_slice(&self.boots);
         }
         has_booted
+    }
+
+    /// What has to be activated to end a drift. A boot has ended what was only tested.
+    fn cure(&self, kind: Kind, has_booted: bool) -> Option<(PathBuf, Operation)> {
+        let (systems, operation) = match kind {
+            Kind::BootsNext => (&self.boots, Operation::Boot),
+            Kind::Activated | Kind::Booted if has_booted || self.runs == self.boots => {
+                (&self.boots, Operation::Switch)
+            }
+            Kind::Activated | Kind::Booted => (&self.runs, Operation::Test),
+        };
+        match &systems[..] {
+            [system] => Some((system.clone(), operation)),
+            _ => None,
+        }
     }
 
     fn attempt(&mut self, attempt: &Attempt) {

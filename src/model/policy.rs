@@ -44,6 +44,15 @@ pub struct Reboots {
     pub delay: SignedDuration,
 }
 
+/// Whether and when a drift is healed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heals {
+    /// Whether it is.
+    pub heal: bool,
+    /// How long it has to be known before.
+    pub grace: SignedDuration,
+}
+
 /// How many are kept, each at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {

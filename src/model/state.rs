@@ -156,6 +156,11 @@ impl State {
             if self.ignored_up_to.is_some_and(|last| attempt.id <= last) {
                 break;
             }
+            // What was activated again is as deployed as before, unless that has left something else running.
+            let is_change = !attempt.is_done() && attempt.operation().activates();
+            if attempt.reactivation.is_some() && !(is_change && attempt.reached_activation()) {
+                continue;
+            }
             recent.push(PastAttempt {
                 commit: attempt.target.commit.clone(),
                 operation: attempt.target.operation,
@@ -168,6 +173,15 @@ impl State {
             }
         }
         recent
+    }
+
+    /// The target of an earlier attempt, on the main that is accepted now.
+    pub fn target_again(&self, of: &Attempt) -> Target {
+        let target = of.target.clone();
+        Target {
+            main: self.accepted_main.clone().unwrap_or(target.main),
+            ..target
+        }
     }
 
     /// Lets every attempt until now lapse: what failed is tried at once, nothing is in quarantine, what is

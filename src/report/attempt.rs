@@ -31,6 +31,10 @@ pub struct Attempt {
     #[serde(serialize_with = "seconds::optional")]
     pub(super) retry_at: Option<Timestamp>,
     pub(super) stages: Vec<Entered>,
+    /// Whether it only activated again what comin had activated, because of a drift.
+    pub(super) healed: bool,
+    /// Who ordered by `comin keep` that its system boots next, if it is for that.
+    pub(super) kept_by: Option<String>,
     /// Why it came to nothing, if it did.
     #[serde(skip)]
     pub(super) trouble: Option<Trouble>,
@@ -83,6 +87,11 @@ impl Attempt {
                 NextTry::None | NextTry::OnNewCommit | NextTry::WhenReachable(_) => None,
             },
             stages: stages.collect(),
+            healed: attempt.heals(),
+            kept_by: attempt
+                .reactivation
+                .as_ref()
+                .and_then(|it| it.kept_by.clone()),
             trouble: attempt.trouble(),
             failed_units: attempt
                 .units
@@ -96,6 +105,15 @@ impl Attempt {
     pub(super) fn knowing(self, at_work: bool) -> Self {
         let is_left = self.status == AttemptStatus::Running && !at_work;
         Self { is_left, ..self }
+    }
+
+    /// How it came, as in ", kept by me"; nothing if its commit was selected.
+    pub(super) fn origin(&self) -> String {
+        match &self.kept_by {
+            Some(by) => format!(", kept by {}", printable(by)),
+            None if self.healed => ", healed".to_string(),
+            None => String::new(),
+        }
     }
 
     /// How it went, as a person says it and in colour; `width` wide at least.

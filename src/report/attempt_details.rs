@@ -188,7 +188,8 @@ impl Details {
     fn headline(&self, page: &Page) -> String {
         let Attempt { id, target, .. } = &self.attempt;
         let status = self.attempt.status_label(0, page);
-        let line = format!("Attempt {id}: {target} by {}: {status}", target.operation);
+        let (operation, origin) = (target.operation, self.attempt.origin());
+        let line = format!("Attempt {id}: {target} by {operation}{origin}: {status}");
         page.wrapped("", 2, &line)
     }
 

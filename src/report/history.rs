@@ -75,9 +75,10 @@ impl Report for History {
                 format!(", generation {generation}")
             });
             let line = format!(
-                "{} by {}{generation}, {}{time}",
+                "{} by {}{}{generation}, {}{time}",
                 attempt.target,
                 attempt.target.operation,
+                attempt.origin(),
                 page.at(attempt.started_at),
             );
             let status = attempt.status_label(11, page);

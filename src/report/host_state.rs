@@ -8,11 +8,13 @@ use serde::Serialize;
 use super::attempt::Attempt;
 use super::page::Page;
 use super::running::Running;
+use super::seconds;
 use super::target::TargetView;
 use crate::model;
 use crate::model::attempt::Progress;
 use crate::model::commit::Commit;
 use crate::model::drift::Drift;
+use crate::model::healing::Healing;
 use crate::model::names::Operation;
 use crate::model::outcome::AttemptStatus;
 use crate::model::policy::Backoff;
@@ -39,6 +41,8 @@ pub struct HostState {
     /// The name of that system.
     #[serde(skip)]
     pub(super) other: Option<String>,
+    /// What comin does about that; `None` if the owner wants no drift to be healed.
+    pub healing: Option<HealingView>,
     /// Whether the system has booted for the first time, and has not been judged yet.
     pub boot_check_due: bool,
     /// The stage of the deployment that is under way, or `idle`.
@@ -56,6 +60,48 @@ pub struct HostState {
     /// What waits for a confirmation or at a gate.
     #[serde(skip)]
     pub(super) waiting: Option<Attempt>,
+}
+
+/// What comin does about a drift.
+#[derive(Debug, Serialize)]
+pub struct HealingView {
+    /// When comin activates a system again.
+    #[serde(serialize_with = "seconds::optional")]
+    pub(super) at: Option<Timestamp>,
+    /// The commit of that system.
+    commit: Option<Commit>,
+    /// Why comin does not.
+    pub(super) refused: Option<&'static str>,
+    #[serde(skip)]
+    target: String,
+}
+
+impl HealingView {
+    /// Tells what was decided.
+    pub fn of(healing: &Healing) -> Self {
+        match healing {
+            Healing::At(wait, attempt, _) => Self {
+                at: Some(wait.until),
+                commit: Some(attempt.target.commit.clone()),
+                refused: None,
+                target: TargetView::of(attempt).to_string(),
+            },
+            Healing::Not(why) => Self {
+                at: None,
+                commit: None,
+                refused: Some(*why),
+                target: String::new(),
+            },
+        }
+    }
+
+    /// As in "3f2a9c1e (origin/main) is activated again in 4 min".
+    pub(super) fn clause(&self, when: &dyn Fn(Timestamp) -> String) -> String {
+        match self.at {
+            Some(at) => format!("{} is activated again {}", self.target, when(at)),
+            None => format!("it is not healed: {}", self.refused.unwrap_or_default()),
+        }
+    }
 }
 
 /// An attempt that is under way.
@@ -201,6 +247,7 @@ impl HostState {
             booted_instead: booted_instead.map(|system| system.display().to_string()),
             other: drift.as_ref().map(|it| Running::new(&it.out, state).name()),
             drift,
+            healing: None,
             boot_check_due: false,
             phase: at.map_or("idle".to_string(), |stage| stage.to_string()),
             deployed: state.latest_ended().map(tell),

@@ -111,6 +111,21 @@ impl Metrics {
         }
     }
 
+    fn about_healing(&self, text: &mut Text) {
+        let healing = self.status.host.healing.as_ref();
+        text.time(
+            "comin_drift_heal_timestamp_seconds",
+            "When comin activates again what it last activated; absent if there is no drift, or comin does not heal it.",
+            healing.and_then(|healing| healing.at),
+        );
+        let heals = self.state.attempts.iter().rev().filter(|it| it.heals());
+        text.time(
+            "comin_last_heal_timestamp_seconds",
+            "When comin last healed a drift, successfully or not; absent before that.",
+            heals.filter_map(Attempt::ended).map(|(at, _)| at).next(),
+        );
+    }
+
     fn about_heads(&self, text: &mut Text) {
         let heads = || {
             let remotes = self.status.remotes.iter();
@@ -281,6 +296,7 @@ impl Display for Metrics {
         let mut text = Text::default();
         self.about_comin(&mut text);
         self.about_running(&mut text);
+        self.about_healing(&mut text);
         self.about_heads(&mut text);
         self.about_fetches(&mut text);
         self.about_deployments(&mut text);

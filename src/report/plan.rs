@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
-use super::host_state::{Absence, HostState, InProgress};
+use super::host_state::{Absence, HealingView, HostState, InProgress};
 use super::page::{column, Page, Tone};
 use super::seconds;
 use super::target::{by_name, Report, TargetView};
@@ -37,6 +37,7 @@ pub struct Plan {
     #[serde(serialize_with = "seconds::optional")]
     retry_at: Option<Timestamp>,
     drift: Option<Drift>,
+    healing: Option<HealingView>,
     /// Why the target does not run, although it is deployed.
     #[serde(skip)]
     absence: Option<Absence>,
@@ -120,6 +121,7 @@ impl Plan {
             candidates: decision.candidates.iter().map(CandidateView::of).collect(),
             selected: decision.selected,
             drift: host.drift,
+            healing: host.healing,
             in_progress: host.in_progress,
         }
     }
@@ -151,7 +153,11 @@ impl Plan {
                 }
                 (Action::Nothing, None, Some(drift)) => {
                     let what = drift.kind.clause();
-                    let why = format!("it is deployed, but {what}");
+                    let healing = self.healing.as_ref();
+                    let healing =
+                        healing.map(|it| format!("; {}", it.clause(&|at| page.until(at))));
+                    let healing = healing.unwrap_or_default();
+                    let why = format!("it is deployed, but {what}{healing}");
                     let cures = listed(vec![Cure::replace(), Cure::keep()]);
                     format!("Would not deploy {target}: {why}{cures}")
                 }

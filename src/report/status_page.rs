@@ -1,6 +1,7 @@
 //! The status as a page.
 
 use super::attempt::Attempt;
+use super::host_state::HealingView;
 use super::page::{Page, Tone};
 use super::status::Status;
 use super::target::{Report, TargetView};
@@ -101,7 +102,10 @@ impl Report for Status {
         let suspension = self.suspension.as_ref();
         entry("suspended", suspension.map(|it| about_suspension(it, page)));
         let notable = |text: String| page.paint(Tone::Notable, &text);
-        let drift = host.drift.as_ref().map(|it| about_drift(it, page));
+        let drift = host
+            .drift
+            .as_ref()
+            .map(|it| about_drift(it, host.healing.as_ref(), page));
         entry("drift", drift.map(notable));
         let is_due = host.boot_check_due;
         let boot = is_due.then(|| "first of this system, and not checked yet".to_string());
@@ -119,11 +123,17 @@ impl Report for Status {
 }
 
 /// As in "another system was activated 4 min ago: /nix/store/…".
-fn about_drift(drift: &Drift, page: &Page) -> String {
+fn about_drift(drift: &Drift, healing: Option<&HealingView>, page: &Page) -> String {
     let since = drift.since;
     let since = since.map_or(String::new(), |since| format!(" {}", page.ago(since)));
     let out = drift.out.display().to_string();
-    format!("{}{since}: {}", drift.kind.clause(), printable(&out))
+    let healing = healing.map(|it| format!("\n{}", it.clause(&|at| page.until(at))));
+    let healing = healing.unwrap_or_default();
+    format!(
+        "{}{since}: {}{healing}",
+        drift.kind.clause(),
+        printable(&out)
+    )
 }
 
 fn about_suspension(suspension: &Suspension, page: &Page) -> String {

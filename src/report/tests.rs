@@ -13,7 +13,7 @@ use serde_json::json;
 use super::attempt_details::Details;
 use super::closure::Difference;
 use super::history::History;
-use super::host_state::HostState;
+use super::host_state::{HealingView, HostState};
 use super::page::Page;
 use super::plan::Plan;
 use super::preview::{Build, DryActivation, Previewed};
@@ -25,10 +25,11 @@ use crate::config::Config;
 use crate::model;
 use crate::model::attempt::{Progress, StageStart};
 use crate::model::confirmation::Step;
-use crate::model::decision::Decision;
+use crate::model::decision::{Action, Decision};
 use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
 use crate::model::gate::ClosedGate;
+use crate::model::healing;
 use crate::model::manual_rollback::ManualRollback;
 use crate::model::names::Operation;
 use crate::model::outcome::{FaultOrigin, Outcome};
@@ -82,6 +83,8 @@ struct Scene {
     boot: &'static str,
     /// Whether main is deployed for the next boot.
     boots_main: bool,
+    /// Whether a drift is healed after an hour.
+    heals: bool,
     /// When the remotes were last fetched.
     fetched: i64,
     /// Why those that cannot be fetched cannot.
@@ -205,6 +208,7 @@ impl Scene {
             boots_next: None,
             boot: "1",
             boots_main: false,
+            heals: false,
             fetched: 12,
             fetch_error: "failed to connect to git.example.org: Connection refused",
             inactive_units: &[],
@@ -261,7 +265,7 @@ impl Scene {
         });
         let remotes: Vec<_> = remotes.collect();
         let config = json!({
-            "hostname": "m", "remotes": remotes,
+            "hostname": "m", "remotes": remotes, "drift": {"heal": self.heals},
             "build_confirmer": {"mode": "manual"},
             "deploy_confirmer": {"mode": "auto", "autoconfirm_duration": 600},
         });
@@ -338,7 +342,22 @@ impl Scene {
         let remotes = remotes.collect();
         let state = self.state();
         let reasons = self.reboot_reasons.iter().map(ToString::to_string);
-        let host = HostState::new(
+        let drift = self.drift(&state);
+        let healing = drift.as_ref().and_then(|drift| {
+            healing::decide(&healing::Facts {
+                policy: config.drift,
+                state: &state,
+                drift,
+                seen: ago(300),
+                is_suspended: self.suspended.is_some(),
+                is_settled: decision.action == Action::Nothing,
+                is_switching: false,
+                backoff: config.retry,
+                now: ago(0),
+            })
+        });
+        let healing = healing.as_ref().map(HealingView::of);
+        let mut host = HostState::new(
             &state,
             config.retry,
             self.is_at_work,
@@ -346,8 +365,9 @@ impl Scene {
             self.running.map(|it| Running::new(&system(it), &state)),
             reasons.collect(),
             self.booted_instead.map(Path::new),
-            self.drift(&state),
+            drift,
         );
+        host.healing = healing;
         let selected = self.selected();
         let units = self.inactive_units.iter().map(ToString::to_string);
         Status::new(

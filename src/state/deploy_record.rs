@@ -1,13 +1,15 @@
 //! The request to deploy, and what the latest deploy decided on: by these two a poll knows, without
 //! looking at the state or at any history, whether there is something to do.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use log::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{paths::Paths, Config};
-use crate::model::{prebuilt::Lookup, remote::RemoteFacts, schedule::Delay};
+use crate::model::{drift::Drift, prebuilt::Lookup, remote::RemoteFacts, schedule::Delay};
 use crate::sys::progress::{self, Steps};
 use crate::sys::{command::Process, fs, json, mutex::Shared};
 
@@ -67,13 +69,29 @@ pub struct DeployRecord {
     /// What was found of the system that CI builds.
     #[serde(default)]
     pub prebuilt: Option<Lookup>,
+    /// The other system that the machine had drifted to, and when that was first seen.
+    #[serde(default)]
+    drift: Option<(PathBuf, Timestamp)>,
+    /// The links to what ran and to what was to boot next, if another deploy is due when they change.
+    #[serde(default)]
+    links: Option<Links>,
+}
+
+/// Where the links lead to what runs, and to what boots next.
+type Links = [Option<PathBuf>; 2];
+
+fn links(config: &Config, paths: &Paths) -> Result<Links> {
+    let runs = fs::read_link_optional(&paths.current_system())?;
+    let boots = fs::read_link_optional(&paths.profile(&config.profile))?;
+    Ok([runs, boots])
 }
 
 impl DeployRecord {
     /// The record of a deploy that begins. It keeps what has been said and found `before`.
     pub fn begin(config: &Config, remotes: Vec<RemoteFacts>, before: Option<Self>) -> Result<Self> {
-        let (refused, notices, prebuilt) =
-            before.map_or_else(Default::default, |it| (it.refused, it.notices, it.prebuilt));
+        let (refused, notices, prebuilt, drift) = before.map_or_else(Default::default, |it| {
+            (it.refused, it.notices, it.prebuilt, it.drift)
+        });
         Ok(Self {
             fingerprint: config.fingerprint,
             remotes,
@@ -84,6 +102,8 @@ impl DeployRecord {
             refused,
             notices,
             prebuilt,
+            drift,
+            links: None,
         })
     }
 
@@ -95,6 +115,36 @@ impl DeployRecord {
             suspended: paths.suspension().exists(),
             ..self
         }
+    }
+
+    /// Remembers a drift, and returns when it was first seen. What has been said of one that is over is said again.
+    pub fn see(
+        &mut self,
+        config: &Config,
+        paths: &Paths,
+        drift: Option<&Drift>,
+        now: Timestamp,
+    ) -> Result<Timestamp> {
+        self.links = config
+            .drift
+            .heal
+            .then(|| links(config, paths))
+            .transpose()?;
+        let now = Timestamp::from_second(now.as_second())?;
+        let seen = drift.map(|drift| (drift.out.clone(), self.drift_seen(drift).unwrap_or(now)));
+        if self.drift.is_some()
+            && seen.as_ref().map(|it| &it.0) != self.drift.as_ref().map(|it| &it.0)
+        {
+            self.notices.retain(|it| !it.starts_with(Drift::NOTICE));
+        }
+        self.drift = seen;
+        Ok(self.drift.as_ref().map_or(now, |(_, seen)| *seen))
+    }
+
+    /// When a drift was first seen, if it was.
+    pub fn drift_seen(&self, drift: &Drift) -> Option<Timestamp> {
+        let (_, seen) = self.drift.as_ref().filter(|(out, _)| *out == drift.out)?;
+        Some(*seen)
     }
 
     /// Says something, if it has not been said since the machine booted; returns whether it said it.
@@ -164,7 +214,12 @@ impl DeployRecord {
         };
         // One that is at work ends by the configuration that it began with.
         let is_reconfigured = self.settled && self.fingerprint != config.fingerprint;
-        interrupted || is_due || is_reconfigured || self.remotes != remotes
+        let has_drifted = |seen: &Links| links(config, paths).is_ok_and(|now| now != *seen);
+        interrupted
+            || is_due
+            || is_reconfigured
+            || self.remotes != remotes
+            || self.links.as_ref().is_some_and(has_drifted)
     }
 
     fn has_pending_requests(&self, paths: &Paths) -> bool {

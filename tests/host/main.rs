@@ -13,6 +13,7 @@ mod closures;
 mod costs;
 mod deployments;
 mod desktop;
+mod drift;
 mod moving;
 mod pages;
 mod prebuilt;

@@ -93,6 +93,11 @@ let
       options = [ "bootCheck." ];
     }
     {
+      title = "Drift";
+      page = "docs/drift.md";
+      options = [ "drift." ];
+    }
+    {
       title = "Systems from CI";
       page = "docs/systems-from-ci.md";
       options = [

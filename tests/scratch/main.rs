@@ -14,6 +14,7 @@ mod commands;
 mod confirm;
 mod cycle;
 mod desktop;
+mod drift;
 mod exporter;
 mod failures;
 mod fleet;

@@ -9,6 +9,7 @@ use expect_test::expect_file;
 use serde_json::Value;
 
 use super::*;
+use crate::model::attempt::Reactivation;
 use crate::report::metrics::Metrics;
 use crate::report::verdict::states;
 use crate::tests::internals::with_generated;
@@ -365,6 +366,24 @@ fn situations() -> Vec<Situation> {
         situation("switched by hand", &["CominDrifted"], {
             but(|scene| scene.running = Some(OTHER))
         }),
+        situation("switched by hand, and healed soon", &[], {
+            but(|scene| {
+                scene.running = Some(OTHER);
+                scene.heals = true;
+            })
+        }),
+        situation("healed", &[], {
+            let mut scene = deployed(|_| {});
+            let mut healed = attempt("C", "Update nixpkgs", 20, done(13));
+            let deployed = scene.attempts[1].clone();
+            (healed.target, healed.out) = (deployed.target, deployed.out);
+            healed.reactivation = Some(Reactivation {
+                operation: Operation::Switch,
+                kept_by: None,
+            });
+            scene = scene.then(healed);
+            scene
+        }),
         situation(
             "an earlier system was activated by hand",
             &["CominDrifted"],
@@ -372,6 +391,7 @@ fn situations() -> Vec<Situation> {
         ),
         situation("an old generation was booted", &["CominDrifted"], {
             deployed(|scene| {
+                scene.heals = true;
                 scene.running = Some("A");
                 scene.booted = Some("A");
                 scene.boots_next = Some("B");

@@ -275,6 +275,10 @@ fn live_testing(reader: &mut Reader) {
     reader.shell("git switch --quiet testing-laptop", &reader.folder);
     reader.push("colours");
     reader.deploys("test colours");
+    reader.follow(page, "Keep it on this machine only");
+    reader.push("lamps");
+    reader.deploys("test lamps");
+    reader.follow("drift.md", "Keep a test");
     reader.follow(page, "Drop it");
     reader.deploys("switch desktop");
     reader.shell("git switch --quiet main", &reader.folder);

@@ -1,0 +1,37 @@
+//! The order to keep what is tested: `comin keep`.
+
+use anyhow::{Error, Result};
+
+use crate::deploy::context::{Completion, Context};
+use crate::deploy::{commits::Commits, observe, order::log_order, reactivation, recovery};
+use crate::git::mirror::Mirror;
+use crate::model::keep::tested;
+use crate::model::{attempt::Reactivation, names::Operation};
+use crate::signature::signers::Signers;
+use crate::state::store::Store;
+use crate::sys::who;
+
+/// Makes what is tested the next boot.
+///
+/// # Errors
+/// Nothing is tested, or something else is selected by now.
+pub fn keep(ctx: &Context, signers: &Result<Option<Signers>>) -> Result<Completion> {
+    let mut store = Store::open(&ctx.paths)?;
+    recovery::recover(ctx, &mut store)?;
+    let mirror = Mirror::open(&ctx.paths);
+    let commits = Commits::of_any(&mirror, signers);
+    let (_, decision) = observe::decide_now(ctx, store.state(), &commits)?;
+    let systems = observe::systems(ctx)?;
+    let tested = tested(store.state(), &systems, decision.selected.as_ref()).map_err(Error::msg)?;
+    let tested = tested.clone();
+    let reactivation = Reactivation {
+        operation: Operation::Boot,
+        kept_by: Some(who::orders()),
+    };
+    let ending = reactivation::run(ctx, &mut store, &tested, reactivation)?;
+    if ending == Completion::Success {
+        let kept = format!("{} boots next, until main moves on", tested.target);
+        log_order(ctx, &kept);
+    }
+    Ok(ending)
+}
