@@ -17,7 +17,7 @@ use crate::model::state::State;
 const MOST: usize = 3;
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How long another switch is left alone.
-const PAUSE: SignedDuration = SignedDuration::from_mins(1);
+const PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// Everything that the decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -231,7 +231,7 @@ mod tests {
             ("sa1 tb1 bb1", "k0", "zaz1", "switch b now"),
             // Not yet.
             ("sa1 sb1", "100", "zaz1", "switch b after 6060 min"),
-            ("sa1 sb1", "b", "zaz1", "switch b after 6061 min"),
+            ("sa1 sb1", "b", "zaz1", "switch b after 6060 min"),
             // The clock was set back by months.
             ("sa1 sb1", "2", "zaz1", "switch b now"),
             // Three times a day, and then a day after the first of them.
