@@ -182,13 +182,18 @@ def scale(world):
 
     mirror = world.path("by-git")
     branches = ["+refs/heads/main:refs/remotes/origin/main", "+refs/heads/testing-m:refs/remotes/origin/testing-m"]
-    own, git = [], []
-    for n in range(3):
+    own, git, checked = [], [], []
+    for n in range(5):
         machine = world.machine(f"first-fetch{n}", large)
         own.append(Cost([*machine, "fetch", "origin"], world.env))
-        world.run("git", "init", "--quiet", "--bare", f"{mirror}{n}")
-        git.append(Cost(["git", "-C", f"{mirror}{n}", "fetch", "--quiet", "--no-tags", large, *branches], world.env))
-    ratio(f"first fetch of {COMMITS:,} commits, time", wall(own), wall(git), "git fetch", "1.5")
+        for costs, name, check in [(git, mirror, "false"), (checked, f"{mirror}-checked", "true")]:
+            world.run("git", "init", "--quiet", "--bare", f"{name}{n}")
+            costs.append(Cost(["git", "-C", f"{name}{n}", "-c", f"fetch.fsckObjects={check}", "fetch", "--quiet",
+                               "--no-tags", large, *branches], world.env))
+    ratio(f"first fetch of {COMMITS:,} commits, CPU", cpu(own), cpu(git), "git fetch", "1.2")
+    ratio("… beside a git that checks objects, too", cpu(own), cpu(checked), "git -c fetch.fsckObjects=true fetch", "1.0")
+    ratio("… time", wall(own), wall(git), "git fetch", "1.8")
+    ratio("… time, beside a git that checks objects, too", wall(own), wall(checked), "git -c fetch.fsckObjects=true fetch", "1.1")
     machine = world.machine("first-fetch-memory", large)
     bare = world.path("by-git-memory")
     world.run("git", "init", "--quiet", "--bare", bare)

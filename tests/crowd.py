@@ -180,7 +180,8 @@ def main():
                 row(f"idle, {name}", 1, world, polls, delays, ask)
             for name, delays in schedules:
                 world.git("small", "commit", "--quiet", "--allow-empty", "--message", name)
-                row(f"after a push, {name}", 6, world, polls, delays, ask)
+                # The same one, and three of git's: what there is, where the branches are, and the pack.
+                row(f"after a push, {name}", 4, world, polls, delays, ask)
 
 
 main()

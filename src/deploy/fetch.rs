@@ -14,6 +14,7 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::observe;
 use crate::git::fetch::as_fetcher;
 use crate::git::heads;
+use crate::git::incoming::Extent;
 use crate::git::mirror::Mirror;
 use crate::git::source::Source;
 use crate::state::deploy_record::DeployRecord;
@@ -78,6 +79,10 @@ fn update_mirror(
     FetchRecord::begin(remote, before)?.write(&ctx.paths, remote)?;
     let advertised = match (&remote.url, asked) {
         (Url::Local(_), Some(heads)) => heads,
+        // Git finds out where the branches are. Which ones there are, it would have to be told.
+        (Url::Http(_), Some(heads)) if known.as_ref().is_some_and(|it| it.has_refs_of(&heads)) => {
+            heads
+        }
         _ => source.list()?,
     };
     if known.as_ref() == Some(&advertised) {
@@ -85,7 +90,7 @@ fn update_mirror(
     }
     let open = || Mirror::open_or_create(&ctx.paths, slice::from_ref(remote));
     let mirror = open()?;
-    let fetched = mirror.fetch(&source, remote, &advertised);
+    let fetched = mirror.fetch(&source, remote, &advertised, Extent::News);
     let heads = fetched.or_else(|error| {
         let now = Timestamp::now();
         if checked_at.is_some_and(|at| now.duration_since(at).abs() < MIRROR_CHECKED) {
@@ -93,11 +98,13 @@ fn update_mirror(
         }
         let Some(damage) = mirror.find_corruption() else {
             *checked_at = Some(now);
-            return Err(error);
+            log::debug!("Fetching everything, because the mirror may lack some of it: {error:#}");
+            let whole = mirror.fetch(&source, remote, &advertised, Extent::Everything);
+            return whole.map_err(|_| error);
         };
         log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
         mirror.discard()?;
-        open()?.fetch(&source, remote, &advertised)
+        open()?.fetch(&source, remote, &advertised, Extent::News)
     })?;
     let known = known.unwrap_or_default();
     for (branch, old, new) in [

@@ -38,14 +38,6 @@ pub fn for_fetch(remote: &Remote) -> Result<Variables> {
         ("fetch.fsckObjects", "true"),
         // A pack arrives whole or not at all.
         ("fetch.unpackLimit", "1"),
-        // The only commits of the mirror that the server is told of: another remote's may be anything.
-        (
-            "core.alternateRefsPrefixes",
-            &format!(
-                "refs/remotes/{0}/ refs/notes/remotes/{0}/ refs/comin/main",
-                remote.name
-            ),
-        ),
         ("http.lowSpeedLimit", "1"),
         ("http.lowSpeedTime", &SILENCE.as_secs().to_string()),
     ]

@@ -4,14 +4,13 @@ use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
 
-use super::heads::{followed, tracking};
-use super::incoming::Incoming;
+use super::heads::{followed, refs, tracking, Heads};
+use super::incoming::{Extent, Incoming};
 use super::integrity::{empty, lock};
+use super::mirror::{has_our_settings, init, Mirror, ACCEPTED};
 use super::source::Source;
 use crate::config::paths::Paths;
 use crate::config::Remote;
-use crate::git::heads::Heads;
-use crate::git::mirror::{init, Mirror};
 use crate::sys::fs::Lock;
 use crate::sys::owner::{AsOwner, Owner};
 
@@ -42,12 +41,14 @@ impl Mirror {
             mirror.link()?;
             Ok(mirror)
         };
-        if let Ok(mirror) = open() {
-            return Ok(mirror);
+        if has_our_settings(&path) {
+            if let Ok(mirror) = open() {
+                return Ok(mirror);
+            }
         }
         // Another process may be at the same: the one that comes second finds it done.
         let _lock = lock(&path, &paths.repository_lock())?;
-        if let Err(damage) = open() {
+        if let Err(damage) = open().and_then(|mirror| mirror.adopt()) {
             if path.join("HEAD").exists() || path.join("objects").exists() {
                 log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
             }
@@ -75,9 +76,20 @@ impl Mirror {
     ///
     /// # Errors
     /// The remote cannot be reached or sends something unusable; the mirror is as before then.
-    pub fn fetch(&self, source: &Source, remote: &Remote, heads: &Heads) -> Result<Heads> {
-        let incoming = Incoming::of(remote, self)?;
-        let heads = source.fetch_into(incoming.path(), heads)?;
+    pub fn fetch(
+        &self,
+        source: &Source,
+        remote: &Remote,
+        heads: &Heads,
+        extent: Extent,
+    ) -> Result<Heads> {
+        let incoming = Incoming::of(remote, self, extent)?;
+        let names = refs(remote).into_iter().flatten();
+        let names = names.map(|name| tracking(&remote.name, &name));
+        let known = names.chain([ACCEPTED.to_string()]);
+        // One that cannot be read is about to be replaced.
+        let known = known.filter_map(|name| self.head(&name).ok().flatten());
+        let heads = source.fetch_into(incoming.path(), heads, &known.collect::<Vec<_>>())?;
         incoming.check(remote, &heads)?;
         incoming.accept()?;
         let _lock = Lock::wait(&self.lock)?;

@@ -37,6 +37,14 @@ impl Heads {
     }
 }
 
+impl Heads {
+    /// Whether the same refs have heads.
+    pub fn has_refs_of(&self, other: &Self) -> bool {
+        let refs = |it: &Self| [&it.main, &it.testing, &it.notes].map(Option::is_some);
+        refs(self) == refs(other)
+    }
+}
+
 /// The refs of a remote that are followed: main, testing and the notes.
 pub(super) fn refs(remote: &Remote) -> [Option<String>; 3] {
     let branch = |branch: &Option<Branch>| {

@@ -1,4 +1,4 @@
-//! What a fetch brings, until it has been looked at: a repository of its own that borrows from the mirror. Whatever goes
+//! What a fetch brings, until it has been looked at: a repository of its own that may borrow from the mirror. Whatever goes
 //! wrong, and however a fetch is killed, nothing else has to be removed.
 
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::commits::without_hashing;
 use super::heads::{followed, tracking, Heads};
-use super::mirror::Mirror;
+use super::mirror::{init, Mirror};
 use super::shared_clone::borrow_objects;
 use crate::config::Remote;
 
@@ -23,6 +23,15 @@ pub(super) const LARGEST: usize = 16 * 1024 * 1024;
 pub(super) const LACKS_HISTORY: &str =
     "the repository lacks a part of its history: if it is a shallow clone, run git fetch --unshallow there";
 
+/// What a fetch brings.
+#[derive(Debug, Clone, Copy)]
+pub enum Extent {
+    /// What the mirror does not have.
+    News,
+    /// Everything, because the mirror may have a commit, and not all of its history.
+    Everything,
+}
+
 /// The repository.
 pub(super) struct Incoming<'a> {
     mirror: &'a Mirror,
@@ -31,7 +40,7 @@ pub(super) struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     /// Makes it. What killed fetches of this remote have left goes, though a git of theirs may still write to it.
-    pub(super) fn of(remote: &Remote, mirror: &'a Mirror) -> Result<Self> {
+    pub(super) fn of(remote: &Remote, mirror: &'a Mirror, extent: Extent) -> Result<Self> {
         let all = mirror.path.join("incoming").join(remote.name.to_string());
         let make = || -> Result<Self> {
             if let Err(error) = fs::remove_dir_all(&all) {
@@ -39,7 +48,10 @@ impl<'a> Incoming<'a> {
             }
             fs::create_dir_all(&all)?;
             let folder = tempfile::tempdir_in(&all)?;
-            borrow_objects(&mirror.path, folder.path())?;
+            match extent {
+                Extent::News => borrow_objects(&mirror.path, folder.path())?,
+                Extent::Everything => init(folder.path())?,
+            }
             Ok(Self { mirror, folder })
         };
         make().with_context(|| format!("Failed to write into {}", all.display()))

@@ -37,13 +37,6 @@ impl Mirror {
             let refs = refs(remote).into_iter().flatten();
             names.extend(refs.map(|name| tracking(&remote.name, &name)));
         }
-        if !has_our_settings(&self.path) {
-            // An older comin made it, and had no bounds on what it fetched. A fetch cannot write the settings.
-            check_sizes(&self.repository.odb()?)?;
-            if let Err(error) = write_settings(&self.path) {
-                log::debug!("Failed to write the settings of the mirror: {error}");
-            }
-        }
         for name in names {
             if let Some(commit) = self.head(&name)? {
                 let read = || -> Result<()> { Ok(self.commit(&commit)?.tree().map(drop)?) };
@@ -51,6 +44,19 @@ impl Mirror {
             }
         }
         Ok(self)
+    }
+
+    /// Gives our settings to the mirror of an older comin, which had no bounds on what it fetched.
+    pub(super) fn adopt(&self) -> Result<()> {
+        if has_our_settings(&self.path) {
+            return Ok(());
+        }
+        let _owner = self.as_owner()?;
+        check_sizes(&self.repository.odb()?)?;
+        if let Err(error) = write_settings(&self.path) {
+            log::debug!("Failed to write the settings of the mirror: {error}");
+        }
+        Ok(())
     }
 
     /// What is missing of a commit's history or files, if anything is. A folder is looked at once, however often the commit

@@ -106,8 +106,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Fetches the refs that have heads, each to the same name in a bare repository.
-    pub fn fetch_into(&self, repository: &Path, heads: &Heads) -> Result<Heads> {
+    /// Fetches the refs that have heads, each to the same name in a bare repository. Of what that borrows, the server
+    /// is told `known` commits.
+    pub fn fetch_into(&self, repository: &Path, heads: &Heads, known: &[Commit]) -> Result<Heads> {
         let names = || followed(self.remote, heads).map(|(name, _)| name);
         if names().next().is_none() {
             return Ok(Heads::default());
@@ -119,8 +120,11 @@ impl<'a> Source<'a> {
         fs::write(repository.join("packed-refs"), asked.collect::<String>())
             .with_context(|| format!("Failed to write into {}", repository.display()))?;
         let mut git = git();
-        git.arg("--git-dir").arg(repository).args(FETCH);
-        git.arg("--no-progress");
+        git.arg("--git-dir").arg(repository);
+        // Git itself would tell another remote's commits, which may be anything, and look at the refs of all remotes.
+        let known: String = known.iter().map(|head| format!("echo {head}; ")).collect();
+        git.args(["-c", &format!("core.alternateRefsCommand={known}:")]);
+        git.args(FETCH).arg("--no-progress");
         self.add_upload_pack(&mut git);
         git.arg(self.address());
         git.args(names().map(|name| format!("{name}:{name}")));

@@ -33,7 +33,12 @@ fn http() {
         origin.commit_all(&format!("commit {n}"));
     }
     origin.commit("second", &System::default());
-    world.comin(&["run"], 0);
+    server.requests.lock().unwrap().clear();
+    world.comin(&["fetch", "origin"], 0);
+    let requests = server.requests.lock().unwrap().clone();
+    let asked = requests.iter().filter(|request| request.starts_with("GET"));
+    assert_eq!(asked.count(), 2, "once by comin, once by git: {requests:?}");
+    world.comin(&["deploy"], 0);
     assert_eq!(world.switches(), ["switch first", "switch second"]);
 }
 

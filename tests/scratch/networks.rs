@@ -218,6 +218,36 @@ fn certificate_that_nobody_signed_is_good_if_the_machine_trusts_it() {
 }
 
 #[test]
+fn commit_without_its_history_in_the_mirror_is_fetched_with_all_of_it() {
+    need!("git");
+    let (world, origin) = World::new();
+    world.comin(&["fetch", "origin"], 0);
+    origin.commit_all("second");
+    let third = origin.commit_all("third");
+    // Nothing refers to it: git takes it for one that has come before, with all that it needs.
+    let mirror = world.path("root/var/lib/comin/repository");
+    fs::write(
+        world.path("commit"),
+        origin.git(&["cat-file", "commit", &third]) + "\n",
+    )
+    .unwrap();
+    let commit = world.path("commit").display().to_string();
+    let hash = ["hash-object", "-w", "-t", "commit", &commit];
+    assert_eq!(
+        Repository::at(&world, "root/var/lib/comin/repository").git(&hash),
+        third
+    );
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(third));
+    origin.git(&[
+        "--git-dir",
+        mirror.to_str().unwrap(),
+        "fsck",
+        "--connectivity-only",
+    ]);
+}
+
+#[test]
 fn shallow_clone_as_a_remote_is_a_sentence_with_the_cure() {
     need!("git");
     let mut world = World::empty();

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{json, Value};
 
+use crate::selection::{sign, trusted_signer};
 use crate::support::http::Server;
 use crate::support::ssh::{self, Sshd};
 use crate::support::{is_nix_at_least, isolated, skip, Said};
@@ -335,6 +336,18 @@ fn a_relative_submodule_is_beside_a_remote_on_this_machine() {
     deploy_with_submodules("/var/lib/comin", |world| {
         let url = world.path("served/group/origin").display().to_string();
         world.follow("origin", &url);
+    });
+}
+
+#[test]
+fn relative_submodule_of_a_signed_commit_is_beside_the_remote() {
+    need!("git", "nix", "ssh-keygen");
+    deploy_with_submodules("/var/lib/comin", |world| {
+        let origin = Repository::at(world, "served/group/origin");
+        world.follow("origin", &origin.path.display().to_string());
+        let key = trusted_signer(world, "alice");
+        sign(&origin, &key);
+        origin.git(&["commit", "--quiet", "--amend", "--no-edit"]);
     });
 }
 
