@@ -190,9 +190,9 @@ def scale(world):
             world.run("git", "init", "--quiet", "--bare", f"{name}{n}")
             costs.append(Cost(["git", "-C", f"{name}{n}", "-c", f"fetch.fsckObjects={check}", "fetch", "--quiet",
                                "--no-tags", large, *branches], world.env))
-    ratio(f"first fetch of {COMMITS:,} commits, CPU", cpu(own), cpu(git), "git fetch", "1.2")
-    ratio("… beside a git that checks objects, too", cpu(own), cpu(checked), "git -c fetch.fsckObjects=true fetch", "1.0")
-    ratio("… time", wall(own), wall(git), "git fetch", "1.8")
+    ratio(f"first fetch of {COMMITS:,} commits, CPU", cpu(own), cpu(git), "git fetch", "1.5")
+    ratio("… beside a git that checks objects, too", cpu(own), cpu(checked), "git -c fetch.fsckObjects=true fetch", "1.1")
+    ratio("… time", wall(own), wall(git), "git fetch", "1.5")
     ratio("… time, beside a git that checks objects, too", wall(own), wall(checked), "git -c fetch.fsckObjects=true fetch", "1.1")
     machine = world.machine("first-fetch-memory", large)
     bare = world.path("by-git-memory")

@@ -122,7 +122,8 @@ impl<'a> Source<'a> {
         let mut git = git();
         git.arg("--git-dir").arg(repository);
         // Git itself would tell another remote's commits, which may be anything, and look at the refs of all remotes.
-        let known: String = known.iter().map(|head| format!("echo {head}; ")).collect();
+        let known = known.iter().map(|head| format!("echo {head}; "));
+        let known = known.collect::<Vec<_>>().concat();
         git.args(["-c", &format!("core.alternateRefsCommand={known}:")]);
         git.args(FETCH).arg("--no-progress");
         self.add_upload_pack(&mut git);
