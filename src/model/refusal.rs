@@ -94,7 +94,7 @@ pub enum Refusal {
     #[display("it has nothing that main does not have")]
     InMain,
     /// A testing branch that does not contain main.
-    #[display("it does not contain main {}; rebase or merge it onto that", _0.short())]
+    #[display("it does not contain main {}; rebase it onto main, or merge main into it", _0.short())]
     NotOnMain(Commit),
     /// The history cannot be read.
     #[display("its history cannot be read: {_0}")]

@@ -40,7 +40,7 @@ impl Status {
             self.inactive().filter(|_| is_stopped),
             self.unselected(&mut problems),
             self.undeployed(page, when),
-            self.drifted(),
+            self.drifted(when),
             self.absent(),
             self.inactive().filter(|_| !is_stopped),
         ];
@@ -150,7 +150,7 @@ impl Status {
         Some(verdict.with_cures(why.cures))
     }
 
-    fn drifted(&self) -> Option<Verdict<'_>> {
+    fn drifted(&self, when: &dyn Fn(Timestamp) -> String) -> Option<Verdict<'_>> {
         let drift = self.host.drift.as_ref()?;
         let is_deployed = self.action == Action::Nothing;
         let deployed = self.selected.as_ref().filter(|_| is_deployed);
@@ -166,7 +166,12 @@ impl Status {
         let selected = self.selected.as_ref().filter(|_| !is_held_up);
         let verdict = match (selected, deployed) {
             (Some(it), Some(_)) => {
-                verdict.sentence += "; the next push replaces it";
+                let healing = self.host.healing.as_ref();
+                verdict.sentence += &match (healing.and_then(|it| it.at), drift.kind) {
+                    (Some(at), _) => format!("; comin replaces it {}", when(at)),
+                    (None, Kind::Booted) => "; the next push or reboot replaces it".to_string(),
+                    (None, _) => "; the next push replaces it".to_string(),
+                };
                 let verdict = verdict.about(Some(&it.commit));
                 verdict.with_cures([Cure::replace(), Cure::keep()])
             }
@@ -233,7 +238,9 @@ impl Status {
         let is_known = |remote: &&RemoteStatus| self.is_any_reached() || remote.error.is_none();
         let remotes = self.remotes.iter().filter(is_known);
         let mut problems: VecDeque<_> = remotes.flat_map(RemoteStatus::problems).collect();
-        let booting = self.host.drift.as_ref().map(|drift| drift.kind) == Some(Kind::BootsNext);
+        let drift = self.host.drift.as_ref().map(|drift| drift.kind);
+        // What boots next is told with the drift.
+        let booting = matches!(drift, Some(Kind::BootsNext | Kind::Booted));
         let waits = self
             .absent()
             .is_some_and(|it| it.state() == "waits_for_reboot");

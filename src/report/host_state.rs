@@ -172,7 +172,9 @@ impl InProgress {
     pub(super) fn sentence(&self, page: &Page) -> String {
         let stage = self.stage.words();
         let time = page.since(self.since);
-        let what = format!("{stage} {} for {time}", self.attempt.target);
+        let from = Some("from ").filter(|_| self.stage == Stage::RollingBack);
+        let from = from.unwrap_or_default();
+        let what = format!("{stage} {from}{} for {time}", self.attempt.target);
         let fault = self.fault.as_deref().map(in_short);
         in_brackets(&what, fault.as_deref())
     }

@@ -1015,7 +1015,7 @@ fn a_testing_branch_is_not_on_main() {
     Scene::of("0-A 0-C", "A", "origin:A/C").check(&expect![[r#"
         [up to date 41414141: origin/testing is refused (diverged)]
         m: up to date, but origin/testing is refused: it does not contain main 41414141;
-          rebase or merge it onto that
+          rebase it onto main, or merge main into it
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     the same: it is the accepted main
@@ -1027,7 +1027,7 @@ fn a_testing_branch_is_not_on_main() {
         Nothing to do: 41414141 (origin/main) is deployed
           origin/main     41414141  selected
           origin/testing  43434343  refused: it does not contain main 41414141; rebase
-                          or merge it onto that
+                          it onto main, or merge main into it
     "#]]);
 }
 
@@ -1177,13 +1177,11 @@ fn another_system_was_booted() {
     scene.boot = "2";
     scene.reboot_reasons = &["another system boots next"];
     scene.check(&expect![[r#"
-        [not running 42424242: another system was booted (+1 more)]
+        [not running 42424242: another system was booted]
         m: 41414141 (origin/main) runs since it was booted, in place of 42424242
-          (origin/main); the next push replaces it
+          (origin/main); the next push or reboot replaces it
           to replace it → sudo comin retry
           to keep it → sudo comin suspend
-          also       a reboot is needed (another system boots next)
-                     → sudo reboot
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -1369,7 +1367,7 @@ fn many_remotes_with_long_urls() {
         [due 42424242: mirror-of-the-second-data-centre/testing is refused (diverged) (+1 more)]
         m: 42424242 (local/testing) is about to be deployed
           also       mirror-of-the-second-data-centre/testing is refused: it does not
-                     contain main 41414141; rebase or merge it onto that
+                     contain main 41414141; rebase it onto main, or merge main into it
                      nas cannot be fetched (failed to connect to git.example.org:
                      Connection refused)
                      → sudo comin fetch nas
@@ -1406,7 +1404,7 @@ fn many_remotes_with_long_urls() {
                                     (origin/main); push that there
           mirror-of-the-second-data-centre/testing
                                     43434343  refused: it does not contain main
-                                    41414141; rebase or merge it onto that
+                                    41414141; rebase it onto main, or merge main into it
           local/main                41414141  qualifies
           local/testing             42424242  selected
           nas/main                  41414141  the remote cannot be fetched

@@ -189,7 +189,7 @@ impl Status {
     pub(super) fn what_runs(&self, target: &TargetView) -> Option<String> {
         let running = self.host.running.as_ref()?;
         if self.runs(target) {
-            return Some("; it runs".to_string());
+            return Some(format!("; {} runs", target.commit.short()));
         }
         Some(format!("; {} runs", running.name()))
     }
