@@ -79,8 +79,10 @@ def serve(world, handler, pipe):
 def cost(command, env):
     """Milliseconds of CPU of a command and its children, and the MiB of the largest of them."""
     # GNU time begins small, unlike a child of this program.
-    timed = subprocess.run(["/usr/bin/time", "-f", "%U %S %M", *command], env=env, check=True,
+    timed = subprocess.run(["/usr/bin/time", "-f", "%U %S %M", *command], env=env,
                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if timed.returncode != 0:
+        sys.exit(f"{command} ended with {timed.returncode}:\n{timed.stderr}")
     user, system, memory = timed.stderr.split()[-3:]
     return (float(user) + float(system)) * 1000, int(memory) / 1024
 
@@ -145,7 +147,9 @@ def main():
 
             def run(number):
                 root = world.path(f"machine{number}")
-                return cost([COMIN, "--root", root, "--config", os.path.join(root, "config.json"), "run"], env)
+                # What Nix knows of the cache is each machine's own.
+                own = env | {"XDG_CACHE_HOME": os.path.join(root, "cache")}
+                return cost([COMIN, "--root", root, "--config", os.path.join(root, "config.json"), "run"], own)
 
             def all_run(what):
                 servers = (ask_git, ask_cache)
