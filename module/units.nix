@@ -138,6 +138,8 @@ let
     SecureBits = "no-setuid-fixup";
     # No socket at all: git speaks to its own server side through pipes.
     RestrictAddressFamilies = "none";
+    # To read every file is not to listen to a keyboard.
+    DevicePolicy = "closed";
   };
 
   sandboxNetwork = {

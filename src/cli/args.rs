@@ -107,6 +107,9 @@ pub enum MachineCommand {
     /// The timers run this command. If somebody pushed, or something is due, it writes the file /run/comin/wanted. systemd
     /// then starts `comin deploy`.
     Fetch {
+        /// Leave it to who began this to ask for a deploy
+        #[arg(long, hide = true)]
+        without_request: bool,
         /// A remote to fetch; by default all
         #[arg(value_name = "REMOTE")]
         remotes: Vec<String>,

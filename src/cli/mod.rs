@@ -123,8 +123,12 @@ fn execute_on_machine(
             let remotes = choose(&machine.config, &remotes)?;
             completion = deploy::run(&machine, &remotes, signers()?.as_ref())?;
         }
-        MachineCommand::Fetch { remotes } => {
-            completion = fetch::fetch(&machine, &choose(&machine.config, &remotes)?)?;
+        MachineCommand::Fetch {
+            remotes,
+            without_request,
+        } => {
+            let remotes = choose(&machine.config, &remotes)?;
+            completion = fetch::fetch(&machine, &remotes, !without_request)?;
         }
         MachineCommand::Deploy => completion = deploy::deploy(&machine, signers()?.as_ref())?,
         MachineCommand::BootCheck => completion = boot_check::await_verdict(&machine)?,

@@ -25,6 +25,7 @@ use crate::sys::diagnosis::explained;
 use crate::sys::fs::Lock;
 use crate::sys::journal;
 use crate::sys::owner::Owner;
+use crate::sys::signal::SignalGuard;
 use crate::sys::temp_dir::TempDir;
 use crate::sys::text;
 
@@ -124,9 +125,12 @@ fn update_mirror(
     Ok(())
 }
 
-/// Fetches, and asks for a deploy if there is something to decide.
-pub fn fetch(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
+/// Fetches, and if this `may_ask`, asks for a deploy if there is something to decide.
+pub fn fetch(ctx: &Context, remotes: &[&Remote], may_ask: bool) -> Result<Completion> {
     let ending = fetch_all(ctx, remotes)?;
+    if !may_ask {
+        return Ok(ending);
+    }
     let decided = DeployRecord::read(&ctx.paths)?;
     let seen = observe::remotes(ctx);
     if decided.is_none_or(|decided| {
@@ -156,6 +160,8 @@ pub fn fetch_all(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
 /// Fetches one remote in a process of another user's, as the remote's unit does: the process is given the files that the
 /// configuration names, and may read every repository on this machine if the remote is one.
 fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion> {
+    // What is handed over goes also if a signal ends comin.
+    let _signals = SignalGuard::begin()?;
     drop(as_fetcher(&ctx.paths)?);
     let failed = || format!("Failed to fetch {} as another user", remote.name);
     let given = TempDir::new_in(&ctx.paths.run(), "fetch-").with_context(failed)?;
@@ -183,7 +189,7 @@ fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion
         .arg(given.path().join(CONFIG))
         .arg("--root")
         .arg(ctx.paths.root())
-        .args(["fetch", remote.name.as_str()])
+        .args(["fetch", "--without-request", remote.name.as_str()])
         .env("CREDENTIALS_DIRECTORY", given.path())
         .stdin(Stdio::null());
     let status = comin.status().with_context(failed)?;

@@ -167,11 +167,12 @@ impl Status {
         let verdict = match (selected, deployed) {
             (Some(it), Some(_)) => {
                 let healing = self.host.healing.as_ref();
-                verdict.sentence += &match (healing.and_then(|it| it.at), drift.kind) {
-                    (Some(at), _) => format!("; comin replaces it {}", when(at)),
-                    (None, Kind::Booted) => "; the next push or reboot replaces it".to_string(),
-                    (None, _) => "; the next push replaces it".to_string(),
+                let end = match (healing.and_then(|it| it.at), drift.kind) {
+                    (Some(at), _) => format!("comin replaces it {}", when(at)),
+                    (None, Kind::Booted) => "the next push or reboot replaces it".to_string(),
+                    (None, _) => "the next push replaces it".to_string(),
                 };
+                verdict.sentence = format!("{}; {end}", verdict.sentence);
                 let verdict = verdict.about(Some(&it.commit));
                 verdict.with_cures([Cure::replace(), Cure::keep()])
             }

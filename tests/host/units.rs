@@ -307,6 +307,7 @@ for file in /var/lib/comin/state.json /run/comin/decided.json /proc/sys/kernel/c
     /sys/fs/cgroup/cgroup.procs /etc/passwd /dev/console; do
     (: >>$file) && echo "opened $file"
 done
+(: </dev/kmsg) && echo "reads a device"
 mv /var/lib/comin/repository /var/lib/comin/moved && echo "moved the mirror"
 mv /run/comin/remotes /run/comin/moved && echo "moved the records"
 for file in /srv/secrets/token /srv/secrets.d/1/other-token /srv/secrets/key /root/secret; do
