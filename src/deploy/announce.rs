@@ -79,11 +79,10 @@ pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
         _ => text.clone(),
     };
     let is_news = decided.log_once_about(subject, Level::Info, &text);
-    for cure in Cure::in_order(decision.action.cures())
-        .iter()
-        .filter(|_| is_news)
-    {
-        log::info!("{cure}");
+    if is_news {
+        for cure in Cure::in_order(decision.action.cures()) {
+            log::info!("{cure}");
+        }
     }
 }
 

@@ -193,9 +193,5 @@ fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion
         .env("CREDENTIALS_DIRECTORY", given.path())
         .stdin(Stdio::null());
     let status = comin.status().with_context(failed)?;
-    Ok(if status.success() {
-        Completion::Success
-    } else {
-        Completion::Failure
-    })
+    Ok(Completion::failed_if(!status.success()))
 }

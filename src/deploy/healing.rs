@@ -25,7 +25,7 @@ pub fn heal(
     decided: &mut DeployRecord,
 ) -> Result<ControlFlow<Option<Delay>, Completion>> {
     let state = store.state().clone();
-    let drift = Drift::of(&state, &observe::systems(ctx)?);
+    let drift = observe::drift(ctx, &state)?;
     let seen = decided.see(&ctx.config, &ctx.paths, drift.as_ref(), facts.now)?;
     let Some(drift) = drift else {
         return Ok(ControlFlow::Break(None));

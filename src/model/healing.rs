@@ -115,16 +115,9 @@ fn wait(facts: &Facts) -> Delay {
     let busy = facts.is_switching.then(|| Delay::new(facts.now, PAUSE));
     let grace = Delay::new(facts.seen, facts.policy.grace);
     let waits = today.skip(MOST - 1).take(1).chain(again).chain(busy);
-    waits.fold(
-        grace,
-        |last, wait| {
-            if wait.until > last.until {
-                wait
-            } else {
-                last
-            }
-        },
-    )
+    let last = waits.max_by_key(|wait| wait.until);
+    last.filter(|last| last.until > grace.until)
+        .unwrap_or(grace)
 }
 
 #[cfg(test)]
