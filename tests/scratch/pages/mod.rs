@@ -338,9 +338,15 @@ fn page_of_the_commands_has_their_help() {
     let help = |arguments: &[&str]| world.comin(arguments, 0).out;
     let all = help(&["--help"]);
     let listed = all.split("Options:").next().unwrap().lines();
-    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let mut text = String::new();
-    for name in names {
+    for line in listed {
+        let Some(command) = line.strip_prefix("  ") else {
+            if let Some(group) = line.strip_suffix(':') {
+                write!(text, "**{group}.**\n\n").unwrap();
+            }
+            continue;
+        };
+        let name = command.split(' ').next().unwrap();
         let help = help(&[name, "--help"]);
         // The rest is the same for every command.
         let own = help.split("  -h, --help").next().unwrap().trim_end();
