@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use jiff::{tz::TimeZone, Timestamp, Zoned};
 
 use crate::config::{paths::Paths, Config};
 use crate::git::mirror::Mirror;
@@ -38,6 +39,19 @@ impl Context {
         } else {
             self.paths.clone()
         })
+    }
+
+    /// Now, by the clocks of this place if a window goes by them: whoever asks for the time zone reads through all that
+    /// there are.
+    pub fn local_time(&self) -> Zoned {
+        let config = &self.config;
+        let has_windows = !config.gates.windows.is_empty() || config.reboot.window.is_some();
+        let zone = if has_windows {
+            TimeZone::system()
+        } else {
+            TimeZone::UTC
+        };
+        Timestamp::now().to_zoned(zone)
     }
 
     /// The profile whose generations comin makes.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, ensure, Result};
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::deploy::commits::Commits;
@@ -39,7 +39,7 @@ pub fn closed(
         return Ok(None);
     }
     let Context { config, paths, .. } = ctx;
-    let now = Zoned::now();
+    let now = ctx.local_time();
     let recorded = GateRecord::read(paths, before)?
         .and_then(|record| record.closed(config, attempt, before))
         .filter(|closed| closed.is_closed_at(now.timestamp()));

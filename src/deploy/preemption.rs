@@ -40,6 +40,11 @@ impl<'a> Preemption<'a> {
         })
     }
 
+    /// Ends the watch.
+    pub fn end(self) {
+        self.requests.end();
+    }
+
     /// Does a job that ends early when the target is superseded.
     pub fn during<T>(&self, job: impl FnOnce(&Interrupt) -> T) -> T {
         job(&Interrupt {

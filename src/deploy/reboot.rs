@@ -112,7 +112,7 @@ pub fn plan_reboot(
         Some(_) if ctx.config.reboot.allow => shutdown_blockers(ctx),
         Some(_) | None => Vec::new(),
     };
-    let now = Zoned::now();
+    let now = ctx.local_time();
     let latest = store.state().reboot.clone();
     let decision = decide(&Facts {
         policy: &ctx.config.reboot,

@@ -79,10 +79,12 @@ fn make(deployment: &mut Deployment) -> Result<PathBuf, Stop> {
         return Ok(out);
     }
     std::fs::create_dir_all(deployment.ctx.paths.gcroots()).map_err(Error::from)?;
-    match deployment.attempt.prebuilt().cloned() {
+    let made = match deployment.attempt.prebuilt().cloned() {
         Some(system) => prebuilt::fetch(deployment, &preemption, system),
         None => build::evaluate_and_build(deployment, &preemption),
-    }
+    };
+    preemption.end();
+    made
 }
 
 /// Gets the system, and activates it if nothing is against that; the attempt tells how far it came.

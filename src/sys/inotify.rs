@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -50,6 +51,11 @@ impl Folders {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Ends the watch. The kernel takes some milliseconds for that, for which nobody has to wait.
+    pub fn end(self) {
+        thread::spawn(move || drop(self));
     }
 }
 
