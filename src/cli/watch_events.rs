@@ -8,14 +8,15 @@ use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::{Context, Result};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::config::paths::Paths;
-use crate::sys::{inotify::Folders, signal::DeferExit};
+use crate::sys::inotify::Folders;
+use crate::sys::poll::{poll, readable};
+use crate::sys::signal::DeferExit;
 
 /// How long a change may go on: who replaces a file makes another one first.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -70,19 +71,15 @@ impl Changes {
     /// Waits for what happens next, but no longer than this.
     pub fn next(&mut self, patience: Duration) -> Result<Event> {
         let stdout = io::stdout();
-        let patience = Timespec::try_from(patience)?;
         let [is_changed, is_signalled, is_unread] = {
             let signals = self.signals.get_read();
             let mut awaited = [
-                PollFd::new(&self.files, PollFlags::IN),
-                PollFd::new(signals, PollFlags::IN),
+                readable(&self.files),
+                readable(signals),
                 // Of a pipe that nobody reads, an error is told without being asked for.
                 PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty()),
             ];
-            match poll(&mut awaited, Some(&patience)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error).context("Failed to wait"),
-            }
+            poll(&mut awaited, Some(patience)).context("Failed to wait")?;
             awaited.map(|fd| !fd.revents().is_empty())
         };
         if is_unread {

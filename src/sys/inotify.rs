@@ -6,9 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+
+use crate::sys::poll::{poll, readable};
 
 /// Becomes readable when a file of one of its folders is made or replaced.
 pub struct Folders(OwnedFd);
@@ -46,11 +47,7 @@ impl Folders {
 
     /// Waits for a change, but no longer than this.
     pub fn wait(&self, time: Duration) -> Result<()> {
-        let time = Timespec::try_from(time)?;
-        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        poll(&mut [readable(&self.0)], Some(time)).map(drop)
     }
 
     /// Ends the watch. The kernel takes some milliseconds for that, for which nobody has to wait.

@@ -10,6 +10,7 @@ pub mod journald;
 pub mod json;
 pub mod mutex;
 pub mod owner;
+pub mod poll;
 pub mod progress;
 pub mod signal;
 pub mod temp_dir;

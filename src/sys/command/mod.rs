@@ -15,11 +15,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{kill_process_group, pidfd_open, Pid, PidfdFlags, Signal};
 
 use crate::sys::journal::CHILD;
 use crate::sys::mutex::Shared;
+use crate::sys::poll::{poll, readable};
 use crate::sys::signal::{NextSignal, SignalGuard};
 pub use listener::{LastLines, Listener};
 pub use other::Process;
@@ -272,8 +272,9 @@ fn await_end(
     // Nix ends its builders when it is asked to end; killed, it would leave them.
     kill_process_group(group, Signal::TERM)?;
     // Whoever asks once more waits no longer.
-    let over: [&dyn AsFd; 2] = [&pidfd_of(group)?, &signal?];
-    if !is_one_ready_within(&over, GRACE)? {
+    let (pidfd, signal) = (pidfd_of(group)?, signal?);
+    let mut over = [readable(&pidfd), readable(&signal)];
+    if !poll(&mut over, Some(GRACE))? {
         log::debug!("A child did not end when it was asked to");
     }
     // What is left of the group, if anything is, holds our pipes.
@@ -296,16 +297,10 @@ fn ends_early(
     let started = Instant::now();
     loop {
         let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
-        let left = left.map(Timespec::try_from).transpose()?;
-        let mut fds = vec![
-            PollFd::new(&pidfd, PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
-        ];
-        fds.extend(interrupt.map(|interrupt| PollFd::new(&interrupt.signal, PollFlags::IN)));
-        match (poll(&mut fds, left.as_ref()), timeout) {
-            (Ok(0), Some(timeout)) => return Ok(Some(Ended::TimedOut(timeout))),
-            (Ok(_) | Err(rustix::io::Errno::INTR), _) => {}
-            (Err(error), _) => return Err(error.into()),
+        let mut fds = vec![readable(&pidfd), readable(signals)];
+        fds.extend(interrupt.map(|interrupt| readable(&interrupt.signal)));
+        if let (false, Some(timeout)) = (poll(&mut fds, left)?, timeout) {
+            return Ok(Some(Ended::TimedOut(timeout)));
         }
         let ready = |n: usize| fds.get(n).is_some_and(|fd| !fd.revents().is_empty());
         if ready(0) {
@@ -325,19 +320,6 @@ fn ends_early(
 /// Becomes readable when a process ends.
 fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
-}
-
-fn is_one_ready_within(awaited: &[&dyn AsFd], time: Duration) -> Result<bool> {
-    let time = Timespec::try_from(time)?;
-    let awaited = awaited.iter().map(|fd| PollFd::new(fd, PollFlags::IN));
-    let mut awaited: Vec<_> = awaited.collect();
-    loop {
-        match poll(&mut awaited, Some(&time)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// How a process ended: "exited with status 1", "was killed by signal 9".
@@ -435,7 +417,7 @@ mod tests {
         assert_eq!(said, None);
         let pid = Pid::from_raw(pid.into_inner().trim().parse().unwrap()).unwrap();
         let limit = Duration::from_secs(10);
-        let ended = pidfd_of(pid).and_then(|pidfd| is_one_ready_within(&[&pidfd], limit));
+        let ended = pidfd_of(pid).and_then(|pidfd| poll(&mut [readable(&pidfd)], Some(limit)));
         assert!(ended.unwrap_or(true));
     }
 
