@@ -11,40 +11,11 @@ use super::tool::LoadError;
 use crate::config::Config;
 use crate::model::signature::{Format, Signer, Unverified};
 
-/// Everybody whose signature counts.
+/// Everybody whose signature counts. Of a mechanism without keys, why each of its signatures is refused.
 #[derive(Debug)]
 pub struct Signers {
-    gpg: Mechanism<Keyring>,
-    ssh: Mechanism<AllowedSigners>,
-}
-
-/// One of the ways to sign.
-#[derive(Debug)]
-enum Mechanism<T> {
-    /// The owner trusts nobody this way.
-    Unused,
-    /// The tool could not read the keys, for a reason that is not in the keys.
-    Broken(String),
-    /// The keys have been read.
-    Ready(T),
-}
-
-impl<T> Mechanism<T> {
-    fn of(loaded: Result<T, LoadError>) -> Result<Self> {
-        match loaded {
-            Ok(ready) => Ok(Self::Ready(ready)),
-            Err(LoadError::Broken(error)) => Ok(Self::Broken(format!("{error:#}"))),
-            Err(LoadError::Misconfigured(error)) => Err(error),
-        }
-    }
-
-    fn ready(&self, format: Format) -> Result<&T, Unverified> {
-        match self {
-            Self::Unused => Err(Unverified::Unused(format)),
-            Self::Broken(error) => Err(Unverified::Unchecked(error.clone())),
-            Self::Ready(ready) => Ok(ready),
-        }
-    }
+    gpg: Result<Keyring, Unverified>,
+    ssh: Result<AllowedSigners, Unverified>,
 }
 
 impl Signers {
@@ -56,18 +27,16 @@ impl Signers {
     /// sentence that names key, file and cure. A tool that cannot run is no error here: it
     /// refuses each commit that it should have verified.
     pub fn load(config: &Config, private: &Path) -> Result<Option<Self>> {
-        let gpg = match &config.gpg_public_key_paths[..] {
-            [] => Mechanism::Unused,
-            keys => Mechanism::of(Keyring::load(keys, private))?,
-        };
-        let ssh = match &config.ssh_signers {
-            None => Mechanism::Unused,
-            Some(signers) => Mechanism::of(AllowedSigners::load(signers, private))?,
-        };
-        match (&gpg, &ssh) {
-            (Mechanism::Unused, Mechanism::Unused) => Ok(None),
-            (_, _) => Ok(Some(Self { gpg, ssh })),
+        if !config.needs_signatures() {
+            return Ok(None);
         }
+        let gpg = Some(&config.gpg_public_key_paths[..]).filter(|keys| !keys.is_empty());
+        let gpg = gpg.map(|keys| Keyring::load(keys, private));
+        let gpg = mechanism(gpg, Format::OpenPgp)?;
+        let ssh = config.ssh_signers.as_ref();
+        let ssh = ssh.map(|signers| AllowedSigners::load(signers, private));
+        let ssh = mechanism(ssh, Format::Ssh)?;
+        Ok(Some(Self { gpg, ssh }))
     }
 
     /// Verifies the bytes of a commit object. Time is the machine's own: the dates in the commit are
@@ -75,8 +44,21 @@ impl Signers {
     pub fn verify(&self, commit: &[u8]) -> Result<Signer, Unverified> {
         let signed = SignedCommit::split(commit)?;
         match signed.format()? {
-            format @ Format::OpenPgp => self.gpg.ready(format)?.verify(&signed),
-            format @ Format::Ssh => self.ssh.ready(format)?.verify(&signed),
+            Format::OpenPgp => self.gpg.as_ref().map_err(Clone::clone)?.verify(&signed),
+            Format::Ssh => self.ssh.as_ref().map_err(Clone::clone)?.verify(&signed),
         }
+    }
+}
+
+/// The keys of one of the ways to sign, or why nothing that is signed so can be verified.
+fn mechanism<T>(
+    keys: Option<Result<T, LoadError>>,
+    format: Format,
+) -> Result<Result<T, Unverified>> {
+    match keys {
+        None => Ok(Err(Unverified::Unused(format))),
+        Some(Ok(keys)) => Ok(Ok(keys)),
+        Some(Err(LoadError::Broken(error))) => Ok(Err(error.into())),
+        Some(Err(LoadError::Misconfigured(error))) => Err(error),
     }
 }
