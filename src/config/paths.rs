@@ -6,6 +6,9 @@ use crate::config::STATE_DIR;
 use crate::model::gate::Before;
 use crate::model::names::RemoteName;
 
+/// The ref of the commit that Nix reads from a repository of ours: the remote's own branch may move meanwhile.
+pub const TARGET_REF: &str = "refs/comin/target";
+
 /// Every path that comin reads or writes, apart from `/nix/store`, which stays the real one.
 #[derive(Debug, Clone)]
 pub struct Paths {

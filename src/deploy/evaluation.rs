@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::config::paths::Paths;
 use crate::deploy::context::Context;
 use crate::git::environment::{for_nix, Variables};
-use crate::git::mirror::{Mirror, TARGET};
+use crate::git::mirror::Mirror;
 use crate::model::target::Target;
 use crate::nix::{self, Evaluation};
 use crate::sys::command::Interrupt;
@@ -53,8 +53,6 @@ impl<'a> Source<'a> {
     ) -> Result<Option<Evaluation>> {
         let (config, repository) = (&self.ctx.config, &self.place.repository());
         let commit = &self.target.commit;
-        nix::evaluate(
-            config, repository, TARGET, commit, self.git, cache, interrupt,
-        )
+        nix::evaluate(config, repository, commit, self.git, cache, interrupt)
     }
 }

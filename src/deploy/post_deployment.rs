@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::deploy::context::Context;
-use crate::git::mirror::{Mirror, TARGET};
+use crate::git::mirror::Mirror;
 use crate::model::attempt::Attempt;
 use crate::model::outcome::{words, AttemptStatus, Outcome};
 use crate::nix;
@@ -64,7 +64,7 @@ pub fn environment(ctx: &Context, attempt: &Attempt) -> [(&'static str, String);
         ("COMIN_HOSTNAME", ctx.config.hostname.clone()),
         (
             "COMIN_FLAKE_URL",
-            nix::flake_url(&ctx.config, &repository, TARGET, &target.commit),
+            nix::flake_url(&ctx.config, &repository, &target.commit),
         ),
         ("COMIN_OUT", out.unwrap_or_default()),
         ("COMIN_GENERATION", generation.unwrap_or_default()),

@@ -10,7 +10,7 @@ use crate::config::paths::Paths;
 use crate::deploy::{build, context::Context, evaluation::Source, prebuilt};
 use crate::git::mirror::Mirror;
 use crate::model::target::Target;
-use crate::nix::log::in_repository;
+use crate::nix::events::in_repository;
 use crate::nix::{self, Evaluation};
 use crate::sys::{progress, temp_dir::TempDir};
 use crate::system;

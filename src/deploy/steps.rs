@@ -13,7 +13,7 @@ use crate::git::{mirror::Mirror, verified::NotAsSigned};
 use crate::model::attempt::{Attempt, NixFailure};
 use crate::model::{confirmation::Step, target::Target};
 use crate::model::{outcome::Outcome, stage::Stage};
-use crate::nix::log::{in_repository, Failure};
+use crate::nix::events::{in_repository, Failure};
 use crate::signature::signers::Signers;
 use crate::state::{requests, store::Store};
 use crate::system;

@@ -10,8 +10,8 @@ use git2::{ErrorClass, ObjectType};
 
 use super::heads::{refs, tracking};
 use super::incoming::{check_sizes, LARGEST};
-use super::mirror::{has_our_settings, write_settings, Mirror, ACCEPTED, TARGET};
-use crate::config::Remote;
+use super::mirror::{has_our_settings, write_settings, Mirror, ACCEPTED};
+use crate::config::{paths::TARGET_REF, Remote};
 use crate::model::commit::Commit;
 use crate::sys::fs::Lock;
 use crate::sys::owner::AsOwner;
@@ -32,7 +32,7 @@ impl Mirror {
             link.is_none_or(|link| link == Path::new(".")),
             "its .git leads elsewhere"
         );
-        let mut names = vec![ACCEPTED.to_string(), TARGET.to_string()];
+        let mut names = vec![ACCEPTED.to_string(), TARGET_REF.to_string()];
         for remote in remotes {
             let refs = refs(remote).into_iter().flatten();
             names.extend(refs.map(|name| tracking(&remote.name, &name)));

@@ -10,15 +10,13 @@ use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ConfigLevel, ErrorCode, Oid, Repository};
 use rustix::fs::OFlags;
 
-use crate::config::paths::Paths;
+use crate::config::paths::{Paths, TARGET_REF};
 use crate::model::commit::Commit;
 use crate::sys::fs::read_small_optional;
 use crate::sys::owner::{AsOwner, Owner};
 
 /// Keeps the accepted main, also when the state file is lost.
 pub const ACCEPTED: &str = "refs/comin/main";
-/// Keeps the commit under evaluation: the remote's own branch may move meanwhile.
-pub const TARGET: &str = "refs/comin/target";
 
 /// The settings of the mirror. They never change: what changes is in the included file.
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n[include]\n\tpath = ../submodules\n";
@@ -97,9 +95,9 @@ impl Mirror {
         self.set_ref(ACCEPTED, commit)
     }
 
-    /// Keeps the commit that is going to be evaluated, as [`TARGET`].
+    /// Keeps the commit that is going to be evaluated, as [`TARGET_REF`].
     pub fn keep_target(&self, commit: &Commit) -> Result<()> {
-        self.set_ref(TARGET, commit)
+        self.set_ref(TARGET_REF, commit)
     }
 
     pub(super) fn set_ref(&self, reference: &str, commit: &Commit) -> Result<()> {

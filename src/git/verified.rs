@@ -12,8 +12,8 @@ use derive_more::Display;
 
 use super::environment::LARGEST_ALLOCATION;
 use super::git_command::{git, FETCH};
-use super::mirror::{init, write_settings, Mirror, TARGET};
-use crate::config::paths::Paths;
+use super::mirror::{init, write_settings, Mirror};
+use crate::config::paths::{Paths, TARGET_REF};
 use crate::model::commit::Commit;
 use crate::sys::command;
 use crate::sys::owner::Owner;
@@ -80,6 +80,6 @@ fn fetch(from: &Path, commit: &Commit, to: &Path) -> Result<Command> {
         .arg("--quiet")
         .arg(format!("--upload-pack={}", words.join(" ")))
         .arg(from)
-        .arg(format!("+{commit}:{TARGET}"));
+        .arg(format!("+{commit}:{TARGET_REF}"));
     Ok(git)
 }

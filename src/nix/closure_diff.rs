@@ -9,7 +9,7 @@ use derive_more::Display;
 use serde::Serialize;
 
 use crate::nix;
-use crate::nix::log::plain;
+use crate::nix::events::plain;
 
 /// A package that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,8 +1,8 @@
 //! Nix: one evaluation, one build.
 
 pub mod closure_diff;
+pub mod events;
 pub mod gc_roots;
-pub mod log;
 mod restricted;
 pub mod signatures;
 
@@ -16,13 +16,14 @@ use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
 
+use crate::config::paths::TARGET_REF;
 use crate::config::{Config, RepositoryType};
 use crate::model::commit::Commit;
 use crate::model::store_path;
 use crate::sys::command::{self, Interrupt};
 use crate::sys::fs;
 use crate::sys::text::shortened;
-use log::NixLog;
+use events::NixLog;
 
 /// What stays as it is in a URL.
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC
@@ -82,13 +83,12 @@ in
   machine_id = system.config.services.comin.machineId or null;
 }";
 
-/// Evaluates the target's commit, which `reference` keeps in the mirror, and instantiates the system;
+/// Evaluates the target's commit in a repository that keeps it as [`TARGET_REF`], and instantiates the system;
 /// `None` where it was interrupted. `variables` are for the git that Nix runs. Without a `cache`, Nix uses that of its
 /// user.
 pub fn evaluate(
     config: &Config,
     repository: &Path,
-    reference: &str,
     commit: &Commit,
     variables: Vec<(String, String)>,
     cache: Option<&Path>,
@@ -96,7 +96,7 @@ pub fn evaluate(
 ) -> Result<Option<Evaluation>> {
     let mut nix = match &config.repository_type {
         RepositoryType::Flake => {
-            let flake = flake_url(config, repository, reference, commit);
+            let flake = flake_url(config, repository, commit);
             let question = of_host(&config.hostname);
             if config.is_guarded() {
                 // An input without a lock would be copied before it is missed, but for this one.
@@ -115,7 +115,7 @@ pub fn evaluate(
             }
         }
         RepositoryType::Nix { system_attr } => {
-            let contained = expression(config, repository, reference, commit);
+            let contained = expression(config, repository, commit);
             let mut nix = eval(QUESTION);
             // Impure: without a lock file, nixpkgs is what NIX_PATH says.
             nix.args(["--impure", "--expr", &contained])
@@ -128,10 +128,10 @@ pub fn evaluate(
         restricted::restrict(&mut nix, repository, &folder);
     }
     nix.envs(variables);
-    let eval = |nix: &mut Command| run_until(nix, "nix eval", config.eval_timeout, interrupt);
+    let once = |nix: &mut Command| run_until(nix, "nix eval", config.eval_timeout, interrupt);
     let answer = match cache {
-        Some(cache) => with_cache(&mut nix, cache, eval),
-        None => eval(&mut nix),
+        Some(cache) => with_cache(&mut nix, cache, once),
+        None => once(&mut nix),
     };
     answer?
         .map(|answer| understand::<Evaluation>(&answer)?.checked())
@@ -152,7 +152,7 @@ fn with_cache<T>(
         .env_remove("NIX_CACHE_HOME");
     match run(nix) {
         Err(error) if format!("{error:#}").contains(&*cache.to_string_lossy()) => {
-            ::log::warn!(
+            log::warn!(
                 "Nix failed with its cache {}; emptying it and trying again",
                 cache.display()
             );
@@ -248,12 +248,9 @@ fn file_url(path: &Path) -> String {
 }
 
 /// Where the files of a commit are for Nix.
-pub fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
-    let mut url = format!(
-        "git+{}?ref={}&rev={commit}",
-        file_url(repository),
-        encode(reference)
-    );
+pub fn flake_url(config: &Config, repository: &Path, commit: &Commit) -> String {
+    let repository = file_url(repository);
+    let mut url = format!("git+{repository}?ref={TARGET_REF}&rev={commit}");
     if let Some(subdir) = &config.repository_subdir {
         url.push_str("&dir=");
         url.push_str(&encode(subdir));
@@ -268,7 +265,7 @@ pub fn flake_url(config: &Config, repository: &Path, reference: &str, commit: &C
 ///
 /// Called if it is a function, as `nix-build` calls it. `shallow` saves counting the commits, which
 /// nobody asks for.
-fn expression(config: &Config, repository: &Path, reference: &str, commit: &Commit) -> String {
+fn expression(config: &Config, repository: &Path, commit: &Commit) -> String {
     let folder = config.repository_subdir.as_ref();
     format!(
         "let
@@ -283,7 +280,7 @@ fn expression(config: &Config, repository: &Path, reference: &str, commit: &Comm
 in
 if builtins.isFunction contained then contained {{ }} else contained",
         literal(&file_url(repository)),
-        literal(reference),
+        literal(TARGET_REF),
         literal(commit.as_str()),
         config.submodules,
         literal(&folder.map_or(String::new(), |folder| format!("/{folder}"))),
@@ -410,19 +407,14 @@ mod tests {
     fn flake_urls_are_encoded() {
         let mut config = crate::config::for_tests();
         let commit: Commit = "a".repeat(40).parse().unwrap();
-        let url = flake_url(
-            &config,
-            Path::new("/var/lib/a b"),
-            "refs/comin/target",
-            &commit,
-        );
+        let url = flake_url(&config, Path::new("/var/lib/a b"), &commit);
         assert_eq!(
             url,
             format!("git+file:///var/lib/a%20b?ref=refs/comin/target&rev={commit}")
         );
         config.repository_subdir = Some("a&b".to_string());
         config.submodules = true;
-        let url = flake_url(&config, Path::new("/r"), "refs/comin/target", &commit);
+        let url = flake_url(&config, Path::new("/r"), &commit);
         assert!(url.ends_with("&dir=a%26b&submodules=1"), "{url}");
     }
 
@@ -432,7 +424,7 @@ mod tests {
         let mut config = crate::config::for_tests();
         config.repository_subdir = Some("a\"; b = \"".to_string());
         let commit: Commit = "a".repeat(40).parse().unwrap();
-        let expression = expression(&config, Path::new("/a \"b"), "refs/comin/target", &commit);
+        let expression = expression(&config, Path::new("/a \"b"), &commit);
         assert!(
             expression.contains(r#"url = "file:///a%20%22b";"#)
                 && expression.contains(r#"import (files + "/a\"; b = \"");"#),
