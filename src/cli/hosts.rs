@@ -81,7 +81,8 @@ fn make(flake: &str, name: &str, shown: &str, link: Option<&Path>) -> Result<Eva
         let build = || {
             nix::build(Path::new(&evaluation.derivation), link, None, None)?;
             // What is refused is not linked to.
-            system::check(&evaluation.out).inspect_err(|_| drop(std::fs::remove_file(link)))
+            system::check_is_nixos(&evaluation.out)
+                .inspect_err(|_| drop(std::fs::remove_file(link)))
         };
         progress::during_told(&format!("Building {shown}"), build)
             .with_context(|| format!("Failed to build {}", printable(name)))?;

@@ -30,7 +30,7 @@ pub fn publish(publication: &Publication) -> Result<Completion> {
     );
     let commit = CLONE.text(&["rev-parse", "HEAD"])?;
     if let Some(cache) = &publication.to {
-        let reached = nix::reach(cache);
+        let reached = nix::check_cache(cache);
         reached.with_context(|| {
             format!("Nothing was built, because nothing can be copied to {cache}")
         })?;
@@ -54,7 +54,9 @@ pub fn publish(publication: &Publication) -> Result<Completion> {
     if !systems.is_empty() {
         if let Some(cache) = &publication.to {
             let paths: Vec<&Path> = systems.iter().map(|(_, out)| *out).collect();
-            progress::during_told(&format!("Copying to {cache}"), || nix::copy(cache, &paths))?;
+            progress::during_told(&format!("Copying to {cache}"), || {
+                nix::copy_to(cache, &paths)
+            })?;
         }
         name(publication, &commit, &systems, folder.path())?;
         print(lines(&systems).trim_end())?;

@@ -89,7 +89,7 @@ fn build(
     if !realise(deployment, preemption, "Building", Path::new(derivation))? {
         return preempted(Stage::Building);
     }
-    Ok(system::check(out)?)
+    Ok(system::check_is_nixos(out)?)
 }
 
 /// Builds a derivation or fetches a system, with a GC root of the attempt, unless something else is to be deployed
@@ -116,7 +116,7 @@ pub fn preempted<T>(stage: Stage) -> Result<T, Stop> {
 /// Keeps what waits to be built. Without, it would only have to be evaluated again.
 fn keep_derivation(ctx: &Context, derivation: &str) {
     let root = ctx.paths.gcroots().join(DERIVATION);
-    if let Err(error) = nix::keep_derivation(derivation, &root) {
+    if let Err(error) = nix::add_gc_root_of_derivation(derivation, &root) {
         log::warn!("{derivation} may be collected before it is built: {error:#}");
     }
 }
@@ -146,5 +146,5 @@ fn evaluated(attempt: &Attempt) -> Option<(String, PathBuf)> {
 pub fn built(attempt: &Attempt) -> Option<PathBuf> {
     let has_waited = attempt.progress == Progress::Awaiting(Step::Deploy);
     let out = attempt.out.as_ref().filter(|_| has_waited)?;
-    system::check(out).is_ok().then(|| out.clone())
+    system::check_is_nixos(out).is_ok().then(|| out.clone())
 }

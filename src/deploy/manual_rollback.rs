@@ -29,7 +29,7 @@ pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers
     recovery::recover(ctx, &mut store)?;
     let profile = ctx.profile();
     let (to, system) = generation_to_go_back_to(ctx, &profile, to)?;
-    system::check(&system)?;
+    system::check_is_nixos(&system)?;
     let held = held(ctx, &store, to, signers)?;
 
     switch::await_other_switch(&ctx.paths)?;

@@ -49,7 +49,7 @@ pub fn fetch(
 /// # Errors
 /// It is no system, nobody who is trusted signed it, or it is that of another host or commit, or does not tell.
 pub fn check(ctx: &Context, target: &Target, out: &Path) -> Result<Option<String>> {
-    system::check(out)?;
+    system::check_is_nixos(out)?;
     // Nix checks the signature only of what it fetches, and a note can name any path that is in the store: every user of
     // the machine can build one, with a `comin.json` to his liking. What the system refers to is part of what is signed.
     let runs = fs::read_link_optional(&ctx.paths.current_system())?;

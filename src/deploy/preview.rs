@@ -90,7 +90,7 @@ fn build_aside(
     let root = aside.gcroots().join("preview");
     let build = || {
         nix::build(from, &root, ctx.config.build_timeout, None)?;
-        system::check(out)
+        system::check_is_nixos(out)
     };
     progress::during_told(&format!("Building {target}"), build)
         .with_context(|| format!("Failed to build {target}"))

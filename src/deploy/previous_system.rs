@@ -22,7 +22,7 @@ pub fn find(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> 
     let mut system = fs::read_link_optional(&ctx.paths.current_system())?;
     if let Some(runs) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {
         // Where a rollback leads must not be collected before it is known to be needless.
-        if let Err(error) = nix::keep(runs, &ctx.paths.gcroots().join(BEFORE)) {
+        if let Err(error) = nix::add_gc_root(runs, &ctx.paths.gcroots().join(BEFORE)) {
             log::warn!(
                 "A rollback to {} is not possible: {error:#}",
                 runs.display()

@@ -39,7 +39,7 @@ pub fn run(
 fn steps(ctx: &Context, store: &mut Store, attempt: &mut Attempt) -> Result<Outcome> {
     let out = attempt.out.clone().context("it has no system")?;
     let root = ctx.paths.gcroots().join(Attempt::root_of(attempt.id));
-    nix::keep(&out, &root)?;
+    nix::add_gc_root(&out, &root)?;
     if let Some(reason) = activate::check_inhibitors(ctx, attempt, &out) {
         return Ok(Outcome::Skipped { reason });
     }

@@ -304,7 +304,7 @@ pub fn build(
 }
 
 /// Asks a binary cache whether it is there, and Nix whether it has the key and the means to copy to it.
-pub fn reach(cache: &str) -> Result<()> {
+pub fn check_cache(cache: &str) -> Result<()> {
     // Newer ones call it `info`, and know this name as well.
     let mut nix = nix();
     nix.args(["store", "ping", "--store", cache]);
@@ -312,19 +312,19 @@ pub fn reach(cache: &str) -> Result<()> {
 }
 
 /// Copies systems to a binary cache.
-pub fn copy(cache: &str, systems: &[&Path]) -> Result<()> {
+pub fn copy_to(cache: &str, systems: &[&Path]) -> Result<()> {
     let mut nix = nix();
     nix.args(["copy", "--to", cache]).args(systems);
     run(&mut nix, "nix copy").map(drop)
 }
 
 /// Makes `root` a GC root of a system that is there.
-pub fn keep(system: &Path, root: &Path) -> Result<()> {
+pub fn add_gc_root(system: &Path, root: &Path) -> Result<()> {
     run(&mut realise(system, root), "nix-store --realise").map(drop)
 }
 
 /// Makes `root` a GC root of a derivation, without building it.
-pub fn keep_derivation(derivation: &str, root: &Path) -> Result<()> {
+pub fn add_gc_root_of_derivation(derivation: &str, root: &Path) -> Result<()> {
     // nix-store would build it; an import of a derivation's file evaluates to that derivation. Such a file has been
     // told by its name: see `Evaluation::checked`.
     let mut nix = Command::new("nix-instantiate");

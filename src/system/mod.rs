@@ -24,7 +24,7 @@ use crate::sys::fs::{list, modified_optional, read_link_optional};
 
 /// Refuses a path that is not a NixOS system, before anything is touched. nixos-rebuild looks for
 /// the same file.
-pub fn check(out: &Path) -> Result<()> {
+pub fn check_is_nixos(out: &Path) -> Result<()> {
     for file in ["nixos-version", "bin/switch-to-configuration"] {
         ensure!(
             out.join(file).exists(),
