@@ -11,6 +11,7 @@ use crate::deploy::{context::Context, journal_fields, previous_system};
 use crate::model::after_switch::{self, Next, SwitchExit};
 use crate::model::attempt::Attempt;
 use crate::model::{names::Operation, outcome::Outcome, residue::Residue, stage::Stage};
+use crate::nix;
 use crate::state::store::Store;
 use crate::system::switch::{self, Activation};
 use crate::system::{self, rollback_timer, unit_changes};
@@ -89,7 +90,7 @@ pub fn activate(ctx: &Context, attempt: &Attempt, out: &Path) -> Result<SwitchEx
     let operation = attempt.operation();
     rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)?;
     if operation.moves_profile() {
-        system::set_profile(&ctx.profile(), out)?;
+        nix::set_profile(&ctx.profile(), out)?;
     }
     log::info!("Activating {}", out.display());
     if operation.activates() {

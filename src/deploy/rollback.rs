@@ -16,6 +16,7 @@ use crate::model::outcome::{FaultOrigin, Outcome};
 use crate::model::reboot::{self, Reboot};
 use crate::model::{after_switch::SwitchExit, boot_check, fault::Fault, stage::Stage};
 use crate::model::{names::Operation, quarantine::Quarantine, remote::RemoteFacts};
+use crate::nix;
 use crate::state::{fetch_record::FetchRecord, store::Store};
 use crate::sys::fs::{self, Lock};
 use crate::system::switch::{self, Activation};
@@ -224,6 +225,6 @@ fn restore_profile(before: &PreviousSystem, boots: &Path) {
     system::take_profile_back(before).unwrap_or_else(warn);
     // There was no generation before, or it has been removed since.
     if system::of_profile(&before.profile).as_deref() != Some(boots) {
-        system::set_profile(&before.profile, boots).unwrap_or_else(warn);
+        nix::set_profile(&before.profile, boots).unwrap_or_else(warn);
     }
 }

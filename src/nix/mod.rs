@@ -366,6 +366,9 @@ fn diff_closures(before: &Path, after: &Path) -> Result<String> {
 /// Makes `system` the newest generation of a profile, or leaves the profile alone if it is already
 /// the current one.
 pub fn set_profile(profile: &Path, system: &Path) -> Result<()> {
+    if let Some(folder) = profile.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
     on_profile(profile, "--set", [system])
 }
 

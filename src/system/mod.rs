@@ -154,14 +154,6 @@ pub fn untestable_by(inhibitors: &[String]) -> String {
     format!("{why}, so it cannot be tested while this system runs")
 }
 
-/// Makes `out` the newest generation of a profile.
-pub fn set_profile(profile: &Path, out: &Path) -> Result<()> {
-    if let Some(folder) = profile.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    nix::set_profile(profile, out)
-}
-
 /// Takes the profile back to where an activation found it. A profile that was not there before stays:
 /// it cannot be at no generation.
 pub fn take_profile_back(before: &PreviousSystem) -> Result<()> {
