@@ -244,6 +244,14 @@ impl MachineCommand {
                 | Self::Desktop { .. }
         )
     }
+
+    /// Whether it does something about a commit, which keys that cannot be read would always refuse.
+    pub fn depends_on_signers(&self) -> bool {
+        matches!(
+            self,
+            Self::Run { .. } | Self::Deploy | Self::Accept { .. } | Self::Confirm(_)
+        )
+    }
 }
 
 /// A command that needs no configuration.

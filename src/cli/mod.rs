@@ -18,6 +18,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{absolute, Path};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anyhow::{anyhow, Context as _, Error, Result};
 
@@ -31,7 +32,6 @@ use crate::deploy::{
 };
 use crate::git::credentials;
 use crate::report::page::Page;
-use crate::signature::signers::Signers;
 use crate::state::requests;
 use crate::sys::who;
 use crate::system::switch::Activation;
@@ -110,18 +110,16 @@ fn execute_on_machine(
         requests::take_deploy_request(&Paths::outside_state(root))?;
     }
     let machine = machine_of(config_file, root).map_err(Failure::Misconfigured)?;
-    let read_signers = || Signers::load(&machine.config, &machine.private_dir());
-    // Where something depends on them, keys that cannot be read are a mistake in the configuration.
-    let signers = || {
+    if command.depends_on_signers() {
         let recheck = |_: &Error| deploy::schedule_recheck(&machine);
-        let signers = read_signers().inspect_err(recheck);
-        signers.map_err(Failure::Misconfigured)
-    };
+        let checked = machine.check_signers().inspect_err(recheck);
+        checked.map_err(Failure::Misconfigured)?;
+    }
     let mut completion = Completion::Success;
     match command {
         MachineCommand::Run { remotes } => {
             let remotes = choose(&machine.config, &remotes)?;
-            completion = deploy::run(&machine, &remotes, signers()?.as_ref())?;
+            completion = deploy::run(&machine, &remotes)?;
         }
         MachineCommand::Fetch {
             remotes,
@@ -130,7 +128,7 @@ fn execute_on_machine(
             let remotes = choose(&machine.config, &remotes)?;
             completion = fetch::fetch(&machine, &remotes, !without_request)?;
         }
-        MachineCommand::Deploy => completion = deploy::deploy(&machine, signers()?.as_ref())?,
+        MachineCommand::Deploy => completion = deploy::deploy(&machine)?,
         MachineCommand::BootCheck => completion = boot_check::await_verdict(&machine)?,
         MachineCommand::Status { check: true, .. } => {
             let status = status::status(&machine)?;
@@ -157,7 +155,7 @@ fn execute_on_machine(
             })?;
         }
         MachineCommand::Plan { build, output } => {
-            let plan = plan::plan(&machine, &read_signers())?;
+            let plan = plan::plan(&machine)?;
             if build {
                 let previewed = plan::build(&machine, plan)?;
                 show(&previewed, &output)?;
@@ -185,20 +183,14 @@ fn execute_on_machine(
             let metrics = |is_served| metrics::metrics(&machine, is_served);
             exporter::answer(std::io::stdin().as_fd(), metrics)?;
         }
-        MachineCommand::Accept { commit } => {
-            accept::accept(&machine, &commit, signers()?.as_ref())?;
-        }
+        MachineCommand::Accept { commit } => accept::accept(&machine, &commit)?,
         MachineCommand::Suspend { reason, time, .. } => operator::suspend(&machine, reason, time)?,
         MachineCommand::Resume => operator::resume(&machine)?,
         MachineCommand::Retry => operator::retry(&machine)?,
-        MachineCommand::Confirm(expected) => {
-            confirm::confirm(&machine, &expected, signers()?.as_ref())?;
-        }
+        MachineCommand::Confirm(expected) => confirm::confirm(&machine, &expected)?,
         MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
-        MachineCommand::Keep => completion = keep::keep(&machine, &read_signers())?,
-        MachineCommand::Rollback { to } => {
-            manual_rollback::roll_back(&machine, to, &read_signers())?;
-        }
+        MachineCommand::Keep => completion = keep::keep(&machine)?,
+        MachineCommand::Rollback { to } => manual_rollback::roll_back(&machine, to)?,
     }
     Ok(completion.into())
 }
@@ -283,5 +275,6 @@ fn machine_of(config_file: &Path, root: &Path) -> Result<Context> {
         config_file: config_file.to_path_buf(),
         own_config_file: resolved.unwrap_or_else(|_| config_file.to_path_buf()),
         paths,
+        signers: OnceLock::new(),
     })
 }

@@ -12,14 +12,13 @@ use crate::model::{select::decide, target::Target};
 use crate::nix::closure_diff;
 use crate::report::preview::{Build, DryActivation, Previewed};
 use crate::report::{closure::Difference, plan::Plan};
-use crate::signature::signers::Signers;
 use crate::sys::{fs, progress};
 use crate::system::{self, dry_activate::DryRun};
 
 /// Considers what a deploy would do.
-pub fn plan(machine: &Context, signers: &Result<Option<Signers>>) -> Result<Plan> {
+pub fn plan(machine: &Context) -> Result<Plan> {
     let mirror = Mirror::open(&machine.paths);
-    let commits = Commits::of_any(&mirror, signers);
+    let commits = Commits::of(machine, mirror.as_ref());
     let state = operator::foreseen(&machine.paths, mirror.as_ref().ok())?;
     let snapshot = Snapshot::take(machine)?;
     let mut facts = snapshot.facts(&machine.config, &state);

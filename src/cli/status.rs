@@ -15,7 +15,6 @@ use crate::report::{
     status::Status,
     target::TargetView,
 };
-use crate::signature::signers::Signers;
 use crate::state::verdicts::VerdictCache;
 use crate::sys::fs;
 use crate::system::reboot_reasons;
@@ -30,10 +29,8 @@ pub fn status(machine: &Context) -> Result<Status> {
     let snapshot = Snapshot::take(machine)?;
     let facts = snapshot.facts(config, &state);
     let known = VerdictCache::decision_for(paths, &facts, config)?;
-    let decision = known.unwrap_or_else(|| {
-        let signers = Signers::load(config, &machine.private_dir());
-        decide(&facts, &Commits::of_any(&mirror, &signers))
-    });
+    let commits = Commits::of(machine, mirror.as_ref());
+    let decision = known.unwrap_or_else(|| decide(&facts, &commits));
     view(
         machine,
         &state,

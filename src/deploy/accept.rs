@@ -8,7 +8,6 @@ use crate::model::commit::Commit;
 use crate::model::history::{History, Signature};
 use crate::model::names::{Branch, RemoteName};
 use crate::model::remote::{Reach, RemoteFacts};
-use crate::signature::signers::Signers;
 use crate::state::requests::{self, Rewrite};
 use crate::state::store;
 
@@ -18,11 +17,11 @@ use crate::state::store;
 /// # Errors
 /// No remote has such a main now, it is not signed where that is required, or the order cannot be
 /// written.
-pub fn accept(ctx: &Context, wanted: &str, signers: Option<&Signers>) -> Result<()> {
+pub fn accept(ctx: &Context, wanted: &str) -> Result<()> {
     let mains = observe::remotes(ctx);
     let (remote, branch, commit) = find(&mains, wanted)?;
     let mirror = Mirror::open(&ctx.paths)?;
-    if let Signature::Refused(unverified) = Commits::of(&mirror, signers).signature(commit) {
+    if let Signature::Refused(unverified) = Commits::of(ctx, Ok(&mirror)).signature(commit) {
         bail!("{} cannot be accepted: {unverified}", commit.short());
     }
     if store::read(&ctx.paths)?.accepted_main.as_ref() == Some(commit) {

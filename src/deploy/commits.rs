@@ -2,15 +2,15 @@
 
 use anyhow::Error;
 
+use crate::deploy::context::Context;
 use crate::git::mirror::Mirror;
 use crate::model::history::{History, Relation, Signature};
 use crate::model::{commit::Commit, signature::Unverified};
-use crate::signature::signers::Signers;
 
-/// The commits of a mirror, or why it cannot be read.
+/// The commits of a mirror, or why it cannot be read. Where there are signers, theirs alone may be deployed.
 pub struct Commits<'a> {
+    ctx: &'a Context,
     mirror: Result<&'a Mirror, &'a Error>,
-    signers: Result<Option<&'a Signers>, &'a Error>,
 }
 
 impl<'a> Commits<'a> {
@@ -18,24 +18,9 @@ impl<'a> Commits<'a> {
     /// decides how many there are.
     const ANCESTORS: usize = 100;
 
-    /// The commits of a mirror that can be read; where there are signers, theirs alone may be deployed.
-    pub fn of(mirror: &'a Mirror, signers: Option<&'a Signers>) -> Self {
-        Self {
-            mirror: Ok(mirror),
-            signers: Ok(signers),
-        }
-    }
-
-    /// The same where the mirror may not be there, and the signers' keys may be unreadable: then no
-    /// commit can be verified.
-    pub fn of_any(
-        mirror: &'a anyhow::Result<Mirror>,
-        signers: &'a anyhow::Result<Option<Signers>>,
-    ) -> Self {
-        Self {
-            mirror: mirror.as_ref(),
-            signers: signers.as_ref().map(Option::as_ref),
-        }
+    /// The commits of a mirror, which may not be there.
+    pub fn of(ctx: &'a Context, mirror: Result<&'a Mirror, &'a Error>) -> Self {
+        Self { ctx, mirror }
     }
 }
 
@@ -50,7 +35,7 @@ impl History for Commits<'_> {
     fn signature(&self, commit: &Commit) -> Signature {
         let verify = || {
             let unchecked = |error: &Error| Unverified::Unchecked(format!("{error:#}"));
-            let Some(signers) = self.signers.map_err(unchecked)? else {
+            let Some(signers) = self.ctx.signers().map_err(unchecked)? else {
                 return Ok(Signature::NotRequired);
             };
             let raw = self.mirror.map_err(unchecked)?.raw_commit(commit)?;

@@ -4,15 +4,12 @@
 use anyhow::{bail, ensure, Result};
 use clap::Args;
 
-use crate::deploy::{
-    commits::Commits, context::Context, finish, gates, journal_fields, observe, order::log_order,
-};
+use crate::deploy::{context::Context, finish, gates, journal_fields, observe, order::log_order};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::Attempt;
 use crate::model::cure::Cure;
 use crate::model::{confirmation::Step, decision::Decision, facts::Facts, names::Operation};
 use crate::model::{outcome::Outcome, stage::Stage};
-use crate::signature::signers::Signers;
 use crate::state::requests::{self, Confirmation};
 use crate::state::store::{self, Store};
 
@@ -21,9 +18,9 @@ use crate::state::store::{self, Store};
 /// # Errors
 /// Nothing waits, or something else; another target has been selected meanwhile; the order cannot be
 /// written.
-pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signers>) -> Result<()> {
+pub fn confirm(ctx: &Context, expected: &ConfirmRequest) -> Result<()> {
     if expected.past_gates {
-        return gates::order_past(ctx, expected.commit.as_deref(), signers);
+        return gates::order_past(ctx, expected.commit.as_deref());
     }
     let state = store::read(&ctx.paths)?;
     let Some((waiting, step)) = state.awaiting() else {
@@ -56,7 +53,7 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest, signers: Option<&Signer
         );
     }
     let mirror = Mirror::open(&ctx.paths)?;
-    let (facts, decision) = observe::decide_now(ctx, &state, &Commits::of(&mirror, signers))?;
+    let (facts, decision) = observe::decide_now(ctx, &state, Ok(&mirror))?;
     match &decision.selected {
         Some(selected) if selected.same_as(&target.commit, target.operation) => {}
         Some(selected) => bail!(

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use jiff::{tz::TimeZone, Timestamp, Zoned};
 
 use crate::config::{paths::Paths, Config};
 use crate::git::mirror::Mirror;
+use crate::signature::signers::Signers;
 
 /// A machine: its configuration and where its files are.
 pub struct Context {
@@ -19,9 +21,25 @@ pub struct Context {
     pub own_config_file: PathBuf,
     /// Where everything lies.
     pub paths: Paths,
+    /// Whose signatures count, once that has been read: see [`Context::signers`].
+    pub signers: OnceLock<Result<Option<Signers>>>,
 }
 
 impl Context {
+    /// Reads whose signatures count, where something depends on them: keys that cannot be read are a mistake in the
+    /// configuration.
+    pub fn check_signers(&self) -> Result<()> {
+        let signers = Signers::load(&self.config, &self.private_dir())?;
+        self.signers.get_or_init(|| Ok(signers));
+        Ok(())
+    }
+
+    /// Whose signatures count; `None` if the owner requires none. If the keys cannot be read, no commit can be verified.
+    pub fn signers(&self) -> Result<Option<&Signers>, &Error> {
+        let load = || Signers::load(&self.config, &self.private_dir());
+        self.signers.get_or_init(load).as_ref().map(Option::as_ref)
+    }
+
     /// Where temporary files with settings lie. Root's are where no other user can fill the disk.
     pub fn private_dir(&self) -> PathBuf {
         if rustix::process::geteuid().is_root() {

@@ -11,7 +11,6 @@ use crate::git::mirror::Mirror;
 use crate::model::attempt::Attempt;
 use crate::model::{confirmation::Step, gate::ClosedGate, residue::Residue, target::Target};
 use crate::model::{outcome::Outcome, stage::Stage};
-use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::system;
 
@@ -37,8 +36,6 @@ pub struct Deployment<'a> {
     pub store: &'a mut Store,
     /// The commits.
     pub mirror: &'a Mirror,
-    /// Whose signatures count, where some are required.
-    pub signers: Option<&'a Signers>,
     /// What the latest attempt that changed the machine has left.
     pub residue: Residue,
     /// How far it is.
@@ -51,7 +48,6 @@ impl<'a> Deployment<'a> {
         ctx: &'a Context,
         store: &'a mut Store,
         mirror: &'a Mirror,
-        signers: Option<&'a Signers>,
         target: Target,
         system: Option<PathBuf>,
     ) -> Result<Self> {
@@ -76,7 +72,6 @@ impl<'a> Deployment<'a> {
             ctx,
             store,
             mirror,
-            signers,
             residue,
             attempt,
         })

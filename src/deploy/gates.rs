@@ -7,7 +7,6 @@ use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::deploy::journal_fields;
 use crate::deploy::observe;
@@ -21,7 +20,6 @@ use crate::model::outcome::Outcome;
 use crate::model::quarantine::Quarantine;
 use crate::model::stage::Stage;
 use crate::model::state::State;
-use crate::signature::signers::Signers;
 use crate::state::gate_record::GateRecord;
 use crate::state::requests::{self, PastGates};
 use crate::state::store::{self, Store};
@@ -99,14 +97,14 @@ pub fn hold(
 ///
 /// # Errors
 /// There are no gates; another commit is selected than the expected one, or none; the order cannot be written.
-pub fn order_past(ctx: &Context, expected: Option<&str>, signers: Option<&Signers>) -> Result<()> {
+pub fn order_past(ctx: &Context, expected: Option<&str>) -> Result<()> {
     ensure!(
         !ctx.config.gates.are_none(),
         "There are no gates to pass: the configuration names none"
     );
     let mirror = Mirror::open(&ctx.paths)?;
     let state = store::read(&ctx.paths)?;
-    let (_, decision) = observe::decide_now(ctx, &state, &Commits::of(&mirror, signers))?;
+    let (_, decision) = observe::decide_now(ctx, &state, Ok(&mirror))?;
     let Some(target) = decision.selected else {
         bail!("No branch qualifies, so there is no commit to let through; comin plan says why");
     };

@@ -3,11 +3,10 @@
 use anyhow::{Error, Result};
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::{commits::Commits, observe, order::log_order, reactivation, recovery};
+use crate::deploy::{observe, order::log_order, reactivation, recovery};
 use crate::git::mirror::Mirror;
 use crate::model::keep::tested;
 use crate::model::{attempt::Reactivation, names::Operation};
-use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::sys::who;
 
@@ -15,12 +14,11 @@ use crate::sys::who;
 ///
 /// # Errors
 /// Nothing is tested, or something else is selected by now.
-pub fn keep(ctx: &Context, signers: &Result<Option<Signers>>) -> Result<Completion> {
+pub fn keep(ctx: &Context) -> Result<Completion> {
     let mut store = Store::open(&ctx.paths)?;
     recovery::recover(ctx, &mut store)?;
     let mirror = Mirror::open(&ctx.paths);
-    let commits = Commits::of_any(&mirror, signers);
-    let (_, decision) = observe::decide_now(ctx, store.state(), &commits)?;
+    let (_, decision) = observe::decide_now(ctx, store.state(), mirror.as_ref())?;
     let systems = observe::systems(ctx)?;
     let tested = tested(store.state(), &systems, decision.selected.as_ref()).map_err(Error::msg)?;
     let tested = tested.clone();

@@ -6,15 +6,14 @@ use anyhow::{bail, ensure, Context as _, Result};
 use jiff::Timestamp;
 
 use crate::deploy::{
-    boot, commits::Commits, confirm, context::Context, health, observe, order::log_order,
-    previous_system, recovery, rollback::restore_boot,
+    boot, confirm, context::Context, health, observe, order::log_order, previous_system, recovery,
+    rollback::restore_boot,
 };
 use crate::git::mirror::Mirror;
 use crate::model::after_switch::{self, Checks, Next};
 use crate::model::fault::Fault;
 use crate::model::manual_rollback::ManualRollback;
 use crate::model::{attempt::PreviousSystem, names::Operation, quarantine::Quarantine};
-use crate::signature::signers::Signers;
 use crate::state::store::Store;
 use crate::sys::fs;
 use crate::sys::who;
@@ -24,13 +23,13 @@ use crate::system::switch::{self, Activation};
 /// Goes back to a generation of the profile, and keeps what was deployed last, and what would be
 /// deployed now, from coming back by itself. By default it is the generation before the current one;
 /// where something else runs, such as a test, the current one.
-pub fn roll_back(ctx: &Context, to: Option<u64>, signers: &Result<Option<Signers>>) -> Result<()> {
+pub fn roll_back(ctx: &Context, to: Option<u64>) -> Result<()> {
     let mut store = Store::open(&ctx.paths)?;
     recovery::recover(ctx, &mut store)?;
     let profile = ctx.profile();
     let (to, system) = generation_to_go_back_to(ctx, &profile, to)?;
     system::check_is_nixos(&system)?;
-    let held = held(ctx, &store, to, signers)?;
+    let held = held(ctx, &store, to)?;
 
     switch::await_other_switch(&ctx.paths)?;
     let found = previous_system::find(ctx, store.state(), &system)?;
@@ -160,15 +159,9 @@ fn generation_to_go_back_to(
 }
 
 /// What must not come back after a rollback by hand.
-fn held(
-    ctx: &Context,
-    store: &Store,
-    to: u64,
-    signers: &Result<Option<Signers>>,
-) -> Result<Vec<Quarantine>> {
+fn held(ctx: &Context, store: &Store, to: u64) -> Result<Vec<Quarantine>> {
     let mirror = Mirror::open(&ctx.paths);
-    let commits = Commits::of_any(&mirror, signers);
-    let (facts, decision) = observe::decide_now(ctx, store.state(), &commits)?;
+    let (facts, decision) = observe::decide_now(ctx, store.state(), mirror.as_ref())?;
     let latest = store.state().latest().map(|latest| latest.target.clone());
     let reason = format!("rolled back to generation {to} by hand");
     let targets = decision.selected.into_iter().chain(latest);

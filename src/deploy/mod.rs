@@ -49,7 +49,6 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::{commits::Commits, observe::Snapshot, reboot::NextStep};
 use crate::git::mirror::Mirror;
 use crate::model::{decision::Decision, facts::Facts, schedule::Delay, select::decide};
-use crate::signature::signers::Signers;
 use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 
 /// How long it takes until a deploy looks again at what may be gone by then: what kept it from its work, or what only
@@ -57,9 +56,9 @@ use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 const RECHECK: SignedDuration = SignedDuration::from_mins(1);
 
 /// Fetches, then deploys: both halves in one process.
-pub fn run(ctx: &Context, remotes: &[&Remote], signers: Option<&Signers>) -> Result<Completion> {
+pub fn run(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
     let fetched = fetch::fetch_all(ctx, remotes)?;
-    let deployed = deploy(ctx, signers)?;
+    let deployed = deploy(ctx)?;
     Ok(fetched.and(deployed))
 }
 
@@ -67,8 +66,8 @@ pub fn run(ctx: &Context, remotes: &[&Remote], signers: Option<&Signers>) -> Res
 ///
 /// # Errors
 /// The state cannot be read or written. A deployment that fails is no error: it is recorded.
-pub fn deploy(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
-    deploy_until_settled(ctx, signers).inspect_err(|_| schedule_recheck(ctx))
+pub fn deploy(ctx: &Context) -> Result<Completion> {
+    deploy_until_settled(ctx).inspect_err(|_| schedule_recheck(ctx))
 }
 
 /// Lets the next deploy wait: a full disk, a broken state or a missing key is met again in a while,
@@ -92,7 +91,7 @@ pub fn schedule_recheck(ctx: &Context) {
 
 /// Deploys until there is nothing left to do: a deployment moves the accepted main, and with it
 /// what comes next.
-fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Completion> {
+fn deploy_until_settled(ctx: &Context) -> Result<Completion> {
     let mut store = Store::open(&ctx.paths)?;
     requests::take_deploy_request(&ctx.paths)?;
     announce::claim(ctx, &store)?;
@@ -106,7 +105,7 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
         mirror.forget_all_but(&ctx.config.remotes)?;
         let notice = accepted_main::reconcile(&mut store, &mirror, &ctx.paths)?;
         let mut facts = snapshot.facts(&ctx.config, store.state());
-        let decision = decide(&facts, &Commits::of(&mirror, signers));
+        let decision = decide(&facts, &Commits::of(ctx, Ok(&mirror)));
         let decision = lookup::look(ctx, &mirror, &mut facts, decision);
         store.forget_quarantine(&decision.candidates)?;
         let mut decided = announce::announce(ctx, &facts, &decision)?;
@@ -134,7 +133,7 @@ fn deploy_until_settled(ctx: &Context, signers: Option<&Signers>) -> Result<Comp
         };
         let system = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));
         let (system, target) = (system.map(Path::to_path_buf), target.clone());
-        ending = steps::run(ctx, &mut store, mirror, signers, target, system)?;
+        ending = steps::run(ctx, &mut store, mirror, target, system)?;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
@@ -11,6 +11,7 @@ use crate::deploy::boot;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::git::heads::{self, Heads};
+use crate::git::mirror::Mirror;
 use crate::model::decision::Decision;
 use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
@@ -168,8 +169,12 @@ fn facts_of(remote: &Remote, record: Option<&FetchRecord>, paths: &Paths) -> Rem
 }
 
 /// Decides on what is known now, without doing anything.
-pub fn decide_now(ctx: &Context, state: &State, commits: &Commits) -> Result<(Facts, Decision)> {
+pub fn decide_now(
+    ctx: &Context,
+    state: &State,
+    mirror: Result<&Mirror, &Error>,
+) -> Result<(Facts, Decision)> {
     let facts = Snapshot::take(ctx)?.facts(&ctx.config, state);
-    let decision = decide(&facts, commits);
+    let decision = decide(&facts, &Commits::of(ctx, mirror));
     Ok((facts, decision))
 }

@@ -9,7 +9,6 @@ use crate::deploy::{
 };
 use crate::git::mirror::Mirror;
 use crate::model::{decision::Action, select::may_still_be_deployed, state::State, target::Target};
-use crate::signature::signers::Signers;
 use crate::state::requests;
 use crate::sys::{command::Interrupt, inotify::Folders};
 
@@ -17,7 +16,6 @@ use crate::sys::{command::Interrupt, inotify::Folders};
 pub struct Preemption<'a> {
     ctx: &'a Context,
     mirror: &'a Mirror,
-    signers: Option<&'a Signers>,
     /// Where a request comes.
     requests: Folders,
     state: State,
@@ -32,7 +30,6 @@ impl<'a> Preemption<'a> {
         Ok(Self {
             ctx: deployment.ctx,
             mirror: deployment.mirror,
-            signers: deployment.signers,
             requests: Folders::watch(&[&deployment.ctx.paths.run()])?,
             state: deployment.store.state().clone(),
             target: deployment.attempt.target.clone(),
@@ -73,8 +70,7 @@ impl<'a> Preemption<'a> {
         if !requests::take_deploy_request(&ctx.paths)? {
             return Ok(false);
         }
-        let commits = Commits::of(self.mirror, self.signers);
-        let (mut facts, decision) = observe::decide_now(ctx, state, &commits)?;
+        let (mut facts, decision) = observe::decide_now(ctx, state, Ok(self.mirror))?;
         let decision = lookup::look(ctx, self.mirror, &mut facts, decision);
         if let Err(error) = announce::announce(ctx, &facts, &decision) {
             log::warn!("{error:#}");
@@ -92,7 +88,8 @@ impl<'a> Preemption<'a> {
         }
         let waits = matches!(decision.action, Action::AwaitPrebuilt(_));
         let outlasts = state.outlasts_newer_commits();
-        let goes_on = (waits || outlasts) && may_still_be_deployed(&facts, target, &commits);
+        let goes_on = (waits || outlasts)
+            && may_still_be_deployed(&facts, target, &Commits::of(ctx, Ok(self.mirror)));
         if goes_on && !waits {
             log::info!(
                 "{target} is deployed first: newer commits have already stopped several deployments in a row"

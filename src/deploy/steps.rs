@@ -14,7 +14,6 @@ use crate::model::attempt::{Attempt, NixFailure};
 use crate::model::{confirmation::Step, target::Target};
 use crate::model::{outcome::Outcome, stage::Stage};
 use crate::nix::events::{in_repository, Failure};
-use crate::signature::signers::Signers;
 use crate::state::{requests, store::Store};
 use crate::system;
 
@@ -24,11 +23,10 @@ pub fn run(
     ctx: &Context,
     store: &mut Store,
     mirror: Mirror,
-    signers: Option<&Signers>,
     target: Target,
     system: Option<PathBuf>,
 ) -> Result<Completion> {
-    let mut deployment = Deployment::start(ctx, store, &mirror, signers, target, system)?;
+    let mut deployment = Deployment::start(ctx, store, &mirror, target, system)?;
     let stopped = steps(&mut deployment);
     let Deployment { mut attempt, .. } = deployment;
     let outcome = match stopped {
