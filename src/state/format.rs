@@ -1,5 +1,6 @@
 //! The state as it stands in its file. A file of the next version is read too, for a rollback brings
-//! the older comin back: versions only add keys, and unknown ones are passed over.
+//! the older comin back: versions only add keys, and unknown ones are passed over. What is called comin 0.1 is the oldest
+//! comin whose file is read, as in `tests/states/0.1.json`: it knows no stage in which an attempt waits.
 
 use anyhow::{anyhow, ensure, Result};
 use jiff::Timestamp;
@@ -65,7 +66,7 @@ struct AttemptV1 {
     generation_before: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stages: Vec<EnteredV1>,
-    /// When it began to wait for a confirmation or at a gate: comin 0.1 knows no such stage, and would not read the file.
+    /// When it began to wait for a confirmation or at a gate. As a stage, comin 0.1 would not read it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
