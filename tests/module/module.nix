@@ -66,6 +66,7 @@ let
           imports = [
             example
             othersOptions
+            (comin { remotes = lib.mkDefault [ local ]; })
           ];
         })
       ];

@@ -152,8 +152,9 @@ fi
 
 # The Nix code of the documentation, as files of their own. What is not in braces is a part of a module.
 mkdir "$tmp/examples"
-mkdir "$tmp/examples/npins" "$tmp/examples/hosts"
-for file in configuration comin hosts/laptop hosts/server; do echo '{ }' >"$tmp/examples/$file.nix"; done
+mkdir "$tmp"/examples/{npins,hosts,keys}
+touch "$tmp"/examples/keys/{allowed_signers,revoked_keys,me.asc}
+for file in configuration hosts/laptop hosts/server; do echo '{ }' >"$tmp/examples/$file.nix"; done
 (cd "$root" && awk -v folder="$tmp/examples" '
   /^```nix$/ { file = FILENAME ":" FNR; gsub("/", "-", file); file = folder "/" file; next }
   /^```$/ { file = ""; next }

@@ -106,12 +106,14 @@
   options = {
     "nixos/lib/systemd-unit-options.nix" = [
       "<unit>.after"
+      "<unit>.before"
       "<unit>.description"
       "<unit>.documentation"
       "<unit>.environment"
       "<unit>.partOf"
       "<unit>.path"
       "<unit>.pathConfig"
+      "<unit>.requiredBy"
       "<unit>.restartIfChanged"
       "<unit>.serviceConfig"
       "<unit>.socketConfig"
@@ -156,7 +158,10 @@
       "programs.ssh.knownHosts"
       "programs.ssh.package"
     ];
-    "nixos/modules/security/polkit.nix" = [ "security.polkit.enable" ];
+    "nixos/modules/security/polkit.nix" = [
+      "security.polkit.enable"
+      "security.polkit.extraConfig"
+    ];
     "nixos/modules/services/monitoring/prometheus/default.nix" = [
       "services.prometheus.enable"
       "services.prometheus.ruleFiles"

@@ -38,7 +38,9 @@ let
         description = option types.str "";
         documentation = listOf types.str;
         after = listOf types.str;
+        before = listOf types.str;
         wants = listOf types.str;
+        requiredBy = listOf types.str;
         wantedBy = listOf types.str;
         partOf = listOf types.str;
         startLimitIntervalSec = mkOption { type = types.int; };
@@ -48,6 +50,7 @@ let
         lib.optionalAttrs (config.description != "") { Description = config.description; }
         // lib.optionalAttrs (config.documentation != [ ]) { Documentation = toString config.documentation; }
         // lib.optionalAttrs (config.after != [ ]) { After = toString config.after; }
+        // lib.optionalAttrs (config.before != [ ]) { Before = toString config.before; }
         // lib.optionalAttrs (config.wants != [ ]) { Wants = toString config.wants; }
         // lib.optionalAttrs (config.partOf != [ ]) { PartOf = toString config.partOf; }
         // lib.optionalAttrs options.startLimitIntervalSec.isDefined {
@@ -189,6 +192,7 @@ in
     programs.ssh.knownHosts = option (types.attrsOf types.unspecified) { };
     programs.ssh.package = option types.package pkgs.openssh;
     security.polkit.enable = option types.bool false;
+    security.polkit.extraConfig = option types.lines "";
     services.openssh.enable = option types.bool false;
     services.openssh.hostKeys = listOf types.unspecified;
     services.prometheus.enable = option types.bool false;
