@@ -1,7 +1,7 @@
 //! Command lines of the pages that need a whole machine.
 
 /// A test of hosts runs each of them.
-pub const ON_HOST: [&str; 21] = [
+pub const ON_HOST: [&str; 24] = [
     "journalctl -f -t comin",
     "journalctl -f -t comin -p notice -o cat",
     "journalctl -t comin",
@@ -11,6 +11,8 @@ pub const ON_HOST: [&str; 21] = [
     "journalctl -u comin-origin",
     "journalctl COMIN_COMMIT=3f2a9c1e7b50d4861c9e2f07a35b8d6e41f0c2a9",
     "journalctl COMIN_OUTCOME=failed",
+    "nix-store --gc --print-roots",
+    "sudo chown -R root: /run/comin/remotes",
     "sudo comin retry",
     "sudo nix-collect-garbage --delete-older-than 14d",
     "sudo systemctl start comin-origin",
@@ -22,6 +24,7 @@ pub const ON_HOST: [&str; 21] = [
     "systemctl status comin",
     "systemctl status comin-exporter.socket",
     "systemctl stop comin",
+    "systemd-inhibit --list",
     "systemd-inhibit --what=shutdown --why=\"backup\" sleep 2h",
 ];
 

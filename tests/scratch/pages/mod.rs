@@ -21,9 +21,6 @@ use crate::world::World;
 /// The maximum number of words in a sentence.
 const WORDS: usize = 30;
 
-/// Beginnings of command lines that sentences and tables show whole.
-const INLINE: [&str; 2] = ["journalctl ", "systemctl "];
-
 /// The page with the help texts.
 const COMMANDS: &str = "module/docs/commands.md";
 
@@ -330,6 +327,19 @@ fn commands_of_the_pages_are_understood() {
         }
     }
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+#[test]
+fn readme_and_getting_started_have_the_same_flake() {
+    let all = pages();
+    let flake = |name: &str| {
+        let page = all.iter().find(|it| it.name() == name).unwrap();
+        let code = page.blocks("nix");
+        code.trim_start().split("\n\n").next().unwrap().to_string()
+    };
+    let readme = flake("README.md");
+    assert!(readme.contains("outputs = "), "{readme}");
+    assert_eq!(readme, flake("module/docs/getting-started.md"));
 }
 
 #[test]
