@@ -102,6 +102,7 @@ pub fn host(
         drift,
     );
     host.healing = healing;
+    host.clock_doubt = state.clock_doubt(facts.now);
     host.boot_check_due = boot_check::is_due(machine, state)?;
     Ok(host.with_progress(snapshot.progress.clone()))
 }

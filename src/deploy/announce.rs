@@ -9,7 +9,7 @@ use crate::model::decision::{Action, Decision};
 use crate::model::drift::Drift;
 use crate::model::{candidate::Candidate, facts::Facts, refusal::Refusal, state::State};
 use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
-use crate::sys::terminal;
+use crate::sys::{terminal, text};
 
 /// Records who is at work, before anything is decided, and says what of the boot before that was not
 /// as it should be.
@@ -21,7 +21,7 @@ pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
         decided.refused.clear();
         decided.notices.clear();
     }
-    let stays = "comin leaves it there until someone pushes, or comin retry";
+    let stays = "comin leaves it there until the next deployment, or comin retry";
     if let Some(booted) = boot::booted_instead(ctx, store.state())? {
         let booted = booted.display();
         let notice =
@@ -57,8 +57,8 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
         let name = format!("{} ({remote}/{})", commit.short(), head.branch.name);
         if !refused_before.contains(&name) {
             log::warn!("Refused {name}: {refusal}");
-            if let Some(command) = refusal.command() {
-                log::warn!("→ {command}");
+            if let Some(cure) = refusal.cure() {
+                log::warn!("{cure}");
             }
         }
         decided.refused.push(name);
@@ -88,8 +88,9 @@ pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
 
 /// Says what is wrong with the clock and with the branches, once.
 pub fn doubts(state: &State, facts: &Facts, decision: &Decision, decided: &mut DeployRecord) {
-    if let Some(doubt) = state.clock_doubt(facts.now) {
-        decided.log_once(Level::Warn, doubt);
+    if let Some((id, began)) = state.clock_doubt(facts.now) {
+        let began = text::at(began);
+        decided.log_once(Level::Warn, format!("The clock of this machine is or was wrong: attempt {id} was under way at {began}, which is in the future"));
     }
     if let Some(missing) = decision.missing_mains() {
         decided.log_once(Level::Warn, format!("Nothing to deploy: {missing}"));

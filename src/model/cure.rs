@@ -1,6 +1,7 @@
 //! What a person can do about what is in the way.
 
 use derive_more::Display;
+use serde::{Serialize, Serializer};
 
 /// What a command does; the most harmless first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,13 +10,15 @@ enum Kind {
     Look,
     /// It mends the cause, or tries again.
     Fix,
-    /// It leaves the machine as somebody has made it.
+    /// It leaves the machine as it is, or as it was.
     Keep,
+    /// No command can do it.
+    Advice,
     /// It goes on in spite of somebody's decision. Nobody has to.
     Override,
 }
 
-/// A command for a person, and what it is good for if that is not plain.
+/// A command for a person, and what it is good for if that is not plain; or an advice.
 #[derive(Debug, Clone, PartialEq, Eq, Display)]
 #[display("{purpose}{command}")]
 pub struct Cure {
@@ -26,6 +29,8 @@ pub struct Cure {
 
 /// Tries again what failed, and activates again what does not run.
 const RETRY: &str = "sudo comin retry";
+/// Leaves the machine as it is.
+const SUSPEND: &str = "sudo comin suspend";
 
 impl Cure {
     fn new(kind: Kind, purpose: &'static str, command: impl Into<String>) -> Self {
@@ -47,9 +52,19 @@ impl Cure {
         Self::new(Kind::Fix, "→ ", command)
     }
 
+    /// What to do if no command of this machine does it.
+    pub fn advice(advice: impl Into<String>) -> Self {
+        Self::new(Kind::Advice, "", advice)
+    }
+
     /// Tries again.
     pub fn retry() -> Self {
         Self::fix(RETRY)
+    }
+
+    /// Tests again what a reboot has ended.
+    pub fn test_again() -> Self {
+        Self::new(Kind::Fix, "to test it again → ", RETRY)
     }
 
     /// Activates again what somebody has replaced.
@@ -57,9 +72,33 @@ impl Cure {
         Self::new(Kind::Fix, "to replace it → ", RETRY)
     }
 
+    /// Deploys a commit that leads back behind the accepted main.
+    pub fn go_back_to(commit: &str) -> Self {
+        Self::accept("to go back → ", commit)
+    }
+
+    /// Deploys a commit in place of the accepted main.
+    pub fn take_instead(commit: &str) -> Self {
+        Self::accept("to deploy it all the same → ", commit)
+    }
+
+    fn accept(purpose: &'static str, commit: &str) -> Self {
+        Self::new(Kind::Fix, purpose, format!("sudo comin accept {commit}"))
+    }
+
     /// Keeps what somebody has activated.
     pub fn keep() -> Self {
-        Self::new(Kind::Keep, "to keep it → ", "sudo comin suspend")
+        Self::new(Kind::Keep, "to keep the machine as it is → ", SUSPEND)
+    }
+
+    /// Keeps from being deployed what would go on by itself.
+    pub fn stop() -> Self {
+        Self::new(Kind::Keep, "to stop it → ", SUSPEND)
+    }
+
+    /// Leaves a system that has its faults.
+    pub fn roll_back() -> Self {
+        Self::new(Kind::Keep, "to go back → ", "sudo comin rollback")
     }
 
     /// Makes room for new systems.
@@ -71,7 +110,7 @@ impl Cure {
     /// Goes on in spite of a gate.
     pub fn past_gates() -> Self {
         let command = "sudo comin confirm --past-gates";
-        Self::new(Kind::Override, "to override the gate: ", command)
+        Self::new(Kind::Override, "to go on all the same: ", command)
     }
 
     /// Undoes what somebody has done.
@@ -84,5 +123,12 @@ impl Cure {
         let mut cures: Vec<Self> = cures.into_iter().collect();
         cures.sort_by_key(|cure| cure.kind);
         cures
+    }
+}
+
+/// For programs, the command alone.
+impl Serialize for Cure {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.command)
     }
 }

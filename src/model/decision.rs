@@ -18,6 +18,9 @@ use crate::model::suspension::Suspension;
 use crate::model::target::Target;
 use crate::sys::text::{self, in_brackets};
 
+/// Shows the switch that runs, whether it is comin's or of a rebuild by hand.
+const SWITCH: &str = "systemctl status nixos-rebuild-switch-to-configuration";
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -181,7 +184,7 @@ impl Action {
             }
             Self::AwaitRemotes(remotes) => {
                 let trouble = format!("{} in an outage", Trouble::RolledBack);
-                let next = format!("tried again when {} is back", join_or(remotes));
+                let next = format!("tried again when the remote {} is back", join_or(remotes));
                 (Trouble::RolledBack.word(), Some(trouble), "is", next)
             }
             Self::AwaitConfirmation(step, wait) => {
@@ -195,10 +198,7 @@ impl Action {
                 };
                 ("waits", None, "waits", next)
             }
-            Self::AwaitGate(closed) => {
-                let next = format!("at the gate {}", closed.gate);
-                ("waits", None, "waits", next)
-            }
+            Self::AwaitGate(closed) => ("waits", None, "waits", closed.place()),
             Self::Quarantined(_) => ("held", None, "is", HELD.to_string()),
             Self::Suspended(suspension) => {
                 let until = suspension.until;
@@ -223,22 +223,30 @@ impl Action {
         })
     }
 
-    /// What a person can do about what is in the way. A wait needs nothing.
+    /// What a person can do about what is in the way. A wait needs nothing, and what would go on by itself without
+    /// anything having failed can be stopped.
     pub fn cures(&self) -> Vec<Cure> {
         match self {
-            Self::Deploy | Self::Nothing | Self::AwaitPrebuilt(_) | Self::AwaitRemotes(_) => {
-                Vec::new()
+            Self::Deploy | Self::Nothing | Self::AwaitRemotes(_) => Vec::new(),
+            Self::AwaitPrebuilt(lookup) => {
+                let advice = "let CI name the system of this commit again";
+                let advice = lookup.problem.as_ref().map(|_| Cure::advice(advice));
+                advice.into_iter().collect()
             }
-            Self::AwaitConfirmation(step, _) => {
-                vec![Cure::fix(format!("sudo comin confirm {step}"))]
+            Self::AwaitConfirmation(step, wait) => {
+                let confirm = Cure::fix(format!("sudo comin confirm {step}"));
+                let stop = wait.map(|_| Cure::stop());
+                [confirm].into_iter().chain(stop).collect()
             }
             Self::AwaitGate(closed) => {
                 let cures = Cure::free_space().into_iter();
                 let cures = cures.filter(|_| closed.gate == MIN_FREE);
-                cures.chain([Cure::past_gates()]).collect()
+                cures.chain([Cure::stop(), Cure::past_gates()]).collect()
             }
             Self::Quarantined(held) if held.by_gate => vec![Cure::retry(), Cure::past_gates()],
             Self::Quarantined(held) if held.by_hand => vec![Cure::undo_rollback()],
+            // Another switch is in the way, and would be of another try.
+            Self::Retry(Trouble::Postponed, _) => vec![Cure::look(SWITCH)],
             Self::Retry(_, _) | Self::Quarantined(_) | Self::GivenUp(_) => vec![Cure::retry()],
             Self::Suspended(_) => vec![Cure::fix("sudo comin resume")],
         }

@@ -19,6 +19,8 @@ const WAIT: i32 = 75;
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 /// The name of the gate that waits for free space.
 pub const MIN_FREE: &str = "min_free";
+/// The name of the gate that waits for a time.
+const DEPLOY_WINDOW: &str = "deploy_window";
 /// More of a reason than anybody reads.
 const MAX_REASON: usize = 200;
 
@@ -121,6 +123,15 @@ pub struct ClosedGate {
 }
 
 impl ClosedGate {
+    /// What waits for it to open, waits so: as in "at the gate ac".
+    pub fn place(&self) -> String {
+        match self.gate.as_str() {
+            DEPLOY_WINDOW => "for the deploy window".to_string(),
+            MIN_FREE => "for free space".to_string(),
+            name => format!("at the gate {name}"),
+        }
+    }
+
     /// Whether it need not be asked again yet.
     pub fn is_closed_at(&self, now: Timestamp) -> bool {
         self.again.is_none_or(|wait| !wait.has_elapsed(now))
@@ -162,7 +173,7 @@ pub fn first_closed(
         if let Some(opens) = window::opens(&gates.windows, now) {
             let reason = format!("it opens at {}", text::at(opens));
             let again = Delay::until(now.timestamp(), opens);
-            return closed("deploy_window", reason, Some(again));
+            return closed(DEPLOY_WINDOW, reason, Some(again));
         }
     }
     if before == Before::Build && gates.min_free > 0 {

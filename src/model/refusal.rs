@@ -3,10 +3,7 @@
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{commit::Commit, signature::Unverified};
-
-/// Of an accepted main that was amended or rebased.
-const LOST: &str = ", which no followed branch contains any more";
+use crate::model::{commit::Commit, cure, signature::Unverified};
 
 /// The accepted main.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Display)]
@@ -41,28 +38,28 @@ pub struct Displaced {
 }
 
 impl Displaced {
-    /// What helps, as the end of a sentence: to `push` another commit, or to accept this one. `or_push` is what to push
-    /// instead of accepting it.
-    fn cure(&self, push: &str, or_push: &str) -> String {
-        let head = self.head.short();
+    /// What helps: to `push` another commit, or to accept this one. `or_push` is what to push instead of accepting it.
+    fn advice(&self, push: &str, or_push: &str) -> String {
+        let (head, accepted) = (self.head.short(), self.accepted.commit.short());
+        let lost = format!("no followed branch contains {accepted} any more");
         match self.cure {
-            Cure::Push => format!("; {push} or allow it once with comin accept {head}"),
-            Cure::Accept => format!("{LOST}; accept this one{or_push}"),
-            Cure::AcceptAnother => LOST.to_string(),
+            Cure::Push => format!("{push} or allow it once with comin accept {head}"),
+            Cure::Accept => format!("{lost}: accept this one{or_push}"),
+            Cure::AcceptAnother => lost,
         }
     }
 
-    fn cure_of_rewound(&self) -> String {
+    fn advice_if_rewound(&self) -> String {
         const PUSH: &str = "push that commit";
         const ON_TOP: &str = "or one on top of it, e.g. with git revert";
-        self.cure(
+        self.advice(
             &format!("{PUSH}, {ON_TOP};"),
             &format!(", or {PUSH} again, {ON_TOP}"),
         )
     }
 
-    fn cure_of_rewritten(&self) -> String {
-        self.cure("rebase or merge it onto that,", "")
+    fn advice_if_rewritten(&self) -> String {
+        self.advice("rebase or merge it onto that,", "")
     }
 }
 
@@ -82,10 +79,10 @@ pub enum Refusal {
     #[display("it is behind the accepted main {_0}; push that there")]
     Behind(Accepted),
     /// A main that went back behind the accepted one.
-    #[display("rewound, or not pushed yet: it is behind the accepted main {}{}", _0.accepted, _0.cure_of_rewound())]
+    #[display("rewound, or not pushed yet: it is behind the accepted main {}; {}", _0.accepted, _0.advice_if_rewound())]
     Rewound(Displaced),
     /// A main that does not contain the accepted one.
-    #[display("diverged: it does not contain the accepted main {}{}", _0.accepted, _0.cure_of_rewritten())]
+    #[display("diverged: it does not contain the accepted main {}; {}", _0.accepted, _0.advice_if_rewritten())]
     Rewritten(Displaced),
     /// A testing branch without any main to stand on.
     #[display("there is no main to test on")]
@@ -141,10 +138,13 @@ impl Refusal {
     }
 
     /// The command that helps, if one does.
-    pub fn command(&self) -> Option<String> {
+    pub fn cure(&self) -> Option<cure::Cure> {
         match self {
-            Self::Rewound(main) | Self::Rewritten(main) if main.cure == Cure::Accept => {
-                Some(format!("sudo comin accept {}", main.head.short()))
+            Self::Rewound(main) if main.cure == Cure::Accept => {
+                Some(cure::Cure::go_back_to(main.head.short()))
+            }
+            Self::Rewritten(main) if main.cure == Cure::Accept => {
+                Some(cure::Cure::take_instead(main.head.short()))
             }
             _ => None,
         }

@@ -27,7 +27,7 @@ impl NextTry {
             Self::OnNewCommit => "held until someone pushes, or comin retry".to_string(),
             Self::At(wait) => format!("tried again at {}", text::at(wait.until)),
             Self::WhenReachable(remotes) => {
-                format!("tried again when {} is back", join_or(remotes))
+                format!("tried again when the remote {} is back", join_or(remotes))
             }
         }
     }

@@ -11,7 +11,6 @@ use crate::model::{
     commit::Commit, confirmation::Step, facts::PastAttempt, manual_rollback::ManualRollback,
     policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,
 };
-use crate::sys::text;
 
 /// How many evaluations and builds in a row newer commits may stop.
 const PREEMPTIONS: usize = 3;
@@ -48,14 +47,11 @@ pub struct State {
 }
 
 impl State {
-    /// That the clock is earlier than what has been done already.
-    pub fn clock_doubt(&self, now: Timestamp) -> Option<String> {
+    /// The attempt that was under way at a time that the clock has not reached, if there is one: the clock is or was wrong.
+    pub fn clock_doubt(&self, now: Timestamp) -> Option<(u64, Timestamp)> {
         let latest = self.latest()?;
         let (id, began) = (latest.id, latest.since());
-        (began > now + CLOCK_STEP).then(|| {
-            let began = text::at(began);
-            format!("The clock of this machine is or was wrong: attempt {id} was under way at {began}, which is in the future")
-        })
+        (began > now + CLOCK_STEP).then_some((id, began))
     }
 
     /// The accepted main, and where it came from.

@@ -41,6 +41,9 @@ pub struct Attempt {
     /// The units that its activation made fail.
     #[serde(skip)]
     pub(super) failed_units: Vec<String>,
+    /// How often in a row its target was interrupted before.
+    #[serde(skip)]
+    pub(super) interruptions: u32,
     /// Whether it has not ended, and nobody is at work at it any more.
     #[serde(skip)]
     pub(super) is_left: bool,
@@ -97,6 +100,7 @@ impl Attempt {
                 .units
                 .as_ref()
                 .map_or_else(Vec::new, |it| it.failed.clone()),
+            interruptions: attempt.interruptions,
             is_left: false,
         }
     }

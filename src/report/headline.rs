@@ -8,12 +8,13 @@ use super::cures;
 use super::page::Page;
 use super::remote::RemoteStatus;
 use super::status::Status;
+use super::target::TargetView;
 use super::verdict::{Grade, Verdict};
 use crate::model::cure::Cure;
 use crate::model::decision::Action;
 use crate::model::drift::Kind;
 use crate::sys::diagnosis::{in_short, Cause};
-use crate::sys::text::{in_brackets, printable};
+use crate::sys::text::{fact_and_advice, in_brackets, printable};
 
 /// If nothing has been fetched since the machine booted.
 pub(super) const NOT_FETCHED: &str = "no remote has been fetched since the boot";
@@ -24,6 +25,7 @@ pub(super) const NOTHING_QUALIFIES: &str = "no branch qualifies";
 
 /// The unit of comin that starts a deploy.
 const DEPLOYS: &str = "comin.path";
+
 impl Status {
     /// How the machine is: what matters most, and whatever else is wrong. `when` says a time as in "at 14:00" or
     /// "in 4 min".
@@ -33,19 +35,24 @@ impl Status {
         when: &dyn Fn(Timestamp) -> String,
     ) -> (Verdict<'_>, Vec<Verdict<'_>>) {
         let is_stopped = self.is_deploy_stopped();
-        let mut problems = self.problems();
-        let verdicts = [
+        let mut problems = self.problems(page);
+        let obstacles = [
             self.in_progress(page),
             self.suspended(page),
-            self.inactive().filter(|_| is_stopped),
+            self.inactive(page).filter(|_| is_stopped),
             self.unselected(&mut problems),
             self.undeployed(page, when),
-            self.drifted(when),
-            self.absent(),
-            self.inactive().filter(|_| !is_stopped),
         ];
-        let mut verdicts: VecDeque<_> = verdicts.into_iter().flatten().collect();
-        verdicts.extend(self.stale(page));
+        let mut obstacles = obstacles.into_iter().flatten();
+        // Whatever else is the matter, the first sentence says so if another system runs.
+        let first = match (obstacles.next(), self.drifted(when)) {
+            (Some(first), Some(drifted)) => Some(first.and("; ", drifted)),
+            (first, drifted) => first.or(drifted),
+        };
+        let mut verdicts: VecDeque<_> = first.into_iter().chain(obstacles).collect();
+        verdicts.extend(self.absent());
+        verdicts.extend(self.inactive(page).filter(|_| !is_stopped));
+        verdicts.extend(self.late(page));
         let first = verdicts.pop_front();
         let first = first.unwrap_or_else(|| self.well(&mut problems));
         verdicts.extend(problems);
@@ -81,13 +88,18 @@ impl Status {
     }
 
     /// Units that should fetch or deploy, and are not active.
-    fn inactive(&self) -> Option<Verdict<'_>> {
+    fn inactive(&self, page: &Page) -> Option<Verdict<'_>> {
         let verb = match self.inactive_units.len() {
             0 => return None,
             1 => "is",
             _ => "are",
         };
-        let why = format!("{} {verb} not active", self.inactive_units.join(", "));
+        let mut why = format!("{} {verb} not active", self.inactive_units.join(", "));
+        let mut detail = why.clone();
+        for [late, since] in self.remotes.iter().filter_map(|it| it.lateness(page)) {
+            why += &format!(", and {late}");
+            detail += &format!(", and {since}");
+        }
         let selected = self.selected.as_ref().filter(|_| self.action.goes_on());
         let selected = selected.filter(|_| self.is_deploy_stopped());
         let (word, so) = match (selected, &self.suspension) {
@@ -104,7 +116,7 @@ impl Status {
         let verdict = verdict.about(commit.or(self.host.running_commit()));
         let units = self.inactive_units.join(" ");
         let cure = Cure::fix(format!("sudo systemctl start {units}"));
-        Some(verdict.with_detail(why).with_cures([cure]))
+        Some(verdict.with_detail(detail).with_cures([cure]))
     }
 
     /// Nothing is known of any remote, or no branch qualifies. Takes the first problem for the reason.
@@ -132,55 +144,77 @@ impl Status {
             return None;
         }
         let missing = self.missing.as_deref().map(|it| {
-            let missing = printable(it).into_owned();
-            // Without the cure.
-            let detail = missing.split(';').next().map(str::to_string);
-            Verdict::new(NOTHING_QUALIFIES, missing).with_detail(detail)
+            let missing = printable(it);
+            let (fact, advice) = fact_and_advice(&missing);
+            let verdict = Verdict::new(NOTHING_QUALIFIES, fact).with_detail(fact.to_string());
+            verdict.with_cures(advice.map(Cure::advice))
         });
         let why = missing.or_else(|| {
             problems.front().filter(|it| it.grade != Grade::Noted)?;
             problems.pop_front()
         });
         // Not about the running commit: it would look as if that one did not qualify.
-        let Some(why) = why else {
-            return Some(Verdict::new(NOTHING_QUALIFIES, NOTHING_QUALIFIES));
-        };
-        let sentence = format!("{NOTHING_QUALIFIES}; {}", why.sentence);
-        let verdict = Verdict::new(NOTHING_QUALIFIES, sentence).with_detail(why.detail);
-        Some(verdict.with_cures(why.cures))
+        let verdict = Verdict::new(NOTHING_QUALIFIES, NOTHING_QUALIFIES);
+        Some(match why {
+            Some(why) => verdict.and("; ", why),
+            None => verdict,
+        })
     }
 
+    /// Another system runs or boots than comin last activated.
     fn drifted(&self, when: &dyn Fn(Timestamp) -> String) -> Option<Verdict<'_>> {
-        let drift = self.host.drift.as_ref()?;
-        let is_deployed = self.action == Action::Nothing;
-        let deployed = self.selected.as_ref().filter(|_| is_deployed);
-        let other = self.host.other.as_deref().unwrap_or("another system");
-        let what = match drift.kind {
+        let kind = self.host.drift.as_ref()?.kind;
+        let other = self.host.other.as_ref().map(TargetView::to_string);
+        let other = other.unwrap_or_else(|| "another system".to_string());
+        let what = match kind {
             Kind::Activated => "runs, activated outside of comin",
             Kind::Booted => "runs since it was booted",
             Kind::BootsNext => "boots next, set outside of comin",
         };
+        let is_deployed =
+            |it: &&TargetView| self.action == Action::Nothing && self.host.skipped_at(it).is_none();
+        let deployed = self.selected.as_ref().filter(is_deployed);
         let place = deployed.map_or(String::new(), |it| format!(", in place of {it}"));
-        let mut verdict = Verdict::new(drift.kind.word(), format!("{other} {what}{place}"));
         let is_held_up = self.suspension.is_some() || self.is_deploy_stopped();
         let selected = self.selected.as_ref().filter(|_| !is_held_up);
-        let verdict = match (selected, deployed) {
-            (Some(it), Some(_)) => {
-                let healing = self.host.healing.as_ref();
-                let end = match (healing.and_then(|it| it.at), drift.kind) {
-                    (Some(at), _) => format!("comin replaces it {}", when(at)),
-                    (None, Kind::Booted) => "the next push or reboot replaces it".to_string(),
-                    (None, _) => "the next push replaces it".to_string(),
-                };
-                verdict.sentence = format!("{}; {end}", verdict.sentence);
-                let verdict = verdict.about(Some(&it.commit));
-                verdict.with_cures([Cure::replace(), Cure::keep()])
+        let end = selected.map_or(String::new(), |it| self.end_of_drift(kind, it, when));
+        let replace = selected.and(deployed).map(|_| Cure::replace());
+        let cures = replace.into_iter().chain(selected.map(|_| Cure::keep()));
+        let verdict = Verdict::new(kind.word(), format!("{other} {what}{place}{end}"));
+        let verdict = verdict.with_cures(cures);
+        Some(match (kind, deployed) {
+            (Kind::BootsNext, Some(it)) => {
+                let boots = format!("the next boot does not start {}", it.commit.short());
+                verdict.with_detail(boots)
             }
-            (Some(_), None) => verdict.with_cures([Cure::keep()]),
-            (None, _) => verdict,
+            (_, deployed) => {
+                let verdict = verdict.about(deployed.map(|it| &it.commit));
+                verdict.with_detail(kind.clause().to_string())
+            }
+        })
+    }
+
+    /// What replaces another system, as in "; the next push replaces it".
+    fn end_of_drift(
+        &self,
+        kind: Kind,
+        selected: &TargetView,
+        when: &dyn Fn(Timestamp) -> String,
+    ) -> String {
+        let healed = self.host.healing.as_ref().and_then(|it| it.at);
+        let replaces = match kind {
+            Kind::Activated | Kind::Booted => selected.operation.activates(),
+            Kind::BootsNext => selected.operation.moves_profile(),
         };
-        let detail = drift.kind.clause().to_string();
-        Some(verdict.with_detail(detail))
+        match (healed, kind) {
+            (Some(at), _) => format!("; comin replaces it {}", when(at)),
+            (None, _) if self.action.goes_on() && replaces => {
+                format!(", until {} replaces it", selected.commit.short())
+            }
+            (None, _) if self.action.goes_on() => String::new(),
+            (None, Kind::Booted) => "; the next push or reboot replaces it".to_string(),
+            (None, Kind::Activated | Kind::BootsNext) => "; the next push replaces it".to_string(),
+        }
     }
 
     /// What was deployed does not run.
@@ -191,24 +225,23 @@ impl Status {
         let runs = self.what_runs(selected).unwrap_or_default();
         let sentence = format!("{selected} {}{runs}", absence.clause());
         let verdict = Verdict::new(absence.word(), sentence).about(Some(&selected.commit));
-        Some(verdict.with_cures([Cure::fix(absence.command())]))
+        Some(verdict.with_cures([absence.cure()]))
     }
 
     /// The remotes whose latest fetch is too long ago, although their units are active.
-    fn stale(&self, page: &Page) -> Vec<Verdict<'_>> {
-        let is_it = |remote: &&RemoteStatus| remote.is_stale && self.inactive_units.is_empty();
-        let stale = self.remotes.iter().filter(is_it).map(|remote| {
-            let name = &remote.name;
-            let since = remote
-                .attempted_at
-                .map(|at| format!(" since {}", page.at(at)));
-            let why = format!("{name} has not been fetched{}", since.unwrap_or_default());
-            let cure = Cure::look(format!("systemctl status comin-{name}.timer"));
+    fn late(&self, page: &Page) -> Vec<Verdict<'_>> {
+        let remotes = self
+            .remotes
+            .iter()
+            .filter(|_| self.inactive_units.is_empty());
+        let late = remotes.filter_map(|remote| {
+            let [why, detail] = remote.lateness(page)?;
+            let cure = Cure::look(format!("systemctl status comin-{}.timer", remote.name));
             let sentence = format!("{why}, so pushes may be missed");
             let verdict = self.verdict("not polled", sentence);
-            verdict.with_detail(why).with_cures([cure])
+            Some(verdict.with_detail(detail).with_cures([cure]))
         });
-        stale.collect()
+        late.collect()
     }
 
     /// It runs what was pushed. Takes the first problem into the sentence.
@@ -218,27 +251,28 @@ impl Status {
             Some(selected) => ("testing", format!("up to date, testing {selected}")),
             None => ("up to date", "up to date".to_string()),
         };
+        let verdict = self.verdict(word, well);
         let grades = problems.iter().map(|it| it.grade);
-        let Some(worst) = grades.max_by_key(|it| it.code()) else {
-            return self.verdict(word, well);
-        };
-        let first = problems.pop_front();
-        let Verdict {
-            sentence,
-            detail,
-            cures,
-            ..
-        } = first.unwrap_or_else(|| self.verdict(word, ""));
-        let verdict = self.verdict(word, format!("{well}, but {sentence}"));
-        verdict.graded(worst).with_detail(detail).with_cures(cures)
+        let worst = grades.max_by_key(|it| it.code());
+        match (problems.pop_front(), worst) {
+            (Some(first), Some(worst)) => verdict.and(", but ", first).graded(worst),
+            _ => verdict,
+        }
     }
 
-    /// What is wrong beside what is selected: remotes, branches, and that a reboot is needed.
-    fn problems(&self) -> VecDeque<Verdict<'_>> {
+    /// What is wrong beside what is selected: remotes, branches, the clock, and that a reboot is needed.
+    fn problems(&self, page: &Page) -> VecDeque<Verdict<'_>> {
         // That none can be fetched is said once.
         let is_known = |remote: &&RemoteStatus| self.is_any_reached() || remote.error.is_none();
         let remotes = self.remotes.iter().filter(is_known);
         let mut problems: VecDeque<_> = remotes.flat_map(RemoteStatus::problems).collect();
+        if let Some((id, began)) = self.host.clock_doubt {
+            let clock = Cause::WrongClock.to_string();
+            let began = format!("attempt {id} was under way at {}", page.at(began));
+            let doubt = self.verdict("up to date", in_brackets(&clock, Some(&began)));
+            let doubt = doubt.graded(Grade::Noted).with_detail(clock);
+            problems.push_back(doubt.with_cures(cures::of_cause(Cause::WrongClock)));
+        }
         let drift = self.host.drift.as_ref().map(|drift| drift.kind);
         // What boots next is told with the drift.
         let booting = matches!(drift, Some(Kind::BootsNext | Kind::Booted));

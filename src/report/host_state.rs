@@ -13,6 +13,7 @@ use super::target::TargetView;
 use crate::model;
 use crate::model::attempt::Progress;
 use crate::model::commit::Commit;
+use crate::model::cure::Cure;
 use crate::model::drift::Drift;
 use crate::model::healing::Healing;
 use crate::model::names::Operation;
@@ -38,11 +39,14 @@ pub struct HostState {
     pub booted_instead: Option<String>,
     /// That it runs, booted or boots something else than comin last activated.
     pub drift: Option<Drift>,
-    /// The name of that system.
+    /// The commit of that system, if comin deployed it.
     #[serde(skip)]
-    pub(super) other: Option<String>,
+    pub(super) other: Option<TargetView>,
     /// What comin does about that; `None` if the owner wants no drift to be healed.
     pub healing: Option<HealingView>,
+    /// An attempt that was under way in the future, and when.
+    #[serde(skip)]
+    pub clock_doubt: Option<(u64, Timestamp)>,
     /// Whether the system has booted for the first time, and has not been judged yet.
     pub boot_check_due: bool,
     /// The stage of the deployment that is under way, or `idle`.
@@ -146,10 +150,11 @@ impl Absence {
     }
 
     /// The command that makes the target run.
-    pub(super) fn command(self) -> &'static str {
+    pub(super) fn cure(self) -> Cure {
         match self {
-            Self::TestEnded | Self::Unknown => "sudo comin retry",
-            Self::BootsNext => "sudo reboot",
+            Self::TestEnded => Cure::test_again(),
+            Self::Unknown => Cure::retry(),
+            Self::BootsNext => Cure::fix("sudo reboot"),
         }
     }
 }
@@ -200,12 +205,17 @@ impl HostState {
         self.deployed.as_ref().filter(is_it)
     }
 
+    /// The same, if it was skipped.
+    pub(super) fn skipped_at(&self, target: &TargetView) -> Option<&Attempt> {
+        let latest = self.latest_at(target);
+        latest.filter(|it| it.status == AttemptStatus::Skipped)
+    }
+
     /// Why a target does not run, although nothing is to be done about it and nobody else changed the machine.
     pub(super) fn absence(&self, target: &TargetView) -> Option<Absence> {
         let latest = self.latest_at(target);
-        let is_skipped = latest.is_some_and(|it| it.status == AttemptStatus::Skipped);
         let runs = self.running_commit() == Some(&target.commit);
-        if is_skipped || runs || self.drift.is_some() {
+        if self.skipped_at(target).is_some() || runs || self.drift.is_some() {
             return None;
         }
         Some(
@@ -247,9 +257,12 @@ impl HostState {
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
             booted_instead: booted_instead.map(|system| system.display().to_string()),
-            other: drift.as_ref().map(|it| Running::new(&it.out, state).name()),
+            other: drift
+                .as_ref()
+                .and_then(|it| Running::new(&it.out, state).target),
             drift,
             healing: None,
+            clock_doubt: None,
             boot_check_due: false,
             phase: at.map_or("idle".to_string(), |stage| stage.to_string()),
             deployed: state.latest_ended().map(tell),

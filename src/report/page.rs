@@ -191,12 +191,13 @@ pub fn column<'a>(names: impl Iterator<Item = &'a str>) -> usize {
         .min(WIDEST)
 }
 
-/// How long something takes: as in "75 s", "12 min", "3 h".
+/// How long something takes: as in "75 s", "12 min", "3 h", "4 days".
 pub fn length(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),
-        7200.. => format!("{} h", seconds / 3600),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        172_800.. => format!("{} days", seconds / DAY),
     }
 }
 
@@ -242,5 +243,6 @@ mod tests {
         assert_eq!(length(75), "75 s");
         assert_eq!(length(600), "10 min");
         assert_eq!(length(100_000), "27 h");
+        assert_eq!(length(4 * DAY), "4 days");
     }
 }

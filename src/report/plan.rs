@@ -66,7 +66,7 @@ struct CandidateView {
     verdict: Verdict,
     refused: Option<String>,
     /// The command that helps, if one does.
-    cure: Option<String>,
+    cure: Option<Cure>,
     #[serde(skip)]
     refusal: Option<Refusal>,
 }
@@ -164,8 +164,8 @@ impl Plan {
                 (Action::Nothing, None, None) => match self.absence {
                     None => format!("Nothing to do: {target} is deployed"),
                     Some(it) => {
-                        let (why, command) = (it.clause(), it.command());
-                        format!("Would not deploy {target}: it {why}\n→ {command}")
+                        let (why, cure) = (it.clause(), it.cure());
+                        format!("Would not deploy {target}: it {why}\n{cure}")
                     }
                 },
                 (_, _, _) => would_deploy(target, outlook),
@@ -230,7 +230,7 @@ impl CandidateView {
             commit: candidate.head.commit.clone(),
             verdict: candidate.verdict.clone(),
             refused: refusal.as_ref().map(ToString::to_string),
-            cure: refusal.as_ref().and_then(Refusal::command),
+            cure: refusal.as_ref().and_then(Refusal::cure),
             refusal,
         }
     }
@@ -260,7 +260,7 @@ impl CandidateView {
         };
         match (&self.verdict, &self.refused) {
             (_, None) | (Verdict::Refused(_), Some(_)) => {
-                let cure = self.cure.as_ref().map(|cure| format!("\n→ {cure}"));
+                let cure = self.cure.as_ref().map(|cure| format!("\n{cure}"));
                 format!("{commit}  {verdict}{}", cure.unwrap_or_default())
             }
             (Verdict::Selected(_) | Verdict::Qualifies(_), Some(_)) => {
@@ -280,6 +280,10 @@ impl Plan {
     /// As a text, where something is known of the system of what is selected.
     pub(super) fn with_outlook(&self, outlook: Outlook, page: &Page) -> String {
         let mut text = page.wrapped("", 2, &self.sentence(outlook, page));
+        let drift = self.drift.as_ref();
+        if let Some(drift) = drift.filter(|_| self.action != Action::Nothing) {
+            text += &page.wrapped("  ", 2, drift.kind.clause());
+        }
         let candidates = self.candidates.iter().filter(|it| !it.is_ordinary());
         let candidates: Vec<_> = candidates.map(|it| (it, it.name())).collect();
         let width = column(candidates.iter().map(|(_, name)| name.as_str()));

@@ -14,7 +14,7 @@ use crate::model::cure::Cure;
 use crate::model::refusal::Refusal;
 use crate::state::fetch_record::FetchRecord;
 use crate::sys::diagnosis::{in_short, Cause};
-use crate::sys::text::{in_brackets, printable, without_codes};
+use crate::sys::text::{fact_and_advice, in_brackets, printable, without_codes};
 use crate::system::timers::FetchSchedule;
 
 /// A remote.
@@ -50,7 +50,7 @@ pub(super) struct BranchStatus {
     /// The same for programs.
     pub(super) reason: Option<&'static str>,
     /// The command that helps, if one does.
-    cure: Option<String>,
+    cure: Option<Cure>,
     #[serde(skip)]
     remark: Remark,
 }
@@ -114,7 +114,7 @@ impl RemoteStatus {
             verdict.with_detail(detail).with_cures(cures)
         };
         if let Some(error) = &self.error {
-            let unreachable = format!("{name} cannot be fetched");
+            let unreachable = format!("the remote {name} cannot be fetched");
             let why = in_short(error);
             let sentence = in_brackets(&unreachable, Some(&why));
             let cures = match Cause::of(error).filter(|cause| cause.is_local()) {
@@ -127,11 +127,25 @@ impl RemoteStatus {
         let refused = refused.map(|it| {
             let refused = format!("{name}/{} is refused", printable(&it.name));
             let why = printable(it.refused.as_deref().unwrap_or_default());
-            let cures = it.cure.iter().map(Cure::fix).collect();
-            let sentence = format!("{refused}: {why}");
-            problem(sentence, in_brackets(&refused, it.reason), cures)
+            let (fact, advice) = fact_and_advice(&why);
+            let cures = it.cure.iter().cloned().chain(advice.map(Cure::advice));
+            let sentence = format!("{refused}: {fact}");
+            problem(sentence, in_brackets(&refused, it.reason), cures.collect())
         });
         refused.collect()
+    }
+
+    /// That its latest fetch is too long ago, if it is: as in "the remote origin has not been fetched for 4 days", and the
+    /// same with the date for who reads it later.
+    pub(super) fn lateness(&self, page: &Page) -> Option<[String; 2]> {
+        let at = self.attempted_at.filter(|_| self.is_stale)?;
+        let times = [("for", page.since(at)), ("since", page.at(at))];
+        Some(times.map(|(word, time)| {
+            format!(
+                "the remote {} has not been fetched {word} {time}",
+                self.name
+            )
+        }))
     }
 
     /// What of it there is to say.
@@ -182,7 +196,7 @@ impl BranchStatus {
             commit: candidate.head.commit.clone(),
             refused: refusal.as_ref().map(Refusal::to_string),
             reason: refusal.as_ref().map(Refusal::reason),
-            cure: refusal.as_ref().and_then(Refusal::command),
+            cure: refusal.as_ref().and_then(Refusal::cure),
             remark,
         }
     }

@@ -41,10 +41,10 @@ impl Running {
         }
     }
 
-    /// As in `3f2a9c1e (origin/main)`, or its path.
+    /// As in `3f2a9c1e (origin/main)`.
     pub(super) fn name(&self) -> String {
         let commit = self.target.as_ref().map(TargetView::to_string);
-        commit.unwrap_or_else(|| printable(&self.out).into_owned())
+        commit.unwrap_or_else(|| "a system that comin has not deployed".to_string())
     }
 
     /// What of it there is to say, in a line or two.

@@ -92,8 +92,8 @@ impl Report for Status {
             text += &page.entry(label, &sentence);
         };
         let host = &self.host;
-        entry("also", Some(also.join("\n")));
         entry("running", host.running.as_ref().map(|it| it.sentence(page)));
+        entry("also", Some(also.join("\n")));
         entry("wanted", self.about_selected(page));
         let progress = self.host.progress.as_ref();
         let progress = progress.map(|steps| steps.at(page.now)).unwrap_or_default();
@@ -122,10 +122,12 @@ impl Report for Status {
     }
 }
 
-/// As in "another system was activated 4 min ago: /nix/store/…".
+/// As in "another system was activated (since 14:02): /nix/store/…".
 fn about_drift(drift: &Drift, healing: Option<&HealingView>, page: &Page) -> String {
     let since = drift.since;
-    let since = since.map_or(String::new(), |since| format!(" {}", page.ago(since)));
+    let since = since.map_or(String::new(), |since| {
+        format!(" (since {})", page.at(since))
+    });
     let out = drift.out.display().to_string();
     let healing = healing.map(|it| format!("\n{}", it.clause(&|at| page.until(at))));
     let healing = healing.unwrap_or_default();

@@ -368,6 +368,7 @@ impl Scene {
             drift,
         );
         host.healing = healing;
+        host.clock_doubt = state.clock_doubt(facts.now);
         let selected = self.selected();
         let units = self.inactive_units.iter().map(ToString::to_string);
         Status::new(
@@ -597,6 +598,7 @@ fn a_commit_waits_for_a_confirmation() {
             m: 42424242 (origin/main) waits for your confirmation, and is deployed without
               one in 9 min
               → sudo comin confirm deploy
+              to stop it → sudo comin suspend
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -609,6 +611,7 @@ fn a_commit_waits_for_a_confirmation() {
             Would not deploy 42424242 (origin/main): it waits for your confirmation, and is
               deployed without one in 9 min
               → sudo comin confirm deploy
+              to stop it → sudo comin suspend
               origin/main  42424242  selected
         "#]]);
 }
@@ -631,9 +634,10 @@ fn a_commit_waits_at_a_gate() {
     });
     scene.check(&expect![[r#"
         [waits 42424242: at the gate ac (on battery)]
-        m: 42424242 (origin/main) waits at the gate ac (on battery), which is asked
-          again in 1 min
-          to override the gate: sudo comin confirm --past-gates
+        m: 42424242 (origin/main) waits at the gate ac (on battery), and is tried again
+          in 1 min
+          to stop it → sudo comin suspend
+          to go on all the same: sudo comin confirm --past-gates
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -644,7 +648,8 @@ fn a_commit_waits_at_a_gate() {
                      main     42424242
         --
         Would not deploy 42424242 (origin/main): it waits at the gate ac (on battery)
-          to override the gate: sudo comin confirm --past-gates
+          to stop it → sudo comin suspend
+          to go on all the same: sudo comin confirm --past-gates
           origin/main  42424242  selected
     "#]]);
 }
@@ -665,7 +670,7 @@ fn a_commit_is_held_by_a_gate() {
         m: 42424242 (origin/main) is held until someone pushes: the gate ci refused it
           (3 tests failed)
           → sudo comin retry
-          to override the gate: sudo comin confirm --past-gates
+          to go on all the same: sudo comin confirm --past-gates
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -678,7 +683,7 @@ fn a_commit_is_held_by_a_gate() {
         Would not deploy 42424242 (origin/main): it is held until someone pushes: the
           gate ci refused it (3 tests failed)
           → sudo comin retry
-          to override the gate: sudo comin confirm --past-gates
+          to go on all the same: sudo comin confirm --past-gates
           origin/main  42424242  selected
     "#]]);
 }
@@ -857,15 +862,15 @@ fn a_commit_was_rolled_back_in_an_outage() {
     Scene::of("A-B", "B", "origin!:B/- local:B/-")
         .then(attempt("B", "Update nixpkgs", 600, rolled_back))
         .check(&expect![[r#"
-            [rolled back 42424242: no server can be reached, tried again when origin is back (+1 more)]
+            [rolled back 42424242: no server can be reached, tried again when the remote origin is back (+1 more)]
             m: 42424242 (local/main) was rolled back at 11:50 (no server can be reached),
-              and is tried again when origin is back; 41414141 (origin/main) runs
+              and is tried again when the remote origin is back; 41414141 (origin/main) runs
               → comin history 2
-              also       origin cannot be fetched (failed to connect to git.example.org:
-                         Connection refused)
-                         → sudo comin fetch origin
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
+              also       the remote origin cannot be fetched (failed to connect to
+                         git.example.org: Connection refused)
+                         → sudo comin fetch origin
               wanted     42424242 (local/main) by switch: it is the accepted main
                          Update nixpkgs
                          rolled back 9 min ago: no server can be reached
@@ -879,7 +884,7 @@ fn a_commit_was_rolled_back_in_an_outage() {
                          main     42424242
             --
             Would not deploy 42424242 (local/main): it was rolled back in an outage, and is
-              tried again when origin is back
+              tried again when the remote origin is back
               origin/main  42424242  the remote cannot be fetched
               local/main   42424242  selected
         "#]]);
@@ -921,10 +926,10 @@ fn a_main_was_rewound() {
     Scene::of("0-A", "A", "origin:0/-").check(&expect![[r#"
         [no branch qualifies: origin/main is refused (rewound)]
         m: no branch qualifies; origin/main is refused: rewound, or not pushed yet: it
-          is behind the accepted main 41414141 (origin/main), which no followed branch
-          contains any more; accept this one, or push that commit again, or one on top
-          of it, e.g. with git revert
-          → sudo comin accept 30303030
+          is behind the accepted main 41414141 (origin/main)
+          to go back → sudo comin accept 30303030
+          no followed branch contains 41414141 any more: accept this one, or push that
+          commit again, or one on top of it, e.g. with git revert
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
@@ -933,10 +938,10 @@ fn a_main_was_rewound() {
         --
         Nothing to deploy: no branch qualifies
           origin/main  30303030  refused: rewound, or not pushed yet: it is behind the
-                       accepted main 41414141 (origin/main), which no followed branch
-                       contains any more; accept this one, or push that commit again, or
+                       accepted main 41414141 (origin/main); no followed branch contains
+                       41414141 any more: accept this one, or push that commit again, or
                        one on top of it, e.g. with git revert
-                       → sudo comin accept 30303030
+                       to go back → sudo comin accept 30303030
     "#]]);
 }
 
@@ -947,8 +952,8 @@ fn there_is_no_main() {
     scene.running = None;
     scene.check(&expect![[r#"
         [no branch qualifies: there is no origin/main]
-        m: no branch qualifies; there is no origin/main; push it, or name another branch
-          in branches.main.name
+        m: no branch qualifies; there is no origin/main
+          push it, or name another branch in branches.main.name
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     -  there is no such branch
@@ -960,8 +965,8 @@ fn there_is_no_main() {
     scene.remotes = "origin:-/- local:-/A";
     scene.check(&expect![[r#"
         [no branch qualifies: there is no origin/main and no local/main]
-        m: no branch qualifies; there is no origin/main and no local/main; push one of
-          them, or name another branch in branches.main.name
+        m: no branch qualifies; there is no origin/main and no local/main
+          push one of them, or name another branch in branches.main.name
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     -  there is no such branch
@@ -985,28 +990,28 @@ fn a_main_was_amended() {
     scene.check(&expect![[r#"
         [no branch qualifies: local/main is refused (diverged)]
         m: no branch qualifies; local/main is refused: diverged: it does not contain the
-          accepted main 41414141 (local/main), which no followed branch contains any
-          more; accept this one
-          → sudo comin accept 42424242
+          accepted main 41414141 (local/main)
+          to deploy it all the same → sudo comin accept 42424242
+          no followed branch contains 41414141 any more: accept this one
           running    41414141 (local/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
                      main     30303030  rewound, or not pushed yet: it is behind the
-                       accepted main 41414141 (local/main), which no followed branch
-                       contains any more
+                       accepted main 41414141 (local/main); no followed branch contains
+                       41414141 any more
           local      /home/me/machines
                      fetched 12 s ago, watched
                      main     42424242  refused (diverged)
         --
         Nothing to deploy: no branch qualifies
           origin/main  30303030  rewound, or not pushed yet: it is behind the accepted
-                       main 41414141 (local/main), which no followed branch contains any
-                       more
+                       main 41414141 (local/main); no followed branch contains 41414141
+                       any more
           local/main   42424242  refused: diverged: it does not contain the accepted
-                       main 41414141 (local/main), which no followed branch contains any
-                       more; accept this one
-                       → sudo comin accept 42424242
+                       main 41414141 (local/main); no followed branch contains 41414141
+                       any more: accept this one
+                       to deploy it all the same → sudo comin accept 42424242
     "#]]);
 }
 
@@ -1014,7 +1019,7 @@ fn a_main_was_amended() {
 fn a_testing_branch_is_not_on_main() {
     Scene::of("0-A 0-C", "A", "origin:A/C").check(&expect![[r#"
         [up to date 41414141: origin/testing is refused (diverged)]
-        m: up to date, but origin/testing is refused: it does not contain main 41414141;
+        m: up to date, but origin/testing is refused: it does not contain main 41414141
           rebase it onto main, or merge main into it
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
@@ -1054,8 +1059,8 @@ fn no_remote_can_be_fetched() {
 #[test]
 fn one_of_two_remotes_cannot_be_fetched() {
     Scene::of("A", "A", "origin!:A/- local:A/-").check(&expect![[r#"
-        [up to date 41414141: origin cannot be fetched]
-        m: up to date, but origin cannot be fetched (failed to connect to
+        [up to date 41414141: the remote origin cannot be fetched]
+        m: up to date, but the remote origin cannot be fetched (failed to connect to
           git.example.org: Connection refused)
           → sudo comin fetch origin
           running    41414141 (origin/main), generation 12, deployed 2 h ago
@@ -1181,13 +1186,13 @@ fn another_system_was_booted() {
         m: 41414141 (origin/main) runs since it was booted, in place of 42424242
           (origin/main); the next push or reboot replaces it
           to replace it → sudo comin retry
-          to keep it → sudo comin suspend
+          to keep the machine as it is → sudo comin suspend
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
                      Update nixpkgs
                      deployed 9 min ago
-          drift      another system was booted 5 min ago:
+          drift      another system was booted (since 11:55):
                      /nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m-26.05
           reboot     needed: another system boots next
           origin     https://git.example.org/machines.git
@@ -1197,7 +1202,7 @@ fn another_system_was_booted() {
         Would not deploy 42424242 (origin/main): it is deployed, but another system was
           booted
           to replace it → sudo comin retry
-          to keep it → sudo comin suspend
+          to keep the machine as it is → sudo comin suspend
           origin/main  42424242  selected
     "#]]);
 }
@@ -1208,17 +1213,16 @@ fn somebody_activated_another_system() {
     scene.running = Some("/nix/store/00000000000000000000000000000000-nixos-system-m-26.05");
     scene.check(&expect![[r#"
         [not running 41414141: another system was activated]
-        m: /nix/store/00000000000000000000000000000000-nixos-system-m-26.05 runs,
-          activated outside of comin, in place of 41414141 (origin/main); the next push
-          replaces it
+        m: another system runs, activated outside of comin, in place of 41414141
+          (origin/main); the next push replaces it
           to replace it → sudo comin retry
-          to keep it → sudo comin suspend
+          to keep the machine as it is → sudo comin suspend
           running    /nix/store/00000000000000000000000000000000-nixos-system-m-26.05,
                      which comin has not deployed
           wanted     41414141 (origin/main) by switch: it is the accepted main
                      Enable the printer
                      deployed 2 h ago
-          drift      another system was activated 5 min ago:
+          drift      another system was activated (since 11:55):
                      /nix/store/00000000000000000000000000000000-nixos-system-m-26.05
           origin     https://git.example.org/machines.git
                      fetched 12 s ago, next in 48 s
@@ -1227,7 +1231,7 @@ fn somebody_activated_another_system() {
         Would not deploy 41414141 (origin/main): it is deployed, but another system was
           activated
           to replace it → sudo comin retry
-          to keep it → sudo comin suspend
+          to keep the machine as it is → sudo comin suspend
           origin/main  41414141  selected
     "#]]);
 }
@@ -1246,7 +1250,6 @@ fn a_configuration_for_another_machine_was_skipped() {
             [skipped 42424242: its services.comin.machineId is that of another machine]
             m: 42424242 (origin/main) was skipped at 11:50 (its services.comin.machineId is
               that of another machine), and stays so until someone pushes
-              → sudo comin retry
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1269,8 +1272,8 @@ fn a_head_is_not_signed() {
     scene.attempts[0].target.signer = Some("alice (SSH SHA256:x)".to_string());
     scene.check(&expect![[r#"
         [no branch qualifies: origin/main is refused (unsigned)]
-        m: no branch qualifies; origin/main is refused: it is not signed; sign it, e.g.
-          with git commit -S
+        m: no branch qualifies; origin/main is refused: it is not signed
+          sign it, e.g. with git commit -S
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
@@ -1285,10 +1288,10 @@ fn a_head_is_not_signed() {
     Scene::of("A-B-C*", "A+", "origin:C/-").check(&expect![[r#"
         [due 42424242: origin/main is refused (unsigned)]
         m: 42424242 (origin/main) is about to be deployed
-          also       origin/main is refused: it is not signed; sign it, e.g. with git
-                     commit -S
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
+          also       origin/main is refused: it is not signed
+                     sign it, e.g. with git commit -S
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
                      signed by alice (SSH SHA256:x)
                      Update nixpkgs
@@ -1366,13 +1369,14 @@ fn many_remotes_with_long_urls() {
     scene.check(&expect![[r#"
         [due 42424242: mirror-of-the-second-data-centre/testing is refused (diverged) (+1 more)]
         m: 42424242 (local/testing) is about to be deployed
-          also       mirror-of-the-second-data-centre/testing is refused: it does not
-                     contain main 41414141; rebase it onto main, or merge main into it
-                     nas cannot be fetched (failed to connect to git.example.org:
-                     Connection refused)
-                     → sudo comin fetch nas
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
+          also       mirror-of-the-second-data-centre/testing is refused: it does not
+                     contain main 41414141
+                     rebase it onto main, or merge main into it
+                     the remote nas cannot be fetched (failed to connect to
+                     git.example.org: Connection refused)
+                     → sudo comin fetch nas
           wanted     42424242 (local/testing) by test: a testing branch on top of main
                      41414141
                      Update nixpkgs

@@ -6,10 +6,11 @@ use super::cures;
 use super::page::Page;
 use super::status::Status;
 use super::target::TargetView;
-use super::verdict::Verdict;
+use super::verdict::{Grade, Verdict};
 use crate::model::cure::Cure;
 use crate::model::decision::{Action, Hindrance};
-use crate::model::outcome::{AttemptStatus, Trouble};
+use crate::model::drift::Kind;
+use crate::model::outcome::Trouble;
 use crate::sys::diagnosis::{in_short, Cause};
 use crate::sys::text::{in_brackets, printable};
 
@@ -56,8 +57,8 @@ impl Status {
             return Some(about("due", &what).with_detail(past.trouble.to_string()));
         }
         let Some(hindrance) = self.action.hindrance(when) else {
-            let skipped = self.host.latest_at(selected);
-            let skipped = skipped.filter(|it| it.status == AttemptStatus::Skipped)?;
+            // Another try would find the same.
+            let skipped = self.host.skipped_at(selected)?;
             let reason = printable(skipped.error.as_deref()?).into_owned();
             let at = skipped.ended_at.map(|at| format!(" at {}", page.at(at)));
             let was = format!("was skipped{}", at.unwrap_or_default());
@@ -66,8 +67,7 @@ impl Status {
                 "skipped",
                 &format!("{was}, and stays so until someone pushes"),
             );
-            let verdict = verdict.with_detail(reason);
-            return Some(verdict.with_cures([Cure::retry()]));
+            return Some(verdict.with_detail(reason));
         };
         let is_by_checks =
             matches!(&self.action, Action::Quarantined(it) if !it.by_gate && !it.by_hand);
@@ -75,10 +75,16 @@ impl Status {
         let Some(past) = past.filter(|_| is_told) else {
             let (what, detail) = self.waits(selected, &hindrance, page, when);
             let verdict = about(hindrance.word, &what).with_detail(detail);
-            return Some(verdict.with_cures(self.action.cures()));
+            let verdict = verdict.with_cures(self.action.cures());
+            return Some(match &self.action {
+                Action::AwaitPrebuilt(it) if it.problem.is_some() => verdict.graded(Grade::Warned),
+                _ => verdict,
+            });
         };
         let (what, detail) = if past.is_kept {
-            (past.sentence, past.detail)
+            let next = "comin keeps it, and tries nothing until someone pushes";
+            let what = format!("{}; {next}", past.sentence);
+            (what, format!("{}, not tried again", past.detail))
         } else {
             let (next, runs) = (
                 hindrance.next(),
@@ -87,7 +93,12 @@ impl Status {
             let what = format!("{}, and {next}{runs}", past.sentence);
             (what, format!("{}, {}", past.detail, hindrance.next.1))
         };
-        let cures = past.cures.into_iter().chain(self.action.cures());
+        let back = past.is_kept.then(Cure::roll_back);
+        let cures = past
+            .cures
+            .into_iter()
+            .chain(self.action.cures())
+            .chain(back);
         let verdict = about(past.trouble.word(), &what).with_detail(detail);
         Some(verdict.with_cures(cures))
     }
@@ -115,13 +126,18 @@ impl Status {
             }
             Action::AwaitGate(closed) => {
                 let again = closed.again.map(|wait| when(wait.until));
-                let again = again.map(|again| format!(", which is asked again {again}"));
+                let again = again.map(|again| format!(", and is tried again {again}"));
                 in_brackets(&next, reason) + &again.unwrap_or_default()
             }
             Action::AwaitPrebuilt(lookup) => {
-                let since = format!("since {}{}", page.at(lookup.since), lookup.until(when));
-                let since = in_brackets(&since, reason);
-                return (format!("waits for CI {since}"), since);
+                let since = format!("since {}", page.at(lookup.since));
+                let problem = reason.map_or(String::new(), |it| format!(", but {it}"));
+                let detail = format!("{since}{}{problem}", lookup.until(when));
+                let evaluated = lookup.patience.map(|wait| when(wait.until));
+                let evaluated = evaluated.map(|at| format!("; it is evaluated here {at}"));
+                let evaluated = evaluated.unwrap_or_default();
+                let waits = format!("waits {since} for CI to name its system");
+                return (format!("{waits}{problem}{evaluated}"), detail);
             }
             _ => in_brackets(&next, reason),
         };
@@ -154,11 +170,19 @@ impl Status {
         };
         let ended = latest.and_then(|it| it.ended_at);
         let at = ended.map_or(String::new(), |at| format!(" at {}", page.at(at)));
+        let attempt = left.map(|left| &left.attempt).or(latest);
+        let before = attempt.map_or(0, |it| it.interruptions);
+        let is_again = matches!(trouble, Trouble::Interrupted(_)) && before > 0;
+        let row = is_again.then(|| format!(", {} times in a row", before.saturating_add(1)));
+        let at = at + &row.unwrap_or_default();
         let cures = match (cause, units, latest) {
             (Some(cause), _, _) => cures::of_cause(cause),
             (None, Some(units), _) => cures::of_units(units),
             (None, None, Some(latest)) if failed => {
                 vec![Cure::look(format!("comin history {}", latest.id))]
+            }
+            (None, None, _) if trouble != Trouble::Postponed => {
+                vec![Cure::look("journalctl -u comin")]
             }
             (None, None, _) => Vec::new(),
         };
@@ -187,9 +211,12 @@ impl Status {
 
     /// What runs, as in "; 3f2a9c1e (origin/main) runs".
     pub(super) fn what_runs(&self, target: &TargetView) -> Option<String> {
-        let running = self.host.running.as_ref()?;
+        // What somebody else has activated is told with that.
+        let drift = self.host.drift.as_ref().map(|drift| drift.kind);
+        let is_told = matches!(drift, Some(Kind::Activated | Kind::Booted));
+        let running = self.host.running.as_ref().filter(|_| !is_told)?;
         if self.runs(target) {
-            return Some(format!("; {} runs", target.commit.short()));
+            return Some("; it runs, perhaps only in part".to_string());
         }
         Some(format!("; {} runs", running.name()))
     }

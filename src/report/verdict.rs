@@ -133,6 +133,18 @@ impl<'a> Verdict<'a> {
         Self { cures, ..self }
     }
 
+    /// Says what another verdict says as well, as in "up to date, but a reboot is needed".
+    pub(super) fn and(self, joint: &str, other: Self) -> Self {
+        let details = [self.detail, other.detail].into_iter().flatten();
+        let details: Vec<String> = details.collect();
+        Self {
+            sentence: format!("{}{joint}{}", self.sentence, other.sentence),
+            detail: (!details.is_empty()).then(|| details.join(", ")),
+            cures: Cure::in_order(self.cures.into_iter().chain(other.cures)),
+            ..self
+        }
+    }
+
     /// The word, as the JSON has it.
     pub(super) fn state(&self) -> String {
         state(&self.word)

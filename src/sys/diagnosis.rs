@@ -2,7 +2,7 @@
 
 use derive_more::Display;
 
-use crate::sys::text::{printable, shortened};
+use crate::sys::text::{fact_and_advice, printable, shortened};
 
 /// How long a short line is.
 const CHARS: usize = 120;
@@ -36,9 +36,8 @@ pub fn in_short(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     // Without which command of Nix said it.
     let line = line.split_once(": error: ").map_or(line, |(_, why)| why);
-    // Without what follows from it.
-    let line = line.split_once("; ").map_or(line, |(why, _)| why);
-    printable(&shortened(line, CHARS)).into_owned()
+    let (fact, _) = fact_and_advice(line);
+    printable(&shortened(fact, CHARS)).into_owned()
 }
 
 impl Cause {

@@ -47,6 +47,12 @@ pub fn in_brackets(text: &str, reason: Option<&str>) -> String {
     }
 }
 
+/// What is so, and what follows from it or a person can do about it, as in `it is behind main; rebase it`.
+pub fn fact_and_advice(text: &str) -> (&str, Option<&str>) {
+    text.split_once("; ")
+        .map_or((text, None), |(fact, advice)| (fact, Some(advice)))
+}
+
 /// The beginning of a text that may be longer than anybody reads, or than the state is to grow.
 pub fn shortened(text: &str, chars: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars) {

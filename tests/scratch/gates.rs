@@ -380,7 +380,7 @@ fn a_window_is_for_activations_of_main() {
     assert_eq!(plan["action"], "await_gate");
     let hindrance = plan["hindrance"].as_str().unwrap();
     assert!(
-        hindrance.starts_with("it waits at the gate deploy_window (it opens at 20"),
+        hindrance.starts_with("it waits for the deploy window (it opens at 20"),
         "{plan}"
     );
     // It is built meanwhile.
@@ -414,10 +414,7 @@ fn nothing_is_built_without_enough_space() {
     let plan = world.plan();
     assert_eq!(plan["action"], "await_gate");
     let hindrance = plan["hindrance"].as_str().unwrap();
-    assert!(
-        hindrance.starts_with("it waits at the gate min_free ("),
-        "{plan}"
-    );
+    assert!(hindrance.starts_with("it waits for free space ("), "{plan}");
     assert!(!fs::exists(world.history()[0]["out"].as_str().unwrap()).unwrap());
     world.configure(|config| config["min_free"] = json!(1));
     world.comin(&["run"], 0);

@@ -769,6 +769,12 @@ fn a_clock_that_is_behind_is_suspected_once() {
     assert!(said.err.contains(words), "{said:?}");
     let said = world.shifted("-1y", &["deploy"]);
     assert!(!said.err.contains(words), "{said:?}");
+    let said = world.shifted("-1y", &["status"]).out;
+    let words = "the clock of this machine may be wrong (attempt 1 was under way at ";
+    assert!(
+        said.contains(words) && said.contains("→ timedatectl"),
+        "{said}"
+    );
     origin.commit("second", &System::default());
     assert!(!world.comin(&["run"], 0).err.contains(words));
 }

@@ -104,11 +104,32 @@ fn a_terminal_shows_how_far_a_build_is_in_colour() {
 }
 
 #[test]
+fn builds_by_hand_show_on_a_terminal_how_far_they_are() {
+    need!("git", "nix", "script");
+    let (world, origin) = World::new();
+    let built = |name: &str, command: &str| {
+        let slow = derivation(&world, name, "echo half-way; echo >$out");
+        origin.commit(name, &needing(&[slow]));
+        world.comin(&["fetch", "origin"], 0);
+        let mut run = world.on_terminal(command);
+        run.current_dir(&origin.path);
+        let said = Said::of(&run.output().unwrap());
+        assert_eq!(said.code, Some(0), "{command}: {said:?}");
+        let steps = format!("\x1b[36m0 of 2 built, {name} for 0 s\x1b[0m");
+        assert!(said.out.contains(&steps), "{command}: {said:?}");
+        let line = format!("\x1b[2m{name}> half-way\x1b[0m");
+        assert!(said.out.contains(&line), "{command}: {said:?}");
+    };
+    built("slow-2.0", "plan --build");
+    built("slow-2.1", "build .#m");
+}
+
+#[test]
 fn a_failed_build_is_kept_with_its_last_lines_and_its_whole_log() {
     need!("git", "nix");
     let (world, origin) = World::new();
     world.comin(&["run"], 0);
-    let script = "for n in $(seq 100); do echo line $n; done; echo no such printer; exit 3";
+    let script = "pad=$(printf %0250d 0); for n in $(seq 100); do echo line $n $pad; done; echo no such printer; exit 3";
     origin.commit(
         "broken",
         &needing(&[derivation(&world, "printer-1.0", script)]),
@@ -122,9 +143,15 @@ fn a_failed_build_is_kept_with_its_last_lines_and_its_whole_log() {
     assert!(derivation.ends_with("-printer-1.0.drv"), "{failure}");
     let lines = failure["lines"].as_array().unwrap();
     assert_eq!(lines.last().unwrap(), "no such printer");
+    let lines: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
     assert!(
-        lines.len() < 100 && lines.contains(&"line 99".into()),
+        lines.iter().any(|line| line.starts_with("line 100 ")),
         "{failure}"
+    );
+    let bytes = lines.concat().len();
+    assert!(
+        (2048..=4096).contains(&bytes),
+        "{bytes} of 4 KiB are kept: {failure}"
     );
     let text = world.comin(&["history", "2"], 0).out;
     let command = format!("  whole log  nix-store --read-log {derivation}\n");

@@ -224,7 +224,8 @@ fn an_outage_of_the_server_costs_no_deployment() {
     let error = "lost connectivity: server could not be reached within 1 seconds";
     assert!(said.err.contains(error), "{said:?}");
     assert!(
-        said.err.contains("tried again when server is back"),
+        said.err
+            .contains("tried again when the remote server is back"),
         "{said:?}"
     );
     assert_eq!(world.running(), "first");

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use serde_json::Value;
 
 use crate::support::Said;
-use crate::world::{System, World};
+use crate::world::{building, System, World};
 
 /// A comin that goes on until it is told to end.
 struct Follower {
@@ -103,6 +103,22 @@ fn each_document_is_a_line() {
     let line = follower.until(|line| status(line)["deployed"]["status"] == "failed");
     assert_eq!(status(&line), world.status());
     follower.signal("TERM");
+    assert_eq!(follower.end().0, Some(0));
+}
+
+#[test]
+fn progress_of_a_build_is_followed() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    let mut follower = Follower::of(&world, &["watch", "--json"]);
+    let (_, mut deploy, open) = building(&world, &origin);
+    let progress = |line: &str| serde_json::from_str::<Value>(line).unwrap()["progress"].clone();
+    let line = follower.until(|line| progress(line)["derivation"] == "gate");
+    assert_eq!(progress(&line)["to_build"], 2);
+    open();
+    assert!(deploy.wait().unwrap().success());
+    follower.until(|line| progress(line).is_null());
+    follower.signal("INT");
     assert_eq!(follower.end().0, Some(0));
 }
 

@@ -81,6 +81,21 @@ fn a_build_is_followed_from_derivation_to_derivation() {
 }
 
 #[test]
+fn downloads_are_counted_beside_the_builds() {
+    let mut log = NixLog::default();
+    for line in [
+        r#"{"action": "start", "id": 1, "level": 0, "type": 103, "fields": []}"#,
+        r#"{"action": "start", "id": 2, "level": 0, "type": 104, "fields": []}"#,
+        r#"{"action": "result", "id": 2, "type": 105, "fields": [0, 1, 0, 0]}"#,
+        r#"{"action": "result", "id": 1, "type": 105, "fields": [2, 3, 1, 0]}"#,
+    ] {
+        log.hear(&format!("@nix {line}"));
+    }
+    let said = log.steps.at(Timestamp::now());
+    assert_eq!(said, "2 of 3 downloaded, 0 of 1 built");
+}
+
+#[test]
 fn builds_that_were_stopped_are_told_though_they_end_before_nix_does() {
     let start = |id: u64, name: &str| {
         let derivation = format!("/nix/store/{}-{name}.drv", "0".repeat(32));

@@ -55,6 +55,9 @@ fn at(stage: Stage, is_at_work: bool) -> Scene {
     let mut scene =
         Scene::of("A-B", "A", "origin:B/-").then(under_way("B", "Update nixpkgs", &stages));
     scene.is_at_work = is_at_work;
+    if matches!(stage, Stage::Checking | Stage::RollingBack) {
+        scene.running = Some("B");
+    }
     scene
 }
 
@@ -195,6 +198,15 @@ fn situations() -> Vec<Situation> {
             &["CominNotDeploying"],
             at(Stage::Checking, true),
         ),
+        situation(
+            "building, and switched by hand",
+            &["CominNotDeploying", "CominDrifted"],
+            {
+                let mut scene = at(Stage::Building, true);
+                scene.running = Some(OTHER);
+                scene
+            },
+        ),
         situation("rolling back", &["CominNotDeploying"], {
             let mut scene = at(Stage::RollingBack, true);
             scene.attempts[1].fault = Some("the health check failed".to_string());
@@ -263,7 +275,7 @@ fn situations() -> Vec<Situation> {
             tried(failed(Stage::Building, error))
         }),
         situation("the switch could not begin", &["CominFailing"], {
-            let error = "another switch is running".to_string();
+            let error = "another switch-to-configuration is running".to_string();
             tried(Outcome::Postponed { error })
         }),
         situation("the activation failed", &["CominGivenUp"], {
@@ -316,8 +328,9 @@ fn situations() -> Vec<Situation> {
                 scene.rolled_back_by_hand = true;
             })
         }),
-        situation("for another machine", &[], {
-            let reason = "its machine id is that of another machine".to_string();
+        situation("for another machine", &["CominUndecided"], {
+            let reason =
+                "services.comin.machineId is \"6\", and this machine's id is \"7\"".to_string();
             tried(Outcome::Skipped { reason })
         }),
         situation("CI has not built it yet", &["CominWaitsForCI"], {
@@ -327,7 +340,12 @@ fn situations() -> Vec<Situation> {
         }),
         situation("CI names something else", &["CominWaitsForCI"], {
             let mut scene = Scene::of("A-B", "A", "origin:B/-");
-            scene.prebuilt = lookup(Some(600), Some("/etc is not the store path of a system"));
+            scene.prebuilt = lookup(
+                Some(600),
+                Some(
+                    "the note of the commit cannot be used: /etc is not the store path of a system",
+                ),
+            );
             scene
         }),
         situation("suspended", &["CominSuspended"], {
@@ -433,6 +451,9 @@ fn situations() -> Vec<Situation> {
             scene.reboot_reasons = &["another system boots next"];
             scene
         }),
+        situation("the clock was set back", &[], {
+            but(|scene| scene.attempts[0] = attempt("A", "Enable the printer", -7200, done(12)))
+        }),
         situation("a reboot is needed", &["CominNeedsReboot"], {
             but(|scene| scene.reboot_reasons = &["the kernel"])
         }),
@@ -480,9 +501,12 @@ impl Situation {
         let text = status.text(&page);
         let is_of_top = |line: &&str| {
             let is_entry = line.starts_with("  ") && line[2..].starts_with(char::is_alphabetic);
-            !is_entry || line.get(11..13) != Some("  ") || line.starts_with("  also ")
+            let is_first = ["  running ", "  also "]
+                .iter()
+                .any(|it| line.starts_with(it));
+            !is_entry || line.get(11..13) != Some("  ") || is_first
         };
-        // The first line, and what is below it without a label of its own.
+        // The first line, what is below it without a label of its own, and what runs.
         let top: Vec<_> = text.lines().take_while(is_of_top).collect();
         format!(
             "== {}\n{}\n\n  {}\n  {} {}{}\n  {}\n  {}\n\n",
@@ -603,6 +627,29 @@ fn all_is_well_only_if_the_machine_runs_what_was_pushed() {
             .lines()
             .filter(|line| line.starts_with("comin_state{") && line.ends_with(" 1"));
         assert_eq!(ones.count(), 1, "{name}: {state}");
+    }
+}
+
+/// The first line of each, and below it what can be done.
+#[test]
+fn first_sentence_tells_of_another_system_and_names_no_path() {
+    for Situation { name, scene, .. } in situations() {
+        let (status, page) = (scene.status(), page(80));
+        let (first, _) = status.verdicts(&page, &|time| page.until(time));
+        assert!(!first.sentence.contains("/nix/store/0"), "{name}");
+        let is_told = ["another system ", "outside of comin", "since it was booted"]
+            .iter()
+            .any(|words| first.sentence.contains(words));
+        assert_eq!(status.host.drift.is_some(), is_told, "{name}");
+        let keeps = first
+            .cures
+            .iter()
+            .any(|it| it.to_string().contains("comin suspend"));
+        let is_replaced = is_told && status.suspension.is_none();
+        assert!(
+            keeps || !is_replaced,
+            "{name}: nothing keeps the other system"
+        );
     }
 }
 
