@@ -235,8 +235,8 @@ impl Action {
             }
             Self::AwaitConfirmation(step, wait) => {
                 let confirm = Cure::fix(format!("sudo comin confirm {step}"));
-                let stop = wait.map(|_| Cure::stop());
-                [confirm].into_iter().chain(stop).collect()
+                let or_stop = wait.map(|_| Cure::stop());
+                [confirm].into_iter().chain(or_stop).collect()
             }
             Self::AwaitGate(closed) => {
                 let cures = Cure::free_space().into_iter();

@@ -97,8 +97,8 @@ impl Status {
         let mut why = format!("{} {verb} not active", self.inactive_units.join(", "));
         let mut detail = why.clone();
         for [late, since] in self.remotes.iter().filter_map(|it| it.lateness(page)) {
-            why += &format!(", and {late}");
-            detail += &format!(", and {since}");
+            why = format!("{why}, and {late}");
+            detail = format!("{detail}, and {since}");
         }
         let selected = self.selected.as_ref().filter(|_| self.action.goes_on());
         let selected = selected.filter(|_| self.is_deploy_stopped());

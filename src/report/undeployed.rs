@@ -136,8 +136,7 @@ impl Status {
                 let evaluated = lookup.patience.map(|wait| when(wait.until));
                 let evaluated = evaluated.map(|at| format!("; it is evaluated here {at}"));
                 let evaluated = evaluated.unwrap_or_default();
-                let waits = format!("waits {since} for CI to name its system");
-                return (format!("{waits}{problem}{evaluated}"), detail);
+                return (format!("waits for CI {since}{problem}{evaluated}"), detail);
             }
             _ => in_brackets(&next, reason),
         };
