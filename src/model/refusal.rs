@@ -3,7 +3,7 @@
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{commit::Commit, cure, signature::Unverified};
+use crate::model::{commit::Commit, cure::Cure, signature::Unverified};
 
 /// The accepted main.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Display)]
@@ -17,7 +17,7 @@ pub struct Accepted {
 
 /// What a person can do about a main that does not contain the accepted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Cure {
+pub enum Remedy {
     /// Push a commit that contains it.
     Push,
     /// No followed branch contains it any more: accept this head in its place.
@@ -34,7 +34,7 @@ pub struct Displaced {
     /// What it does not contain.
     pub accepted: Accepted,
     /// What helps.
-    pub cure: Cure,
+    pub cure: Remedy,
 }
 
 impl Displaced {
@@ -43,9 +43,9 @@ impl Displaced {
         let (head, accepted) = (self.head.short(), self.accepted.commit.short());
         let lost = format!("no followed branch contains {accepted} any more");
         match self.cure {
-            Cure::Push => format!("{push} or allow it once with comin accept {head}"),
-            Cure::Accept => format!("{lost}: accept this one{or_push}"),
-            Cure::AcceptAnother => lost,
+            Remedy::Push => format!("{push} or allow it once with comin accept {head}"),
+            Remedy::Accept => format!("{lost}: accept this one{or_push}"),
+            Remedy::AcceptAnother => lost,
         }
     }
 
@@ -110,7 +110,7 @@ impl Refusal {
     /// Whether a person did something that is not going to have the effect they expect.
     pub fn is_notable(&self) -> bool {
         match self {
-            Self::Rewound(main) => main.cure != Cure::AcceptAnother,
+            Self::Rewound(main) => main.cure != Remedy::AcceptAnother,
             Self::Rewritten(_) | Self::NotOnMain(_) | Self::Unreadable(_) | Self::Unverified(_) => {
                 true
             }
@@ -138,13 +138,13 @@ impl Refusal {
     }
 
     /// The command that helps, if one does.
-    pub fn cure(&self) -> Option<cure::Cure> {
+    pub fn cure(&self) -> Option<Cure> {
         match self {
-            Self::Rewound(main) if main.cure == Cure::Accept => {
-                Some(cure::Cure::go_back_to(main.head.short()))
+            Self::Rewound(main) if main.cure == Remedy::Accept => {
+                Some(Cure::go_back_to(main.head.short()))
             }
-            Self::Rewritten(main) if main.cure == Cure::Accept => {
-                Some(cure::Cure::take_instead(main.head.short()))
+            Self::Rewritten(main) if main.cure == Remedy::Accept => {
+                Some(Cure::take_instead(main.head.short()))
             }
             _ => None,
         }

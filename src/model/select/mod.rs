@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::model::candidate::{Candidate, Qualified, Verdict};
 use crate::model::history::{History, Relation, Signature};
 use crate::model::names::{Branch, RemoteName};
-use crate::model::refusal::{Cure, Displaced, Refusal};
+use crate::model::refusal::{Displaced, Refusal, Remedy};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::signature::{Signer, Unverified};
 use crate::model::{commit::Commit, decision::Decision, facts::Facts, target::Target};
@@ -160,7 +160,7 @@ impl<'a, H: History> Judge<'a, H> {
             let displaced = || Displaced {
                 head: commit.clone(),
                 accepted: accepted.clone(),
-                cure: Cure::Push,
+                cure: Remedy::Push,
             };
             match self.history.relation(&accepted.commit, commit) {
                 Relation::Equal => Ok(Position::Equal),
@@ -226,13 +226,13 @@ impl<'a, H: History> Judge<'a, H> {
             let Err(Refusal::Rewound(it) | Refusal::Rewritten(it)) = &mut main.result else {
                 continue;
             };
-            it.cure = Cure::AcceptAnother;
+            it.cure = Remedy::AcceptAnother;
             if !comes_first || is_proposed {
                 continue;
             }
             match self.verified(&it.head, None) {
                 Ok(_) => {
-                    it.cure = Cure::Accept;
+                    it.cure = Remedy::Accept;
                     is_proposed = true;
                 }
                 Err(unverified) => main.result = Err(Refusal::Unverified(unverified)),

@@ -12,7 +12,7 @@ use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::gate::ClosedGate;
 use crate::model::history::{History, Relation, Signature};
 use crate::model::outcome::Trouble;
-use crate::model::refusal::{Accepted, Cure, Refusal};
+use crate::model::refusal::{Accepted, Refusal, Remedy};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::schedule::{Delay, NextTry};
 use crate::model::stage::Stage;
@@ -167,14 +167,14 @@ fn word(candidate: &Candidate) -> &'static str {
             Refusal::Missing => "missing",
             Refusal::Behind(_) => "behind",
             Refusal::Rewound(main) => match main.cure {
-                Cure::Push => "rewound",
-                Cure::Accept => "rewound!",
-                Cure::AcceptAnother => "rewound?",
+                Remedy::Push => "rewound",
+                Remedy::Accept => "rewound!",
+                Remedy::AcceptAnother => "rewound?",
             },
             Refusal::Rewritten(main) => match main.cure {
-                Cure::Push => "diverged",
-                Cure::Accept => "diverged!",
-                Cure::AcceptAnother => "diverged?",
+                Remedy::Push => "diverged",
+                Remedy::Accept => "diverged!",
+                Remedy::AcceptAnother => "diverged?",
             },
             Refusal::NoMain => "no-main",
             Refusal::InMain => "in-main",
