@@ -166,6 +166,14 @@ let
 
   byDefault = lib.mapAttrs (_: lib.mkDefault);
 
+  # The deploy and the fetches.
+  withGit = removeAttrs units.services [
+    "comin-boot-check"
+    "comin-commit@"
+    "comin-exporter@"
+    "comin-fetcher"
+  ];
+
   # Owners may change every setting of a unit, except those that comin relies on. Lists are appended to.
   changeable = lib.mapAttrs (
     _:
@@ -214,6 +222,7 @@ let
     "boot-check"
     "dead-man"
     "exporter"
+    "fetcher"
   ];
 
   aboutRemotes = [
@@ -470,21 +479,8 @@ in
         (lib.mapAttrs (_: _: {
           # comin fetches with git, and so does Nix.
           path = [ pkgs.gitMinimal ];
-        }) (
-          removeAttrs units.services [
-            "comin-boot-check"
-            "comin-commit@"
-            "comin-exporter@"
-          ]
-        ))
-        (lib.mapAttrs (_: _: { environment = byDefault proxy; }) (
-          removeAttrs units.services [
-            "comin"
-            "comin-boot-check"
-            "comin-commit@"
-            "comin-exporter@"
-          ]
-        ))
+        }) withGit)
+        (lib.mapAttrs (_: _: { environment = byDefault proxy; }) (removeAttrs withGit [ "comin" ]))
         (lib.listToAttrs (
           map (remote: lib.nameValuePair "comin-${remote.name}" { path = [ config.programs.ssh.package ]; }) (
             lib.filter (remote: isSsh remote.url) cfg.remotes

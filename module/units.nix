@@ -80,9 +80,18 @@ let
 
   fetch =
     remote:
+    let
+      network = if isLocal remote.url then [ ] else [ "network-online.target" ];
+    in
     survivesSwitch
     // {
       description = "Fetch the configuration from remote ${remote.name}";
+      after = [ "comin-fetcher.service" ] ++ network;
+      wants = network;
+      partOf = [ "comin-fetcher.service" ];
+      unitConfig = survivesSwitch.unitConfig // {
+        ConditionPathExists = "!${noFetcher}";
+      };
       serviceConfig =
         # All that a fetch may write: the mirror, and how the fetch ended. If these folders are root's, because an older
         # comin or `comin run` has made them, systemd gives them to the user.
@@ -106,16 +115,35 @@ let
           SuccessExitStatus = 1;
         }
         // quiet;
-    }
-    // (
-      if isLocal remote.url then
-        { }
-      else
-        {
-          after = [ "network-online.target" ];
-          wants = [ "network-online.target" ];
-        }
-    );
+    };
+
+  # Is there as long as no fetch may begin.
+  noFetcher = "/run/comin/no-fetcher";
+
+  # An older comin fetches as root, without the right to write to what another user owns. So root gets the mirror and the
+  # records back before a switch to a system without this unit, whoever switches, and at a shutdown. Until the units of
+  # that system are there, no fetch gives them to the user again. Of what the user may have left, nothing that could be
+  # run, and no link, becomes root's.
+  fetcher =
+    let
+      mirror = "/var/lib/comin/repository";
+      both = "${mirror} /run/comin/remotes";
+    in
+    {
+      description = "Let fetches run as the user comin";
+      restartIfChanged = false;
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "/bin/sh -c 'rm -f ${noFetcher}'";
+        ExecStop = [
+          "-/bin/sh -c 'touch ${noFetcher}; find ${both} ! -type f ! -type d -delete; find ${mirror}/hooks -mindepth 1 -delete'"
+          "-/bin/sh -c 'chown -Rh root: ${both}'"
+        ];
+      }
+      // quiet;
+    };
 
   # What all fetches and a scrape have in common. Nothing here needs a mount namespace, which is more than half of what
   # systemd does at a start: an unprivileged user may write to nothing else anyway.
@@ -402,6 +430,7 @@ documented {
   services = unitsFor remotes fetch // (if exporter == null then { } else { "comin-exporter@" = scrape; })
   // (if filter isWatched remotes == [ ] then { } else { "comin-commit@" = commit; })
   // (if bootCheck then { comin-boot-check = bootCheckService; } else { }) // {
+    comin-fetcher = fetcher;
     comin = survivesSwitch // {
       description = "Deploy the configuration";
       # No wantedBy: only comin.path and a timer start it, so that no target of a switch ever waits for it.

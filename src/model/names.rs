@@ -59,7 +59,7 @@ impl RemoteName {
     /// The longest name.
     const MAX: usize = 64;
     /// Units `comin-<name>` that are not a remote's; the module asserts the same.
-    const RESERVED: [&str; 2] = ["dead-man", "exporter"];
+    const RESERVED: [&str; 3] = ["dead-man", "exporter", "fetcher"];
 
     /// The name as text.
     pub fn as_str(&self) -> &str {

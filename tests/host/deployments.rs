@@ -281,6 +281,7 @@ fn a_switch_may_change_and_remove_comins_own_units() {
         units
             == [
                 "comin.path",
+                "comin-fetcher.service",
                 "comin-origin.service",
                 "comin.service",
                 "comin-origin.timer",

@@ -121,7 +121,7 @@ fn copy(host: &Host, from: &Path, to: &str) {
 }
 
 /// Fetches with the remote's unit, and returns the record of it.
-fn fetch(host: &Host, remote: &str) -> Value {
+pub fn fetch(host: &Host, remote: &str) -> Value {
     host.run(&format!("systemctl start comin-{remote}"));
     host.json(&format!("/run/comin/remotes/{remote}.json"))
 }
@@ -354,13 +354,13 @@ exit($answer eq 'root' ? 0 : 1);
 ";
 
 /// Puts a program onto a machine.
-fn install(host: &Host, path: &str, text: &str) {
+pub fn install(host: &Host, path: &str, text: &str) {
     host.write(path, text);
     host.run(&format!("chmod 755 {path}"));
 }
 
 /// Lets a remote's unit, as it is, run a program in place of the fetch.
-fn take_over(host: &Host, remote: &str, program: &str) {
+pub fn take_over(host: &Host, remote: &str, program: &str) {
     let folder = format!("/run/systemd/system/comin-{remote}.service.d");
     host.run(&format!("mkdir -p {folder}"));
     let attack = format!("[Service]\nExecStart=\nExecStart={program}\n");
@@ -513,6 +513,16 @@ fn mirror_that_an_attacker_has_written_to_makes_root_run_and_write_nothing() {
     }
 }
 
+/// In place of git: writes down what another user than root finds in the environment, and the terminal, 0 for none.
+const SPY: &str = r#"#!/bin/sh
+[ "$(id -u)" = 0 ] || { env; cut -d ' ' -f 7 /proc/$$/stat; } >>/run/comin/remotes/.seen
+exec /usr/bin/git "$@"
+"#;
+
+/// Root at a terminal.
+const SESSION: &str =
+    "SECRET=something script --quiet --return --command 'comin run local guarded ssh origin' /dev/null";
+
 #[test]
 fn root_at_a_shell_fetches_as_the_user_and_leaves_nothing_that_the_units_cannot_write() {
     need_host!();
@@ -542,17 +552,39 @@ fn root_at_a_shell_fetches_as_the_user_and_leaves_nothing_that_the_units_cannot_
     let commit = host.commit(&first.named("second"));
     // After a boot, nobody has made the folder of the records.
     host.run("rm -r /run/comin/remotes");
-    host.run("comin run local guarded ssh origin");
+    // And a comin that was killed has left a token.
+    host.run("mkdir /run/comin/fetch");
+    host.run("touch /run/comin/fetch/token");
+    install(&host, "/usr/local/bin/git", SPY);
+    host.write("/root/session", SESSION);
+    host.run("sh /root/session");
     host.await_deployed(&commit);
     assert_eq!(host.run(others), "");
-    assert_eq!(host.run("find /run/comin -name fetch-*"), "");
+    assert!(!host.path("/run/comin/fetch").exists());
     for remote in ["local", "guarded", "ssh", "origin"] {
         let record = host.json(&format!("/run/comin/remotes/{remote}.json"));
         assert_eq!(record["error"], Value::Null, "{remote}");
     }
+    let seen = host.read("/run/comin/remotes/.seen");
+    assert!(seen.contains("PATH=") && !seen.contains("SECRET"), "{seen}");
+    let terminals = seen.lines().filter(|line| line.parse::<u32>().is_ok());
+    assert!(terminals.clone().count() > 3 && terminals.clone().all(|it| it == "0"));
+    host.run("rm /usr/local/bin/git");
     let commit = host.commit(&first.named("third"));
     assert_eq!(fetch(&host, "local")["error"], Value::Null);
     host.await_deployed(&commit);
+    // Every remote is tried, also if no fetch can begin.
+    host.await_idle();
+    host.run("systemctl stop comin-local.timer comin-local.path comin-origin.timer");
+    host.run("mv /usr/bin/setpriv /usr/bin/not-setpriv");
+    let said = host.try_run("comin run local origin");
+    host.run("mv /usr/bin/not-setpriv /usr/bin/setpriv");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for remote in ["local", "origin"] {
+        let record = host.json(&format!("/run/comin/remotes/{remote}.json"));
+        let error = record["error"].as_str().unwrap();
+        assert!(error.contains("as the user who owns the mirror"), "{error}");
+    }
     // Nobody else may.
     let anybody = "setpriv --reuid=65534 --regid=65534 --clear-groups comin fetch local";
     let said = host.try_run(anybody);

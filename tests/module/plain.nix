@@ -205,6 +205,7 @@ map (url: test "watch of ${url}" watches.${url} (watchesOf url branches)) (names
 
   (test "units of two remotes" [
     "comin-commit@.service"
+    "comin-fetcher.service"
     "comin-local.path"
     "comin-local.service"
     "comin-local.timer"
@@ -214,6 +215,7 @@ map (url: test "watch of ${url}" watches.${url} (watchesOf url branches)) (names
     "comin.service"
   ] (names (render "two-remotes").files))
   (test "wanted units" {
+    "multi-user.target" = [ "comin-fetcher.service" ];
     "paths.target" = [
       "comin.path"
       "comin-local.path"
@@ -252,6 +254,7 @@ map (url: test "watch of ${url}" watches.${url} (watchesOf url branches)) (names
     (units "elsewhere-watched").paths.comin-local.pathConfig.PathChanged
   )
   (test "without remotes there is still comin.service" [
+    "comin-fetcher.service"
     "comin.path"
     "comin.service"
   ] (names (render "no-remotes").files))
@@ -261,6 +264,7 @@ map (url: test "watch of ${url}" watches.${url} (watchesOf url branches)) (names
         "comin-exporter.path"
         "comin-exporter.socket"
         "comin-exporter@.service"
+        "comin-fetcher.service"
         "comin.path"
         "comin.service"
       ]
