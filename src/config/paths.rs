@@ -122,6 +122,9 @@ paths! {
     /// What a boot may forget, and a fetch may write.
     fetches: below("run/comin/remotes");
 
+    /// The files that a fetch needs which root starts as another user. Writer: root's fetch.
+    handed_over: below("run/comin/fetch");
+
     /// Held by the one process that makes the mirror, or changes its refs. No remote's name begins with a dot.
     repository_lock: below("run/comin/remotes/.repository.lock");
 

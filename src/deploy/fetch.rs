@@ -1,15 +1,17 @@
 //! The fetch of one remote.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::slice;
 
-use anyhow::{Context as _, Result};
+use anyhow::{ensure, Result};
 use jiff::{SignedDuration, Timestamp};
+use log::Level;
 
 use crate::config::url::Url;
-use crate::config::Remote;
+use crate::config::{paths::Paths, Remote};
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::observe;
 use crate::git::fetch::as_fetcher;
@@ -20,14 +22,12 @@ use crate::git::source::Source;
 use crate::state::deploy_record::DeployRecord;
 use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
-use crate::sys::credential_file;
 use crate::sys::diagnosis::explained;
 use crate::sys::fs::Lock;
-use crate::sys::journal;
 use crate::sys::owner::Owner;
 use crate::sys::signal::SignalGuard;
-use crate::sys::temp_dir::TempDir;
 use crate::sys::text;
+use crate::sys::{command, credential_file, journal};
 
 /// How long nothing is looked for in the mirror again after a fetch that failed: a server may break each fetch in another
 /// way, and all of the mirror is read.
@@ -141,57 +141,94 @@ pub fn fetch(ctx: &Context, remotes: &[&Remote], may_ask: bool) -> Result<Comple
     Ok(ending)
 }
 
-/// Fetches. Root fetches with the rights of the user who owns the mirror.
+/// Fetches. Root fetches with the rights of the user who owns the mirror. A remote that cannot be fetched keeps no other
+/// from it.
 pub fn fetch_all(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
     let fetcher = Owner::other_than_root(&ctx.paths.repository())?;
     let mut ending = Completion::Failure;
     for remote in remotes {
         let ended = match fetcher {
-            Some(fetcher) => fetch_as(ctx, fetcher, remote),
+            Some(fetcher) => fetch_as(ctx, fetcher, remote).or_else(|error| {
+                let error = format!(
+                    "the fetch could not be run as the user who owns the mirror: {error:#}"
+                );
+                log::warn!("Failed to fetch {}: {error}", remote.name);
+                record_failure(&ctx.paths, remote, error)
+            }),
             None => fetch_remote(ctx, remote),
         };
-        if ended? == Completion::Success {
-            ending = Completion::Success;
+        match ended {
+            Err(error) if remotes.len() > 1 => log::error!("{error:#}"),
+            ended => {
+                if ended? == Completion::Success {
+                    ending = Completion::Success;
+                }
+            }
         }
     }
     Ok(ending)
 }
 
+/// Records that a remote could not be fetched. A fetch that is at work records itself what it finds.
+pub fn record_failure(paths: &Paths, remote: &Remote, error: String) -> Result<Completion> {
+    let _owner = as_fetcher(paths)?;
+    if let Some(_alone) = Lock::take_if_free(&paths.remote_lock(&remote.name))? {
+        let before = FetchRecord::read(paths, remote);
+        FetchRecord::record(remote, before.as_ref(), Some(error)).write(paths, remote)?;
+    }
+    Ok(Completion::Failure)
+}
+
 /// Fetches one remote in a process of another user's, as the remote's unit does: the process is given the files that the
-/// configuration names, and may read every repository on this machine if the remote is one.
+/// configuration names, and may read every repository on this machine if the remote is one. It may be anybody's by then:
+/// it has no terminal, and what it says is printed by us.
+///
+/// # Errors
+/// It could not be run, and has recorded nothing.
 fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion> {
     // What is handed over goes also if a signal ends comin.
     let _signals = SignalGuard::begin()?;
     drop(as_fetcher(&ctx.paths)?);
-    let failed = || format!("Failed to fetch {} as another user", remote.name);
-    let given = TempDir::new_in(&ctx.paths.run(), "fetch-").with_context(failed)?;
+    let given = ctx.paths.handed_over();
+    let _alone = Lock::wait(&given.with_extension("lock"))?;
+    if given.exists() {
+        // A comin was killed.
+        std::fs::remove_dir_all(&given)?;
+    }
+    std::fs::create_dir(&given)?;
     let hand_over = |content: &[u8], name: &str| -> std::io::Result<()> {
-        let to = given.path().join(name);
-        std::fs::write(&to, content)?;
-        std::fs::set_permissions(&to, Permissions::from_mode(0o400))?;
+        let to = given.join(name);
+        let mut options = File::options();
+        let options = options.write(true).create_new(true).mode(0o400);
+        options.open(&to)?.write_all(content)?;
         fetcher.give(&to)
     };
-    let config = std::fs::read(&ctx.own_config_file).with_context(failed)?;
-    hand_over(&config, CONFIG).with_context(failed)?;
+    hand_over(&std::fs::read(&ctx.own_config_file)?, CONFIG)?;
     for file in remote.url.files() {
         // The fetch says what is missing.
         let content = std::fs::read(file).unwrap_or_default();
-        hand_over(&content, &credential_file::name(file)).with_context(failed)?;
+        hand_over(&content, &credential_file::name(file))?;
     }
-    fetcher.give(given.path()).with_context(failed)?;
     let is_local = matches!(remote.url, Url::Local(_));
     let mut comin = fetcher.command(std::env::current_exe()?, is_local);
-    if log::log_enabled!(log::Level::Debug) {
+    if log::log_enabled!(Level::Debug) {
         comin.arg("--debug");
     }
     comin
         .arg("--config")
-        .arg(given.path().join(CONFIG))
+        .arg(given.join(CONFIG))
         .arg("--root")
         .arg(ctx.paths.root())
         .args(["fetch", "--without-request", remote.name.as_str()])
-        .env("CREDENTIALS_DIRECTORY", given.path())
-        .stdin(Stdio::null());
-    let status = comin.status().with_context(failed)?;
-    Ok(Completion::failed_if(!status.success()))
+        .env("CREDENTIALS_DIRECTORY", &given);
+    let answer = command::ask(&mut comin, "setpriv", Stdio::null(), None);
+    std::fs::remove_dir_all(&given)?;
+    let answer = answer?;
+    ensure!(answer.code <= 1, "{}", answer.stderr_words());
+    let has_failed = answer.code != 0;
+    let level = if has_failed { Level::Warn } else { Level::Info };
+    for line in answer.stderr_lines() {
+        log::log!(level, "{line}");
+    }
+    Ok(Completion::failed_if(has_failed))
 }

@@ -6,19 +6,18 @@ use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::config::Remote;
+use crate::deploy::fetch::record_failure;
 use crate::deploy::health::{self, Patience};
 use crate::deploy::reboot::reboot as order_reboot;
 use crate::deploy::{context::Context, journal_fields, observe};
-use crate::git::fetch::as_fetcher;
 use crate::model::attempt::{Attempt, PreviousSystem};
 use crate::model::outcome::{FaultOrigin, Outcome};
 use crate::model::reboot::{self, Reboot};
 use crate::model::{after_switch::SwitchExit, boot_check, fault::Fault, stage::Stage};
 use crate::model::{names::Operation, quarantine::Quarantine, remote::RemoteFacts};
 use crate::nix;
-use crate::state::{fetch_record::FetchRecord, store::Store};
-use crate::sys::fs::{self, Lock};
+use crate::state::store::Store;
+use crate::sys::fs;
 use crate::system::switch::{self, Activation};
 use crate::system::{self, rollback_timer};
 
@@ -96,22 +95,12 @@ fn blame(ctx: &Context, fault: &Fault, retries_exhausted: bool) -> Result<FaultO
     // Recorded here, or the fetches of before would let it be tried again at once.
     for name in remotes {
         let remote = ctx.config.remote(name.as_str())?;
-        if let Err(error) = record_unreachable(&ctx.paths, remote) {
+        // A rollback waits for no fetch.
+        if let Err(error) = record_failure(&ctx.paths, remote, "it cannot be reached".to_string()) {
             log::warn!("{error:#}");
         }
     }
     Ok(FaultOrigin::Outage(remotes.clone()))
-}
-
-fn record_unreachable(paths: &Paths, remote: &Remote) -> Result<()> {
-    let _owner = as_fetcher(paths)?;
-    // A fetch that is at work records itself what it finds, and a rollback waits for nobody.
-    let Some(_alone) = Lock::take_if_free(&paths.remote_lock(&remote.name))? else {
-        return Ok(());
-    };
-    let before = FetchRecord::read(paths, remote);
-    let error = Some("it cannot be reached".to_string());
-    FetchRecord::record(remote, before.as_ref(), error).write(paths, remote)
 }
 
 /// Rolls an activation back. Needs no configuration: the system that it made may have none.

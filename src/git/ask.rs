@@ -22,24 +22,12 @@ const CONNECT: Duration = Duration::from_secs(6);
 /// How long the whole request may take.
 const REQUEST: Duration = Duration::from_secs(15);
 
-/// Why there is no answer.
-pub struct NoAnswer {
-    /// Why git is going to fail as well, with the cure, if that is known.
-    pub cure: Option<String>,
-}
-
-impl<E: std::fmt::Display> From<E> for NoAnswer {
-    fn from(error: E) -> Self {
-        log::debug!("No answer to a plain request: {error:#}");
-        Self { cure: None }
-    }
-}
-
 /// Asks a server for the heads of a remote's branches within a time.
-pub fn heads(http: &Http, remote: &Remote, time: Option<Duration>) -> Result<Heads, NoAnswer> {
-    if is_proxied() && !http.is_on_this_machine() {
-        return Err("a proxy is configured".into());
-    }
+pub fn heads(http: &Http, remote: &Remote, time: Option<Duration>) -> Result<Heads> {
+    ensure!(
+        !is_proxied() || http.is_on_this_machine(),
+        "a proxy is configured"
+    );
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
     let config = Agent::config_builder()
         .max_redirects(0)
@@ -60,11 +48,9 @@ pub fn heads(http: &Http, remote: &Remote, time: Option<Duration>) -> Result<Hea
         let credentials = BASE64_STANDARD.encode(credentials);
         request = request.header("Authorization", format!("Basic {credentials}"));
     }
-    let answer = request
-        .call()
-        .map_err(|error| NoAnswer { cure: cure(&error) })?;
+    let answer = request.call()?;
     let list = answer.into_body().into_with_config().limit(LONGEST);
-    Ok(parse(&list.read_to_vec()?, remote)?)
+    parse(&list.read_to_vec()?, remote)
 }
 
 /// Whether curl(1) might use a proxy. Which hosts it is for is git's to know.
@@ -119,18 +105,19 @@ fn section(mut list: &[u8]) -> Result<(Vec<&[u8]>, &[u8])> {
     }
 }
 
-/// What helps, as far as it is known.
-fn cure(error: &ureq::Error) -> Option<String> {
-    log::debug!("No answer to a plain request: {error}");
-    let text = error.to_string();
-    match error {
+/// Why git is going to fail as well if there was no answer, with the cure, if that is known.
+pub fn cure(error: &Error) -> Option<String> {
+    match error.downcast_ref::<ureq::Error>()? {
         ureq::Error::StatusCode(code @ (401 | 403)) => Some(format!(
             "the server refused access (HTTP {code}): check auth.access_token_path and auth.username"
         )),
         ureq::Error::StatusCode(404) => {
             Some("the server has no such repository, or hides it from us (HTTP 404)".to_string())
         }
-        _ => about_certificate(text.split_once("invalid peer certificate: ")?.1),
+        error => {
+            let text = error.to_string();
+            about_certificate(text.split_once("invalid peer certificate: ")?.1)
+        }
     }
 }
 

@@ -19,15 +19,16 @@ const KINDS: [&str; 2] = ["refs/heads/", "refs/notes/"];
 
 /// The rights of whoever fetches, which is who owns the mirror; and that user has the folder for the fetches.
 pub fn as_fetcher(paths: &Paths) -> Result<Option<AsOwner>> {
+    let Some(owner) = Owner::other_than_root(&paths.repository())? else {
+        return Ok(None);
+    };
     let folder = paths.fetches();
-    if let Some(owner) = Owner::other_than_root(&paths.repository())? {
-        let give = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&folder)?;
-            owner.give(&folder)
-        };
-        give().with_context(|| format!("Failed to make {}", folder.display()))?;
-    }
-    AsOwner::of(&paths.repository())
+    let give = || -> std::io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        owner.give(&folder)
+    };
+    give().with_context(|| format!("Failed to make {}", folder.display()))?;
+    AsOwner::take(owner).map(Some)
 }
 
 impl Mirror {

@@ -2,21 +2,7 @@
 
 use std::process::Command;
 
-use crate::sys::owner::Owner;
-
-/// What git would take for its own repository, where comin is run by a hook of another one, and what a person who
-/// runs comin may have told git for other repositories.
-const FOREIGN: [&str; 9] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_SHALLOW_FILE",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_PROTOCOL",
-];
+use crate::sys::owner::{keep_environment_from, Owner};
 
 /// A fetch of just what it is told, which leaves no work to others.
 pub const FETCH: [&str; 5] = [
@@ -27,18 +13,12 @@ pub const FETCH: [&str; 5] = [
     "--no-recurse-submodules",
 ];
 
-/// Git, in no repository and with nobody's settings.
-pub fn git() -> Command {
-    git_of(None)
-}
-
-/// [`git`], with the rights of the owner of what it works on.
-pub fn git_of(owner: Option<Owner>) -> Command {
+/// Git, in no repository and with nobody's settings, such as those of a person who runs comin, or of a hook. If what it
+/// works on has another owner, git has that owner's rights.
+pub fn git(owner: Option<Owner>) -> Command {
     let git = || Command::new("git");
     let mut git = owner.map_or_else(git, |owner| owner.command("git", false));
-    for name in FOREIGN {
-        git.env_remove(name);
-    }
+    keep_environment_from(&mut git);
     git.env("GIT_NO_REPLACE_OBJECTS", "1")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null");

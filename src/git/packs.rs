@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::git_command::git_of;
+use super::git_command::git;
 use super::mirror::Mirror;
 use crate::sys::{command, fs, owner::Owner};
 
@@ -37,7 +37,7 @@ impl Mirror {
     /// Puts them together, but for those that are large beside the others: they stay as they are. Whoever reads
     /// meanwhile finds what it needs; nothing may be fetched.
     pub fn gather(&self) -> Result<()> {
-        let mut git = git_of(Owner::other_than_root(&self.path)?);
+        let mut git = git(Owner::other_than_root(&self.path)?);
         git.arg("--git-dir")
             .arg(&self.path)
             .args(["repack", "--quiet", "-d", "--geometric=2"]);

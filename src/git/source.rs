@@ -64,8 +64,9 @@ impl<'a> Source<'a> {
             Url::Local(path) => local_heads(path, self.remote)?,
             Url::Http(http) => match ask::heads(http, self.remote, self.time_left()?) {
                 Ok(heads) => Some(heads),
-                Err(none) => {
-                    self.cure = none.cure;
+                Err(error) => {
+                    log::debug!("No answer to a plain request: {error:#}");
+                    self.cure = ask::cure(&error);
                     None
                 }
             },
@@ -76,7 +77,7 @@ impl<'a> Source<'a> {
 
     /// The heads of the remote's branches, by git.
     pub fn list(&self) -> Result<Heads> {
-        let mut git = git();
+        let mut git = git(None);
         // In no repository.
         git.env("GIT_DIR", "/dev/null").arg("ls-remote");
         if self.remote.notes.is_none() {
@@ -119,7 +120,7 @@ impl<'a> Source<'a> {
         let asked = asked.map(|((_, head), n)| format!("{head} refs/asked/{n}\n"));
         fs::write(repository.join("packed-refs"), asked.collect::<String>())
             .with_context(|| format!("Failed to write into {}", repository.display()))?;
-        let mut git = git();
+        let mut git = git(None);
         git.arg("--git-dir").arg(repository);
         // Git itself would tell another remote's commits, which may be anything, and look at the refs of all remotes.
         let known = known.iter().map(|head| format!("echo {head}; "));

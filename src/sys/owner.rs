@@ -59,7 +59,25 @@ impl Owner {
         let words = self.words(reads_all);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg(program);
+        keep_environment_from(&mut command);
         command
+    }
+}
+
+/// Keeps our environment from a command, which may become somebody else's. It learns where programs, certificates and
+/// proxies are.
+pub fn keep_environment_from(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let upper = name.to_string_lossy().to_uppercase();
+        let is_told = matches!(
+            &*upper,
+            "PATH" | "TZ" | "LOCALE_ARCHIVE" | "CREDENTIALS_DIRECTORY"
+        ) || upper.starts_with("LC_")
+            || upper.contains("SSL_C")
+            || upper.ends_with("_PROXY");
+        if !is_told {
+            command.env_remove(name);
+        }
     }
 }
 
@@ -74,9 +92,12 @@ pub struct AsOwner {
 impl AsOwner {
     /// Takes the rights of the folder's owner, if this is root and the folder is another user's.
     pub fn of(folder: &Path) -> Result<Option<Self>> {
-        let Some(Owner { uid, gid }) = Owner::other_than_root(folder)? else {
-            return Ok(None);
-        };
+        let owner = Owner::other_than_root(folder)?;
+        owner.map(Self::take).transpose()
+    }
+
+    /// Takes the rights of another user.
+    pub fn take(Owner { uid, gid }: Owner) -> Result<Self> {
         let take = || -> io::Result<Self> {
             // From here on, whatever has been taken is given back.
             let taken = Self {
@@ -87,8 +108,7 @@ impl AsOwner {
             set_thread_res_uid(None, uid, None)?;
             Ok(taken)
         };
-        let failed = || format!("Failed to take the rights of who owns {}", folder.display());
-        take().map(Some).with_context(failed)
+        take().with_context(|| format!("Failed to take the rights of user {uid}"))
     }
 }
 
@@ -148,6 +168,9 @@ mod tests {
             .output()
             .unwrap();
         assert_eq!(String::from_utf8(id.stdout).unwrap(), "65534\n65534\n");
+        let mut env = nobody.command("env", false);
+        let env = String::from_utf8(env.output().unwrap().stdout).unwrap();
+        assert!(env.contains("PATH=") && !env.contains("HOME="), "{env}");
         let mut reads = nobody.command("sh", true);
         let reads = reads.args(["-c", "cat /etc/shadow && ! touch /etc/comin-test"]);
         assert!(reads.output().unwrap().status.success());

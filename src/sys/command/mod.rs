@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use rustix::process::{kill_process_group, pidfd_open, Pid, PidfdFlags, Signal};
+use rustix::process::{kill_process_group, pidfd_open, setsid, Pid, PidfdFlags, Signal};
 
 use crate::sys::journal::CHILD;
 use crate::sys::mutex::Shared;
@@ -175,11 +175,9 @@ fn run_child<L: Listener>(
 ) -> Result<Output<L>> {
     log::debug!("Running {command:?}");
     let signals = SignalGuard::begin()?;
-    let mut child = command
+    let mut child = in_own_session(command)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // A group of its own: with a command ends what it has started.
-        .process_group(0)
         .spawn()
         .with_context(|| format!("Failed to start {what}: is it installed?"))?;
     let stdout = child.stdout.take().context("the child has no output")?;
@@ -218,6 +216,14 @@ fn run_child<L: Listener>(
         stdout,
         listener,
     })
+}
+
+/// A command without a terminal, which it could type into: it may read what is hostile, or be another user's. What it has
+/// started ends with it.
+#[allow(unsafe_code)]
+fn in_own_session(command: &mut Command) -> &mut Command {
+    // SAFETY: setsid(2) may be called between fork and exec.
+    unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) }
 }
 
 /// Reads a pipe to its end; then `_listening` goes away.
@@ -361,6 +367,16 @@ mod tests {
         assert_eq!(error.to_string(), "the script exited with status 3: b");
         let error = sh("kill -9 $$", None).unwrap_err();
         assert_eq!(error.to_string(), "the script was killed by signal 9");
+    }
+
+    #[test]
+    fn command_has_no_terminal() {
+        // Field 7 of `proc_pid_stat(5)`, and field 6, the session.
+        let stat = sh(
+            "read -r _ _ _ _ _ session tty _ </proc/$$/stat; echo $(($$ - session)) $tty",
+            None,
+        );
+        assert_eq!(stat.unwrap(), "0 0\n");
     }
 
     #[test]
