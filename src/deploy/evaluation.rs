@@ -32,7 +32,8 @@ impl<'a> Source<'a> {
     ) -> Result<Self> {
         let config = &ctx.config;
         let place = aside.map_or_else(|| ctx.source(mirror), |aside| Ok(aside.clone()))?;
-        if config.needs_signatures() || (aside.is_none() && place.repository() != mirror.path()) {
+        let is_copied = config.needs_signatures() || mirror.is_anothers()?;
+        if is_copied || (aside.is_none() && place.repository() != mirror.path()) {
             mirror.hand_over(&target.commit, &place)?;
         } else if aside.is_some() {
             mirror.lend(&target.commit, &place)?;

@@ -20,6 +20,7 @@ const SUBJECT: usize = 200;
 
 impl Mirror {
     pub(super) fn commit(&self, commit: &Commit) -> Result<git2::Commit<'_>> {
+        let _owner = self.as_owner()?;
         Ok(self
             .repository
             .find_commit(Oid::from_str(commit.as_str())?)?)
@@ -47,6 +48,7 @@ impl Mirror {
 
     /// Whether a commit has a file with this path.
     pub fn has_file(&self, commit: &Commit, path: &str) -> bool {
+        let _owner = self.as_owner();
         let tree = self.commit(commit).and_then(|commit| Ok(commit.tree()?));
         tree.is_ok_and(|tree| tree.get_path(Path::new(path)).is_ok())
     }
@@ -56,6 +58,7 @@ impl Mirror {
     pub fn has_lfs_pointers(&self, commit: &Commit, flake: &Path) -> bool {
         let says = |path: &Path, words: &str| {
             let read = || -> Result<bool> {
+                let _owner = self.as_owner()?;
                 let entry = self.commit(commit)?.tree()?.get_path(path)?;
                 let odb = self.repository.odb()?;
                 let (size, _) = odb.read_header(entry.id())?;
@@ -77,6 +80,7 @@ impl Mirror {
     /// ours), by the SHA-1 that detects collisions. It is built without SHA-256 repositories.
     pub fn raw_commit(&self, commit: &Commit) -> Result<Vec<u8>> {
         let read = || -> Result<Vec<u8>> {
+            let _owner = self.as_owner()?;
             let id = Oid::from_str(commit.as_str())?;
             let odb = self.repository.odb()?;
             let object = odb.read(id)?;
@@ -89,6 +93,7 @@ impl Mirror {
     /// Where `head` stands relative to another commit, `base`.
     pub fn relation(&self, base: &Commit, head: &Commit) -> Relation {
         let compare = || -> Result<Relation> {
+            let _owner = self.as_owner()?;
             let base = Oid::from_str(base.as_str())?;
             let head = Oid::from_str(head.as_str())?;
             // The mirror has the whole history of every head: what it lacks is in none of them.
@@ -116,6 +121,7 @@ impl Mirror {
         head: &Commit,
         most: usize,
     ) -> Result<Vec<Commit>> {
+        let _owner = self.as_owner()?;
         let head = Oid::from_str(head.as_str())?;
         let mut walk = self.repository.revwalk()?;
         walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME)?;

@@ -9,6 +9,7 @@ use crate::config::Remote;
 use crate::git::refs::{Ref, Refs};
 use crate::model::commit::Commit;
 use crate::model::names::{Branch, RemoteName};
+use crate::sys::owner::AsOwner;
 
 /// The heads of a remote's followed branches; by default, of none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,9 +36,7 @@ impl Heads {
             notes: notes?,
         })
     }
-}
 
-impl Heads {
     /// Whether the same refs have heads.
     pub fn has_refs_of(&self, other: &Self) -> bool {
         let refs = |it: &Self| [&it.main, &it.testing, &it.notes].map(Option::is_some);
@@ -82,7 +81,9 @@ pub(super) fn followed<'a>(
 
 /// The heads of a remote's branches in the mirror, read without libgit2.
 pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
-    let refs = Refs::of_bare(&paths.repository());
+    let mirror = paths.repository();
+    let _owner = AsOwner::of(&mirror)?;
+    let refs = Refs::of_bare(&mirror);
     Heads::find(remote, |name| {
         let name = tracking(&remote.name, name);
         match refs.read(&name)? {

@@ -1,9 +1,10 @@
 //! What may be wrong with the mirror.
 
 use std::collections::HashSet;
-use std::fs::{self, DirEntry, File};
-use std::io;
+use std::fs::File;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{anyhow, ensure, Context, Result};
 use git2::{ErrorClass, ObjectType};
@@ -13,13 +14,17 @@ use super::incoming::{check_sizes, LARGEST};
 use super::mirror::{has_our_settings, write_settings, Mirror, ACCEPTED};
 use crate::config::{paths::TARGET_REF, Remote};
 use crate::model::commit::Commit;
-use crate::sys::fs::Lock;
-use crate::sys::owner::AsOwner;
+use crate::sys::fs::{self, Lock};
+use crate::sys::{command, owner::AsOwner};
+
+/// How long it may take to empty the mirror. Who wants to fetch meanwhile waits.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Mirror {
     /// Whether it is a mirror, and the refs of these remotes, and comin's own, lead to a commit and its tree. What lies
     /// deeper shows when it is used.
     pub(super) fn check(self, remotes: &[Remote]) -> Result<Self> {
+        let _owner = self.as_owner()?;
         self.repository.find_reference("HEAD")?;
         // libgit2 reads zeros as nothing; the git that Nix runs fails on them, each time.
         ensure!(
@@ -27,7 +32,7 @@ impl Mirror {
             "its config is not that of a mirror"
         );
         // Root's git, which Nix runs, would go by other settings than those that no fetch can write.
-        let link = crate::sys::fs::read_link_optional(&self.path.join(".git"))?;
+        let link = fs::read_link_optional(&self.path.join(".git"))?;
         ensure!(
             link.is_none_or(|link| link == Path::new(".")),
             "its .git leads elsewhere"
@@ -63,6 +68,7 @@ impl Mirror {
     /// has it: a few that hold each other many times are more files than anybody can count.
     pub fn missing_objects(&self, commit: &Commit) -> Option<String> {
         let check = || -> Result<()> {
+            let _owner = self.as_owner()?;
             let odb = self.repository.odb()?;
             let commit = self.commit(commit)?;
             let mut walk = self.repository.revwalk()?;
@@ -97,6 +103,7 @@ impl Mirror {
     /// What is wrong with the mirror, if anything is: all of it is read, but for large files.
     pub fn find_corruption(&self) -> Option<anyhow::Error> {
         let check = || -> Result<()> {
+            let _owner = self.as_owner()?;
             let odb = self.repository.odb()?;
             let mut corrupt = None;
             let read = |id| match odb.read_header(id)? {
@@ -139,20 +146,28 @@ pub(super) fn lock(path: &Path, lock: &Path) -> Result<Lock> {
 
 /// Removes what is in the mirror's folder. The folder itself stays: it may be a mount, and it is not the fetcher's to
 /// remove. What makes it a mirror goes first. A fetch can remove nothing that root has written in there; the deploy after
-/// it can, as root, and follows no link.
-pub(super) fn empty(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)?;
-    let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(|entry| entry.file_name() != "HEAD");
-    let remove = |entry: &DirEntry| {
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())
-        } else {
-            fs::remove_file(entry.path())
-        }
-    };
-    let removed = entries.iter().map(remove);
-    let removed = removed.fold(Ok(()), Result::and);
-    File::open(path)?.sync_all()?;
-    removed
+/// it can, as root. Folders may be deeper than Rust can remove them.
+pub(super) fn empty(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path)?;
+    fs::remove_any(&path.join("HEAD"))?;
+    let mut find = Command::new("find");
+    find.arg("-H").arg(path).args(["-mindepth", "1", "-delete"]);
+    command::run(&mut find, "find", Some(PATIENCE))?;
+    Ok(File::open(path)?.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirror_is_emptied_however_deep_its_folders_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = folder.path().join("repository");
+        fs::make_deep(&mirror.join("refs")).unwrap();
+        std::fs::create_dir(mirror.join("HEAD")).unwrap();
+        std::os::unix::fs::symlink("/", mirror.join("objects")).unwrap();
+        empty(&mirror).unwrap();
+        assert_eq!(fs::list(&mirror).unwrap(), [""; 0].map(Path::new));
+    }
 }

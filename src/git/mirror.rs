@@ -24,6 +24,9 @@ const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n
 /// How many packs are open at a time: a walk through a history may need one after the other.
 const OPEN_PACKS: usize = 128;
 
+/// More files than the mirror has: most objects are in packs.
+const MOST_FILES: u32 = 1_000_000;
+
 /// By these, git finds settings and objects elsewhere, and other histories than the commits have.
 const FOREIGN: [&str; 4] = [
     "commondir",
@@ -44,6 +47,7 @@ impl Mirror {
     /// Opens the mirror to read it.
     pub fn open(paths: &Paths) -> Result<Self> {
         let path = paths.repository();
+        let _owner = AsOwner::of(&path)?;
         check_files(&path)
             .with_context(|| format!("The mirror {} cannot be used", path.display()))?;
         Self::open_own(paths)
@@ -67,7 +71,7 @@ impl Mirror {
         &self.path
     }
 
-    /// The rights of whoever fetches: to nobody else may the mirror lead.
+    /// The rights of whoever fetches: to what nobody else may read, the mirror may lead, also as soon as it was looked at.
     pub fn as_owner(&self) -> Result<Option<AsOwner>> {
         AsOwner::of(&self.path)
     }
@@ -78,6 +82,7 @@ impl Mirror {
     }
 
     pub(super) fn head(&self, reference: &str) -> Result<Option<Commit>> {
+        let _owner = self.as_owner()?;
         match self.repository.refname_to_id(reference) {
             Ok(oid) => Ok(Some(commit(oid)?)),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
@@ -171,8 +176,11 @@ pub(super) fn check_files(path: &Path) -> Result<()> {
         return Ok(());
     }
     let mut folders = vec![path.to_path_buf()];
+    let mut seen = 0;
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
+            seen += 1;
+            ensure!(seen <= MOST_FILES, "it has more than {MOST_FILES} files");
             let (entry, is_top) = (entry?, folder == path);
             let kind = entry.file_type()?;
             ensure!(

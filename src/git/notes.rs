@@ -20,6 +20,7 @@ impl Mirror {
         commit: &Commit,
     ) -> Result<Option<Vec<u8>>> {
         let read = || -> Result<Option<Vec<u8>>> {
+            let _owner = self.as_owner()?;
             let name = tracking(remote, &format!("refs/notes/{notes}"));
             let Some(head) = self.head(&name)? else {
                 return Ok(None);

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use derive_more::Display;
@@ -17,6 +18,9 @@ use crate::config::paths::{Paths, TARGET_REF};
 use crate::model::commit::Commit;
 use crate::sys::command;
 use crate::sys::owner::Owner;
+
+/// How long it may take to copy a commit with its history. Whoever owns the mirror may let it take for ever.
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// The mirror does not have the commit.
 #[derive(Debug, Display)]
@@ -50,7 +54,7 @@ impl Mirror {
         };
         made.with_context(|| format!("Failed to make {}", path.display()))?;
         let mut git = fetch(&self.path, commit, &path)?;
-        let answer = command::ask(&mut git, "git fetch", Stdio::null(), None)?;
+        let answer = command::ask(&mut git, "git fetch", Stdio::null(), PATIENCE)?;
         ensure!(answer.code == 0, "git fetch: {}", answer.stderr_words());
         let copy = Self::open(to)?;
         copy.link()?;
@@ -66,7 +70,7 @@ fn fetch(from: &Path, commit: &Commit, to: &Path) -> Result<Command> {
     let owner = Owner::other_than_root(from)?;
     let mut words = owner.map_or_else(Vec::new, |owner| owner.words(false));
     words.push("git -c 'safe.directory=*' upload-pack".to_string());
-    let mut git = git();
+    let mut git = git(None);
     git.env("GIT_ALLOW_PROTOCOL", "file")
         .env("GIT_ALLOC_LIMIT", LARGEST_ALLOCATION)
         .env("GIT_NO_LAZY_FETCH", "1")

@@ -154,13 +154,17 @@ pub fn remove_optional(path: &Path) -> Result<bool> {
     }
 }
 
-/// Removes whatever lies there; says whether there was something.
+/// Removes whatever lies there; says whether there was something. A folder may be somebody else's, and as large and as deep
+/// as can be: it only gets another name.
 pub fn remove_any(path: &Path) -> Result<bool> {
-    if fs::symlink_metadata(path).is_ok_and(|it| it.is_dir()) {
-        fs::remove_dir_all(path).with_context(|| format!("Failed to remove {}", path.display()))?;
-        return Ok(true);
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|it| it.is_dir());
+    if !is_folder || fs::remove_dir(path).is_ok() {
+        return remove_optional(path).map(|removed| removed || is_folder);
     }
-    remove_optional(path)
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!("{name}-{}", Timestamp::now().as_nanosecond()));
+    fs::rename(path, aside).with_context(|| format!("Failed to remove {}", path.display()))?;
+    Ok(true)
 }
 
 /// The bytes that are free on the disk of a file.
@@ -230,6 +234,19 @@ impl Lock {
         };
         open().with_context(|| format!("Failed to open the lock {}", path.display()))
     }
+}
+
+/// Makes a folder, and the folders above it. It is deeper than a service may have files open.
+#[cfg(test)]
+pub fn make_deep(path: &Path) -> io::Result<()> {
+    use rustix::fs::{mkdirat, openat, Mode};
+    fs::create_dir_all(path)?;
+    let mut deep = File::open(path)?;
+    for _ in 0..3000 {
+        mkdirat(&deep, "d", Mode::RWXU)?;
+        deep = openat(&deep, "d", OFlags::DIRECTORY, Mode::empty())?.into();
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -314,6 +331,27 @@ mod tests {
         );
         let error = format!("{:#}", read_small_optional(folder.path(), 4).unwrap_err());
         assert!(error.ends_with(": it is no file"), "{error}");
+    }
+
+    #[test]
+    fn name_is_free_whatever_lies_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".wanted");
+        assert!(!remove_any(&path).unwrap());
+        let fill = |fill: &dyn Fn() -> io::Result<()>| {
+            fill().unwrap();
+            assert!(remove_any(&path).unwrap());
+            assert!(fs::symlink_metadata(&path).is_err());
+        };
+        fill(&|| fs::write(&path, ""));
+        fill(&|| std::os::unix::fs::symlink("/", &path));
+        fill(&|| fs::create_dir(&path));
+        fill(&|| make_deep(&path));
+        let rm = std::process::Command::new("rm")
+            .arg("-rf")
+            .arg(folder.path())
+            .status();
+        assert!(rm.unwrap().success());
     }
 
     #[test]

@@ -16,9 +16,10 @@ pub fn orders() -> String {
     )
 }
 
-/// Whether pkexec has started this, for somebody who is not root.
+/// Whether pkexec has started this, for somebody who is not root. In a root shell that pkexec has started, comin has a
+/// `SHLVL`, which pkexec takes from nobody.
 pub fn uses_pkexec() -> bool {
-    of(PKEXEC).is_some()
+    of(PKEXEC).is_some() && of("SHLVL").is_none()
 }
 
 fn of(name: &str) -> Option<String> {

@@ -289,12 +289,14 @@ fn mirror_with_objects_or_a_history_from_elsewhere_is_made_anew() {
 #[test]
 fn pkexec_may_give_four_orders_and_choose_no_configuration() {
     let world = World::empty();
-    let by_pkexec = |arguments: &[&str]| {
+    let command = |arguments: &[&str]| {
         let mut comin = Command::new(env!("CARGO_BIN_EXE_comin"));
         isolated(&mut comin, &world.path("home"));
         comin.env("PKEXEC_UID", "1000").args(arguments);
-        Said::of(&comin.output().unwrap())
+        comin
     };
+    let by_pkexec =
+        |arguments: &[&str]| Said::of(&command(arguments).env_remove("SHLVL").output().unwrap());
     let (root, config) = (world.root(), world.path("config.json"));
     let (root, config) = (root.to_str().unwrap(), config.to_str().unwrap());
     for arguments in [
@@ -323,6 +325,10 @@ fn pkexec_may_give_four_orders_and_choose_no_configuration() {
         let said = by_pkexec(&[order, "--help"]);
         assert_eq!(said.code, Some(0), "{said:?}");
     }
+    // In a root shell that pkexec has started, comin is root's.
+    let mut generate = command(&["generate", root]);
+    let said = Said::of(&generate.env("SHLVL", "1").output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
 }
 
 #[test]
