@@ -389,7 +389,7 @@ fn named_command(world: &World) -> Vec<String> {
     let status = world.comin(&["status"], 0).out;
     let lines = status.lines().map(str::trim);
     let commands: Vec<&str> = lines
-        .filter_map(|line| line.strip_prefix("→ sudo comin "))
+        .filter_map(|line| Some(line.split_once("→ sudo comin ")?.1))
         .collect();
     let [command] = commands[..] else {
         panic!("{status}");
