@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 
 use crate::deploy::context::Context;
 use crate::model::{attempt::Attempt, state::State};
-use crate::nix::closure_diff;
+use crate::nix::closure_diff::ClosureDiff;
 use crate::report::attempt_details::{there_are, whole_log, Details};
-use crate::report::{closure::Difference, history::History};
+use crate::report::history::History;
 use crate::state::{deploy_record::DeployRecord, store};
 use crate::sys::progress;
 
@@ -42,8 +42,8 @@ pub fn details(machine: &Context, number: u64) -> Result<Details> {
     let attempt = attempt(&state, number)?;
     let systems = attempt.before.system.as_ref().zip(attempt.out.as_ref());
     let compared = systems.map(|(before, after)| {
-        let compare = || closure_diff::compare(before, after);
-        Difference::of(progress::during("Comparing the systems", compare))
+        let compare = || ClosureDiff::between(before, after);
+        progress::during("Comparing the systems", compare)
     });
     let at_work = DeployRecord::is_any_running(&machine.paths)?;
     let retry = machine.config.retry;

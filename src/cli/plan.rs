@@ -9,11 +9,11 @@ use crate::deploy::preview::{self, Preview};
 use crate::deploy::{commits::Commits, context::Context, lookup, observe::Snapshot, operator};
 use crate::git::mirror::Mirror;
 use crate::model::{select::decide, target::Target};
-use crate::nix::closure_diff;
-use crate::report::preview::{Build, DryActivation, Previewed};
-use crate::report::{closure::Difference, plan::Plan};
+use crate::nix::closure_diff::ClosureDiff;
+use crate::report::plan::Plan;
+use crate::report::preview::{Build, Previewed};
 use crate::sys::{fs, progress};
-use crate::system::{self, dry_activate::DryRun};
+use crate::system::{self, dry_activate::DryActivation};
 
 /// Considers what a deploy would do.
 pub fn plan(machine: &Context) -> Result<Plan> {
@@ -60,16 +60,16 @@ fn preview(machine: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
     let (out, operation) = (&built.out, target.operation);
     let inhibitors = system::switch_inhibitors(paths, out);
     let before = fs::read_link_optional(&paths.current_system())?;
-    let dry_run = DryRun::of(paths, out, operation, &inhibitors)?;
+    let dry_activation = DryActivation::of(paths, out, operation, &inhibitors)?;
     let compare = |before| {
-        let compare = || closure_diff::compare(before, out);
-        Difference::of(progress::during("Comparing the systems", compare))
+        let compare = || ClosureDiff::between(before, out);
+        progress::during("Comparing the systems", compare)
     };
     Ok(Build {
         skipped: None,
         runs_already: system::is_active(&machine.profile(), paths, out, operation)?,
         closure: before.as_ref().map(|before| compare(before)),
-        dry_activation: Some(DryActivation::of(dry_run)),
+        dry_activation: Some(dry_activation),
         inhibitors,
         before,
         derivation: built.derivation.clone(),

@@ -1,22 +1,23 @@
 //! What `comin status` shows.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::deploy::observe::{self, Snapshot};
-use crate::deploy::{boot, boot_check, commits::Commits, context::Context, healing, operator};
+use crate::deploy::{boot_check, commits::Commits, context::Context, healing, operator};
 use crate::git::mirror::Mirror;
 use crate::model::decision::{Action, Decision};
+use crate::model::drift::Drift;
 use crate::model::facts::Facts;
 use crate::model::{select::decide, state::State, target::Target};
 use crate::report::{
-    host_state::{HealingView, HostState},
+    host_state::{HealingView, HostState, Seen},
     remote::RemoteStatus,
-    running::Running,
     status::Status,
     target::TargetView,
 };
 use crate::state::verdicts::VerdictCache;
-use crate::sys::fs;
 use crate::system::reboot_reasons;
 use crate::system::timers::{self, Timers};
 
@@ -81,30 +82,29 @@ pub fn host(
     action: &Action,
 ) -> Result<HostState> {
     let Context { config, paths, .. } = machine;
-    let running = fs::read_link_optional(&paths.current_system())?;
     // The attempt that changes the machine, or else the one that did so last.
     let latest = state.latest();
     let latest = latest.filter(|it| it.ended().is_none() && it.changed_the_machine());
-    let drift = observe::drift(machine, state)?;
+    let systems = observe::systems(machine)?;
+    let drift = Drift::of(state, &systems);
     let healing = drift.as_ref().and_then(|drift| {
         let seen = snapshot.drift_seen(drift);
         healing::of(machine, state, drift, seen, false, facts, action)
     });
     let healing = healing.as_ref().map(HealingView::of);
-    let mut host = HostState::new(
-        state,
-        config.retry,
-        snapshot.is_deploying,
-        snapshot.suspension.is_some(),
-        running.map(|out| Running::new(&out, state)),
-        reboot_reasons::reasons(config, paths, latest.or(state.last_activation())),
-        boot::booted_instead(machine, state)?.as_deref(),
+    let seen = Seen {
+        at_work: snapshot.is_deploying,
+        suspended: snapshot.suspension.is_some(),
+        running: systems.running.as_ref().map(|it| it.system.clone()),
+        reboot_reasons: reboot_reasons::reasons(config, paths, latest.or(state.last_activation())),
+        booted_instead: systems.booted_instead(state).map(Path::to_path_buf),
         drift,
-    );
-    host.healing = healing;
-    host.clock_doubt = state.clock_doubt(facts.now);
-    host.boot_check_due = boot_check::is_due(machine, state)?;
-    Ok(host.with_progress(snapshot.progress.clone()))
+        healing,
+        clock_doubt: state.clock_doubt(facts.now),
+        boot_check_due: boot_check::is_due(machine, state)?,
+        progress: snapshot.progress.clone(),
+    };
+    Ok(HostState::new(state, config.retry, seen))
 }
 
 /// A target with its subject, if the mirror has its commit.

@@ -132,7 +132,7 @@ paths! {
     /// no fetch can write.
     verified: in_state("verified");
 
-    /// Accepted main and attempts. Writer: whoever holds the deploy lock: deploy, rollback, the rollback timer.
+    /// Accepted main and attempts. Writer: whoever holds the deploy lock: deploy, keep, rollback, the rollback timer.
     state: in_state("state.json");
 
     /// What the Go comin deployed. Writer: none any more.
@@ -156,8 +156,14 @@ paths! {
     /// Held by the one process that deploys.
     deploy_lock: in_state("lock");
 
-    /// Nix GC roots. Writer: deploy.
+    /// Nix GC roots. Writer: deploy, keep and rollback.
     gcroots: in_state("gcroots");
+
+    /// The GC root of what waits to be built.
+    derivation_root: in_state("gcroots/derivation");
+
+    /// The GC root of the system that ran before the latest activation.
+    before_root: in_state("gcroots/before");
 
     /// The request to deploy. Writer: fetch and the operator's commands; deploy removes it.
     wanted: below("run/comin/wanted");
@@ -165,7 +171,8 @@ paths! {
     /// The request to deploy of a fetch that is not root's. Writer: fetch; deploy removes it.
     wanted_by_fetch: below("run/comin/remotes/.wanted");
 
-    /// The heads on which the latest deploy decided. Writer: deploy.
+    /// The heads on which the latest deploy decided. Writer: deploy; accept and confirm if the keys of the signers cannot be
+    /// read.
     decided: below("run/comin/decided.json");
 
     /// What the latest deploy found about every head. Writer: deploy.
@@ -189,13 +196,14 @@ paths! {
     /// runs what its settings say.
     submodules: in_state("submodules");
 
-    /// The order for an activation, and how it ended. Writer: deploy, then the activation runner.
+    /// The order for an activation, and how it ended. Writer: deploy, keep, rollback or the rollback timer, then the
+    /// activation runner.
     activation: below("run/comin/activation.json");
 
     /// Held by the activation runner as long as it runs.
     activation_lock: below("run/comin/activation.lock");
 
-    /// The units that were up before the latest activation. Writer: deploy.
+    /// The units that were up before the latest activation. Writer: deploy and keep.
     units: below("run/comin/units.json");
 
     /// What systemd says of the units that fetch and deploy. Writer: root, before each scrape.

@@ -7,18 +7,18 @@ use anyhow::{anyhow, Error, Result};
 
 use crate::deploy::health::{self, Patience};
 use crate::deploy::rollback::{self, restore_boot};
-use crate::deploy::{context::Context, journal_fields, previous_system};
+use crate::deploy::{context::Context, deployment::Deployment, previous_system};
 use crate::model::after_switch::{self, Next, SwitchExit};
 use crate::model::attempt::Attempt;
 use crate::model::{names::Operation, outcome::Outcome, residue::Residue, stage::Stage};
 use crate::nix;
-use crate::state::store::Store;
 use crate::system::switch::{self, Activation};
 use crate::system::{self, rollback_timer, unit_changes};
 
-/// Why a system cannot be activated now, if something keeps it from that. What keeps a switch from being one only puts it
-/// off until the next boot.
-pub fn check_inhibitors(ctx: &Context, attempt: &mut Attempt, out: &Path) -> Option<String> {
+/// Notes what only a reboot changes, and so puts a switch off until the next boot. Returns why the system cannot be
+/// activated at all, if it can only be tested.
+pub fn note_inhibitors(deployment: &mut Deployment, out: &Path) -> Option<String> {
+    let Deployment { ctx, attempt, .. } = deployment;
     let found = system::switch_inhibitors(&ctx.paths, out);
     let before = mem::replace(&mut attempt.inhibitors, found);
     if attempt.inhibitors.is_empty() {
@@ -38,42 +38,39 @@ pub fn check_inhibitors(ctx: &Context, attempt: &mut Attempt, out: &Path) -> Opt
     }
 }
 
-/// Activates the system of an attempt, looks at the machine, and says how that ended. `residue` is what the latest attempt
-/// that changed the machine has left.
-pub fn activate_and_check(
-    ctx: &Context,
-    store: &mut Store,
-    attempt: &mut Attempt,
-    residue: &Residue,
-    out: &Path,
-) -> Result<Outcome> {
+/// Activates the system of an attempt, looks at the machine, and says how that ended.
+pub fn activate_and_check(deployment: &mut Deployment, out: &Path) -> Result<Outcome> {
+    let ctx = deployment.ctx;
+    let residue = deployment.residue();
     if let Err(error) = switch::await_other_switch(&ctx.paths) {
         return Ok(postponed(&error));
     }
-    attempt.before = match residue {
-        Residue::Unfinished(before) => (**before).clone(),
+    // After a switch that ended half-way, the profile may belong to the system that runs.
+    let (before, takes_profile_back) = match residue {
+        Residue::Unfinished(before) => (*before, false),
         Residue::Clean | Residue::FailedActivation => {
-            previous_system::find(ctx, store.state(), out)?
+            let state = deployment.store.state();
+            (previous_system::find(ctx, state, out)?, true)
         }
     };
-    journal_fields::enter(store, attempt, Stage::Activating)?;
+    deployment.attempt.before = before;
+    deployment.enter(Stage::Activating)?;
     let found = system::footprint(&ctx.paths)?;
-    let ended = activate(ctx, attempt, out);
-    let is_untouched = system::footprint(&ctx.paths)? == found;
+    let ended = activate(ctx, &deployment.attempt, out);
+    let has_begun = system::footprint(&ctx.paths)? != found;
     let error = match ended {
-        Ok(exit) if exit.is_busy() && is_untouched => anyhow!(SwitchExit::BUSY_WORDS),
-        Err(error) if is_untouched => error,
+        Ok(exit) if exit.is_busy() && !has_begun => anyhow!(SwitchExit::BUSY_WORDS),
+        Err(error) if !has_begun => error,
         ended => {
             let exit = ended.unwrap_or_else(|error| {
                 log::warn!("{error:#}");
                 SwitchExit::Lost
             });
-            return conclude(ctx, store, attempt, out, exit);
+            return conclude(deployment, out, exit);
         }
     };
-    // After a switch that ended half-way, the profile may belong to the system that runs.
-    if !matches!(residue, Residue::Unfinished(_)) {
-        take_profile_back(attempt)?;
+    if takes_profile_back {
+        take_profile_back(&deployment.attempt)?;
     }
     Ok(postponed(&error))
 }
@@ -100,31 +97,29 @@ pub fn activate(ctx: &Context, attempt: &Attempt, out: &Path) -> Result<SwitchEx
 }
 
 /// The outcome of a switch that came to an end: the machine has to be well.
-pub fn conclude(
-    ctx: &Context,
-    store: &mut Store,
-    attempt: &mut Attempt,
-    out: &Path,
-    exit: SwitchExit,
-) -> Result<Outcome> {
+pub fn conclude(deployment: &mut Deployment, out: &Path, exit: SwitchExit) -> Result<Outcome> {
+    let (ctx, attempt) = (deployment.ctx, &deployment.attempt);
     let operation = attempt.operation();
     let retries_exhausted = attempt.retries_exhausted();
     let before = &attempt.before;
     let switched =
         system::after_switch(&ctx.paths, before, out, exit, operation, retries_exhausted)?;
     let next = after_switch::of_activation(&switched, || {
-        journal_fields::enter(store, attempt, Stage::Checking)?;
+        deployment.enter(Stage::Checking)?;
+        let attempt = &mut deployment.attempt;
         let checks = health::check(ctx, &attempt.before, Patience::usual(ctx));
         let failed = checks.new_failures.as_deref().unwrap_or_default();
         attempt.units = unit_changes::changes_since(&ctx.paths, attempt.id, failed);
         Ok(checks)
     })?;
+    let attempt = &mut deployment.attempt;
     let stage = Stage::Activating;
     Ok(match next {
         Next::Done => {
             let generation = system::generation(&ctx.profile()).ok().flatten();
             let generation = generation.filter(|_| operation.moves_profile());
             if switched.exit.awaits_reboot() {
+                // The switch has found what the inhibitors did not name, and activated nothing.
                 attempt.inhibitors = vec!["the init interface".to_string()];
             }
             Outcome::Done { generation }
@@ -142,7 +137,7 @@ pub fn conclude(
             Outcome::Failed { stage, error }
         }
         Next::Keep(error) => Outcome::Failed { stage, error },
-        Next::RollBack(fault) => rollback::roll_back(ctx, store, attempt, &fault)?,
+        Next::RollBack(fault) => rollback::roll_back(deployment, &fault)?,
     })
 }
 

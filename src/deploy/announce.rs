@@ -3,7 +3,7 @@
 use anyhow::Result;
 use log::Level;
 
-use crate::deploy::{boot, context::Context, observe};
+use crate::deploy::{context::Context, observe};
 use crate::model::cure::Cure;
 use crate::model::decision::{Action, Decision};
 use crate::model::drift::Drift;
@@ -15,19 +15,20 @@ use crate::sys::{terminal, text};
 /// as it should be.
 pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
     let before = DeployRecord::read(&ctx.paths)?;
-    let mut decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx), before)?;
+    let mut record = DeployRecord::begin(&ctx.config, observe::remotes(ctx), before)?;
     if terminal::is_on_terminal() {
         // Who asks there has not heard what the journal has been told.
-        decided.refused.clear();
-        decided.notices.clear();
+        record.refused.clear();
+        record.notices.clear();
     }
     let stays = "comin leaves it there until the next deployment, or comin retry";
-    if let Some(booted) = boot::booted_instead(ctx, store.state())? {
+    let systems = observe::systems(ctx)?;
+    if let Some(booted) = systems.booted_instead(store.state()) {
         let booted = booted.display();
         let notice =
             format!("The machine booted {booted} instead of what was deployed last; {stays}");
-        decided.log_once(Level::Warn, notice);
-    } else if let Some(drift) = observe::drift(ctx, store.state())? {
+        record.log_once(Level::Warn, notice);
+    } else if let Some(drift) = Drift::of(store.state(), &systems) {
         let (what, out) = (drift.kind.clause(), drift.out.display());
         let stays = if ctx.config.drift.heal {
             String::new()
@@ -35,18 +36,18 @@ pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
             format!("; {stays}")
         };
         let notice = format!("{}{what}: {out}{stays}", Drift::NOTICE);
-        decided.log_once(Level::Warn, notice);
+        record.log_once(Level::Warn, notice);
     }
-    decided.write(&ctx.paths)
+    record.write(&ctx.paths)
 }
 
 /// Says what was refused, once for each head, and records what is being decided on.
 pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<DeployRecord> {
     VerdictCache::of(facts, decision, &ctx.config).write(&ctx.paths)?;
     let before = DeployRecord::read(&ctx.paths)?;
-    let mut decided = DeployRecord::begin(&ctx.config, facts.remotes.clone(), before)?;
-    decided.prebuilt.clone_from(&facts.prebuilt);
-    let refused_before = std::mem::take(&mut decided.refused);
+    let mut record = DeployRecord::begin(&ctx.config, facts.remotes.clone(), before)?;
+    record.prebuilt.clone_from(&facts.prebuilt);
+    let refused_before = std::mem::take(&mut record.refused);
     for candidate in &decision.candidates {
         let refusal = candidate.refusal().filter(Refusal::is_notable);
         let Some((refusal, commit)) = refusal.zip(candidate.head.commit.as_ref()) else {
@@ -61,14 +62,14 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
                 log::warn!("{cure}");
             }
         }
-        decided.refused.push(name);
+        record.refused.push(name);
     }
-    decided.write(&ctx.paths)?;
-    Ok(decided)
+    record.write(&ctx.paths)?;
+    Ok(record)
 }
 
 /// Says why what was selected is not deployed now, and the commands that help, once.
-pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
+pub fn hindrance(decision: &Decision, record: &mut DeployRecord) {
     let Some((target, why)) = decision.selected.as_ref().zip(decision.hindrance()) else {
         return;
     };
@@ -78,7 +79,7 @@ pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
         Action::AwaitGate(closed) => format!("{target} at the gate {}", closed.gate),
         _ => text.clone(),
     };
-    let is_news = decided.log_once_about(subject, Level::Info, &text);
+    let is_news = record.log_once_about(subject, Level::Info, &text);
     if is_news {
         for cure in Cure::in_order(decision.action.cures()) {
             log::info!("{cure}");
@@ -87,12 +88,12 @@ pub fn hindrance(decision: &Decision, decided: &mut DeployRecord) {
 }
 
 /// Says what is wrong with the clock and with the branches, once.
-pub fn doubts(state: &State, facts: &Facts, decision: &Decision, decided: &mut DeployRecord) {
+pub fn doubts(state: &State, facts: &Facts, decision: &Decision, record: &mut DeployRecord) {
     if let Some((id, began)) = state.clock_doubt(facts.now) {
         let began = text::at(began);
-        decided.log_once(Level::Warn, format!("The clock of this machine is or was wrong: attempt {id} was under way at {began}, which is in the future"));
+        record.log_once(Level::Warn, format!("The clock of this machine is or was wrong: attempt {id} was under way at {began}, which is in the future"));
     }
     if let Some(missing) = decision.missing_mains() {
-        decided.log_once(Level::Warn, format!("Nothing to deploy: {missing}"));
+        record.log_once(Level::Warn, format!("Nothing to deploy: {missing}"));
     }
 }

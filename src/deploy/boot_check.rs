@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::health::{self, Patience};
-use crate::deploy::{boot, confirm, observe, recovery};
+use crate::deploy::{confirm, observe, recovery};
 use crate::model::attempt::{Attempt, PreviousSystem, Progress};
 use crate::model::boot_check;
 use crate::model::fault::Fault;
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub fn await_verdict(ctx: &Context) -> Result<Completion> {
     loop {
         let state = store::read(&ctx.paths)?;
-        let boot = boot::id(&ctx.paths)?;
+        let boot = observe::boot_id(&ctx.paths)?;
         let goes_back = |latest: &Attempt| latest.boot_fault.is_some() && latest.boot == boot;
         if state.latest().is_some_and(goes_back) {
             return Ok(Completion::Failure);

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::{context::Context, evaluation::Source, preemption::Preemption};
+use crate::deploy::{context::Context, evaluation::NixSource, preemption::Preemption};
+use crate::git::mirror::Mirror;
 use crate::model::attempt::{Attempt, Progress};
 use crate::model::confirmation::Step;
 use crate::model::{outcome::Outcome, stage::Stage};
-use crate::nix::{self, gc_roots::DERIVATION};
+use crate::nix;
 use crate::state::deploy_record;
 use crate::sys::{fs, text::shortened};
 use crate::system;
@@ -20,20 +21,19 @@ const MACHINE_ID: usize = 32;
 /// Evaluates and builds. An attempt that waited goes on where it was.
 pub fn evaluate_and_build(
     deployment: &mut Deployment,
+    mirror: &Mirror,
     preemption: &Preemption,
 ) -> Result<PathBuf, Stop> {
     let ctx = deployment.ctx;
-    deployment
-        .mirror
-        .keep_target(&deployment.attempt.target.commit)?;
+    mirror.keep_target(&deployment.attempt.target.commit)?;
     let mut is_second = false;
     loop {
         let (derivation, out) = match evaluated(&deployment.attempt) {
             Some(known) => known,
-            None => evaluate(deployment, preemption)?,
+            None => evaluate(deployment, mirror, preemption)?,
         };
         if !deployment.is_active()? {
-            let allowed = deployment.pass_before(Step::Build);
+            let allowed = deployment.require_consent(Step::Build);
             allowed.inspect_err(|_| keep_derivation(ctx, &derivation))?;
         }
         match build(deployment, preemption, &derivation, &out) {
@@ -50,6 +50,7 @@ pub fn evaluate_and_build(
 /// Evaluates: a derivation and its system.
 fn evaluate(
     deployment: &mut Deployment,
+    mirror: &Mirror,
     preemption: &Preemption,
 ) -> Result<(String, PathBuf), Stop> {
     if deployment.attempt.stage() != Stage::Evaluating {
@@ -57,7 +58,7 @@ fn evaluate(
     }
     let ctx = deployment.ctx;
     let (target, cache) = (&deployment.attempt.target, ctx.paths.nix_cache());
-    let source = Source::of(ctx, deployment.mirror, target, None)?;
+    let source = NixSource::of(ctx, mirror, target, None)?;
     let evaluation = deploy_record::during(&ctx.paths, &format!("Evaluating {target}"), || {
         preemption.during(|interrupt| source.evaluate(Some(&cache), Some(interrupt)))
     })?;
@@ -66,7 +67,7 @@ fn evaluate(
     };
     let folder = ctx.config.repository_subdir.as_deref().unwrap_or_default();
     let flake = Path::new(folder).join("flake.nix");
-    if deployment.mirror.has_lfs_pointers(&target.commit, &flake) {
+    if mirror.has_lfs_pointers(&target.commit, &flake) {
         log::warn!("{target} has files in Git LFS, and gets pointers in their place. To get the files, set inputs.self.lfs = true in flake.nix (Nix 2.27 or newer)");
     }
     if let Some(reason) = machine_id_mismatch(ctx, evaluation.machine_id.as_deref())? {
@@ -115,7 +116,7 @@ pub fn preempted<T>(stage: Stage) -> Result<T, Stop> {
 
 /// Keeps what waits to be built. Without, it would only have to be evaluated again.
 fn keep_derivation(ctx: &Context, derivation: &str) {
-    let root = ctx.paths.gcroots().join(DERIVATION);
+    let root = ctx.paths.derivation_root();
     if let Err(error) = nix::add_gc_root_of_derivation(derivation, &root) {
         log::warn!("{derivation} may be collected before it is built: {error:#}");
     }

@@ -4,7 +4,9 @@
 use anyhow::{bail, ensure, Result};
 use clap::Args;
 
-use crate::deploy::{context::Context, finish, gates, journal_fields, observe, order::log_order};
+use crate::deploy::{
+    context::Context, deployment::Deployment, finish, gates, observe, order::log_order, record,
+};
 use crate::git::mirror::Mirror;
 use crate::model::attempt::Attempt;
 use crate::model::cure::Cure;
@@ -83,7 +85,7 @@ pub fn apply_confirmation(ctx: &Context, store: &mut Store) -> Result<()> {
         Some((waiting, step)) if order.is_of(waiting, step) => {
             let mut attempt = waiting.clone();
             let is_new = attempt.confirmed.insert(step);
-            journal_fields::record(store, &attempt)?;
+            record::record(store, &attempt)?;
             if is_new {
                 let name = &attempt.target;
                 log::info!("{name} is confirmed, and {} next", step.participle());
@@ -123,7 +125,8 @@ pub fn cancel_superseded(
 pub fn cancel_waiting(ctx: &Context, store: &mut Store, mut waiting: Attempt) -> Result<()> {
     waiting.confirmed.clear();
     let stage = waiting.stage();
-    finish::finish(ctx, store, waiting, Outcome::Preempted { stage }).map(|_| ())
+    let deployment = Deployment::resume(ctx, store, waiting);
+    finish::finish(deployment, Ok(Outcome::Preempted { stage })).map(|_| ())
 }
 
 // What an operator confirms; whatever waits where nothing is named. No doc comment: clap would say it of the command.

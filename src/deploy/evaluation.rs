@@ -13,7 +13,7 @@ use crate::nix::{self, Evaluation};
 use crate::sys::command::Interrupt;
 
 /// A commit that Nix can read.
-pub struct Source<'a> {
+pub struct NixSource<'a> {
     ctx: &'a Context,
     target: &'a Target,
     /// The paths of the repository that has the commit.
@@ -21,7 +21,7 @@ pub struct Source<'a> {
     git: Variables,
 }
 
-impl<'a> Source<'a> {
+impl<'a> NixSource<'a> {
     /// Nix reads the mirror itself, or a copy: see [`Context::source`]. Whoever may not write to the mirror names paths
     /// `aside`: there Nix reads a copy of what is signed, or a repository that borrows from the mirror.
     pub fn of(

@@ -71,28 +71,30 @@ fn update_mirror(
     before: Option<&FetchRecord>,
     checked_at: &mut Option<Timestamp>,
 ) -> Result<()> {
-    let known = heads::known_heads(&ctx.paths, remote).ok();
+    let in_mirror = heads::known_heads(&ctx.paths, remote).ok();
     let mut source = Source::new(remote)?;
-    let asked = source.ask()?;
-    if asked.is_some() && asked == known {
+    let answered = source.ask()?;
+    if answered.is_some() && answered == in_mirror {
         return Ok(());
     }
     FetchRecord::begin(remote, before)?.write(&ctx.paths, remote)?;
-    let advertised = match (&remote.url, asked) {
+    let advertised = match (&remote.url, answered) {
         (Url::Local(_), Some(heads)) => heads,
         // Git finds out where the branches are. Which ones there are, it would have to be told.
-        (Url::Http(_), Some(heads)) if known.as_ref().is_some_and(|it| it.has_refs_of(&heads)) => {
+        (Url::Http(_), Some(heads))
+            if in_mirror.as_ref().is_some_and(|it| it.has_refs_of(&heads)) =>
+        {
             heads
         }
         _ => source.list()?,
     };
-    if known.as_ref() == Some(&advertised) {
+    if in_mirror.as_ref() == Some(&advertised) {
         return Ok(());
     }
     let open = || Mirror::open_or_create(&ctx.paths, slice::from_ref(remote));
     let mirror = open()?;
     let fetched = mirror.fetch(&source, remote, &advertised, Extent::News);
-    let heads = fetched.or_else(|error| {
+    let fetched = fetched.or_else(|error| {
         let now = Timestamp::now();
         if checked_at.is_some_and(|at| now.duration_since(at).abs() < MIRROR_CHECKED) {
             return Err(error);
@@ -107,10 +109,10 @@ fn update_mirror(
         mirror.discard()?;
         open()?.fetch(&source, remote, &advertised, Extent::News)
     })?;
-    let known = known.unwrap_or_default();
+    let before = in_mirror.unwrap_or_default();
     for (branch, old, new) in [
-        (&remote.main, known.main, heads.main),
-        (&remote.testing, known.testing, heads.testing),
+        (&remote.main, before.main, fetched.main),
+        (&remote.testing, before.testing, fetched.testing),
     ] {
         let Some(branch) = branch else { continue };
         let name = format!("{}/{}", remote.name, branch.name);
@@ -125,10 +127,10 @@ fn update_mirror(
     Ok(())
 }
 
-/// Fetches, and if this `may_ask`, asks for a deploy if there is something to decide.
-pub fn fetch(ctx: &Context, remotes: &[&Remote], may_ask: bool) -> Result<Completion> {
+/// Fetches. If this `requests_deploy`, a deploy is requested if there is something to decide.
+pub fn fetch(ctx: &Context, remotes: &[&Remote], requests_deploy: bool) -> Result<Completion> {
     let ending = fetch_all(ctx, remotes)?;
-    if !may_ask {
+    if !requests_deploy {
         return Ok(ending);
     }
     let decided = DeployRecord::read(&ctx.paths)?;

@@ -4,22 +4,23 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::{journal_fields, post_deployment, retention};
+use crate::deploy::deployment::Deployment;
+use crate::deploy::{post_deployment, retention};
 use crate::model::attempt::Attempt;
 use crate::model::outcome::Outcome;
-use crate::state::store::Store;
 use crate::sys::journald;
 use crate::system::{reboot_reasons, rollback_timer};
 
-/// Records and reports the end of an attempt, and lets go of what only older ones needed.
-pub fn finish(
-    ctx: &Context,
-    store: &mut Store,
-    mut attempt: Attempt,
-    outcome: Outcome,
-) -> Result<Completion> {
-    attempt.end(outcome, Timestamp::now());
-    journal_fields::record(store, &attempt)?;
+/// Records and reports how an attempt has ended, and lets go of what only older ones needed.
+pub fn finish(mut deployment: Deployment, ended: Result<Outcome>) -> Result<Completion> {
+    let outcome = ended.or_else(|error| deployment.attempt.failed(error))?;
+    deployment.attempt.end(outcome, Timestamp::now());
+    deployment.record()?;
+    let Deployment {
+        ctx,
+        store,
+        attempt,
+    } = deployment;
     rollback_timer::disarm(&ctx.paths);
     let ending = log_outcome(ctx, &attempt);
     post_deployment::run(ctx, &attempt);

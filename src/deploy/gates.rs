@@ -8,18 +8,17 @@ use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::deploy::context::Context;
-use crate::deploy::journal_fields;
 use crate::deploy::observe;
 use crate::deploy::order::log_order;
 use crate::deploy::post_deployment;
 use crate::git::mirror::Mirror;
-use crate::model::attempt::{Attempt, Progress};
-use crate::model::confirmation::Step;
-use crate::model::gate::{first_closed, Answer, Before, ClosedGate, Gate};
+use crate::model::attempt::Attempt;
+use crate::model::gate::{first_closed, Before, ClosedGate, Gate, GateAnswer};
 use crate::model::outcome::Outcome;
 use crate::model::quarantine::Quarantine;
-use crate::model::stage::Stage;
 use crate::model::state::State;
+use crate::model::store_path;
+use crate::model::target::Target;
 use crate::state::gate_record::GateRecord;
 use crate::state::requests::{self, PastGates};
 use crate::state::store::{self, Store};
@@ -44,7 +43,7 @@ pub fn closed(
     if recorded.is_some() {
         return Ok(recorded);
     }
-    let free = || fs::free_bytes(Path::new("/nix/store"));
+    let free = || fs::free_bytes(Path::new(store_path::STORE));
     let ask = |gate: &Gate| ask(ctx, attempt, gate);
     let testing = attempt.target.testing;
     let closed = first_closed(&config.gates, before, testing, &now, free, ask)?;
@@ -55,7 +54,7 @@ pub fn closed(
     Ok(closed)
 }
 
-fn ask(ctx: &Context, attempt: &Attempt, gate: &Gate) -> Answer {
+fn ask(ctx: &Context, attempt: &Attempt, gate: &Gate) -> GateAnswer {
     let mut shell = Command::new("/bin/sh");
     // What it prints last is the reason, wherever it prints that.
     let script = format!("exec >&2\n{}", gate.command);
@@ -65,30 +64,21 @@ fn ask(ctx: &Context, attempt: &Attempt, gate: &Gate) -> Answer {
     match command::ask(&mut shell, &what, Stdio::null(), gate.timeout) {
         Ok(answer) => {
             let last = answer.stderr_lines().next_back().unwrap_or_default();
-            Answer::of(Some(answer.code), last)
+            GateAnswer::of(Some(answer.code), last)
         }
-        Err(error) => Answer::of(None, &format!("{error:#}")),
+        Err(error) => GateAnswer::of(None, &format!("{error:#}")),
     }
-}
-
-/// Records that an attempt waits at a gate before a step.
-pub fn record_wait(store: &mut Store, mut attempt: Attempt, step: Step) -> Result<()> {
-    if attempt.progress == Progress::Awaiting(step) && attempt.stage() == Stage::WaitingAtGate {
-        return Ok(());
-    }
-    attempt.wait_at_gate(step, Timestamp::now());
-    journal_fields::record(store, &attempt)
 }
 
 /// The outcome of an attempt whose commit a gate has refused: it is held.
 pub fn hold(
     ctx: &Context,
     store: &mut Store,
-    attempt: &Attempt,
+    target: &Target,
     closed: &ClosedGate,
 ) -> Result<Outcome> {
     let (reason, remotes) = (closed.to_string(), observe::remotes(ctx));
-    let held = Quarantine::of(&attempt.target, &remotes, reason.clone(), Timestamp::now());
+    let held = Quarantine::of(target, &remotes, reason.clone(), Timestamp::now());
     store.quarantine(held.by_gate())?;
     Ok(Outcome::Skipped { reason })
 }

@@ -1,7 +1,5 @@
 //! The healing of a drift: what comin last activated is activated again.
 
-use std::ops::ControlFlow;
-
 use anyhow::Result;
 use jiff::Timestamp;
 use log::Level;
@@ -16,19 +14,27 @@ use crate::state::{deploy_record::DeployRecord, store::Store};
 use crate::sys::text;
 use crate::system::switch;
 
+/// What became of a drift.
+pub enum Healed {
+    /// A system was activated again, and the attempt ended so.
+    Attempted(Completion),
+    /// There is no drift, or its healing is not due. After the wait, a deploy looks again.
+    NotNow(Option<Delay>),
+}
+
 /// Heals a drift if that is due. Else records the drift, says once what comes of it, and returns when to look again.
 pub fn heal(
     ctx: &Context,
     store: &mut Store,
     facts: &Facts,
     decision: &Decision,
-    decided: &mut DeployRecord,
-) -> Result<ControlFlow<Option<Delay>, Completion>> {
+    record: &mut DeployRecord,
+) -> Result<Healed> {
     let state = store.state().clone();
     let drift = observe::drift(ctx, &state)?;
-    let seen = decided.see(&ctx.config, &ctx.paths, drift.as_ref(), facts.now)?;
+    let seen = record.see(&ctx.config, &ctx.paths, drift.as_ref(), facts.now)?;
     let Some(drift) = drift else {
-        return Ok(ControlFlow::Break(None));
+        return Ok(Healed::NotNow(None));
     };
     let is_switching = switch::is_busy(&ctx.paths)?;
     let healing = of(
@@ -42,9 +48,9 @@ pub fn heal(
     );
     let mut tell = |subject: &str, text: &str| {
         let subject = format!("{}{subject}", Drift::NOTICE);
-        decided.log_once_about(subject, Level::Info, text);
+        record.log_once_about(subject, Level::Info, text);
     };
-    Ok(ControlFlow::Break(match healing {
+    Ok(Healed::NotNow(match healing {
         Some(Healing::At(wait, attempt, operation)) if wait.has_elapsed(facts.now) => {
             let target = &attempt.target;
             let Some(closed) = gates::closed(ctx, &state, attempt, Before::Deploy)? else {
@@ -53,7 +59,7 @@ pub fn heal(
                 let kept_by = None;
                 let reactivation = Reactivation { operation, kept_by };
                 let healed = reactivation::run(ctx, store, attempt, reactivation)?;
-                return Ok(ControlFlow::Continue(healed));
+                return Ok(Healed::Attempted(healed));
             };
             let text = format!("{target} is not activated again yet: {closed}");
             tell(closed.gate.as_str(), &text);
@@ -83,7 +89,7 @@ pub fn of<'a>(
     facts: &Facts,
     action: &Action,
 ) -> Option<Healing<'a>> {
-    decide(&healing::Facts {
+    decide(&healing::HealingFacts {
         policy: ctx.config.drift,
         state,
         drift,

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure, Context as _, Result};
 use jiff::Timestamp;
 
 use crate::deploy::{
-    boot, confirm, context::Context, health, observe, order::log_order, previous_system, recovery,
+    confirm, context::Context, health, observe, order::log_order, previous_system, recovery,
     rollback::restore_boot,
 };
 use crate::git::mirror::Mirror;
@@ -52,7 +52,7 @@ pub fn roll_back(ctx: &Context, to: Option<u64>) -> Result<()> {
         generation: to,
         system: system.clone(),
         operation,
-        boot: boot::id(&ctx.paths)?,
+        boot: observe::boot_id(&ctx.paths)?,
         by: who::orders(),
     };
     store.change(|state| state.go_back(held, rollback))?;

@@ -4,7 +4,6 @@ pub mod accept;
 pub mod accepted_main;
 pub mod activate;
 pub mod announce;
-pub mod boot;
 pub mod boot_check;
 pub mod build;
 pub mod commits;
@@ -17,7 +16,6 @@ pub mod finish;
 pub mod gates;
 pub mod healing;
 pub mod health;
-pub mod journal_fields;
 pub mod keep;
 pub mod lookup;
 pub mod maintenance;
@@ -32,13 +30,14 @@ pub mod preview;
 pub mod previous_system;
 pub mod reactivation;
 pub mod reboot;
+pub mod record;
 pub mod recovery;
 pub mod retention;
 pub mod rollback;
 pub mod rollback_timeout;
 pub mod steps;
 
-use std::{ops::ControlFlow, path::Path};
+use std::path::Path;
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -46,7 +45,7 @@ use log::Level;
 
 use crate::config::Remote;
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::{commits::Commits, observe::Snapshot, reboot::NextStep};
+use crate::deploy::{commits::Commits, healing::Healed, observe::Snapshot, reboot::NextStep};
 use crate::git::mirror::Mirror;
 use crate::model::{decision::Decision, facts::Facts, schedule::Delay, select::decide};
 use crate::state::{deploy_record::DeployRecord, requests, store::Store};
@@ -79,10 +78,8 @@ pub fn schedule_recheck(ctx: &Context) {
         if before.as_ref().is_some_and(DeployRecord::is_of_another) {
             return Ok(());
         }
-        let decided = DeployRecord::begin(&ctx.config, observe::remotes(ctx), before)?;
-        decided
-            .finish(Some(recheck()), &ctx.paths)
-            .write(&ctx.paths)
+        let record = DeployRecord::begin(&ctx.config, observe::remotes(ctx), before)?;
+        record.finish(Some(recheck()), &ctx.paths).write(&ctx.paths)
     };
     if let Err(error) = schedule() {
         log::debug!("Failed to schedule the next deploy: {error:#}");
@@ -96,10 +93,11 @@ fn deploy_until_settled(ctx: &Context) -> Result<Completion> {
     requests::take_deploy_request(&ctx.paths)?;
     announce::claim(ctx, &store)?;
     let recovered = recovery::recover(ctx, &mut store)?;
-    let mut ending = boot_check::judge(ctx, &mut store)?.unwrap_or(recovered);
+    // How the latest attempt ended: a success makes up for a failure before it.
+    let mut latest = boot_check::judge(ctx, &mut store)?.unwrap_or(recovered);
     loop {
         operator::apply_requests(ctx, &mut store)?;
-        // Before the mirror: one that is made anew has no heads, as if every branch were gone.
+        // The heads are read first: if the mirror is damaged, a new one without any heads takes its place.
         let snapshot = Snapshot::take(ctx)?;
         let mirror = Mirror::open_or_create(&ctx.paths, &ctx.config.remotes)?;
         mirror.forget_all_but(&ctx.config.remotes)?;
@@ -108,32 +106,32 @@ fn deploy_until_settled(ctx: &Context) -> Result<Completion> {
         let decision = decide(&facts, &Commits::of(ctx, Ok(&mirror)));
         let decision = lookup::look(ctx, &mirror, &mut facts, decision);
         store.forget_quarantine(&decision.candidates)?;
-        let mut decided = announce::announce(ctx, &facts, &decision)?;
+        let mut record = announce::announce(ctx, &facts, &decision)?;
         if let Some(notice) = notice {
-            decided.log_once(Level::Warn, notice);
+            record.log_once(Level::Warn, notice);
         }
         confirm::cancel_superseded(ctx, &mut store, &facts, &decision)?;
         let Some(target) = decision.to_deploy() else {
-            if ending == Completion::Success {
-                announce::hindrance(&decision, &mut decided);
+            if latest == Completion::Success {
+                announce::hindrance(&decision, &mut record);
             }
-            announce::doubts(store.state(), &facts, &decision, &mut decided);
-            let wait = match healing::heal(ctx, &mut store, &facts, &decision, &mut decided)? {
-                ControlFlow::Continue(healed) => {
-                    ending = healed;
+            announce::doubts(store.state(), &facts, &decision, &mut record);
+            let healing = match healing::heal(ctx, &mut store, &facts, &decision, &mut record)? {
+                Healed::Attempted(ended) => {
+                    latest = ended;
                     continue;
                 }
-                ControlFlow::Break(wait) => wait,
+                Healed::NotNow(again) => again,
             };
-            schedule_or_reboot(ctx, &mut store, &facts, &decision, wait, decided)?;
+            schedule_or_reboot(ctx, &mut store, &facts, &decision, healing, record)?;
             maintenance::tidy(ctx, &mirror);
             let has_failed = |target| store.state().has_failed(target);
             let failed = decision.selected.as_ref().is_some_and(has_failed);
-            return Ok(ending.and(Completion::failed_if(failed)));
+            return Ok(latest.and(Completion::failed_if(failed)));
         };
-        let system = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));
-        let (system, target) = (system.map(Path::to_path_buf), target.clone());
-        ending = steps::run(ctx, &mut store, mirror, target, system)?;
+        let prebuilt = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));
+        let (prebuilt, target) = (prebuilt.map(Path::to_path_buf), target.clone());
+        latest = steps::run(ctx, &mut store, mirror, target, prebuilt)?;
     }
 }
 
@@ -143,21 +141,21 @@ fn schedule_or_reboot(
     store: &mut Store,
     facts: &Facts,
     decision: &Decision,
-    heals: Option<Delay>,
-    mut decided: DeployRecord,
+    healing: Option<Delay>,
+    mut record: DeployRecord,
 ) -> Result<()> {
-    let reboot = reboot::plan_reboot(ctx, store, facts.suspended.as_ref(), &mut decided)?;
+    let reboot = reboot::plan_reboot(ctx, store, facts.suspended.as_ref(), &mut record)?;
     let again = decision.action.again();
     let waits = [
         again.map(|until| Delay::until(facts.now, until)),
         decision
             .may_change(ctx.config.prebuilt.as_ref())
             .then(recheck),
-        heals,
+        healing,
         reboot.wait(),
     ];
     let first = waits.into_iter().flatten().min_by_key(|wait| wait.until);
-    decided.finish(first, &ctx.paths).write(&ctx.paths)?;
+    record.finish(first, &ctx.paths).write(&ctx.paths)?;
     match reboot {
         NextStep::Due(reboot) => reboot::reboot(ctx, store, reboot),
         NextStep::None | NextStep::Later(_) => Ok(()),

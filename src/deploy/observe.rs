@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::config::{Config, Remote};
-use crate::deploy::boot;
 use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::git::heads::{self, Heads};
@@ -137,8 +136,14 @@ pub fn systems(ctx: &Context) -> Result<Systems> {
         running: running?,
         booted: booted?,
         boots_next: link(&profile, system::of_profile(&profile))?,
-        boot: boot::id(&ctx.paths)?,
+        boot: boot_id(&ctx.paths)?,
     })
+}
+
+/// The kernel's name for this boot, `None` where it has none.
+pub fn boot_id(paths: &Paths) -> Result<Option<String>> {
+    let id = fs::read_optional(&paths.boot_id())?;
+    Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_string()))
 }
 
 /// What is known of the remotes now.

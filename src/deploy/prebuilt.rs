@@ -24,7 +24,7 @@ pub fn fetch(
     out: PathBuf,
 ) -> Result<PathBuf, Stop> {
     if !deployment.is_active()? {
-        deployment.pass_before(Step::Build)?;
+        deployment.require_consent(Step::Build)?;
     }
     if deployment.attempt.stage() != Stage::Building {
         deployment.enter(Stage::Building)?;

@@ -26,10 +26,10 @@ pub struct Preemption<'a> {
 
 impl<'a> Preemption<'a> {
     /// Watches for the target of a deployment from now on.
-    pub fn watch(deployment: &Deployment<'a>) -> Result<Self> {
+    pub fn watch(deployment: &Deployment<'a>, mirror: &'a Mirror) -> Result<Self> {
         Ok(Self {
             ctx: deployment.ctx,
-            mirror: deployment.mirror,
+            mirror,
             requests: Folders::watch(&[&deployment.ctx.paths.run()])?,
             state: deployment.store.state().clone(),
             target: deployment.attempt.target.clone(),

@@ -7,7 +7,7 @@ use std::{fs, io};
 use anyhow::{Context as _, Result};
 
 use crate::config::paths::Paths;
-use crate::deploy::{build, context::Context, evaluation::Source, prebuilt};
+use crate::deploy::{build, context::Context, evaluation::NixSource, prebuilt};
 use crate::git::mirror::Mirror;
 use crate::model::target::Target;
 use crate::nix::events::in_repository;
@@ -71,7 +71,7 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
 
 fn evaluate_aside(ctx: &Context, target: &Target, aside: &Paths) -> Result<Evaluation> {
     let mirror = Mirror::open(&ctx.paths)?;
-    let source = Source::of(ctx, &mirror, target, Some(aside))?;
+    let source = NixSource::of(ctx, &mirror, target, Some(aside))?;
     let evaluate = || source.evaluate(None, None);
     let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
     let is_ours = |path: &str| mirror.has_file(&target.commit, path);

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::deploy::{context::Context, health};
-use crate::model::{attempt::PreviousSystem, state::State};
-use crate::nix::{self, gc_roots::BEFORE};
+use crate::model::{attempt::PreviousSystem, state::State, store_path};
+use crate::nix;
 use crate::sys::fs;
 use crate::system::{self, systemd};
 
@@ -20,9 +20,12 @@ pub fn find(ctx: &Context, state: &State, out: &Path) -> Result<PreviousSystem> 
         failed_units.retain(|unit| !units.failed.contains(unit));
     }
     let mut system = fs::read_link_optional(&ctx.paths.current_system())?;
-    if let Some(runs) = system.as_deref().filter(|s| s.starts_with("/nix/store")) {
+    if let Some(runs) = system
+        .as_deref()
+        .filter(|s| s.starts_with(store_path::STORE))
+    {
         // Where a rollback leads must not be collected before it is known to be needless.
-        if let Err(error) = nix::add_gc_root(runs, &ctx.paths.gcroots().join(BEFORE)) {
+        if let Err(error) = nix::add_gc_root(runs, &ctx.paths.before_root()) {
             log::warn!(
                 "A rollback to {} is not possible: {error:#}",
                 runs.display()

@@ -4,9 +4,9 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::{activate, boot, finish, journal_fields};
+use crate::deploy::{activate, deployment::Deployment, finish, observe};
 use crate::model::attempt::{Attempt, Reactivation};
-use crate::model::{outcome::Outcome, residue::Residue, stage::Stage};
+use crate::model::{outcome::Outcome, stage::Stage};
 use crate::nix;
 use crate::state::store::Store;
 
@@ -17,31 +17,22 @@ pub fn run(
     of: &Attempt,
     reactivation: Reactivation,
 ) -> Result<Completion> {
-    let (state, boot, now) = (store.state(), boot::id(&ctx.paths)?, Timestamp::now());
-    let (target, subject) = (state.target_again(of), of.subject.clone());
-    let mut attempt = Attempt {
-        derivation: of.derivation.clone(),
-        out: of.out.clone(),
-        confirmed: of.confirmed.clone(),
-        reactivation: Some(reactivation),
-        ..Attempt::new(state.latest(), target, subject, boot, now)
-    };
+    let (boot, now) = (observe::boot_id(&ctx.paths)?, Timestamp::now());
+    let mut attempt = store.state().attempt_again(of, boot, now);
+    attempt.reactivation = Some(reactivation);
     attempt.enter(Stage::Building, now);
-    store.push(attempt.clone())?;
-    journal_fields::set(&attempt);
-    let outcome = match steps(ctx, store, &mut attempt) {
-        Ok(outcome) => outcome,
-        Err(error) => attempt.failed(error)?,
-    };
-    finish::finish(ctx, store, attempt, outcome)
+    let mut deployment = Deployment::begin(ctx, store, attempt)?;
+    let ended = steps(&mut deployment);
+    finish::finish(deployment, ended)
 }
 
-fn steps(ctx: &Context, store: &mut Store, attempt: &mut Attempt) -> Result<Outcome> {
+fn steps(deployment: &mut Deployment) -> Result<Outcome> {
+    let Deployment { ctx, attempt, .. } = deployment;
     let out = attempt.out.clone().context("it has no system")?;
     let root = ctx.paths.gcroots().join(Attempt::root_of(attempt.id));
     nix::add_gc_root(&out, &root)?;
-    if let Some(reason) = activate::check_inhibitors(ctx, attempt, &out) {
+    if let Some(reason) = activate::note_inhibitors(deployment, &out) {
         return Ok(Outcome::Skipped { reason });
     }
-    activate::activate_and_check(ctx, store, attempt, &Residue::Clean, &out)
+    activate::activate_and_check(deployment, &out)
 }

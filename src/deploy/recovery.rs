@@ -3,9 +3,10 @@
 use anyhow::Result;
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::{activate, boot, finish, journal_fields, rollback};
+use crate::deploy::deployment::Deployment;
+use crate::deploy::{activate, finish, observe, rollback};
 use crate::model::after_switch::{self, Interrupted, Recovery};
-use crate::model::attempt::{Attempt, Progress};
+use crate::model::attempt::Progress;
 use crate::model::{outcome::Outcome, stage::Stage};
 use crate::state::store::Store;
 use crate::sys::fs;
@@ -14,7 +15,7 @@ use crate::system::{self, rollback_timer, switch::Activation};
 /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
 /// may have booted since.
 pub fn recover(ctx: &Context, store: &mut Store) -> Result<Completion> {
-    let Some(mut attempt) = store.state().latest().cloned() else {
+    let Some(attempt) = store.state().latest().cloned() else {
         return Ok(Completion::Success);
     };
     let Progress::Running(stage) = attempt.progress else {
@@ -22,24 +23,16 @@ pub fn recover(ctx: &Context, store: &mut Store) -> Result<Completion> {
         rollback_timer::disarm(&ctx.paths);
         return Ok(Completion::Success);
     };
-    journal_fields::set(&attempt);
-    let settled = match attempt.boot_fault.clone() {
-        Some(fault) => rollback::fall_back(ctx, store, &mut attempt, &fault),
-        None => settle(ctx, store, &mut attempt, stage),
+    let mut deployment = Deployment::resume(ctx, store, attempt);
+    let ended = match deployment.attempt.boot_fault.clone() {
+        Some(fault) => rollback::fall_back(&mut deployment, &fault),
+        None => settle(&mut deployment, stage),
     };
-    let outcome = match settled {
-        Ok(outcome) => outcome,
-        Err(error) => attempt.failed(error)?,
-    };
-    finish::finish(ctx, store, attempt, outcome)
+    finish::finish(deployment, ended)
 }
 
-fn settle(
-    ctx: &Context,
-    store: &mut Store,
-    attempt: &mut Attempt,
-    stage: Stage,
-) -> Result<Outcome> {
+fn settle(deployment: &mut Deployment, stage: Stage) -> Result<Outcome> {
+    let (ctx, attempt) = (deployment.ctx, &deployment.attempt);
     let operation = attempt.operation();
     let Some(out) = attempt.out.clone().filter(|_| stage.changes_the_machine()) else {
         return Ok(Outcome::Interrupted { stage });
@@ -58,21 +51,21 @@ fn settle(
         stage,
         fault: attempt.fault.clone(),
         exit,
-        has_booted_it: is_there && attempt.boot != boot::id(&ctx.paths)?,
+        has_booted_it: is_there && attempt.boot != observe::boot_id(&ctx.paths)?,
         retries_exhausted: attempt.retries_exhausted(),
     });
     match recovery {
         // It only tells the boot loader.
         Recovery::Repeat if attempt.reactivation.is_some() && !operation.activates() => {
             let exit = activate::activate(ctx, attempt, &out)?;
-            activate::conclude(ctx, store, attempt, &out, exit)
+            activate::conclude(deployment, &out, exit)
         }
         Recovery::Repeat => Ok(Outcome::Interrupted { stage }),
         Recovery::Conclude(exit) => {
             rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)
                 .unwrap_or_else(|error| log::warn!("{error:#}"));
-            activate::conclude(ctx, store, attempt, &out, exit)
+            activate::conclude(deployment, &out, exit)
         }
-        Recovery::RollBack(fault) => rollback::roll_back(ctx, store, attempt, &fault),
+        Recovery::RollBack(fault) => rollback::roll_back(deployment, &fault),
     }
 }

@@ -9,7 +9,7 @@ use crate::config::paths::Paths;
 use crate::deploy::fetch::record_failure;
 use crate::deploy::health::{self, Patience};
 use crate::deploy::reboot::reboot as order_reboot;
-use crate::deploy::{context::Context, journal_fields, observe};
+use crate::deploy::{context::Context, deployment::Deployment, observe, record};
 use crate::model::attempt::{Attempt, PreviousSystem};
 use crate::model::outcome::{FaultOrigin, Outcome};
 use crate::model::reboot::{self, Reboot};
@@ -22,12 +22,8 @@ use crate::system::switch::{self, Activation};
 use crate::system::{self, rollback_timer};
 
 /// Rolls an activation back where the owner wants that, and finds out whose fault it was.
-pub fn roll_back(
-    ctx: &Context,
-    store: &mut Store,
-    attempt: &mut Attempt,
-    fault: &Fault,
-) -> Result<Outcome> {
+pub fn roll_back(deployment: &mut Deployment, fault: &Fault) -> Result<Outcome> {
+    let Deployment { ctx, attempt, .. } = deployment;
     let error = &fault.error;
     if !ctx.config.rollback.enable {
         let (stage, error) = (attempt.stage(), error.clone());
@@ -41,19 +37,19 @@ pub fn roll_back(
     // The way back has its own time.
     rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)
         .unwrap_or_else(|error| log::warn!("{error:#}"));
-    undo_and_blame(ctx, store, attempt, fault)
+    undo_and_blame(deployment, fault)
 }
 
 /// Goes back after a boot: what boots next comes first, and the rollback is over when that runs.
 ///
 /// # Errors
 /// The machine reboots for it, or another switch runs.
-pub fn fall_back(
-    ctx: &Context,
-    store: &mut Store,
-    attempt: &mut Attempt,
-    fault: &Fault,
-) -> Result<Outcome> {
+pub fn fall_back(deployment: &mut Deployment, fault: &Fault) -> Result<Outcome> {
+    let Deployment {
+        ctx,
+        store,
+        attempt,
+    } = deployment;
     let systems = observe::systems(ctx)?;
     if boot_check::needs_reboot(attempt, &systems, store.state().reboot.as_ref())
         && activate_before(&ctx.paths, attempt)?.is_none()
@@ -63,20 +59,20 @@ pub fn fall_back(
             system: attempt.before.system.clone().unwrap_or_default(),
             boot: systems.boot,
             announced_at: Timestamp::now(),
-            stage: reboot::Stage::Announced,
+            stage: reboot::RebootStage::Announced,
         };
         order_reboot(ctx, store, reboot)?;
         bail!("the machine reboots to complete the rollback");
     }
-    undo_and_blame(ctx, store, attempt, fault)
+    undo_and_blame(deployment, fault)
 }
 
-fn undo_and_blame(
-    ctx: &Context,
-    store: &mut Store,
-    attempt: &mut Attempt,
-    fault: &Fault,
-) -> Result<Outcome> {
+fn undo_and_blame(deployment: &mut Deployment, fault: &Fault) -> Result<Outcome> {
+    let Deployment {
+        ctx,
+        store,
+        attempt,
+    } = deployment;
     let remotes = observe::remotes(ctx);
     let retries_exhausted = attempt.retries_exhausted();
     go_back(&ctx.paths, store, attempt, &fault.error, &remotes, || {
@@ -114,7 +110,7 @@ pub fn go_back(
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
     // What is to be undone may be what has filled the disk.
-    journal_fields::enter(store, attempt, Stage::RollingBack)
+    record::enter(store, attempt, Stage::RollingBack)
         .unwrap_or_else(|error| log::warn!("{error:#}"));
     // As long as another switch runs, the rollback is not over.
     let failure = undo(paths, attempt)?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::deploy::{context::Context, journal_fields, post_deployment, rollback::go_back};
+use crate::deploy::{context::Context, post_deployment, record, rollback::go_back};
 use crate::model::attempt::{Attempt, Progress};
 use crate::model::outcome::{words, FaultOrigin};
 use crate::state::store::{self, Store};
@@ -24,7 +24,7 @@ pub fn on_timeout(paths: &Paths, id: u64, machine: impl FnOnce() -> Result<Conte
         let Some(attempt) = state.latest().filter(|latest| is_at(latest, id)) else {
             return Ok(());
         };
-        journal_fields::set(attempt);
+        record::set_journal_fields(attempt);
         log::warn!("The activation of attempt {id} has not passed its checks in time");
         // Else a request that waits would start it over and over meanwhile.
         systemctl(paths, &["stop", "comin.path"]);
@@ -68,7 +68,7 @@ fn roll_back_after_timeout(paths: &Paths, id: u64) -> Result<Option<(Store, Atte
     let outcome = go_back(paths, &mut store, &mut attempt, error, &remotes, blame)?;
     let (status, how, _) = words(&outcome);
     attempt.end(outcome, Timestamp::now());
-    let recorded = journal_fields::record(&mut store, &attempt);
+    let recorded = record::record(&mut store, &attempt);
     let name = &attempt.target;
     log::error!("{name}: {}: {}", status.words(), how.unwrap_or_default());
     recorded?;

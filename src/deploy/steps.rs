@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Error, Result};
 use jiff::Timestamp;
 
+use crate::config::Config;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::preemption::Preemption;
-use crate::deploy::{activate, build, finish, gates, journal_fields, prebuilt};
+use crate::deploy::{activate, build, finish, gates, observe, prebuilt};
 use crate::git::{mirror::Mirror, verified::NotAsSigned};
-use crate::model::attempt::{Attempt, NixFailure};
+use crate::model::attempt::{Attempt, NixFailure, Progress};
 use crate::model::{confirmation::Step, target::Target};
 use crate::model::{outcome::Outcome, stage::Stage};
 use crate::nix::events::{in_repository, Failure};
@@ -24,35 +25,81 @@ pub fn run(
     store: &mut Store,
     mirror: Mirror,
     target: Target,
-    system: Option<PathBuf>,
+    prebuilt: Option<PathBuf>,
 ) -> Result<Completion> {
-    let mut deployment = Deployment::start(ctx, store, &mirror, target, system)?;
-    let stopped = steps(&mut deployment);
-    let Deployment { mut attempt, .. } = deployment;
-    let outcome = match stopped {
-        Ok(outcome) | Err(Stop::Ended(outcome)) => outcome,
-        Err(Stop::Waiting(step)) => {
-            attempt.wait_for(step, Timestamp::now());
-            journal_fields::record(store, &attempt)?;
+    let mut deployment = start(ctx, store, &mirror, target, prebuilt)?;
+    let ended = match steps(&mut deployment, &mirror) {
+        Ok(outcome) | Err(Stop::Ended(outcome)) => Ok(outcome),
+        Err(Stop::Waiting(stage, step)) => {
+            // A gate that is asked each minute writes nothing.
+            let attempt = &mut deployment.attempt;
+            if attempt.stage() != stage || attempt.progress != Progress::Awaiting(step) {
+                attempt.wait(stage, step, Timestamp::now());
+                deployment.record()?;
+            }
             return Ok(Completion::Success);
         }
-        Err(Stop::AtGate(step, closed)) => match closed.again {
-            Some(_) => {
-                gates::record_wait(store, attempt, step)?;
-                return Ok(Completion::Success);
-            }
-            None => gates::hold(ctx, store, &attempt, &closed)?,
-        },
+        Err(Stop::Refused(closed)) => {
+            let Deployment { store, attempt, .. } = &mut deployment;
+            Ok(gates::hold(ctx, store, &attempt.target, &closed)?)
+        }
         Err(Stop::Failed(error)) => {
-            let damage = damage(&attempt, &mirror, &error);
-            let error = deployment_error(&mut attempt, &mirror, error);
+            let attempt = &mut deployment.attempt;
+            let damage = damage(attempt, &mirror, &error);
+            let error = deployment_error(attempt, &mirror, error);
             match damage {
-                Some(damage) => discard(mirror, &damage)?,
-                None => attempt.failed(error)?,
+                Some(damage) => Ok(discard(mirror, &damage)?),
+                None => Err(error),
             }
         }
     };
-    finish::finish(ctx, store, attempt, outcome)
+    finish::finish(deployment, ended)
+}
+
+/// Begins a new attempt, or goes on with the one that waited for its target.
+fn start<'a>(
+    ctx: &'a Context,
+    store: &'a mut Store,
+    mirror: &Mirror,
+    target: Target,
+    prebuilt: Option<PathBuf>,
+) -> Result<Deployment<'a>> {
+    let boot = observe::boot_id(&ctx.paths)?;
+    let is_it = |(waiting, _): &(&Attempt, Step)| {
+        target.same_as(&waiting.target.commit, waiting.target.operation)
+    };
+    if let Some((waiting, step)) = store.state().awaiting().filter(is_it) {
+        let attempt = Attempt {
+            target,
+            boot,
+            ..waiting.clone()
+        };
+        let mut deployment = Deployment::resume(ctx, store, attempt);
+        confirm_if_asked(&ctx.config, &mut deployment.attempt, step);
+        return Ok(deployment);
+    }
+    let subject = mirror.subject(&target.commit)?;
+    let state = store.state();
+    if state.accepted_main.is_none() {
+        log::info!("First deployment: comin trusts this main");
+    }
+    let attempt = state.next_attempt(target, subject, boot, prebuilt, Timestamp::now());
+    let deployment = Deployment::begin(ctx, store, attempt)?;
+    let Attempt {
+        target, subject, ..
+    } = &deployment.attempt;
+    log::info!("Deploying {target} by {}: {subject}", target.operation);
+    Ok(deployment)
+}
+
+/// If somebody was asked to confirm the step before which an attempt has waited, and has not answered, the attempt goes on
+/// all the same: its time is up, or the configuration asks nobody any more.
+fn confirm_if_asked(config: &Config, attempt: &mut Attempt, step: Step) {
+    let was_asked = attempt.stage() == Stage::WaitingForConfirmation || config.asks(attempt, step);
+    if was_asked && attempt.confirmed.insert(step) {
+        let (name, next) = (&attempt.target, step.participle());
+        log::info!("{name} is confirmed automatically, and {next} next");
+    }
 }
 
 /// What went wrong; the attempt keeps what Nix said about it.
@@ -67,8 +114,8 @@ fn deployment_error(attempt: &mut Attempt, mirror: &Mirror, error: Error) -> Err
 }
 
 /// Fetches the system if CI has built it, or else evaluates and builds it. An attempt that waited goes on where it was.
-fn make(deployment: &mut Deployment) -> Result<PathBuf, Stop> {
-    let preemption = Preemption::watch(deployment)?;
+fn make(deployment: &mut Deployment, mirror: &Mirror) -> Result<PathBuf, Stop> {
+    let preemption = Preemption::watch(deployment, mirror)?;
     // A request may have come before they were watched.
     if preemption.superseded() {
         return build::preempted(deployment.attempt.stage());
@@ -79,16 +126,16 @@ fn make(deployment: &mut Deployment) -> Result<PathBuf, Stop> {
     std::fs::create_dir_all(deployment.ctx.paths.gcroots()).map_err(Error::from)?;
     let made = match deployment.attempt.prebuilt().cloned() {
         Some(system) => prebuilt::fetch(deployment, &preemption, system),
-        None => build::evaluate_and_build(deployment, &preemption),
+        None => build::evaluate_and_build(deployment, mirror, &preemption),
     };
     preemption.end();
     made
 }
 
 /// Gets the system, and activates it if nothing is against that; the attempt tells how far it came.
-fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
+fn steps(deployment: &mut Deployment, mirror: &Mirror) -> Result<Outcome, Stop> {
     let ctx = deployment.ctx;
-    let out = make(deployment)?;
+    let out = make(deployment, mirror)?;
     if deployment.is_active()? {
         log::info!("{} runs already", out.display());
         let generation = system::generation(&ctx.profile())?;
@@ -98,19 +145,11 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome, Stop> {
         let stage = Stage::Building;
         return Ok(Outcome::Preempted { stage });
     }
-    if let Some(reason) = activate::check_inhibitors(ctx, &mut deployment.attempt, &out) {
+    if let Some(reason) = activate::note_inhibitors(deployment, &out) {
         return Ok(Outcome::Skipped { reason });
     }
-    deployment.pass_before(Step::Deploy)?;
-    let Deployment {
-        store,
-        attempt,
-        residue,
-        ..
-    } = deployment;
-    Ok(activate::activate_and_check(
-        ctx, store, attempt, residue, &out,
-    )?)
+    deployment.require_consent(Step::Deploy)?;
+    Ok(activate::activate_and_check(deployment, &out)?)
 }
 
 /// What is wrong with the mirror, if that may be why an evaluation has failed: it is not the commit's fault then.

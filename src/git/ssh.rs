@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -13,9 +12,6 @@ use crate::config::Remote;
 use crate::git::git_command::quoted;
 use crate::sys::command;
 use crate::sys::credential_file;
-
-/// How long ssh-keygen may take to look at a key.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The settings of a server, as `ssh_config(5)` has them. They hold paths and no secret.
 fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
@@ -169,7 +165,7 @@ fn wants_passphrase(key: &Path) -> bool {
     keygen
         .args(["-y", "-P", "", "-f"])
         .arg(credential_file::credential_path(key));
-    let answer = command::ask(&mut keygen, "ssh-keygen", Stdio::null(), PATIENCE);
+    let answer = command::ask(&mut keygen, "ssh-keygen", Stdio::null(), command::PATIENCE);
     answer.is_ok_and(|answer| {
         let mut said = answer.stderr_lines();
         said.any(|line| line.contains("incorrect passphrase"))

@@ -210,15 +210,9 @@ impl Attempt {
         self.progress = Progress::Running(stage);
     }
 
-    /// Begins to wait until a step is confirmed.
-    pub fn wait_for(&mut self, step: Step, now: Timestamp) {
-        self.enter(Stage::WaitingForConfirmation, now);
-        self.progress = Progress::Awaiting(step);
-    }
-
-    /// Begins to wait until a gate lets a step pass.
-    pub fn wait_at_gate(&mut self, step: Step, now: Timestamp) {
-        self.enter(Stage::WaitingAtGate, now);
+    /// Begins to wait before a step, in a stage that is a wait.
+    pub fn wait(&mut self, stage: Stage, step: Step, now: Timestamp) {
+        self.enter(stage, now);
         self.progress = Progress::Awaiting(step);
     }
 
@@ -232,17 +226,16 @@ impl Attempt {
         self.out.as_ref().filter(|_| self.derivation.is_none())
     }
 
-    /// Where it is; where it changed the machine, once it has ended.
+    /// The stage that it is in, or in which it has ended.
     pub fn stage(&self) -> Stage {
+        let last = self.stages.last().map(|entered| entered.stage);
         match &self.progress {
             Progress::Running(stage) => *stage,
             Progress::Awaiting(_) => {
-                let entered = self.stages.last().map(|entered| entered.stage);
-                entered
-                    .filter(|it| it.is_wait())
-                    .unwrap_or(Stage::WaitingForConfirmation)
+                let wait = last.filter(|last| last.is_wait());
+                wait.unwrap_or(Stage::WaitingForConfirmation)
             }
-            Progress::Ended(_, _) => Stage::Activating,
+            Progress::Ended(_, _) => last.unwrap_or(Stage::Evaluating),
         }
     }
 

@@ -68,15 +68,12 @@ pub fn fallback(
     fault: Fault,
     now: Timestamp,
 ) -> Attempt {
-    let (target, subject) = (state.target_again(of), of.subject.clone());
     let mut back = Attempt {
-        derivation: of.derivation.clone(),
-        out: of.out.clone(),
         before,
         // By this alone, a comin that knows no boot check goes back as well.
         fault: Some(fault.error.clone()),
         boot_fault: Some(fault),
-        ..Attempt::new(state.latest(), target, subject, boot, now)
+        ..state.attempt_again(of, boot, now)
     };
     back.try_again(of);
     back.enter(Stage::RollingBack, now);
@@ -91,7 +88,7 @@ pub fn needs_reboot(attempt: &Attempt, systems: &Systems, reboot: Option<&Reboot
 }
 
 fn has_rebooted(reboot: &Reboot, systems: &Systems) -> bool {
-    reboot.stage == reboot::Stage::Ordered && reboot.boot != systems.boot
+    reboot.stage == reboot::RebootStage::Ordered && reboot.boot != systems.boot
 }
 
 fn system(known: Option<&Since>) -> Option<&Path> {
@@ -138,8 +135,8 @@ mod tests {
                         boot: Some(letter(1).replace('~', "1")),
                         announced_at: Timestamp::UNIX_EPOCH,
                         stage: match &*letter(1) {
-                            "~" => reboot::Stage::Announced,
-                            _ => reboot::Stage::Ordered,
+                            "~" => reboot::RebootStage::Announced,
+                            _ => reboot::RebootStage::Ordered,
                         },
                     });
                 }

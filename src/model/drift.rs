@@ -1,7 +1,7 @@
 //! Drift: the machine runs, booted or boots something else than comin last activated. A pure function from the state
 //! and from what the machine runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use derive_more::Display;
 use jiff::Timestamp;
@@ -28,6 +28,35 @@ pub struct Systems {
     pub boots_next: Option<Since>,
     /// The kernel's name for this boot.
     pub boot: Option<String>,
+}
+
+impl Systems {
+    /// The system that booted instead of the one that was deployed last to stay: somebody chose it in the boot loader, or
+    /// the boot fell back. If the profile is elsewhere, somebody has moved it, and the booted system is theirs.
+    pub fn booted_instead(&self, state: &State) -> Option<&Path> {
+        let deployed = state.last_permanent()?;
+        let (out, in_boot) = (deployed.out.as_ref()?, deployed.boot.as_ref()?);
+        let has_booted_since = in_boot != self.boot.as_ref()?;
+        let should_have = self.boots_next.as_ref()?.system == *out;
+        let booted = &self.booted.as_ref()?.system;
+        (has_booted_since && should_have && booted != out).then_some(booted)
+    }
+
+    /// The system of an attempt that a reboot would complete. What somebody has chosen to run, to boot or to boot next is not
+    /// comin's to undo.
+    pub fn awaiting_reboot<'a>(&self, state: &State, attempt: &'a Attempt) -> Option<&'a Path> {
+        let path = |known: &Option<Since>| known.as_ref().map(|known| known.system.clone());
+        let (runs, booted) = (path(&self.running), path(&self.booted));
+        // With a boot, what runs is still what it found, or an attempt on the same system before it.
+        let found = |before: &Attempt| before.out == attempt.out && before.before.system == runs;
+        let runs_as_left = runs == attempt.out
+            || attempt.operation() == Operation::Boot
+                && (runs == booted || state.attempts.iter().any(found));
+        let is_untouched = runs_as_left && self.booted_instead(state).is_none();
+        let boots = self.boots_next.as_ref()?;
+        let system = attempt.boot_system().filter(|_| is_untouched)?;
+        (boots.system == system).then_some(system)
+    }
 }
 
 /// In which way a machine has drifted.

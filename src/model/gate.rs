@@ -84,7 +84,7 @@ impl Gates {
 
 /// What a gate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum GateAnswer {
     /// The stage may begin.
     Go,
     /// The gate is asked again later.
@@ -93,7 +93,7 @@ pub enum Answer {
     Held(String),
 }
 
-impl Answer {
+impl GateAnswer {
     /// The answer of a command by its exit code, `None` if it gave none, and the last line that it printed.
     pub fn of(code: Option<i32>, said: &str) -> Self {
         let said = text::printable(said);
@@ -118,7 +118,7 @@ pub struct ClosedGate {
     pub gate: String,
     /// Why, in one line that can be shown.
     pub reason: String,
-    /// When it is asked again; `None` if it holds the commit.
+    /// When it is asked again; `None` if it has refused the commit.
     pub again: Option<Delay>,
 }
 
@@ -132,6 +132,11 @@ impl ClosedGate {
         }
     }
 
+    /// Whether it has refused the commit, and is not asked again.
+    pub fn refuses(&self) -> bool {
+        self.again.is_none()
+    }
+
     /// Whether it need not be asked again yet.
     pub fn is_closed_at(&self, now: Timestamp) -> bool {
         self.again.is_none_or(|wait| !wait.has_elapsed(now))
@@ -141,9 +146,10 @@ impl ClosedGate {
 /// As in "the gate ac is closed (on battery)".
 impl fmt::Display for ClosedGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match self.again {
-            Some(_) => "is closed",
-            None => "refused it",
+        let how = if self.refuses() {
+            "refused it"
+        } else {
+            "is closed"
         };
         write!(f, "the gate {} {how} ({})", self.gate, self.reason)
     }
@@ -157,7 +163,7 @@ pub fn first_closed(
     testing: bool,
     now: &Zoned,
     free: impl FnOnce() -> Result<u64>,
-    mut ask: impl FnMut(&Gate) -> Answer,
+    mut ask: impl FnMut(&Gate) -> GateAnswer,
 ) -> Result<Option<ClosedGate>> {
     let later = Delay::new(now.timestamp(), PAUSE);
     let closed = |gate: &str, reason, again| {
@@ -186,9 +192,9 @@ pub fn first_closed(
     }
     for gate in gates.commands.iter().filter(|gate| gate.before == before) {
         match ask(gate) {
-            Answer::Go => {}
-            Answer::Wait(reason) => return closed(&gate.name, reason, Some(later)),
-            Answer::Held(reason) => return closed(&gate.name, reason, None),
+            GateAnswer::Go => {}
+            GateAnswer::Wait(reason) => return closed(&gate.name, reason, Some(later)),
+            GateAnswer::Held(reason) => return closed(&gate.name, reason, None),
         }
     }
     Ok(None)
@@ -259,7 +265,7 @@ mod tests {
             let mut names = Vec::new();
             let ask = |gate: &Gate| {
                 names.push(gate.name.clone());
-                Answer::of(gate.command.parse().ok(), "why\n")
+                GateAnswer::of(gate.command.parse().ok(), "why\n")
             };
             let closed = first_closed(&gates, before, testing, &zoned, || Ok(100), ask).unwrap();
             let told = closed.as_ref().map_or(String::new(), |closed| {
@@ -282,8 +288,8 @@ mod tests {
 
     #[test]
     fn a_reason_is_one_short_line_that_can_be_shown() {
-        let waits = |said: &str| match Answer::of(Some(75), said) {
-            Answer::Wait(reason) => reason,
+        let waits = |said: &str| match GateAnswer::of(Some(75), said) {
+            GateAnswer::Wait(reason) => reason,
             other => panic!("{other:?}"),
         };
         assert_eq!(waits(" on battery\n"), "on battery");

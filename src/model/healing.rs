@@ -21,7 +21,7 @@ const PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// Everything that the decision depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct HealingFacts<'a> {
     pub policy: Heals,
     pub state: &'a State,
     pub drift: &'a Drift,
@@ -46,7 +46,7 @@ pub enum Healing<'a> {
 }
 
 /// Decides; `None` if the owner wants no drift to be healed.
-pub fn decide<'a>(facts: &Facts<'a>) -> Option<Healing<'a>> {
+pub fn decide<'a>(facts: &HealingFacts<'a>) -> Option<Healing<'a>> {
     facts.policy.heal.then(|| {
         obstacle(facts).map_or_else(
             || match source(facts) {
@@ -59,7 +59,7 @@ pub fn decide<'a>(facts: &Facts<'a>) -> Option<Healing<'a>> {
 }
 
 /// Why it is not healed, however long the drift lasts.
-fn obstacle(facts: &Facts) -> Option<&'static str> {
+fn obstacle(facts: &HealingFacts) -> Option<&'static str> {
     let (state, drift) = (facts.state, facts.drift);
     let activated = state.last_activation().map_or(0, |it| it.id);
     let rollback = state.rollbacks.last();
@@ -95,14 +95,14 @@ fn obstacle(facts: &Facts) -> Option<&'static str> {
 }
 
 /// The latest attempt that brought the system which ends the drift.
-fn source<'a>(facts: &Facts<'a>) -> Option<(&'a Attempt, Operation)> {
+fn source<'a>(facts: &HealingFacts<'a>) -> Option<(&'a Attempt, Operation)> {
     let (system, operation) = facts.drift.cure.as_ref()?;
     let is_it = |it: &&Attempt| it.is_done() && it.out.as_deref() == Some(Path::new(system));
     let source = facts.state.attempts.iter().rfind(is_it)?;
     Some((source, *operation))
 }
 
-fn wait(facts: &Facts) -> Delay {
+fn wait(facts: &HealingFacts) -> Delay {
     let heals = facts.state.attempts.iter().rev().filter(|it| it.heals());
     let today = heals.clone().filter(|it| it.reached_activation());
     let today = today.map(|it| Delay::new(it.started_at, DAY));
@@ -172,7 +172,7 @@ mod tests {
         let Some(drift) = Drift::of(&state, &systems(machine)) else {
             return "no drift".to_string();
         };
-        let decided = decide(&Facts {
+        let decided = decide(&HealingFacts {
             policy: Heals {
                 heal: true,
                 grace: SignedDuration::from_hours(1),

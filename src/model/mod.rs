@@ -25,6 +25,7 @@ pub mod reboot;
 pub mod refusal;
 pub mod remote;
 pub mod residue;
+pub mod retention;
 pub mod schedule;
 pub mod select;
 pub mod signature;

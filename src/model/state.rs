@@ -1,16 +1,16 @@
 //! What comin remembers between two runs: the accepted main, the attempts, the quarantine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::model::attempt::{Attempt, Progress};
-use crate::model::outcome::Outcome;
 use crate::model::{
     commit::Commit, confirmation::Step, facts::PastAttempt, manual_rollback::ManualRollback,
     policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,
 };
+use crate::model::{outcome::Outcome, stage::Stage};
 
 /// How many evaluations and builds in a row newer commits may stop.
 const PREEMPTIONS: usize = 3;
@@ -171,12 +171,43 @@ impl State {
         recent
     }
 
-    /// The target of an earlier attempt, on the main that is accepted now.
-    pub fn target_again(&self, of: &Attempt) -> Target {
-        let target = of.target.clone();
-        Target {
-            main: self.accepted_main.clone().unwrap_or(target.main),
-            ..target
+    /// The next attempt to deploy a target, in this boot; `prebuilt` is its system if CI has built it.
+    pub fn next_attempt(
+        &self,
+        target: Target,
+        subject: String,
+        boot: Option<String>,
+        prebuilt: Option<PathBuf>,
+        now: Timestamp,
+    ) -> Attempt {
+        let latest = self.latest();
+        let is_same = |latest: &&Attempt| {
+            target.same_as(&latest.target.commit, latest.target.operation)
+                && self.ignored_up_to.is_none_or(|last| latest.id > last)
+        };
+        let before = latest.filter(is_same);
+        let mut attempt = Attempt::new(latest, target, subject, boot, now);
+        if let Some(before) = before {
+            attempt.try_again(before);
+        }
+        let first = match prebuilt {
+            Some(_) => Stage::Building,
+            None => Stage::Evaluating,
+        };
+        attempt.out = prebuilt;
+        attempt.enter(first, now);
+        attempt
+    }
+
+    /// An attempt with the system of an earlier one, on the main that is accepted now. It is in no stage yet.
+    pub fn attempt_again(&self, of: &Attempt, boot: Option<String>, now: Timestamp) -> Attempt {
+        let mut target = of.target.clone();
+        target.main = self.accepted_main.clone().unwrap_or(target.main);
+        Attempt {
+            derivation: of.derivation.clone(),
+            out: of.out.clone(),
+            confirmed: of.confirmed.clone(),
+            ..Attempt::new(self.latest(), target, of.subject.clone(), boot, now)
         }
     }
 

@@ -2,10 +2,9 @@
 //! another version or another size.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Error};
-use derive_more::Display;
+use anyhow::{ensure, Context, Result};
 use serde::Serialize;
 
 use crate::nix;
@@ -24,40 +23,46 @@ pub struct Change {
     pub size: Option<i64>,
 }
 
-/// Why there is no telling.
-#[derive(Debug, Display)]
-pub enum Unavailable {
-    /// This system was garbage-collected.
-    #[display("{} was garbage-collected", _0.display())]
-    Collected(PathBuf),
-    /// Nix does not tell.
-    #[display("{_0:#}")]
-    Unanswered(Error),
+/// What differs between two systems, by the name of the package, or why there is no telling.
+#[derive(Debug, Serialize)]
+pub struct ClosureDiff {
+    pub changes: Option<Vec<Change>>,
+    pub unavailable: Option<String>,
 }
 
-/// What differs between two systems, by the name of the package.
-pub fn compare(before: &Path, after: &Path) -> Result<Vec<Change>, Unavailable> {
+impl ClosureDiff {
+    /// Compares two systems.
+    pub fn between(before: &Path, after: &Path) -> Self {
+        let (changes, unavailable) = match compare(before, after) {
+            Ok(changes) => (Some(changes), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        Self {
+            changes,
+            unavailable,
+        }
+    }
+}
+
+fn compare(before: &Path, after: &Path) -> Result<Vec<Change>> {
     if before == after {
         return Ok(Vec::new());
     }
     for system in [before, after] {
         // Asked for what is not there, Nix would look for it in the caches.
-        if !system.exists() {
-            return Err(Unavailable::Collected(system.to_path_buf()));
-        }
+        ensure!(
+            system.exists(),
+            "{} was garbage-collected",
+            system.display()
+        );
     }
-    let answer = nix::diff_closures(before, after).map_err(Unavailable::Unanswered)?;
-    let lines = plain(&answer);
-    let changes = lines
-        .lines()
-        .map(Change::parse)
-        .collect::<anyhow::Result<_>>();
-    changes.map_err(Unavailable::Unanswered)
+    let answer = nix::diff_closures(before, after)?;
+    plain(&answer).lines().map(Change::parse).collect()
 }
 
 impl Change {
     /// Understands a line: `name: 1.0, 1.1 → 2.0, +39.1 KiB`, without the versions or without the size.
-    fn parse(line: &str) -> anyhow::Result<Self> {
+    fn parse(line: &str) -> Result<Self> {
         let change = Self::understand(line);
         change.with_context(|| {
             format!("nix store diff-closures answered something unexpected: {line}")

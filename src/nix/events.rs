@@ -1,6 +1,7 @@
 //! What Nix reports while it works: its lines of JSON (`--log-format internal-json`), understood without a process.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 
 use anyhow::Error;
 use derive_more::Display;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::commit::Commit;
+use crate::model::store_path;
 use crate::sys::command::Listener;
 use crate::sys::diagnosis::Cause;
 use crate::sys::progress::{self, Steps};
@@ -329,13 +331,14 @@ impl NixLog {
 }
 
 fn is_derivation(word: &str) -> bool {
-    word.starts_with("/nix/store/") && word.strip_suffix(".drv").is_some()
+    let path = Path::new(word);
+    path.starts_with(store_path::STORE) && store_path::is_derivation(path)
 }
 
 /// As in `hello-2.12` for `/nix/store/<hash>-hello-2.12.drv`.
 fn name(derivation: &str) -> &str {
     let name = derivation.strip_suffix(".drv").unwrap_or(derivation);
-    let name = name.strip_prefix("/nix/store/").unwrap_or(name);
+    let name = name.rsplit('/').next().unwrap_or(name);
     name.split_once('-').map_or(name, |(_, name)| name)
 }
 

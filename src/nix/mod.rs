@@ -2,7 +2,6 @@
 
 pub mod closure_diff;
 pub mod events;
-pub mod gc_roots;
 mod restricted;
 pub mod signatures;
 
@@ -32,9 +31,6 @@ const SAFE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
-
-/// How long the comparison of two systems may take, or the answer of a cache.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What an evaluation tells of a system.
 ///
@@ -308,7 +304,7 @@ pub fn check_cache(cache: &str) -> Result<()> {
     // Newer ones call it `info`, and know this name as well.
     let mut nix = nix();
     nix.args(["store", "ping", "--store", cache]);
-    command::query(&mut nix, "nix store ping", PATIENCE).map(drop)
+    command::query(&mut nix, "nix store ping", command::PATIENCE).map(drop)
 }
 
 /// Copies systems to a binary cache.
@@ -359,7 +355,7 @@ fn diff_closures(before: &Path, after: &Path) -> Result<String> {
         .args(["store", "diff-closures"])
         .args([before, after]);
     let what = "nix store diff-closures";
-    let output = command::query(&mut nix, what, PATIENCE)?;
+    let output = command::query(&mut nix, what, command::PATIENCE)?;
     String::from_utf8(output).with_context(|| format!("{what} answered no text"))
 }
 

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use serde::Deserialize;
@@ -11,9 +10,6 @@ use serde_json::Value;
 
 use super::nix;
 use crate::sys::command;
-
-/// How long a question to Nix or to a cache may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether a key of `trusted-public-keys` signed a path that is in the store, by a signature that is there as well, or
 /// in a cache. Nix verifies what it fetches, and nothing that is in the store already.
@@ -49,7 +45,7 @@ fn is_content_addressed(path: &Path) -> Result<bool> {
     }
     let mut nix = nix();
     nix.args(["path-info", "--json"]).arg(path);
-    let answer = command::query(&mut nix, "nix path-info", PATIENCE)?;
+    let answer = command::query(&mut nix, "nix path-info", command::PATIENCE)?;
     let info =
         serde_json::from_slice(&answer).context("nix path-info answered something unexpected")?;
     Ok(has_address(&info))
@@ -62,7 +58,12 @@ fn verify(path: &Path, cache: Option<&str>) -> Result<bool> {
     nix.args(["store", "verify", "--no-contents", "--sigs-needed", "1"]);
     nix.args(cache.into_iter().flat_map(|cache| ["--substituter", cache]));
     nix.arg(path);
-    let answer = command::ask(&mut nix, "nix store verify", Stdio::null(), PATIENCE)?;
+    let answer = command::ask(
+        &mut nix,
+        "nix store verify",
+        Stdio::null(),
+        command::PATIENCE,
+    )?;
     match answer.code {
         0 => Ok(true),
         2 => Ok(false),
@@ -85,7 +86,7 @@ fn caches() -> Result<Vec<String>> {
     // The name that every Nix since 2.4 understands.
     let mut nix = nix();
     nix.args(["show-config", "--json"]);
-    let answer = command::query(&mut nix, "nix show-config", PATIENCE)?;
+    let answer = command::query(&mut nix, "nix show-config", command::PATIENCE)?;
     let mut settings: HashMap<String, Setting> =
         serde_json::from_slice(&answer).context("nix show-config answered something unexpected")?;
     let mut setting = |name| settings.remove(name).map(|setting| setting.value);

@@ -6,8 +6,7 @@ use serde::Serialize;
 use super::page::{took, Page, Tone};
 use super::seconds;
 use super::target::TargetView;
-use crate::model;
-use crate::model::attempt::Progress;
+use crate::model::attempt::{Attempt, Progress};
 use crate::model::outcome::{words, AttemptStatus, Trouble};
 use crate::model::policy::Backoff;
 use crate::model::schedule::NextTry;
@@ -16,7 +15,7 @@ use crate::sys::text::printable;
 
 /// An attempt.
 #[derive(Debug, Serialize)]
-pub struct Attempt {
+pub struct AttemptView {
     pub(super) id: u64,
     #[serde(flatten)]
     pub(super) target: TargetView,
@@ -59,9 +58,9 @@ pub(super) struct Entered {
     pub(super) ended_at: Option<Timestamp>,
 }
 
-impl Attempt {
+impl AttemptView {
     /// Tells of one.
-    pub fn of(attempt: &model::attempt::Attempt, backoff: Backoff) -> Self {
+    pub fn of(attempt: &Attempt, backoff: Backoff) -> Self {
         let ended = attempt.ended();
         let (status, error, generation) = match &attempt.progress {
             Progress::Running(_) => (AttemptStatus::Running, None, None),

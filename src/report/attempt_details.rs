@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::attempt::{tone, Attempt};
-use super::closure::Difference;
+use super::attempt::{tone, AttemptView};
+use super::closure;
 use super::history::rollbacks_after;
 use super::page::{length, Page, Tone};
 use super::target::Report;
-use crate::model;
+use crate::model::attempt::Attempt;
 use crate::model::manual_rollback::ManualRollback;
 use crate::model::outcome::AttemptStatus;
 use crate::model::policy::Backoff;
 use crate::model::schedule::NextTry;
 use crate::model::state::State;
 use crate::model::unit_changes::UnitChanges;
+use crate::nix::closure_diff::ClosureDiff;
 use crate::sys::text::printable;
 use crate::system;
 
@@ -24,15 +25,15 @@ use crate::system;
 #[derive(Debug, Serialize)]
 pub struct Details {
     #[serde(flatten)]
-    attempt: Attempt,
+    attempt: AttemptView,
     tries: u32,
     derivation: Option<String>,
     inhibitors: Vec<String>,
     next: Option<String>,
     before: Option<PathBuf>,
-    closure: Option<Difference>,
+    closure: Option<ClosureDiff>,
     units: Option<UnitChanges>,
-    failure: Option<Failure>,
+    failure: Option<FailureView>,
     manual_rollbacks: Vec<ManualRollback>,
     #[serde(skip)]
     ran_already: bool,
@@ -40,14 +41,14 @@ pub struct Details {
 
 /// What the tool said that failed, and where there is more.
 #[derive(Debug, Serialize)]
-struct Failure {
+struct FailureView {
     derivation: Option<String>,
     lines: Vec<String>,
     commands: Vec<String>,
 }
 
-impl Failure {
-    fn of(attempt: &model::attempt::Attempt) -> Option<Self> {
+impl FailureView {
+    fn of(attempt: &Attempt) -> Option<Self> {
         let failure = attempt.failure.clone()?;
         let commands = whole_log(attempt).into_iter().map(|words| words.join(" "));
         Some(Self {
@@ -59,7 +60,7 @@ impl Failure {
 }
 
 /// The commands that show the whole log of an attempt, the closest first.
-pub fn whole_log(attempt: &model::attempt::Attempt) -> Vec<Vec<String>> {
+pub fn whole_log(attempt: &Attempt) -> Vec<Vec<String>> {
     let derivation = attempt
         .failure
         .as_ref()
@@ -78,9 +79,9 @@ impl Details {
     /// Tells of an attempt, and how its system differs from the one before; `at_work` is whether a deploy is at work.
     pub fn new(
         state: &State,
-        attempt: &model::attempt::Attempt,
+        attempt: &Attempt,
         backoff: Backoff,
-        closure: Option<Difference>,
+        closure: Option<ClosureDiff>,
         at_work: bool,
     ) -> Self {
         let is_latest = state.latest().is_some_and(|latest| latest.id == attempt.id);
@@ -94,16 +95,16 @@ impl Details {
             before: attempt.before.system.clone(),
             closure,
             units: attempt.units.clone(),
-            failure: Failure::of(attempt),
+            failure: FailureView::of(attempt),
             manual_rollbacks: rollbacks_after(attempt, state),
             ran_already,
-            attempt: Attempt::of(attempt, backoff).knowing(at_work),
+            attempt: AttemptView::of(attempt, backoff).knowing(at_work),
         }
     }
 }
 
 /// The cure: what becomes of its target, if that is not done with.
-fn next(attempt: &model::attempt::Attempt, backoff: Backoff) -> Option<String> {
+fn next(attempt: &Attempt, backoff: Backoff) -> Option<String> {
     attempt.ended()?;
     let again = attempt.again(backoff);
     (again != NextTry::None).then(|| again.sentence())
@@ -175,7 +176,7 @@ impl Report for Details {
             text += &page.entry("before", &printable(&before.display().to_string()));
         }
         if let Some(closure) = &self.closure {
-            text += &closure.entry(page);
+            text += &closure::entry(closure, page);
         }
         if let Some(units) = &self.units {
             text += &page.entry("units", &about_units(units, page));
@@ -186,7 +187,7 @@ impl Report for Details {
 
 impl Details {
     fn headline(&self, page: &Page) -> String {
-        let Attempt { id, target, .. } = &self.attempt;
+        let AttemptView { id, target, .. } = &self.attempt;
         let status = self.attempt.status_label(0, page);
         let (operation, origin) = (target.operation, self.attempt.origin());
         let line = format!("Attempt {id}: {target} by {operation}{origin}: {status}");
@@ -194,7 +195,7 @@ impl Details {
     }
 
     fn began(&self, page: &Page) -> String {
-        let Attempt {
+        let AttemptView {
             started_at,
             ended_at,
             ..

@@ -15,6 +15,7 @@ use crate::model::decision::Action;
 use crate::model::drift::Kind;
 use crate::sys::diagnosis::{in_short, Cause};
 use crate::sys::text::{fact_and_advice, in_brackets, printable};
+use crate::system::timers;
 
 /// If nothing has been fetched since the machine booted.
 pub(super) const NOT_FETCHED: &str = "no remote has been fetched since the boot";
@@ -23,10 +24,29 @@ pub(super) const UNREACHABLE: &str = "no remote can be fetched";
 /// If all branches are refused, or not there.
 pub(super) const NOTHING_QUALIFIES: &str = "no branch qualifies";
 
-/// The unit of comin that starts a deploy.
-const DEPLOYS: &str = "comin.path";
-
 impl Status {
+    /// As in `up to date 3f2a9c1e: a reboot is needed`: what is up, the commit that it is about, and a problem if there is
+    /// one, and how many more there are.
+    pub fn oneline(&self, page: &Page) -> String {
+        let (first, others) = self.lasting_verdicts(page);
+        first.line(&others)
+    }
+
+    /// The exit code of `comin status --check`.
+    pub fn exit_code(&self, page: &Page) -> u8 {
+        self.lasting_verdicts(page).0.grade.code()
+    }
+
+    /// The word of the line, as the JSON has it.
+    pub(super) fn state(&self, page: &Page) -> String {
+        self.lasting_verdicts(page).0.state()
+    }
+
+    /// The verdicts without a time that goes by: they stay the same as long as nothing happens.
+    fn lasting_verdicts(&self, page: &Page) -> (Verdict<'_>, Vec<Verdict<'_>>) {
+        self.verdicts(page, &|time| format!("at {}", page.at(time)))
+    }
+
     /// How the machine is: what matters most, and whatever else is wrong. `when` says a time as in "at 14:00" or
     /// "in 4 min".
     pub(super) fn verdicts(
@@ -296,6 +316,8 @@ impl Status {
 
     /// Whether a request to deploy is left alone.
     pub(super) fn is_deploy_stopped(&self) -> bool {
-        self.inactive_units.iter().any(|unit| unit == DEPLOYS)
+        self.inactive_units
+            .iter()
+            .any(|unit| unit == timers::DEPLOYS)
     }
 }

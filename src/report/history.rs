@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::attempt::Attempt;
+use super::attempt::AttemptView;
 use super::page::{took, Page, Tone};
 use super::target::Report;
-use crate::model;
+use crate::model::attempt::Attempt;
 use crate::model::manual_rollback::ManualRollback;
 use crate::model::policy::Backoff;
 use crate::model::state::State;
@@ -20,16 +20,13 @@ pub struct History(Vec<Entry>);
 #[derive(Debug, Serialize)]
 struct Entry {
     #[serde(flatten)]
-    attempt: Attempt,
+    attempt: AttemptView,
     /// The latest last.
     manual_rollbacks: Vec<ManualRollback>,
 }
 
 /// The rollbacks by hand after an attempt and before the next one; the latest last.
-pub(super) fn rollbacks_after(
-    attempt: &model::attempt::Attempt,
-    state: &State,
-) -> Vec<ManualRollback> {
+pub(super) fn rollbacks_after(attempt: &Attempt, state: &State) -> Vec<ManualRollback> {
     let rollbacks = state.rollbacks.iter().filter(|it| it.after == attempt.id);
     rollbacks.cloned().collect()
 }
@@ -38,8 +35,8 @@ impl History {
     /// Tells the attempts of a state; `at_work` is whether a deploy is at work.
     pub fn new(state: &State, backoff: Backoff, at_work: bool) -> Self {
         let attempts = state.attempts.iter().rev();
-        let entry = |attempt: &model::attempt::Attempt| Entry {
-            attempt: Attempt::of(attempt, backoff).knowing(at_work),
+        let entry = |attempt: &Attempt| Entry {
+            attempt: AttemptView::of(attempt, backoff).knowing(at_work),
             manual_rollbacks: rollbacks_after(attempt, state),
         };
         Self(attempts.map(entry).collect())

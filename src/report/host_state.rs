@@ -1,17 +1,16 @@
 //! How a machine stands: what of the status needs no decision.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::attempt::Attempt;
+use super::attempt::AttemptView;
 use super::page::Page;
 use super::running::Running;
 use super::seconds;
 use super::target::TargetView;
-use crate::model;
-use crate::model::attempt::Progress;
+use crate::model::attempt::{Attempt, Progress};
 use crate::model::commit::Commit;
 use crate::model::cure::Cure;
 use crate::model::drift::Drift;
@@ -54,7 +53,7 @@ pub struct HostState {
     /// How far its evaluation or build is.
     pub progress: Option<Steps>,
     /// The latest attempt that ended.
-    pub deployed: Option<Attempt>,
+    pub deployed: Option<AttemptView>,
     /// What is under way.
     #[serde(skip)]
     pub(super) in_progress: Option<InProgress>,
@@ -63,7 +62,25 @@ pub struct HostState {
     pub(super) left: Option<InProgress>,
     /// What waits for a confirmation or at a gate.
     #[serde(skip)]
-    pub(super) waiting: Option<Attempt>,
+    pub(super) waiting: Option<AttemptView>,
+}
+
+/// What was seen of a machine, apart from its state.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Whether a deploy is at work.
+    pub at_work: bool,
+    pub suspended: bool,
+    /// The system that runs.
+    pub running: Option<PathBuf>,
+    pub reboot_reasons: Vec<String>,
+    pub booted_instead: Option<PathBuf>,
+    pub drift: Option<Drift>,
+    pub healing: Option<HealingView>,
+    /// The attempt that was under way in the future, and when.
+    pub clock_doubt: Option<(u64, Timestamp)>,
+    pub boot_check_due: bool,
+    pub progress: Option<Steps>,
 }
 
 /// What comin does about a drift.
@@ -111,7 +128,7 @@ impl HealingView {
 /// An attempt that is under way.
 #[derive(Debug)]
 pub(super) struct InProgress {
-    pub(super) attempt: Attempt,
+    pub(super) attempt: AttemptView,
     pub(super) stage: Stage,
     /// When the stage began.
     pub(super) since: Timestamp,
@@ -161,10 +178,10 @@ impl Absence {
 
 impl InProgress {
     /// An attempt; `None` where it has ended, or waits.
-    pub(super) fn of(attempt: &model::attempt::Attempt, backoff: Backoff) -> Option<Self> {
+    pub(super) fn of(attempt: &Attempt, backoff: Backoff) -> Option<Self> {
         match attempt.progress {
             Progress::Running(stage) => Some(Self {
-                attempt: Attempt::of(attempt, backoff),
+                attempt: AttemptView::of(attempt, backoff),
                 stage,
                 since: attempt.since(),
                 fault: attempt.fault.clone(),
@@ -186,27 +203,19 @@ impl InProgress {
 }
 
 impl HostState {
-    /// The same; `progress` is how far Nix is with what is under way.
-    pub fn with_progress(self, progress: Option<Steps>) -> Self {
-        let stage = self.in_progress.as_ref().map(|it| it.stage);
-        let is_nix = matches!(stage, Some(Stage::Evaluating | Stage::Building));
-        let progress = progress.filter(|_| is_nix);
-        Self { progress, ..self }
-    }
-
     /// The commit of the running system, if comin deployed it.
     pub fn running_commit(&self) -> Option<&Commit> {
         Some(&self.running.as_ref()?.target.as_ref()?.commit)
     }
 
     /// The latest attempt that ended, if it was at this target.
-    pub(super) fn latest_at(&self, target: &TargetView) -> Option<&Attempt> {
-        let is_it = |attempt: &&Attempt| attempt.target.commit == target.commit;
+    pub(super) fn latest_at(&self, target: &TargetView) -> Option<&AttemptView> {
+        let is_it = |attempt: &&AttemptView| attempt.target.commit == target.commit;
         self.deployed.as_ref().filter(is_it)
     }
 
     /// The same, if it was skipped.
-    pub(super) fn skipped_at(&self, target: &TargetView) -> Option<&Attempt> {
+    pub(super) fn skipped_at(&self, target: &TargetView) -> Option<&AttemptView> {
         let latest = self.latest_at(target);
         latest.filter(|it| it.status == AttemptStatus::Skipped)
     }
@@ -228,19 +237,21 @@ impl HostState {
         )
     }
 
-    /// Tells what was gathered; `at_work` is whether a deploy is at work.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        state: &State,
-        backoff: Backoff,
-        at_work: bool,
-        suspended: bool,
-        running: Option<Running>,
-        reboot_reasons: Vec<String>,
-        booted_instead: Option<&Path>,
-        drift: Option<Drift>,
-    ) -> Self {
-        let tell = |attempt| Attempt::of(attempt, backoff);
+    /// Tells what was seen, and what the state knows.
+    pub fn new(state: &State, backoff: Backoff, seen: Seen) -> Self {
+        let Seen {
+            at_work,
+            suspended,
+            running,
+            reboot_reasons,
+            booted_instead,
+            drift,
+            healing,
+            clock_doubt,
+            boot_check_due,
+            progress,
+        } = seen;
+        let tell = |attempt| AttemptView::of(attempt, backoff);
         let unended = state.latest();
         let unended = unended.and_then(|latest| InProgress::of(latest, backoff));
         let (in_progress, left) = if at_work {
@@ -249,24 +260,25 @@ impl HostState {
             (None, unended)
         };
         let waiting = state.awaiting().map(|(attempt, _)| attempt);
-        let at = in_progress.as_ref().map(|it| it.stage);
-        let at = at.or(waiting.map(model::attempt::Attempt::stage));
+        let at_work_in = in_progress.as_ref().map(|it| it.stage);
+        let is_nix = matches!(at_work_in, Some(Stage::Evaluating | Stage::Building));
+        let at = at_work_in.or(waiting.map(Attempt::stage));
         Self {
             suspended,
-            running,
+            running: running.map(|out| Running::new(&out, state)),
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
-            booted_instead: booted_instead.map(|system| system.display().to_string()),
+            booted_instead: booted_instead.map(|out| out.display().to_string()),
             other: drift
                 .as_ref()
                 .and_then(|it| Running::new(&it.out, state).target),
             drift,
-            healing: None,
-            clock_doubt: None,
-            boot_check_due: false,
+            healing,
+            clock_doubt,
+            boot_check_due,
             phase: at.map_or("idle".to_string(), |stage| stage.to_string()),
             deployed: state.latest_ended().map(tell),
-            progress: None,
+            progress: progress.filter(|_| is_nix),
             in_progress,
             left,
             waiting: waiting.map(tell),

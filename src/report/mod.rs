@@ -9,7 +9,6 @@ pub mod headline;
 pub mod history;
 pub mod host_state;
 pub mod metrics;
-pub mod oneline;
 pub mod page;
 pub mod plan;
 pub mod preview;

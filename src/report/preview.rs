@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::closure::Difference;
+use super::closure;
 use super::page::{Page, Tone};
 use super::plan::{Outlook, Plan};
 use super::target::Report;
+use crate::nix::closure_diff::ClosureDiff;
 use crate::sys::text::printable;
-use crate::system::dry_activate::DryRun;
+use crate::system::dry_activate::DryActivation;
 
 /// The plan, and what the system of what is selected would bring.
 #[derive(Debug, Serialize)]
@@ -28,16 +29,8 @@ pub struct Build {
     pub runs_already: bool,
     pub inhibitors: Vec<String>,
     pub before: Option<PathBuf>,
-    pub closure: Option<Difference>,
+    pub closure: Option<ClosureDiff>,
     pub dry_activation: Option<DryActivation>,
-}
-
-/// What its switch says that it would do.
-#[derive(Debug, Serialize)]
-pub struct DryActivation {
-    pub lines: Option<Vec<String>>,
-    pub left_out: Option<String>,
-    pub error: Option<String>,
 }
 
 impl Previewed {
@@ -45,30 +38,6 @@ impl Previewed {
     pub fn error(&self) -> Option<&str> {
         let dry_activation = self.build.as_ref()?.dry_activation.as_ref()?;
         dry_activation.error.as_deref()
-    }
-}
-
-impl DryActivation {
-    /// Tells what the switch said.
-    pub fn of(dry_run: DryRun) -> Self {
-        let (lines, left_out, error) = match dry_run {
-            DryRun::Output(lines) => (Some(lines), None, None),
-            DryRun::Skipped(why) => (None, Some(why), None),
-            DryRun::Failed(error) => (None, None, Some(error)),
-        };
-        Self {
-            lines,
-            left_out,
-            error,
-        }
-    }
-
-    fn text(&self, page: &Page) -> String {
-        match (&self.lines, &self.left_out, &self.error) {
-            (Some(lines), _, _) => lines.join("\n"),
-            (None, Some(why), _) => format!("what would be restarted is left out: {why}"),
-            (None, None, error) => page.paint(Tone::Bad, error.as_deref().unwrap_or_default()),
-        }
     }
 }
 
@@ -100,13 +69,24 @@ impl Build {
             text += &page.entry("system", &format!("{}{runs}", out.display()));
         }
         text += &match &self.closure {
-            Some(closure) => closure.entry(page),
+            Some(diff) => closure::entry(diff, page),
             None => page.entry("packages", "there is no running system to compare it with"),
         };
         // What is deployed is left alone.
         if let Some(dry_activation) = self.dry_activation.as_ref().filter(|_| !self.runs_already) {
-            text += &page.entry("units", &dry_activation.text(page));
+            text += &page.entry("units", &units(dry_activation, page));
         }
         text
+    }
+}
+
+fn units(dry_activation: &DryActivation, page: &Page) -> String {
+    match (&dry_activation.lines, &dry_activation.left_out) {
+        (Some(lines), _) => lines.join("\n"),
+        (None, Some(why)) => format!("what would be restarted is left out: {why}"),
+        (None, None) => {
+            let error = dry_activation.error.as_deref();
+            page.paint(Tone::Bad, error.unwrap_or_default())
+        }
     }
 }

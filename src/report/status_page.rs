@@ -1,6 +1,6 @@
 //! The status as a page.
 
-use super::attempt::Attempt;
+use super::attempt::AttemptView;
 use super::host_state::HealingView;
 use super::page::{Page, Tone};
 use super::status::Status;
@@ -23,13 +23,13 @@ impl Status {
         let mut lines = vec![format!("{name}: {}", self.why(selected))];
         let signer = selected.signer.as_deref();
         lines.extend(signer.map(|signer| format!("signed by {}", printable(signer))));
-        let is_it = |attempt: &&Attempt| attempt.target.commit == selected.commit;
+        let is_it = |attempt: &&AttemptView| attempt.target.commit == selected.commit;
         let in_progress = self.host.in_progress.as_ref().map(|it| &it.attempt);
         let latest = in_progress
             .or(self.host.waiting.as_ref())
             .or(self.host.deployed.as_ref())
             .filter(is_it);
-        let is_told = self.runs(selected) && latest.is_none_or(Attempt::is_done);
+        let is_told = self.runs(selected) && latest.is_none_or(AttemptView::is_done);
         if !is_told {
             let story = latest.map(|latest| latest.summary(page));
             lines.push(story.unwrap_or_else(|| selected.subject().into_owned()));

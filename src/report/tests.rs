@@ -11,19 +11,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::attempt_details::Details;
-use super::closure::Difference;
 use super::history::History;
-use super::host_state::{HealingView, HostState};
+use super::host_state::{HealingView, HostState, Seen};
 use super::page::Page;
 use super::plan::Plan;
-use super::preview::{Build, DryActivation, Previewed};
+use super::preview::{Build, Previewed};
 use super::remote::RemoteStatus;
-use super::running::Running;
 use super::status::Status;
 use super::target::{Report, TargetView};
 use crate::config::Config;
-use crate::model;
-use crate::model::attempt::{Progress, StageStart};
+use crate::model::attempt::{Attempt, Progress, StageStart};
 use crate::model::confirmation::Step;
 use crate::model::decision::{Action, Decision};
 use crate::model::drift::{Drift, Since, Systems};
@@ -42,7 +39,8 @@ use crate::model::stage::Stage;
 use crate::model::state::State;
 use crate::model::suspension::Suspension;
 use crate::model::unit_changes::UnitChanges;
-use crate::nix::closure_diff::{Change, Unavailable};
+use crate::nix::closure_diff::{Change, ClosureDiff};
+use crate::system::dry_activate::DryActivation;
 use crate::system::timers::FetchSchedule;
 
 mod situations;
@@ -62,7 +60,7 @@ struct Scene {
     urls: &'static [&'static str],
     polls: Vec<FetchSchedule>,
     /// The latest last.
-    attempts: Vec<model::attempt::Attempt>,
+    attempts: Vec<Attempt>,
     /// What the commit that is selected says of itself.
     subject: &'static str,
     /// Whether the latest one is under way.
@@ -121,9 +119,8 @@ fn page(width: usize) -> Page {
 }
 
 /// An attempt at a commit that began so many seconds ago, and how it ended some seconds later.
-fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> model::attempt::Attempt {
-    let mut attempt =
-        model::attempt::Attempt::for_tests(u64::from(letter.as_bytes()[0] % 16), Operation::Switch);
+fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> Attempt {
+    let mut attempt = Attempt::for_tests(u64::from(letter.as_bytes()[0] % 16), Operation::Switch);
     attempt.target.commit = commit(letter);
     attempt.target.main = commit(letter);
     attempt.subject = subject.to_string();
@@ -139,7 +136,7 @@ fn attempt(letter: &str, subject: &str, began: i64, ends: Outcome) -> model::att
 }
 
 /// One that is in the last of these stages, each of which began so many seconds ago.
-fn under_way(letter: &str, subject: &str, stages: &[(Stage, i64)]) -> model::attempt::Attempt {
+fn under_way(letter: &str, subject: &str, stages: &[(Stage, i64)]) -> Attempt {
     let mut attempt = attempt(letter, subject, stages[0].1, done(0));
     let entered = stages.iter().map(|(stage, began)| StageStart {
         stage: *stage,
@@ -150,7 +147,7 @@ fn under_way(letter: &str, subject: &str, stages: &[(Stage, i64)]) -> model::att
     attempt
 }
 
-fn testing(attempt: model::attempt::Attempt, main: &str) -> model::attempt::Attempt {
+fn testing(attempt: Attempt, main: &str) -> Attempt {
     let mut attempt = attempt;
     attempt.target.testing = true;
     attempt.target.branch = "testing".to_string();
@@ -215,7 +212,7 @@ impl Scene {
         }
     }
 
-    fn then(mut self, mut attempt: model::attempt::Attempt) -> Self {
+    fn then(mut self, mut attempt: Attempt) -> Self {
         let before = self.attempts.last().and_then(|it| it.out.clone());
         attempt.before.system.clone_from(&before);
         attempt.before.boots = before;
@@ -344,7 +341,7 @@ impl Scene {
         let reasons = self.reboot_reasons.iter().map(ToString::to_string);
         let drift = self.drift(&state);
         let healing = drift.as_ref().and_then(|drift| {
-            healing::decide(&healing::Facts {
+            healing::decide(&healing::HealingFacts {
                 policy: config.drift,
                 state: &state,
                 drift,
@@ -357,18 +354,18 @@ impl Scene {
             })
         });
         let healing = healing.as_ref().map(HealingView::of);
-        let mut host = HostState::new(
-            &state,
-            config.retry,
-            self.is_at_work,
-            self.suspended.is_some(),
-            self.running.map(|it| Running::new(&system(it), &state)),
-            reasons.collect(),
-            self.booted_instead.map(Path::new),
+        let seen = Seen {
+            at_work: self.is_at_work,
+            suspended: self.suspended.is_some(),
+            running: self.running.map(system),
+            reboot_reasons: reasons.collect(),
+            booted_instead: self.booted_instead.map(PathBuf::from),
             drift,
-        );
-        host.healing = healing;
-        host.clock_doubt = state.clock_doubt(facts.now);
+            healing,
+            clock_doubt: state.clock_doubt(facts.now),
+            ..Seen::default()
+        };
+        let host = HostState::new(&state, config.retry, seen);
         let selected = self.selected();
         let units = self.inactive_units.iter().map(ToString::to_string);
         Status::new(
@@ -1417,7 +1414,7 @@ fn many_remotes_with_long_urls() {
 
 #[test]
 fn a_history() {
-    let history = |attempts: &[model::attempt::Attempt]| {
+    let history = |attempts: &[Attempt]| {
         let backoff = crate::config::for_tests().retry;
         let scene = Scene {
             attempts: attempts.to_vec(),
@@ -1513,8 +1510,16 @@ fn update() -> Vec<Change> {
     ]
 }
 
+fn compared(changes: Option<Vec<Change>>) -> ClosureDiff {
+    let why = format!("{} was garbage-collected", out("A").display());
+    ClosureDiff {
+        unavailable: changes.is_none().then_some(why),
+        changes,
+    }
+}
+
 /// Each attempt in full, when it is the latest.
-fn details(attempt: &model::attempt::Attempt, closure: Option<Difference>) -> String {
+fn details(attempt: &Attempt, closure: Option<ClosureDiff>) -> String {
     let state = State {
         attempts: vec![attempt.clone()],
         ..State::default()
@@ -1563,7 +1568,7 @@ fn an_attempt_in_full() {
                      started backup.timer
                      and 3 more
     "#]]
-    .assert_eq(&details(&switched, Some(Difference::of(Ok(update())))));
+    .assert_eq(&details(&switched, Some(compared(Some(update())))));
 
     let mut broken = switched.clone();
     broken.target.signer = None;
@@ -1580,7 +1585,6 @@ fn an_attempt_in_full() {
         failed: vec!["web.service".to_string()],
         ..UnitChanges::default()
     });
-    let collected = Unavailable::Collected(out("A"));
     expect![[r#"
         Attempt 2: 42424242 (origin/main) by switch: failed
           subject    Update nixpkgs
@@ -1598,7 +1602,7 @@ fn an_attempt_in_full() {
           units      stopped old.service
                      failed web.service
     "#]]
-    .assert_eq(&details(&broken, Some(Difference::of(Err(collected)))));
+    .assert_eq(&details(&broken, Some(compared(None))));
 
     let building = under_way(
         "F",
@@ -1674,15 +1678,11 @@ fn a_plan_that_is_built() {
     };
     let built = |dry_activation: DryActivation| Build {
         out: Some(out("B")),
-        closure: Some(Difference::of(Ok(update()))),
+        closure: Some(compared(Some(update()))),
         dry_activation: Some(dry_activation),
         ..Build::default()
     };
-    let nothing = || DryActivation {
-        lines: None,
-        left_out: None,
-        error: None,
-    };
+    let nothing = DryActivation::default;
     let lines = [
         "would stop the following units: old.service",
         "would activate the configuration...",
@@ -1717,7 +1717,7 @@ fn a_plan_that_is_built() {
                      with sudo
     "#]]
     .assert_eq(&previewed(Some(Build {
-        closure: Some(Difference::of(Ok(Vec::new()))),
+        closure: Some(compared(Some(Vec::new()))),
         ..built(DryActivation {
             left_out: Some(why.to_string()),
             ..nothing()
@@ -1731,7 +1731,7 @@ fn a_plan_that_is_built() {
           packages   none has changed
     "#]]
     .assert_eq(&previewed(Some(Build {
-        closure: Some(Difference::of(Ok(Vec::new()))),
+        closure: Some(compared(Some(Vec::new()))),
         runs_already: true,
         ..built(nothing())
     })));

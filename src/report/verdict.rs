@@ -102,9 +102,10 @@ pub(super) struct Verdict<'a> {
 }
 
 impl<'a> Verdict<'a> {
-    /// A verdict by its word.
+    /// A verdict by its word, which is one of the known ones.
     pub(super) fn new(word: &str, sentence: impl Into<String>) -> Self {
         let known = WORDS.iter().find(|(known, _)| *known == word);
+        debug_assert!(known.is_some(), "the word {word} has no grade");
         Self {
             word: word.to_string(),
             grade: known.map_or(Grade::Bad, |(_, grade)| *grade),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use super::commit::SignedCommit;
-use super::tool::{isolated, private_folder, read, LoadError, PATIENCE};
+use super::tool::{isolated, private_folder, read, LoadError};
 use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
 use crate::sys::{temp_dir::TempDir, text::printable};
@@ -98,7 +98,7 @@ impl Keyring {
         fs::write(&file, content).context("Failed to write a key into a temporary directory")?;
         let mut gpg = self.gpg();
         gpg.arg("--import").arg(&file);
-        command::ask(&mut gpg, "gpg", Stdio::null(), PATIENCE)
+        command::ask(&mut gpg, "gpg", Stdio::null(), command::PATIENCE)
     }
 
     fn gpg(&self) -> Command {
@@ -112,7 +112,7 @@ impl Keyring {
         let files = signed.files(self.home.path())?;
         let mut gpg = self.gpg();
         gpg.arg("--verify").arg(files.signature()).arg("-");
-        let answer = command::ask(&mut gpg, "gpg", files.payload()?, PATIENCE)?;
+        let answer = command::ask(&mut gpg, "gpg", files.payload()?, command::PATIENCE)?;
         self.judge(&answer)
     }
 

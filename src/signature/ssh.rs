@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{anyhow, Context, Error, Result};
 
 use super::commit::{Files, SignedCommit};
-use super::tool::{isolated, private_folder, read, LoadError, PATIENCE};
+use super::tool::{isolated, private_folder, read, LoadError};
 use crate::config::SshSigners;
 use crate::model::signature::{Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
@@ -195,7 +195,7 @@ fn why_untrusted(answer: &Answer, key: &Key) -> Unverified {
 }
 
 fn ask(keygen: &mut Command, input: impl Into<Stdio>) -> Result<Answer> {
-    command::ask(keygen, "ssh-keygen", input, PATIENCE)
+    command::ask(keygen, "ssh-keygen", input, command::PATIENCE)
 }
 
 fn stderr_contains(answer: &Answer, words: &str) -> bool {

@@ -2,15 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{anyhow, ensure, Context, Error, Result};
 use derive_more::From;
 
 use crate::sys::{fs, temp_dir::TempDir};
-
-/// More than any tool takes for one question, also on a machine that is busy booting.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why the keys of a mechanism could not be read.
 #[derive(From)]

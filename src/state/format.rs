@@ -298,11 +298,15 @@ mod tests {
     fn what_waited_is_kept_and_a_comin_that_knows_no_waits_reads_it_too() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
         attempt.enter(Stage::Evaluating, Timestamp::now());
-        attempt.wait_for(Step::Build, Timestamp::now());
+        attempt.wait(Stage::WaitingForConfirmation, Step::Build, Timestamp::now());
         let mut waits = attempt.clone();
         waits.confirmed.insert(Step::Build);
         attempt.enter(Stage::Building, Timestamp::now());
-        attempt.wait_for(Step::Deploy, Timestamp::now());
+        attempt.wait(
+            Stage::WaitingForConfirmation,
+            Step::Deploy,
+            Timestamp::now(),
+        );
         let mut stopped = attempt.clone();
         stopped.end(
             Outcome::Preempted {
@@ -311,7 +315,7 @@ mod tests {
             Timestamp::now(),
         );
         let mut at_gate = attempt.clone();
-        at_gate.wait_at_gate(Step::Deploy, Timestamp::now());
+        at_gate.wait(Stage::WaitingAtGate, Step::Deploy, Timestamp::now());
         (stopped.id, attempt.id, at_gate.id) = (2, 3, 4);
         let mut stopped_at_gate = at_gate.clone();
         stopped_at_gate.id = 5;
@@ -385,7 +389,7 @@ mod tests {
     fn a_stage_of_a_later_version_counts_as_the_one_before_it() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
         attempt.enter(Stage::Evaluating, Timestamp::now());
-        attempt.wait_for(Step::Build, Timestamp::now());
+        attempt.wait(Stage::WaitingForConfirmation, Step::Build, Timestamp::now());
         attempt.enter(Stage::Building, Timestamp::now());
         let state = State {
             attempts: vec![attempt],
@@ -417,7 +421,7 @@ mod tests {
         json["reboot"] = serde_json::json!({"attempt": 1, "system": "/s", "boot": "b",
             "announced_at": "2026-01-02T03:04:05Z", "stage": "postponed"});
         let reboot = decode(json.to_string().as_bytes()).unwrap().reboot.unwrap();
-        assert_eq!(reboot.stage, crate::model::reboot::Stage::Ordered);
+        assert_eq!(reboot.stage, crate::model::reboot::RebootStage::Ordered);
     }
 
     #[test]

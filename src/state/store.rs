@@ -3,15 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 
 use super::format;
 use crate::config::paths::Paths;
 use crate::model::attempt::Attempt;
-use crate::model::{
-    candidate::Candidate, commit::Commit, quarantine::Quarantine, stage::Stage, state::State,
-    target::Target,
-};
+use crate::model::{candidate::Candidate, commit::Commit, quarantine::Quarantine, state::State};
 use crate::sys::fs::{self, Lock};
 
 /// How many attempts are remembered.
@@ -68,34 +64,6 @@ impl Store {
             return Ok(());
         }
         self.change(|state| state.accepted_main = Some(main))
-    }
-
-    /// Records the beginning of an attempt, in this boot; `system` is what CI has built.
-    pub fn begin(
-        &mut self,
-        target: Target,
-        subject: String,
-        boot: Option<String>,
-        system: Option<PathBuf>,
-    ) -> Result<Attempt> {
-        let latest = self.state.latest();
-        let is_same = |latest: &&Attempt| {
-            target.same_as(&latest.target.commit, latest.target.operation)
-                && self.state.ignored_up_to.is_none_or(|last| latest.id > last)
-        };
-        let (before, now) = (latest.filter(is_same), Timestamp::now());
-        let mut attempt = Attempt::new(latest, target, subject, boot, now);
-        if let Some(before) = before {
-            attempt.try_again(before);
-        }
-        let first = match system {
-            Some(_) => Stage::Building,
-            None => Stage::Evaluating,
-        };
-        attempt.out = system;
-        attempt.enter(first, now);
-        self.push(attempt.clone())?;
-        Ok(attempt)
     }
 
     /// Records another attempt.
@@ -162,7 +130,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{names::Operation, outcome::Outcome};
+    use crate::model::{names::Operation, outcome::Outcome, stage::Stage, target::Target};
+    use jiff::Timestamp;
 
     #[test]
     fn newer_commits_stop_three_attempts_in_a_row() {
@@ -215,6 +184,15 @@ mod tests {
         }
     }
 
+    fn begin(store: &mut Store, target: &Target) -> Attempt {
+        let (target, now) = (target.clone(), Timestamp::now());
+        let attempt = store
+            .state()
+            .next_attempt(target, String::new(), None, None, now);
+        store.push(attempt.clone()).unwrap();
+        attempt
+    }
+
     #[test]
     fn failures_are_forgotten_before_what_changed_the_machine() {
         let folder = tempfile::tempdir().unwrap();
@@ -222,9 +200,7 @@ mod tests {
         let mut store = Store::open(&paths).unwrap();
         let target = Attempt::for_tests(1, Operation::Switch).target;
         let mut attempt = |ends: Outcome| {
-            let mut attempt = store
-                .begin(target.clone(), String::new(), None, None)
-                .unwrap();
+            let mut attempt = begin(&mut store, &target);
             attempt.end(ends, Timestamp::now());
             store.record(&attempt).unwrap();
             store.state().clone()
@@ -256,9 +232,7 @@ mod tests {
         let mut store = Store::open(&paths).unwrap();
         let target = Attempt::for_tests(1, Operation::Switch).target;
         let mut retries_exhausted = |ends: Outcome| {
-            let mut attempt = store
-                .begin(target.clone(), String::new(), None, None)
-                .unwrap();
+            let mut attempt = begin(&mut store, &target);
             let retries_exhausted = attempt.retries_exhausted();
             attempt.end(ends, Timestamp::now());
             store.record(&attempt).unwrap();

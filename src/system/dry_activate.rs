@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::Serialize;
 
 use crate::config::paths::Paths;
 use crate::model::names::Operation;
@@ -20,17 +21,18 @@ const CHARS: usize = 4000;
 
 const BUSY: &str = "another system is being activated";
 
-/// What a switch says that it would do.
-pub enum DryRun {
+/// What a switch says that it would do: one of the three.
+#[derive(Debug, Default, Serialize)]
+pub struct DryActivation {
     /// It said this.
-    Output(Vec<String>),
+    pub lines: Option<Vec<String>>,
     /// It was not asked, for this reason.
-    Skipped(String),
+    pub left_out: Option<String>,
     /// It failed.
-    Failed(String),
+    pub error: Option<String>,
 }
 
-impl DryRun {
+impl DryActivation {
     /// Asks the switch to a system. `inhibitors` is what keeps it from being one.
     pub fn of(
         paths: &Paths,
@@ -38,7 +40,7 @@ impl DryRun {
         operation: Operation,
         inhibitors: &[String],
     ) -> Result<Self> {
-        let left_out = |why: String| Ok(Self::Skipped(why));
+        let left_out = |why| Ok(Self::left_out(why));
         if !operation.activates() {
             return left_out(format!("{operation} leaves them alone until the next boot"));
         }
@@ -58,9 +60,16 @@ impl DryRun {
         let program = out.join("bin/switch-to-configuration");
         progress::during("Asking what would be restarted", || ask(&program))
     }
+
+    fn left_out(why: String) -> Self {
+        Self {
+            left_out: Some(why),
+            ..Self::default()
+        }
+    }
 }
 
-fn ask(program: &Path) -> Result<DryRun> {
+fn ask(program: &Path) -> Result<DryActivation> {
     // All that it says is the answer, on whichever pipe.
     let mut shell = Command::new("/bin/sh");
     shell
@@ -73,13 +82,19 @@ fn ask(program: &Path) -> Result<DryRun> {
     let lines = lines.map(|line| shortened(&line, CHARS).into_owned());
     let lines: Vec<String> = lines.take(LINES).collect();
     Ok(match answer.code {
-        0 => DryRun::Output(lines),
-        11 => DryRun::Skipped(BUSY.to_string()),
+        0 => DryActivation {
+            lines: Some(lines),
+            ..DryActivation::default()
+        },
+        11 => DryActivation::left_out(BUSY.to_string()),
         code => {
             let last = lines
                 .last()
                 .map_or(String::new(), |line| format!(": {line}"));
-            DryRun::Failed(format!("{what} exited with status {code}{last}"))
+            DryActivation {
+                error: Some(format!("{what} exited with status {code}{last}")),
+                ..DryActivation::default()
+            }
         }
     })
 }

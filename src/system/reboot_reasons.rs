@@ -34,7 +34,7 @@ impl Bootable {
 
 /// What is known of the machine's systems.
 #[derive(Debug, Clone, Default)]
-struct Facts {
+struct BootFacts {
     /// `None` where nothing has booted, as below a root.
     booted: Option<Bootable>,
     current: Bootable,
@@ -52,7 +52,7 @@ pub fn reasons(config: &Config, paths: &Paths, latest: Option<&Attempt>) -> Vec<
     // During a switch, the profile is ahead of the running system.
     let is_over = latest.is_none_or(|attempt| attempt.ended().is_some());
     let profile = paths.profile(&config.profile);
-    let facts = Facts {
+    let facts = BootFacts {
         booted: booted.exists().then(|| Bootable::of(&booted)),
         current: Bootable::of(&paths.current_system()),
         runs: fs::canonicalize(paths.current_system()).ok(),
@@ -62,7 +62,7 @@ pub fn reasons(config: &Config, paths: &Paths, latest: Option<&Attempt>) -> Vec<
     facts.reasons()
 }
 
-impl Facts {
+impl BootFacts {
     fn reasons(&self) -> Vec<String> {
         let booted = self.booted.as_ref();
         let mut reasons = booted.map_or_else(Vec::new, |booted| self.taken_up_since(booted));
@@ -138,7 +138,7 @@ mod tests {
                 &["the kernel", BOOTS_NEXT],
             ),
         ] {
-            let facts = Facts {
+            let facts = BootFacts {
                 booted: Some(same()),
                 current,
                 runs: next("runs"),
@@ -147,11 +147,11 @@ mod tests {
             };
             assert_eq!(facts.reasons(), wanted, "{facts:?}");
         }
-        let boots_another = |tested: Option<&str>| Facts {
+        let boots_another = |tested: Option<&str>| BootFacts {
             runs: next("runs"),
             boots: next("other"),
             tested: tested.map(PathBuf::from),
-            ..Facts::default()
+            ..BootFacts::default()
         };
         for (tested, wanted) in [
             (None, &[BOOTS_NEXT][..]),
@@ -160,6 +160,6 @@ mod tests {
         ] {
             assert_eq!(boots_another(tested).reasons(), wanted, "{tested:?}");
         }
-        assert_eq!(Facts::default().reasons(), [""; 0]);
+        assert_eq!(BootFacts::default().reasons(), [""; 0]);
     }
 }

@@ -51,7 +51,7 @@ pub struct Activation {
 
 /// The order for it, and how it ended once the runner is done.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct SwitchRecord {
     activation: Activation,
     /// Whether the runner has started the switch.
     #[serde(default)]
@@ -59,7 +59,7 @@ struct Record {
     ended: Option<SwitchExit>,
 }
 
-impl Record {
+impl SwitchRecord {
     fn read(paths: &Paths) -> Result<Option<Self>> {
         json::read(&paths.activation(), "")
     }
@@ -124,8 +124,8 @@ impl Activation {
         }
     }
 
-    fn record(&self, begun: bool, ended: Option<SwitchExit>) -> Record {
-        Record {
+    fn record(&self, begun: bool, ended: Option<SwitchExit>) -> SwitchRecord {
+        SwitchRecord {
             activation: self.clone(),
             begun,
             ended,
@@ -138,9 +138,9 @@ impl Activation {
     }
 
     /// What is recorded of it: waits while it runs. An order that was not carried out is taken back.
-    fn take_back(&self, paths: &Paths) -> Result<Option<Record>> {
+    fn take_back(&self, paths: &Paths) -> Result<Option<SwitchRecord>> {
         let _ended = Lock::wait(&paths.activation_lock())?;
-        let record = Record::read(paths)?.filter(|record| record.activation == *self);
+        let record = SwitchRecord::read(paths)?.filter(|record| record.activation == *self);
         if record.as_ref().is_none_or(|record| record.ended.is_none()) {
             fs::remove_optional(&paths.activation())?;
         }
@@ -154,8 +154,8 @@ impl Activation {
     pub fn run_switch(&self, paths: &Paths) -> Result<()> {
         use std::os::unix::process::ExitStatusExt;
         let _running = Lock::wait(&paths.activation_lock())?;
-        let order = Record::read(paths)?;
-        let is_ours = |order: &Record| order.activation == *self && order.ended.is_none();
+        let order = SwitchRecord::read(paths)?;
+        let is_ours = |order: &SwitchRecord| order.activation == *self && order.ended.is_none();
         ensure!(
             order.as_ref().is_some_and(is_ours),
             "There is no order for this activation any more"

@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
 use crate::sys::command;
-
-/// How long it may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether it rules the machine below the root.
 pub fn is_here(paths: &Paths) -> bool {
@@ -26,7 +22,12 @@ pub fn systemctl(paths: &Paths, arguments: &[&str]) {
     }
     let mut systemctl = Command::new("systemctl");
     systemctl.arg("--quiet").args(arguments);
-    let answer = command::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE);
+    let answer = command::ask(
+        &mut systemctl,
+        "systemctl",
+        Stdio::null(),
+        command::PATIENCE,
+    );
     if let Err(error) = answer {
         log::warn!("{error:#}");
     }
@@ -50,8 +51,13 @@ pub fn has_booted(paths: &Paths) -> bool {
     let mut systemctl = Command::new("systemctl");
     systemctl.args(["is-active", "--quiet", "default.target"]);
     !is_here(paths)
-        || command::ask(&mut systemctl, "systemctl", Stdio::null(), PATIENCE)
-            .is_ok_and(|answer| answer.code == 0)
+        || command::ask(
+            &mut systemctl,
+            "systemctl",
+            Stdio::null(),
+            command::PATIENCE,
+        )
+        .is_ok_and(|answer| answer.code == 0)
 }
 
 /// The units that have failed; none where there is no systemd.
@@ -67,7 +73,7 @@ pub fn failed_units(paths: &Paths) -> Result<Vec<String>> {
         "--no-legend",
         "--no-pager",
     ]);
-    let failed = command::query(&mut systemctl, "systemctl list-units", PATIENCE)?;
+    let failed = command::query(&mut systemctl, "systemctl list-units", command::PATIENCE)?;
     let text = String::from_utf8_lossy(&failed);
     let first = |line: &str| line.split_whitespace().next().map(str::to_string);
     Ok(text.lines().filter_map(first).collect())
@@ -77,7 +83,7 @@ pub fn failed_units(paths: &Paths) -> Result<Vec<String>> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// How it is.
-    pub state: State,
+    pub state: UnitState,
     /// Tells one start of it from another.
     pub invocation: String,
 }
@@ -85,7 +91,7 @@ pub struct Unit {
 /// How a unit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum UnitState {
     /// It runs, or has done what it is for.
     Up,
     /// It is being started.
@@ -96,7 +102,7 @@ pub enum State {
     Failed,
 }
 
-impl State {
+impl UnitState {
     /// Understands systemd's word for it.
     fn of(word: &str) -> Self {
         match word {
@@ -120,7 +126,7 @@ pub fn units() -> Result<BTreeMap<String, Unit>> {
         // Not devices, scopes and slices, which nobody configures, nor targets, which nobody misses.
         .args(["*.service", "*.socket", "*.timer", "*.path"])
         .args(["*.mount", "*.automount", "*.swap"]);
-    let units = command::query(&mut systemctl, "systemctl show", PATIENCE)?;
+    let units = command::query(&mut systemctl, "systemctl show", command::PATIENCE)?;
     Ok(understand(&String::from_utf8_lossy(&units)))
 }
 
@@ -143,10 +149,10 @@ fn understand(text: &str) -> BTreeMap<String, Unit> {
             matches!(kind, Some("timer" | "path")) || (kind == Some("socket") && name.contains('@'))
         });
         let unit = Unit {
-            state: State::of(property("ActiveState")),
+            state: UnitState::of(property("ActiveState")),
             invocation: property("InvocationID").to_string(),
         };
-        let counts = is_configured && !comes_by_itself && unit.state != State::Down;
+        let counts = is_configured && !comes_by_itself && unit.state != UnitState::Down;
         counts.then(|| (name.to_string(), unit))
     };
     properties(text).filter_map(unit).collect()
@@ -190,10 +196,10 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("bad.service", State::Failed),
-                ("job.service", State::Coming),
-                ("user@1000.service", State::Up),
-                ("web.service", State::Up),
+                ("bad.service", UnitState::Failed),
+                ("job.service", UnitState::Coming),
+                ("user@1000.service", UnitState::Up),
+                ("web.service", UnitState::Up),
             ]
         );
         assert_eq!(units["web.service"].invocation, "7");

@@ -17,8 +17,8 @@ use crate::system::systemd;
 
 /// How long systemd may take: a person waits.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Starts a deploy when one is requested.
-const DEPLOYS: &str = "comin.path";
+/// The unit that starts a deploy when one is requested.
+pub const DEPLOYS: &str = "comin.path";
 
 /// How often a remote is fetched at least, if nobody says how often.
 const PERIOD: SignedDuration = SignedDuration::from_hours(8);

@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::config::paths::Paths;
 use crate::model::unit_changes::UnitChanges;
 use crate::sys::json;
-use crate::system::systemd::{self, State, Unit};
+use crate::system::systemd::{self, Unit, UnitState};
 
 /// How many units of a kind are remembered.
 const NAMES: usize = 30;
 
 /// The units that were up before an activation.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct SavedUnits {
     attempt: u64,
     units: BTreeMap<String, Unit>,
 }
@@ -32,7 +32,7 @@ pub fn save_units(paths: &Paths, attempt: u64) {
         return;
     }
     let remember = || -> Result<()> {
-        let record = Record {
+        let record = SavedUnits {
             attempt,
             units: systemd::units()?,
         };
@@ -47,7 +47,7 @@ pub fn save_units(paths: &Paths, attempt: u64) {
 /// nobody knows: there is no systemd, or the machine has booted since.
 pub fn changes_since(paths: &Paths, attempt: u64, failed: &[String]) -> Option<UnitChanges> {
     let compare = || -> Result<Option<UnitChanges>> {
-        let before: Option<Record> = json::read_lossy(&paths.units())?;
+        let before: Option<SavedUnits> = json::read_lossy(&paths.units())?;
         let Some(before) = before.filter(|before| before.attempt == attempt) else {
             return Ok(None);
         };
@@ -72,17 +72,17 @@ fn between(
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for name in names {
         let (was, is) = (before.get(name), after.get(name));
-        let state = |unit: Option<&Unit>| unit.map_or(State::Down, |unit| unit.state);
+        let state = |unit: Option<&Unit>| unit.map_or(UnitState::Down, |unit| unit.state);
         let is_same = was.map(|unit| &unit.invocation) == is.map(|unit| &unit.invocation);
         let list = match (state(was), state(is)) {
-            (State::Up | State::Coming, State::Up | State::Coming) if is_same => continue,
-            (State::Up | State::Coming, State::Up | State::Coming) => &mut touched.restarted,
-            (State::Down | State::Failed, State::Up | State::Coming) => &mut touched.started,
-            (State::Up, State::Down) => &mut touched.stopped,
+            (UnitState::Up | UnitState::Coming, UnitState::Up | UnitState::Coming) if is_same => continue,
+            (UnitState::Up | UnitState::Coming, UnitState::Up | UnitState::Coming) => &mut touched.restarted,
+            (UnitState::Down | UnitState::Failed, UnitState::Up | UnitState::Coming) => &mut touched.started,
+            (UnitState::Up, UnitState::Down) => &mut touched.stopped,
             // A short job that was at work came to its end.
-            (State::Coming | State::Down | State::Failed, State::Down)
+            (UnitState::Coming | UnitState::Down | UnitState::Failed, UnitState::Down)
             // Whoever failed is known already.
-            | (State::Up | State::Coming | State::Down | State::Failed, State::Failed) => continue,
+            | (UnitState::Up | UnitState::Coming | UnitState::Down | UnitState::Failed, UnitState::Failed) => continue,
         };
         list.push(name.clone());
     }
@@ -104,8 +104,8 @@ fn between(
 mod tests {
     use super::*;
 
-    fn units(units: &[(&str, State, &str)]) -> BTreeMap<String, Unit> {
-        let unit = |(name, state, invocation): &(&str, State, &str)| {
+    fn units(units: &[(&str, UnitState, &str)]) -> BTreeMap<String, Unit> {
+        let unit = |(name, state, invocation): &(&str, UnitState, &str)| {
             let unit = Unit {
                 state: *state,
                 invocation: invocation.to_string(),
@@ -118,23 +118,23 @@ mod tests {
     #[test]
     fn an_invocation_tells_a_restart_from_going_on() {
         let before = units(&[
-            ("broken.service", State::Up, "1"),
-            ("gone.service", State::Up, "1"),
-            ("job.service", State::Coming, "1"),
-            ("mended.service", State::Failed, "1"),
-            ("new-version.service", State::Up, "1"),
-            ("same.service", State::Up, "1"),
-            ("slow.service", State::Coming, "1"),
-            ("stuck.service", State::Up, "1"),
+            ("broken.service", UnitState::Up, "1"),
+            ("gone.service", UnitState::Up, "1"),
+            ("job.service", UnitState::Coming, "1"),
+            ("mended.service", UnitState::Failed, "1"),
+            ("new-version.service", UnitState::Up, "1"),
+            ("same.service", UnitState::Up, "1"),
+            ("slow.service", UnitState::Coming, "1"),
+            ("stuck.service", UnitState::Up, "1"),
         ]);
         let after = units(&[
-            ("broken.service", State::Failed, "2"),
-            ("mended.service", State::Up, "2"),
-            ("new-version.service", State::Up, "2"),
-            ("new.service", State::Up, "2"),
-            ("same.service", State::Up, "1"),
-            ("slow.service", State::Up, "1"),
-            ("stuck.service", State::Coming, "2"),
+            ("broken.service", UnitState::Failed, "2"),
+            ("mended.service", UnitState::Up, "2"),
+            ("new-version.service", UnitState::Up, "2"),
+            ("new.service", UnitState::Up, "2"),
+            ("same.service", UnitState::Up, "1"),
+            ("slow.service", UnitState::Up, "1"),
+            ("stuck.service", UnitState::Coming, "2"),
         ]);
         let failed = ["broken.service".to_string()];
         let touched = between(&before, &after, &failed);
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn ten_thousand_units_do_not_fill_the_state() {
         let names: Vec<String> = (0..10_000).map(|n| format!("{n:05}.service")).collect();
-        let many: Vec<_> = names.iter().map(|n| (&**n, State::Up, "1")).collect();
+        let many: Vec<_> = names.iter().map(|n| (&**n, UnitState::Up, "1")).collect();
         let touched = between(&BTreeMap::new(), &units(&many), &names);
         assert_eq!(
             (touched.started.len(), touched.failed.len()),

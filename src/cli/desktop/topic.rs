@@ -127,7 +127,7 @@ mod tests {
         again.tries = 2;
         assert_eq!(topic(&again, true, None), None);
 
-        attempt.wait_for(Step::Build, Timestamp::now());
+        attempt.wait(Stage::WaitingForConfirmation, Step::Build, Timestamp::now());
         let asks = Some(Event::Waits(Step::Build));
         for (consent, event) in [
             (Approval::Missing, asks),
@@ -137,7 +137,7 @@ mod tests {
             assert_eq!(topic(&attempt, false, Some(consent)), event, "{consent:?}");
         }
         let mut at_gate = attempt.clone();
-        at_gate.wait_at_gate(Step::Build, Timestamp::now());
+        at_gate.wait(Stage::WaitingAtGate, Step::Build, Timestamp::now());
         assert_eq!(topic(&at_gate, false, Some(Approval::Given)), None);
         attempt.enter(Stage::Building, Timestamp::now());
         assert_eq!(topic(&attempt, true, None), Some(Event::GoesOn));

@@ -130,3 +130,28 @@ fn machine_has_drifted_if_it_has_another_system_than_comin_activated() {
         assert_eq!(drift.as_deref(), wanted, "{attempts}: {machine}");
     }
 }
+
+#[test]
+fn another_system_booted_than_was_deployed() {
+    for (attempts, machine, is_another) in [
+        ("sb1", "aab2", true),
+        ("sb1 tc1", "aab2", true),
+        // Not booted since, or nobody knows.
+        ("sb1", "aab1", false),
+        ("sb1", "aab-", false),
+        // As it should be.
+        ("sb1", "bbb2", false),
+        // Rolled back by hand, or rebuilt.
+        ("sb1", "aaa2", false),
+        ("sb1", "aa-2", false),
+        // Nothing deployed, nothing booted.
+        ("", "aab2", false),
+        ("tb1", "aab2", false),
+        ("sb1", "a-b2", false),
+    ] {
+        let systems = systems(machine);
+        let booted = systems.booted_instead(&state(attempts));
+        let wanted = is_another.then_some(Path::new("a"));
+        assert_eq!(booted, wanted, "{attempts}: {machine}");
+    }
+}

@@ -94,14 +94,14 @@ fn situations() -> Vec<Situation> {
             again,
         })
     };
-    let boot = |mut attempt: model::attempt::Attempt| {
+    let boot = |mut attempt: Attempt| {
         attempt.target.operation = Operation::Boot;
         attempt
     };
     let with_confirmation = |step, began| {
         let stages = [(Stage::Evaluating, 90)];
         let mut attempt = under_way("B", "Update nixpkgs", &stages);
-        attempt.wait_for(step, ago(began));
+        attempt.wait(Stage::WaitingForConfirmation, step, ago(began));
         Scene::of("A-B", "A", "origin:B/-").then(attempt)
     };
     let test = || testing(attempt("B", "Try", 90, done(0)), "A");

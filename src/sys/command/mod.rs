@@ -24,6 +24,8 @@ use crate::sys::signal::{NextSignal, SignalGuard};
 pub use listener::{LastLines, Listener};
 pub use other::Process;
 
+/// More than any tool takes to answer one question, also on a machine that is busy booting.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the last words of a child that has ended may take.

@@ -1,4 +1,4 @@
-//! The fields that lines of the journal have beside their text: which attempt is being worked at.
+//! How far an attempt is, recorded in the state before anything is done, and told by the fields of the journal.
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -8,24 +8,24 @@ use crate::model::{outcome::words, stage::Stage};
 use crate::state::store::Store;
 use crate::sys::journald::{self, Field};
 
-/// From now on, lines are about an attempt, as far as it is.
-pub fn set(attempt: &Attempt) {
-    journald::set_context(of(attempt));
-}
-
-/// Records how far an attempt is. From now on, lines are about it.
+/// Records how far an attempt is. From now on, lines of the journal are about the attempt.
 pub fn record(store: &mut Store, attempt: &Attempt) -> Result<()> {
-    set(attempt);
+    set_journal_fields(attempt);
     store.record(attempt)
 }
 
-/// Goes on to a stage, and records that.
+/// Records that a stage begins, before anything of the stage is done.
 pub fn enter(store: &mut Store, attempt: &mut Attempt, stage: Stage) -> Result<()> {
     attempt.enter(stage, Timestamp::now());
     record(store, attempt)
 }
 
-fn of(attempt: &Attempt) -> Vec<Field> {
+/// From now on, lines of the journal are about an attempt.
+pub fn set_journal_fields(attempt: &Attempt) {
+    journald::set_context(journal_fields(attempt));
+}
+
+fn journal_fields(attempt: &Attempt) -> Vec<Field> {
     let target = &attempt.target;
     let stage = attempt
         .stages
@@ -55,9 +55,9 @@ mod tests {
     use crate::model::outcome::Outcome;
 
     #[test]
-    fn they_tell_how_far_an_attempt_is_and_how_it_ended() {
+    fn journal_fields_tell_how_far_an_attempt_is_and_how_it_ended() {
         let told = |attempt: &Attempt| -> Vec<String> {
-            of(attempt)
+            journal_fields(attempt)
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect()
