@@ -12,7 +12,7 @@ pub const ON_HOST: [&str; 24] = [
     "journalctl COMIN_COMMIT=3f2a9c1e7b50d4861c9e2f07a35b8d6e41f0c2a9",
     "journalctl COMIN_OUTCOME=failed",
     "nix-store --gc --print-roots",
-    "sudo chown -R root: /run/comin/remotes",
+    "sudo chown -R root: /var/lib/comin/repository",
     "sudo comin retry",
     "sudo nix-collect-garbage --delete-older-than 14d",
     "sudo systemctl start comin-origin",
