@@ -20,6 +20,7 @@ let
     ssh_allowed_signers_path = cfg.sshAllowedSignersPath;
     ssh_revoked_keys_path = cfg.sshRevokedKeysPath;
     signed_ancestors = cfg.signedAncestors;
+    evaluate_as_root = cfg.evaluateAsRoot;
     eval_timeout = cfg.evalTimeout;
     build_timeout = cfg.buildTimeout;
     build_confirmer = cfg.buildConfirmer;
@@ -364,6 +365,14 @@ let
     cfg.deployConfirmer
   ];
 
+  users = {
+    comin = "Fetches of comin";
+  }
+  // lib.optionalAttrs (!cfg.evaluateAsRoot) { comin-eval = "Evaluations of comin"; };
+
+  # Whom the daemon of Nix serves.
+  isServed = user: lib.elem user (config.nix.settings.allowed-users or [ "*" ] ++ config.nix.settings.trusted-users or [ ]);
+
   aboutUnits = map (
     unit:
     let
@@ -433,6 +442,18 @@ in
           + " services.comin.prebuilt.url, or set services.comin.prebuilt to null.";
       }
       {
+        assertion =
+          cfg.evaluateAsRoot
+          || lib.any isServed [
+            "*"
+            "comin-eval"
+            "@comin-eval"
+          ];
+        message =
+          "nix.settings.allowed-users: the daemon of Nix would not serve the user comin-eval, who evaluates for comin."
+          + " Add \"comin-eval\", or set services.comin.evaluateAsRoot.";
+      }
+      {
         assertion = cfg.exporter.openFirewall -> cfg.exporter.enable;
         message =
           "services.comin.exporter.openFirewall opens a port at which nobody listens: set"
@@ -463,13 +484,13 @@ in
       printf %s ${lib.escapeShellArg (builtins.toJSON identity)} >"$out/comin.json"
     '';
 
-    # Who fetches. Its folders are made by systemd.
-    users.users.comin = {
+    # Who fetches, and who evaluates. Two users, so that neither can change what the other does.
+    users.users = lib.mapAttrs (user: description: {
       isSystemUser = true;
-      group = "comin";
-      description = "Fetches of comin";
-    };
-    users.groups.comin = { };
+      group = user;
+      inherit description;
+    }) users;
+    users.groups = lib.mapAttrs (_: _: { }) users;
 
     networking.firewall.allowedTCPPorts = lib.optional cfg.exporter.openFirewall cfg.exporter.port;
 

@@ -472,6 +472,16 @@ in
         times of the others, are in `module/alerts.yml`.
       '';
     };
+    evaluateAsRoot = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether root evaluates the configuration. If off, the user `comin-eval` evaluates it through the Nix daemon, with
+        the credentials of the remotes and Nix's access tokens. This user has no other file or key of root.
+
+        Set this if the configuration needs files that only root can read, or keys of root for flake inputs.
+      '';
+    };
     evalTimeout = timeout "an evaluation" "1800";
     buildTimeout = timeout "a build" "0";
     buildConfirmer = confirmer "built";

@@ -434,12 +434,9 @@ documented {
     comin = survivesSwitch // {
       description = "Deploy the configuration";
       # No wantedBy: only comin.path and a timer start it, so that no target of a switch ever waits for it.
-      # No sandbox: it evaluates, builds and activates a system; whatever is hidden from it, is hidden
-      # from activation scripts as well.
+      # No sandbox: it builds and activates a system; whatever is hidden from it, is hidden from activation scripts as
+      # well. The evaluation is a child that gives up its rights, and has a cache of its own in /var/cache/comin.
       serviceConfig = folders "comin" "comin" // {
-        # Of Nix, during evaluations; what it fetches may be private.
-        CacheDirectory = "comin";
-        CacheDirectoryMode = "0700";
         # A oneshot that runs a switch can deadlock with it, when the switch waits for the oneshot's own job.
         Type = "exec";
         ExecStart = command [ "deploy" ];

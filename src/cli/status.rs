@@ -11,6 +11,7 @@ use crate::model::decision::{Action, Decision};
 use crate::model::drift::Drift;
 use crate::model::facts::Facts;
 use crate::model::{select::decide, state::State, target::Target};
+use crate::nix::evaluator;
 use crate::report::{
     host_state::{HealingView, HostState, Seen},
     remote::RemoteStatus,
@@ -102,6 +103,7 @@ pub fn host(
         healing,
         clock_doubt: state.clock_doubt(facts.now),
         boot_check_due: boot_check::is_due(machine, state)?,
+        evaluator: machine.evaluator()?.map(|_| evaluator::USER),
         progress: snapshot.progress.clone(),
     };
     Ok(HostState::new(state, config.retry, seen))

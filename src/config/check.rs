@@ -99,6 +99,7 @@ impl File {
             gpg_public_key_paths,
             ssh_signers,
             signed_ancestors: self.signed_ancestors.unwrap_or(false),
+            evaluate_as_root: self.evaluate_as_root.unwrap_or(false),
             eval_timeout: seconds(self.eval_timeout.unwrap_or(30 * 60)),
             build_timeout: seconds(self.build_timeout.unwrap_or(0)),
             retry: retry(&self.retry.unwrap_or_default())?,

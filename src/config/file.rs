@@ -28,6 +28,7 @@ pub struct File {
     pub(super) ssh_allowed_signers_path: Option<PathBuf>,
     pub(super) ssh_revoked_keys_path: Option<PathBuf>,
     pub(super) signed_ancestors: Option<bool>,
+    pub(super) evaluate_as_root: Option<bool>,
     pub(super) eval_timeout: Option<u64>,
     pub(super) build_timeout: Option<u64>,
     pub(super) retry: Option<RetryFile>,

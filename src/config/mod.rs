@@ -49,6 +49,8 @@ pub struct Config {
     pub ssh_signers: Option<SshSigners>,
     /// Whether a head that is not signed gives way to its newest ancestor that is.
     pub signed_ancestors: bool,
+    /// Whether root evaluates, although there is a user for that.
+    pub evaluate_as_root: bool,
     /// How long an evaluation may take; `None` is as long as it likes.
     pub eval_timeout: Option<Duration>,
     /// How long a build may take; `None` is as long as it likes.

@@ -122,9 +122,6 @@ paths! {
     /// What a boot may forget, and a fetch may write.
     fetches: below("run/comin/remotes");
 
-    /// The files that a fetch needs which root starts as another user. Writer: root's fetch.
-    handed_over: below("run/comin/fetch");
-
     /// Held by the one process that makes the mirror, or changes its refs. No remote's name begins with a dot.
     repository_lock: below("run/comin/remotes/.repository.lock");
 
@@ -182,10 +179,13 @@ paths! {
     /// verify signatures.
     private: below("run/comin/private");
 
+    /// What other users are handed for a fetch or an evaluation. Writer: root's fetch, deploy and plan.
+    handed_over: below("run/comin/handed-over");
+
     /// How far the evaluation or build is that is under way. Writer: deploy.
     progress: below("run/comin/progress.json");
 
-    /// The cache of Nix during the evaluations of a deploy. Writer: Nix; deploy empties it when it is damaged.
+    /// The cache of Nix during evaluations, of the user who evaluates. Writer: Nix; deploy empties it when it is damaged.
     nix_cache: below("var/cache/comin");
 
     /// How git reaches SSH servers when Nix runs it. Writer: deploy. Where no fetch can write: ssh runs what it
@@ -220,6 +220,9 @@ paths! {
 
     /// The folder in which a switch that has not ended keeps its lists.
     switch_lists: below("run/nixos");
+
+    /// `passwd(5)`.
+    users: below("etc/passwd");
 
     /// `machine-id(5)`.
     machine_id: below("etc/machine-id");

@@ -81,7 +81,7 @@ fn a_limit_that_nobody_lives_to_see_is_none() {
 
 #[test]
 fn null_is_absence() {
-    let json = r#"{"hostname": "m", "repository_type": null, "repository_subdir": null, "system_attr": null, "profile": null, "eval_timeout": null,
+    let json = r#"{"hostname": "m", "repository_type": null, "repository_subdir": null, "system_attr": null, "profile": null, "evaluate_as_root": null, "eval_timeout": null,
         "gpg_public_key_paths": null, "ssh_allowed_signers_path": null, "ssh_revoked_keys_path": null,
         "exporter": null, "build_confirmer": null, "deploy_confirmer": {"mode": null, "autoconfirm_duration": null},
         "remotes": [{"name": "o", "url": "/r", "auth": null, "branches": null, "poller": null, "timeout": null}]}"#;

@@ -57,10 +57,10 @@ fn evaluate(
         deployment.enter(Stage::Evaluating)?;
     }
     let ctx = deployment.ctx;
-    let (target, cache) = (&deployment.attempt.target, ctx.paths.nix_cache());
+    let target = &deployment.attempt.target;
     let source = NixSource::of(ctx, mirror, target, None)?;
     let evaluation = deploy_record::during(&ctx.paths, &format!("Evaluating {target}"), || {
-        preemption.during(|interrupt| source.evaluate(Some(&cache), Some(interrupt)))
+        preemption.during(|interrupt| source.evaluate(Some(interrupt)))
     })?;
     let Some(evaluation) = evaluation else {
         return preempted(Stage::Evaluating);

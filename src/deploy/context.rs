@@ -9,7 +9,9 @@ use jiff::{tz::TimeZone, Timestamp, Zoned};
 
 use crate::config::{paths::Paths, Config};
 use crate::git::mirror::Mirror;
+use crate::nix::evaluator;
 use crate::signature::signers::Signers;
+use crate::sys::owner::Owner;
 
 /// A machine: its configuration and where its files are.
 pub struct Context {
@@ -47,6 +49,14 @@ impl Context {
         } else {
             std::env::temp_dir()
         }
+    }
+
+    /// The user who evaluates what root deploys, if that is not root.
+    pub fn evaluator(&self) -> Result<Option<Owner>> {
+        if self.config.evaluate_as_root || !self.paths.is_machine() {
+            return Ok(None);
+        }
+        Owner::named(evaluator::USER, &self.paths.users())
     }
 
     /// The paths whose repository is evaluated. Somebody who has taken over a fetch may have written to the mirror: a copy is

@@ -1,14 +1,14 @@
-//! The evaluation of a commit: from where Nix reads the commit, and with whose credentials.
-
-use std::path::Path;
+//! The evaluation of a commit: from where Nix reads the commit, who evaluates, and with whose credentials.
 
 use anyhow::Result;
+use rustix::process::geteuid;
 
 use crate::config::paths::Paths;
 use crate::deploy::context::Context;
-use crate::git::environment::{for_nix, Variables};
+use crate::git::environment::for_nix;
 use crate::git::mirror::Mirror;
 use crate::model::target::Target;
+use crate::nix::evaluator::{Evaluator, User};
 use crate::nix::{self, Evaluation};
 use crate::sys::command::Interrupt;
 
@@ -18,7 +18,7 @@ pub struct NixSource<'a> {
     target: &'a Target,
     /// The paths of the repository that has the commit.
     place: Paths,
-    git: Variables,
+    evaluator: Evaluator,
 }
 
 impl<'a> NixSource<'a> {
@@ -38,22 +38,29 @@ impl<'a> NixSource<'a> {
         } else if aside.is_some() {
             mirror.lend(&target.commit, &place)?;
         }
+        let user = ctx.evaluator()?.filter(|_| geteuid().is_root());
+        let user = user.map(|user| {
+            let repository = place.repository();
+            User::new(user, &ctx.paths.handed_over(), &config.remotes, &repository)
+        });
+        let user = user.transpose()?;
+        let handed = user.as_ref().map(User::home);
         Ok(Self {
             ctx,
             target,
-            git: for_nix(&place, &config.remotes, &target.remote)?,
+            evaluator: Evaluator {
+                git: for_nix(&place, &config.remotes, &target.remote, handed)?,
+                cache: (aside.is_none() || user.is_some()).then(|| ctx.paths.nix_cache()),
+                user,
+            },
             place,
         })
     }
 
-    /// Evaluates; `None` if that was interrupted. Without a `cache`, Nix uses that of its user.
-    pub fn evaluate(
-        self,
-        cache: Option<&Path>,
-        interrupt: Option<&Interrupt>,
-    ) -> Result<Option<Evaluation>> {
+    /// Evaluates; `None` if that was interrupted.
+    pub fn evaluate(self, interrupt: Option<&Interrupt>) -> Result<Option<Evaluation>> {
         let (config, repository) = (&self.ctx.config, &self.place.repository());
-        let commit = &self.target.commit;
-        nix::evaluate(config, repository, commit, self.git, cache, interrupt)
+        let (commit, evaluator) = (&self.target.commit, self.evaluator);
+        nix::evaluate(config, repository, commit, evaluator, interrupt)
     }
 }

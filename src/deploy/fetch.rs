@@ -1,8 +1,5 @@
 //! The fetch of one remote.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::slice;
 
@@ -24,6 +21,7 @@ use crate::state::fetch_record::FetchRecord;
 use crate::state::requests;
 use crate::sys::diagnosis::explained;
 use crate::sys::fs::Lock;
+use crate::sys::hand_over::hand_over;
 use crate::sys::owner::Owner;
 use crate::sys::signal::SignalGuard;
 use crate::sys::text;
@@ -191,26 +189,9 @@ fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion
     // What is handed over goes also if a signal ends comin.
     let _signals = SignalGuard::begin()?;
     drop(as_fetcher(&ctx.paths)?);
-    let given = ctx.paths.handed_over();
-    let _alone = Lock::wait(&given.with_extension("lock"))?;
-    if given.exists() {
-        // A comin was killed.
-        std::fs::remove_dir_all(&given)?;
-    }
-    std::fs::create_dir(&given)?;
-    let hand_over = |content: &[u8], name: &str| -> std::io::Result<()> {
-        let to = given.join(name);
-        let mut options = File::options();
-        let options = options.write(true).create_new(true).mode(0o400);
-        options.open(&to)?.write_all(content)?;
-        fetcher.give(&to)
-    };
-    hand_over(&std::fs::read(&ctx.own_config_file)?, CONFIG)?;
-    for file in remote.url.files() {
-        // The fetch says what is missing.
-        let content = std::fs::read(file).unwrap_or_default();
-        hand_over(&content, &credential_file::name(file))?;
-    }
+    let mut files = credential_file::copies(remote.url.files());
+    files.push((CONFIG.to_string(), std::fs::read(&ctx.own_config_file)?));
+    let given = hand_over(fetcher, &ctx.paths.handed_over(), |_| files)?;
     let is_local = matches!(remote.url, Url::Local(_));
     let mut comin = fetcher.command(std::env::current_exe()?, is_local);
     if log::log_enabled!(Level::Debug) {
@@ -218,14 +199,12 @@ fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion
     }
     comin
         .arg("--config")
-        .arg(given.join(CONFIG))
+        .arg(given.path().join(CONFIG))
         .arg("--root")
         .arg(ctx.paths.root())
         .args(["fetch", "--without-request", remote.name.as_str()])
-        .env("CREDENTIALS_DIRECTORY", &given);
-    let answer = command::ask(&mut comin, "setpriv", Stdio::null(), None);
-    std::fs::remove_dir_all(&given)?;
-    let answer = answer?;
+        .env(credential_file::FOLDER, given.path());
+    let answer = command::ask(&mut comin, "setpriv", Stdio::null(), None)?;
     ensure!(answer.code <= 1, "{}", answer.stderr_words());
     let has_failed = answer.code != 0;
     let level = if has_failed { Level::Warn } else { Level::Info };

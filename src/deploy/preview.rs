@@ -1,6 +1,7 @@
 //! What a deployment would bring, found out without deploying: evaluates and builds, and changes nothing
 //! of the machine.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -36,6 +37,8 @@ pub struct Built {
 /// A root of the asker's below which Nix reads and writes instead, for only root can write to the mirror.
 fn scratch_root() -> io::Result<TempDir> {
     let folder = TempDir::new("comin-plan-")?;
+    // The user who evaluates reads the repository in there.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
     let paths = Paths::outside_state(folder.path());
     fs::create_dir_all(paths.gcroots())?;
     // A deploy has recorded that it decides by the time that it evaluates.
@@ -72,7 +75,7 @@ pub fn preview(ctx: &Context, target: &Target, prebuilt: Option<&Path>) -> Resul
 fn evaluate_aside(ctx: &Context, target: &Target, aside: &Paths) -> Result<Evaluation> {
     let mirror = Mirror::open(&ctx.paths)?;
     let source = NixSource::of(ctx, &mirror, target, Some(aside))?;
-    let evaluate = || source.evaluate(None, None);
+    let evaluate = || source.evaluate(None);
     let evaluated = progress::during_told(&format!("Evaluating {target}"), evaluate);
     let is_ours = |path: &str| mirror.has_file(&target.commit, path);
     let evaluated = evaluated.map_err(|error| in_repository(error, &target.commit, is_ours));

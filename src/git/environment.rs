@@ -11,7 +11,7 @@ use crate::config::Remote;
 use crate::git::git_command::quoted;
 use crate::git::{ssh, submodules};
 use crate::model::names::RemoteName;
-use crate::sys::fs;
+use crate::sys::{credential_file, fs};
 
 /// Names and values of variables.
 pub type Variables = Vec<(String, String)>;
@@ -86,8 +86,14 @@ pub fn for_fetch(remote: &Remote) -> Result<Variables> {
 }
 
 /// For Nix, and the git and ssh that it starts, so that they reach the servers of all remotes as comin does; `first` is
-/// the remote whose credentials come first where two are for one host.
-pub fn for_nix(paths: &Paths, remotes: &[Remote], first: &RemoteName) -> Result<Variables> {
+/// the remote whose credentials come first where two are for one host. A user who is not root is `handed` copies of the
+/// credentials in a folder.
+pub fn for_nix(
+    paths: &Paths,
+    remotes: &[Remote],
+    first: &RemoteName,
+    handed: Option<&Path>,
+) -> Result<Variables> {
     let is_first = |remote: &&Remote| remote.name == *first;
     let others = remotes.iter().filter(|remote| !is_first(remote));
     let remotes: Vec<&Remote> = remotes.iter().filter(is_first).chain(others).collect();
@@ -100,7 +106,11 @@ pub fn for_nix(paths: &Paths, remotes: &[Remote], first: &RemoteName) -> Result<
     let mut variables = vec![owned(("GIT_NO_REPLACE_OBJECTS", "1"))];
     // Somebody who has told git already how to use ssh knows better.
     let is_told = std::env::var_os("GIT_SSH_COMMAND").is_some();
-    if let Some(config) = ssh::config(remotes.iter().copied()).filter(|_| !is_told) {
+    let place = |file: &Path| match handed {
+        Some(folder) => credential_file::copy_in(folder, file),
+        None => credential_file::credential_path(file),
+    };
+    if let Some(config) = ssh::config(remotes.iter().copied(), place).filter(|_| !is_told) {
         fs::replace(&paths.ssh_config(), config.as_bytes())?;
         let file = quoted(&paths.ssh_config().display().to_string());
         variables.push(owned(("GIT_SSH_COMMAND", &format!("ssh -F {file}"))));
@@ -188,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::new(folder.path(), Path::new("/state"));
         std::fs::create_dir_all(paths.repository()).unwrap();
-        let set = for_nix(&paths, &remotes, &remotes[1].name).unwrap();
+        let set = for_nix(&paths, &remotes, &remotes[1].name, None).unwrap();
         let set: std::collections::BTreeMap<_, _> = set.into_iter().collect();
         assert_eq!(set["GIT_CONFIG_COUNT"], "5");
         assert_eq!(set["GIT_CONFIG_KEY_2"], "credential.https://h.helper");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -13,11 +13,12 @@ use crate::git::git_command::quoted;
 use crate::sys::command;
 use crate::sys::credential_file;
 
-/// The settings of a server, as `ssh_config(5)` has them. They hold paths and no secret.
-fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
+/// The settings of a server, as `ssh_config(5)` has them. They hold paths and no secret. `place` is where ssh is to read a
+/// file that the configuration names.
+fn settings(ssh: &Ssh, place: impl Fn(&Path) -> PathBuf) -> Vec<(&'static str, String)> {
     // ssh replaces what follows a %; a path with characters that it cannot take is no `Ssh`.
-    let path = |path: &Path| {
-        let path = credential_file::credential_path(path).display().to_string();
+    let path = |file: &Path| {
+        let path = place(file).display().to_string();
         format!("\"{}\"", path.replace('%', "%%"))
     };
     let word = str::to_string;
@@ -41,7 +42,7 @@ fn settings(ssh: &Ssh) -> Vec<(&'static str, String)> {
 pub fn command(ssh: &Ssh) -> String {
     let mut command = "ssh -F none".to_string();
     // Writing to a string does not fail.
-    for (name, value) in settings(ssh) {
+    for (name, value) in settings(ssh, credential_file::credential_path) {
         let _ = write!(command, " -o {}", quoted(&format!("{name}={value}")));
     }
     if let Some(port) = ssh.port {
@@ -63,8 +64,12 @@ pub fn address(ssh: &Ssh) -> String {
 }
 
 /// An `ssh_config` that has the settings of each remote for the remote's host, and for all others
-/// what root would have without it. `remotes` are in the order in which their keys are tried.
-pub fn config<'a>(remotes: impl Iterator<Item = &'a Remote>) -> Option<String> {
+/// what root would have without it. `remotes` are in the order in which their keys are tried, and `place` is where ssh is to
+/// read a file that the configuration names.
+pub fn config<'a>(
+    remotes: impl Iterator<Item = &'a Remote>,
+    place: impl Fn(&Path) -> PathBuf,
+) -> Option<String> {
     let mut text = String::new();
     let mut others = "Host *".to_string();
     for remote in remotes {
@@ -73,7 +78,7 @@ pub fn config<'a>(remotes: impl Iterator<Item = &'a Remote>) -> Option<String> {
         };
         // Writing to a string does not fail.
         let _ = writeln!(text, "Host {}", ssh.host);
-        for (name, value) in settings(ssh) {
+        for (name, value) in settings(ssh, &place) {
             let _ = writeln!(text, "  {name} {value}");
         }
         let _ = write!(others, " !{}", ssh.host);
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn each_host_has_the_settings_of_its_remotes_and_no_other_has() {
         let remotes = remotes(&["git@a:r", "/r", "git@b:r", "git@a:s"]);
-        let text = config(remotes.iter()).unwrap();
+        let text = config(remotes.iter(), Path::to_path_buf).unwrap();
         let lines: Vec<&str> = text
             .lines()
             .filter(|line| line.starts_with("Host ") || line.contains("IdentityFile"))
@@ -225,6 +230,6 @@ mod tests {
                 "Host * !a !b !a"
             ]
         );
-        assert_eq!(config(remotes[1..2].iter()), None);
+        assert_eq!(config(remotes[1..2].iter(), Path::to_path_buf), None);
     }
 }

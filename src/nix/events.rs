@@ -124,14 +124,20 @@ impl std::error::Error for Failure {}
 /// a path that may be one.
 pub fn in_repository(error: Error, commit: &Commit, is_ours: impl Fn(&str) -> bool) -> Error {
     let shorten = |text: &String| without_source(text, commit.as_str(), &is_ours);
-    match error.downcast::<Failure>() {
-        Ok(failure) => Error::new(Failure {
-            sentence: shorten(&failure.sentence),
-            lines: failure.lines.iter().map(shorten).collect(),
-            ..failure
-        }),
-        Err(other) => other,
-    }
+    changed(error, |failure| {
+        failure.sentence = shorten(&failure.sentence);
+        failure.lines = failure.lines.iter().map(shorten).collect();
+    })
+}
+
+/// An error, and if it is a failure of Nix, with a sentence about what may help.
+pub fn with_hint(error: Error, hint: &str) -> Error {
+    changed(error, |failure| failure.sentence.extend(["\n", hint]))
+}
+
+fn changed(mut error: Error, change: impl FnOnce(&mut Failure)) -> Error {
+    error.downcast_mut().map(change);
+    error
 }
 
 impl Listener for NixLog {

@@ -1,6 +1,8 @@
 //! Nix: one evaluation, one build.
 
 pub mod closure_diff;
+mod command;
+pub mod evaluator;
 pub mod events;
 mod restricted;
 pub mod signatures;
@@ -19,9 +21,10 @@ use crate::config::paths::TARGET_REF;
 use crate::config::{Config, RepositoryType};
 use crate::model::commit::Commit;
 use crate::model::store_path;
-use crate::sys::command::{self, Interrupt};
-use crate::sys::fs;
+use crate::sys::command::{query, run_interruptible, Interrupt, PATIENCE};
 use crate::sys::text::shortened;
+use command::nix;
+use evaluator::Evaluator;
 use events::NixLog;
 
 /// What stays as it is in a URL.
@@ -80,14 +83,12 @@ in
 }";
 
 /// Evaluates the target's commit in a repository that keeps it as [`TARGET_REF`], and instantiates the system;
-/// `None` where it was interrupted. `variables` are for the git that Nix runs. Without a `cache`, Nix uses that of its
-/// user.
+/// `None` where it was interrupted.
 pub fn evaluate(
     config: &Config,
     repository: &Path,
     commit: &Commit,
-    variables: Vec<(String, String)>,
-    cache: Option<&Path>,
+    evaluator: Evaluator,
     interrupt: Option<&Interrupt>,
 ) -> Result<Option<Evaluation>> {
     let mut nix = match &config.repository_type {
@@ -123,40 +124,11 @@ pub fn evaluate(
         let folder = file_url(repository.parent().unwrap_or(repository));
         restricted::restrict(&mut nix, repository, &folder);
     }
-    nix.envs(variables);
     let once = |nix: &mut Command| run_until(nix, "nix eval", config.eval_timeout, interrupt);
-    let answer = match cache {
-        Some(cache) => with_cache(&mut nix, cache, once),
-        None => once(&mut nix),
-    };
-    answer?
+    evaluator
+        .run(nix, once)?
         .map(|answer| understand::<Evaluation>(&answer)?.checked())
         .transpose()
-}
-
-/// Runs Nix with this cache, and once more with an empty one if the error names a file in there: a power cut can damage
-/// the cache, and Nix fails each time until somebody deletes it.
-fn with_cache<T>(
-    nix: &mut Command,
-    cache: &Path,
-    run: impl Fn(&mut Command) -> Result<T>,
-) -> Result<T> {
-    let failed = || format!("Failed to prepare the cache {} for Nix", cache.display());
-    // What is fetched from a private repository is in there.
-    fs::create_private_folder(cache).with_context(failed)?;
-    nix.env("XDG_CACHE_HOME", cache)
-        .env_remove("NIX_CACHE_HOME");
-    match run(nix) {
-        Err(error) if format!("{error:#}").contains(&*cache.to_string_lossy()) => {
-            log::warn!(
-                "Nix failed with its cache {}; emptying it and trying again",
-                cache.display()
-            );
-            std::fs::remove_dir_all(cache.join("nix")).with_context(failed)?;
-            run(nix)
-        }
-        ended => ended,
-    }
 }
 
 /// Evaluates a host of any flake, as whoever runs this, and instantiates its system.
@@ -178,7 +150,7 @@ fn run_until(
     interrupt: Option<&Interrupt>,
 ) -> Result<Option<String>> {
     nix.args(["--log-format", "internal-json"]);
-    command::run_interruptible::<NixLog>(nix, what, timeout, interrupt)
+    run_interruptible::<NixLog>(nix, what, timeout, interrupt)
 }
 
 /// The names of a flake's hosts, which may be any text.
@@ -190,13 +162,6 @@ pub fn hosts(flake: &str) -> Result<Vec<String>> {
 fn asking(flake: &str, question: &str) -> Command {
     let mut nix = eval(question);
     nix.arg(format!("{flake}#nixosConfigurations"));
-    nix
-}
-
-/// Nix, whose commands may be off in its settings.
-fn nix() -> Command {
-    let mut nix = Command::new("nix");
-    nix.args(["--extra-experimental-features", "nix-command flakes"]);
     nix
 }
 
@@ -304,7 +269,7 @@ pub fn check_cache(cache: &str) -> Result<()> {
     // Newer ones call it `info`, and know this name as well.
     let mut nix = nix();
     nix.args(["store", "ping", "--store", cache]);
-    command::query(&mut nix, "nix store ping", command::PATIENCE).map(drop)
+    query(&mut nix, "nix store ping", PATIENCE).map(drop)
 }
 
 /// Copies systems to a binary cache.
@@ -355,7 +320,7 @@ fn diff_closures(before: &Path, after: &Path) -> Result<String> {
         .args(["store", "diff-closures"])
         .args([before, after]);
     let what = "nix store diff-closures";
-    let output = command::query(&mut nix, what, command::PATIENCE)?;
+    let output = query(&mut nix, what, PATIENCE)?;
     String::from_utf8(output).with_context(|| format!("{what} answered no text"))
 }
 

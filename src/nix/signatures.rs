@@ -1,15 +1,13 @@
 //! Whether a trusted key signed a path that is in the store.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{bail, Context, Result};
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::nix;
-use crate::sys::command;
+use super::command::{nix, settings};
+use crate::sys::command::{self, PATIENCE};
 
 /// Whether a key of `trusted-public-keys` signed a path that is in the store, by a signature that is there as well, or
 /// in a cache. Nix verifies what it fetches, and nothing that is in the store already.
@@ -45,7 +43,7 @@ fn is_content_addressed(path: &Path) -> Result<bool> {
     }
     let mut nix = nix();
     nix.args(["path-info", "--json"]).arg(path);
-    let answer = command::query(&mut nix, "nix path-info", command::PATIENCE)?;
+    let answer = command::query(&mut nix, "nix path-info", PATIENCE)?;
     let info =
         serde_json::from_slice(&answer).context("nix path-info answered something unexpected")?;
     Ok(has_address(&info))
@@ -58,12 +56,7 @@ fn verify(path: &Path, cache: Option<&str>) -> Result<bool> {
     nix.args(["store", "verify", "--no-contents", "--sigs-needed", "1"]);
     nix.args(cache.into_iter().flat_map(|cache| ["--substituter", cache]));
     nix.arg(path);
-    let answer = command::ask(
-        &mut nix,
-        "nix store verify",
-        Stdio::null(),
-        command::PATIENCE,
-    )?;
+    let answer = command::ask(&mut nix, "nix store verify", Stdio::null(), PATIENCE)?;
     match answer.code {
         0 => Ok(true),
         2 => Ok(false),
@@ -79,20 +72,11 @@ fn verify(path: &Path, cache: Option<&str>) -> Result<bool> {
 
 /// The caches that Nix fetches from.
 fn caches() -> Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Setting {
-        value: Value,
-    }
-    // The name that every Nix since 2.4 understands.
-    let mut nix = nix();
-    nix.args(["show-config", "--json"]);
-    let answer = command::query(&mut nix, "nix show-config", command::PATIENCE)?;
-    let mut settings: HashMap<String, Setting> =
-        serde_json::from_slice(&answer).context("nix show-config answered something unexpected")?;
-    let mut setting = |name| settings.remove(name).map(|setting| setting.value);
-    if setting("substitute") == Some(Value::Bool(false)) {
+    let mut settings = settings()?;
+    if settings.remove("substitute") == Some(Value::Bool(false)) {
         return Ok(Vec::new());
     }
-    let caches = setting("substituters").context("nix show-config names no substituters")?;
+    let caches = settings.remove("substituters");
+    let caches = caches.context("nix show-config names no substituters")?;
     Ok(serde_json::from_value(caches)?)
 }

@@ -48,6 +48,8 @@ pub struct HostState {
     pub clock_doubt: Option<(u64, Timestamp)>,
     /// Whether the system has booted for the first time, and has not been judged yet.
     pub boot_check_due: bool,
+    /// The user who evaluates; `None` if that is who runs comin.
+    pub evaluator: Option<&'static str>,
     /// The stage of the deployment that is under way, or `idle`.
     pub phase: String,
     /// How far its evaluation or build is.
@@ -80,6 +82,7 @@ pub struct Seen {
     /// The attempt that was under way in the future, and when.
     pub clock_doubt: Option<(u64, Timestamp)>,
     pub boot_check_due: bool,
+    pub evaluator: Option<&'static str>,
     pub progress: Option<Steps>,
 }
 
@@ -249,6 +252,7 @@ impl HostState {
             healing,
             clock_doubt,
             boot_check_due,
+            evaluator,
             progress,
         } = seen;
         let tell = |attempt| AttemptView::of(attempt, backoff);
@@ -276,6 +280,7 @@ impl HostState {
             healing,
             clock_doubt,
             boot_check_due,
+            evaluator,
             phase: at.map_or("idle".to_string(), |stage| stage.to_string()),
             deployed: state.latest_ended().map(tell),
             progress: progress.filter(|_| is_nix),

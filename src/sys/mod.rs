@@ -4,6 +4,7 @@ pub mod command;
 pub mod credential_file;
 pub mod diagnosis;
 pub mod fs;
+pub mod hand_over;
 pub mod inotify;
 pub mod journal;
 pub mod journald;

@@ -1,5 +1,5 @@
-//! Root in another user's folder. With that user's rights alone, no link in there leads root to what the user could not
-//! reach anyway.
+//! Another user, with whose rights alone root does some things. In a folder of that user, no link leads root to what the
+//! user could not reach anyway.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use rustix::process::{geteuid, getgroups, Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-/// The user who owns a folder.
+/// A user, mostly the one who owns a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
     uid: Uid,
@@ -19,6 +19,23 @@ pub struct Owner {
 }
 
 impl Owner {
+    pub const ROOT: Self = Self {
+        uid: Uid::ROOT,
+        gid: Gid::ROOT,
+    };
+
+    /// The user of this name in a passwd(5), unless that is root.
+    pub fn named(name: &str, passwd: &Path) -> Result<Option<Self>> {
+        let users = super::fs::read_optional(passwd)?.unwrap_or_default();
+        let owner = |line: &str| -> Option<Self> {
+            let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':');
+            let uid = Uid::from_raw(fields.nth(1)?.parse().ok()?);
+            let gid = Gid::from_raw(fields.next()?.parse().ok()?);
+            (!uid.is_root()).then_some(Self { uid, gid })
+        };
+        Ok(String::from_utf8_lossy(&users).lines().find_map(owner))
+    }
+
     /// The owner of a folder, if this is root and the folder is another user's.
     pub fn other_than_root(folder: &Path) -> Result<Option<Self>> {
         if !geteuid().is_root() {
@@ -174,5 +191,17 @@ mod tests {
         let mut reads = nobody.command("sh", true);
         let reads = reads.args(["-c", "cat /etc/shadow && ! touch /etc/comin-test"]);
         assert!(reads.output().unwrap().status.success());
+    }
+
+    #[test]
+    fn user_is_found_by_the_whole_name_and_is_not_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let passwd = folder.path().join("passwd");
+        assert_eq!(Owner::named("a", &passwd).unwrap(), None);
+        fs::write(&passwd, "ab:x:1:2::/:\na:x:3:4::/:\nroot:x:0:0::/:\n").unwrap();
+        let found = Owner::named("a", &passwd).unwrap().unwrap();
+        assert_eq!((found.uid.as_raw(), found.gid.as_raw()), (3, 4));
+        assert_eq!(Owner::named("root", &passwd).unwrap(), None);
+        assert_eq!(Owner::named("b", &passwd).unwrap(), None);
     }
 }

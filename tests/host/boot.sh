@@ -29,6 +29,12 @@ trap '[ -n "$booted" ] || "$here/stop.sh" "$work"' EXIT
 root=$work/root
 install -m 755 "$here/stage-2" "$root/usr/local/sbin/stage-2"
 [ -z "$binary" ] || install -m 755 "$binary" "$root/usr/local/bin/comin"
+# The daemon of Nix, as NixOS has it.
+for unit in nix-daemon.socket nix-daemon.service; do
+    install -m 644 "$here/$unit" "$root/etc/systemd/system/$unit"
+done
+mkdir -p "$root/etc/systemd/system/sockets.target.wants"
+ln -sf ../nix-daemon.socket "$root/etc/systemd/system/sockets.target.wants/"
 
 # ---- the machine
 # nspawn calls its cgroup "payload" whoever asks: two machines of one test run would share it. So

@@ -80,7 +80,7 @@ const FLAKE: &str = r#"{
           { }
         else
           {
-            users = [ "comin" ];
+            users = [ "comin" "comin-eval" ];
             units = rendered.files // environment // configuration.units or { };
             wants = rendered.wants // configuration.wants or { };
             inherit (rendered) requires;

@@ -14,6 +14,7 @@ mod costs;
 mod deployments;
 mod desktop;
 mod drift;
+mod evaluation;
 mod fetcher;
 mod moving;
 mod pages;

@@ -27,10 +27,10 @@ const OF_GO: [&str; 9] = [
 ];
 
 /// `comin:token`, as the server wants to see it.
-const BASIC: &str = "Basic Y29taW46dG9rZW4=";
+pub const BASIC: &str = "Basic Y29taW46dG9rZW4=";
 
 /// Adds a remote that is polled when the test starts its unit, and no sooner.
-fn follow(configuration: &mut Value, name: &str, url: &str, auth: Value) {
+pub fn follow(configuration: &mut Value, name: &str, url: &str, auth: Value) {
     let remotes = configuration["comin"]["remotes"].as_array_mut().unwrap();
     let mut remote = remotes[1].clone();
     remote["name"] = json!(name);
@@ -113,7 +113,7 @@ impl Servers {
     }
 }
 
-fn copy(host: &Host, from: &Path, to: &str) {
+pub fn copy(host: &Host, from: &Path, to: &str) {
     host.write(to, &fs::read_to_string(from).unwrap());
     // As anybody's: it is systemd that reads it.
     host.run(&format!("chown 1000:1000 {to}"));
@@ -553,14 +553,14 @@ fn root_at_a_shell_fetches_as_the_user_and_leaves_nothing_that_the_units_cannot_
     // After a boot, nobody has made the folder of the records.
     host.run("rm -r /run/comin/remotes");
     // And a comin that was killed has left a token.
-    host.run("mkdir /run/comin/fetch");
-    host.run("touch /run/comin/fetch/token");
+    host.run("mkdir -p /run/comin/handed-over/4194305-killed");
+    host.run("touch /run/comin/handed-over/4194305-killed/token");
     install(&host, "/usr/local/bin/git", SPY);
     host.write("/root/session", SESSION);
     host.run("sh /root/session");
     host.await_deployed(&commit);
     assert_eq!(host.run(others), "");
-    assert!(!host.path("/run/comin/fetch").exists());
+    assert_eq!(host.run("find /run/comin/handed-over -mindepth 1"), "");
     for remote in ["local", "guarded", "ssh", "origin"] {
         let record = host.json(&format!("/run/comin/remotes/{remote}.json"));
         assert_eq!(record["error"], Value::Null, "{remote}");

@@ -43,6 +43,7 @@ let
       options = [
         "remotes.*.auth."
         "submodules"
+        "evaluateAsRoot"
       ];
     }
     {

@@ -158,6 +158,7 @@ let
   changed = configOf (comin {
     remotes = [ local ];
     profile = "comin";
+    evaluateAsRoot = true;
     evalTimeout = 0;
     buildTimeout = 3600;
     sshRevokedKeysPath = "/etc/keys/revoked";
@@ -257,6 +258,15 @@ let
     name = "server";
     inherit url auth;
   };
+  served = allowed-users: evaluateAsRoot: {
+    imports = [
+      (comin {
+        remotes = [ local ];
+        inherit evaluateAsRoot;
+      })
+    ];
+    nix.settings = { inherit allowed-users; };
+  };
   named = name: comin { remotes = [ (local // { inherit name; }) ]; };
   withRestart = unit: {
     imports = [ (comin { remotes = [ local ]; }) ];
@@ -290,6 +300,7 @@ let
       gpg_public_key_paths = [ "/etc/keys/alice.asc" ];
       ssh_allowed_signers_path = "/etc/keys/allowed_signers";
       signed_ancestors = false;
+      evaluate_as_root = false;
       exporter = {
         listen_address = "";
         port = 4243;
@@ -398,6 +409,7 @@ let
       let
         wanted = {
           profile = "comin";
+          evaluate_as_root = true;
           eval_timeout = 0;
           build_timeout = 3600;
           ssh_revoked_keys_path = "/etc/keys/revoked";
@@ -1235,16 +1247,33 @@ let
         )
       ) [ true false ]
     ))
-    (test "the user that fetches is a system user with a group" [ true "comin" true ] (
-      let
-        inherit (configOf (comin { remotes = [ local ]; })) users;
-      in
+    (test "who fetches and who evaluates are system users with groups"
       [
-        users.users.comin.isSystemUser
-        users.users.comin.group
-        (users.groups ? comin)
+        [ true "comin" true ]
+        [ true "comin-eval" true ]
+        false
       ]
-    ))
+      (
+        let
+          usersOf = evaluateAsRoot: (configOf (comin { remotes = [ local ]; inherit evaluateAsRoot; })).users;
+          of = user: users: [
+            users.users.${user}.isSystemUser
+            users.users.${user}.group
+            (users.groups ? ${user})
+          ];
+        in
+        [
+          (of "comin" (usersOf true))
+          (of "comin-eval" (usersOf false))
+          ((usersOf true).users ? comin-eval)
+        ]
+      )
+    )
+    (asserts "that the daemon of Nix serves who evaluates" (served [ "@wheel" ] false)
+      "nix.settings.allowed-users: the daemon of Nix would not serve the user comin-eval"
+    )
+    (accepts "a daemon of Nix that serves who evaluates" (served [ "@wheel" "comin-eval" ] false))
+    (accepts "a daemon of Nix that serves few, if root evaluates" (served [ "@wheel" ] true))
 
     (test "files that are written as paths are kept in the store" [ ] (
       let

@@ -224,8 +224,13 @@ fn run_child<L: Listener>(
 /// started ends with it.
 #[allow(unsafe_code)]
 fn in_own_session(command: &mut Command) -> &mut Command {
+    let begin = || {
+        // A command that is run once more does this twice, and cannot.
+        let _ = setsid();
+        Ok(())
+    };
     // SAFETY: setsid(2) may be called between fork and exec.
-    unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) }
+    unsafe { command.pre_exec(begin) }
 }
 
 /// Reads a pipe to its end; then `_listening` goes away.
@@ -361,6 +366,17 @@ mod tests {
     #[test]
     fn success_is_the_output() {
         assert_eq!(sh("echo out; echo noise >&2", None).unwrap(), "out\n");
+    }
+
+    #[test]
+    fn command_has_a_session_of_its_own_each_time() {
+        let mut sh = Command::new("sh");
+        sh.args(["-c", "cut -d ' ' -f 1,6 /proc/$$/stat"]);
+        for _ in 0..2 {
+            let said = run(&mut sh, "sh", None).unwrap();
+            let (process, session) = said.trim().split_once(' ').unwrap();
+            assert_eq!(session, process);
+        }
     }
 
     #[test]
