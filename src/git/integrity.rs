@@ -150,6 +150,9 @@ pub(super) fn lock(path: &Path, lock: &Path) -> Result<Lock> {
 pub(super) fn empty(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path)?;
     fs::remove_any(&path.join("HEAD"))?;
+    if std::fs::read_dir(path)?.next().is_none() {
+        return Ok(());
+    }
     let mut find = Command::new("find");
     find.arg("-H").arg(path).args(["-mindepth", "1", "-delete"]);
     command::run(&mut find, "find", Some(PATIENCE))?;
