@@ -59,7 +59,12 @@ impl Cure {
 
     /// Tries again.
     pub fn retry() -> Self {
-        Self::fix(RETRY)
+        Self::new(Kind::Fix, "to try it again → ", RETRY)
+    }
+
+    /// Ends a suspension.
+    pub fn resume() -> Self {
+        Self::new(Kind::Fix, "to end this → ", "sudo comin resume")
     }
 
     /// Tests again what a reboot has ended.
@@ -69,7 +74,7 @@ impl Cure {
 
     /// Activates again what somebody has replaced.
     pub fn replace() -> Self {
-        Self::new(Kind::Fix, "to replace it → ", RETRY)
+        Self::new(Kind::Fix, "to go back to what comin deployed → ", RETRY)
     }
 
     /// Deploys a commit that leads back behind the accepted main.
@@ -88,7 +93,7 @@ impl Cure {
 
     /// Keeps what somebody has activated.
     pub fn keep() -> Self {
-        Self::new(Kind::Keep, "to keep the machine as it is → ", SUSPEND)
+        Self::new(Kind::Keep, "to keep the other system → ", SUSPEND)
     }
 
     /// Keeps from being deployed what would go on by itself.
@@ -110,12 +115,12 @@ impl Cure {
     /// Goes on in spite of a gate.
     pub fn past_gates() -> Self {
         let command = "sudo comin confirm --past-gates";
-        Self::new(Kind::Override, "to go on all the same: ", command)
+        Self::new(Kind::Override, "to go on all the same → ", command)
     }
 
     /// Undoes what somebody has done.
     pub fn undo_rollback() -> Self {
-        Self::new(Kind::Override, "to undo the rollback: ", RETRY)
+        Self::new(Kind::Override, "to undo the rollback → ", RETRY)
     }
 
     /// First what shows why, then what mends it, at last what overrides somebody.

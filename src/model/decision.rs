@@ -229,7 +229,7 @@ impl Action {
         match self {
             Self::Deploy | Self::Nothing | Self::AwaitRemotes(_) => Vec::new(),
             Self::AwaitPrebuilt(lookup) => {
-                let advice = "let CI name the system of this commit again";
+                let advice = "correct what CI writes about this commit";
                 let advice = lookup.problem.as_ref().map(|_| Cure::advice(advice));
                 advice.into_iter().collect()
             }
@@ -248,7 +248,7 @@ impl Action {
             // Another switch is in the way, and would be of another try.
             Self::Retry(Trouble::Postponed, _) => vec![Cure::look(SWITCH)],
             Self::Retry(_, _) | Self::Quarantined(_) | Self::GivenUp(_) => vec![Cure::retry()],
-            Self::Suspended(_) => vec![Cure::fix("sudo comin resume")],
+            Self::Suspended(_) => vec![Cure::resume()],
         }
     }
 

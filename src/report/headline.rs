@@ -103,8 +103,7 @@ impl Status {
         let waits = waiting.map(|it| format!("{} waits", it.commit.short()));
         let detail: Vec<String> = until.into_iter().chain(waits).collect();
         let detail = Some(detail.join(", ")).filter(|it| !it.is_empty());
-        let cure = Cure::fix("sudo comin resume");
-        Some(verdict.with_detail(detail).with_cures([cure]))
+        Some(verdict.with_detail(detail).with_cures([Cure::resume()]))
     }
 
     /// Units that should fetch or deploy, and are not active.
@@ -195,9 +194,9 @@ impl Status {
             |it: &&TargetView| self.action == Action::Nothing && self.host.skipped_at(it).is_none();
         let deployed = self.selected.as_ref().filter(is_deployed);
         let place = deployed.map_or(String::new(), |it| format!(", in place of {it}"));
-        let is_held_up = self.suspension.is_some() || self.is_deploy_stopped();
-        let selected = self.selected.as_ref().filter(|_| !is_held_up);
+        let selected = self.selected.as_ref().filter(|_| !self.is_deploy_stopped());
         let end = selected.map_or(String::new(), |it| self.end_of_drift(kind, it, when));
+        let selected = selected.filter(|_| self.suspension.is_none());
         let replace = selected.and(deployed).map(|_| Cure::replace());
         let cures = replace.into_iter().chain(selected.map(|_| Cure::keep()));
         let verdict = Verdict::new(kind.word(), format!("{other} {what}{place}{end}"));
@@ -231,7 +230,12 @@ impl Status {
             (None, _) if self.action.goes_on() && replaces => {
                 format!(", until {} replaces it", selected.commit.short())
             }
-            (None, _) if self.action.goes_on() => String::new(),
+            (None, _) if self.action.goes_on() || matches!(self.action, Action::Suspended(_)) => {
+                String::new()
+            }
+            (None, _) if self.suspension.is_some() => {
+                "; the first push after the suspension replaces it".to_string()
+            }
             (None, Kind::Booted) => "; the next push or reboot replaces it".to_string(),
             (None, Kind::Activated | Kind::BootsNext) => "; the next push replaces it".to_string(),
         }
@@ -288,7 +292,8 @@ impl Status {
         let mut problems: VecDeque<_> = remotes.flat_map(RemoteStatus::problems).collect();
         if let Some((id, began)) = self.host.clock_doubt {
             let clock = Cause::WrongClock.to_string();
-            let began = format!("attempt {id} was under way at {}", page.at(began));
+            let [began, now] = [began, page.now].map(|time| page.at(time));
+            let began = format!("it says {now}, and attempt {id} was under way at {began}");
             let doubt = self.verdict("up to date", in_brackets(&clock, Some(&began)));
             let doubt = doubt.graded(Grade::Noted).with_detail(clock);
             problems.push_back(doubt.with_cures(cures::of_cause(Cause::WrongClock)));

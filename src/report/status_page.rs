@@ -79,13 +79,14 @@ impl Report for Status {
         for cure in &known {
             text += &page.wrapped("  ", 2, &cure.to_string());
         }
-        let mut also = Vec::new();
+        let mut problems = Vec::new();
         for other in others {
-            also.push(page.paint(other.grade.tone(), &other.sentence));
+            let mut lines = vec![page.paint(other.grade.tone(), &other.sentence)];
             let cures = other.cures.into_iter().filter(|it| !known.contains(it));
             let cures: Vec<_> = cures.collect();
-            also.extend(cures.iter().map(ToString::to_string));
+            lines.extend(cures.iter().map(ToString::to_string));
             known.extend(cures);
+            problems.push(lines.join("\n"));
         }
         let mut entry = |label: &str, sentence: Option<String>| {
             let sentence = sentence.unwrap_or_default();
@@ -93,7 +94,9 @@ impl Report for Status {
         };
         let host = &self.host;
         entry("running", host.running.as_ref().map(|it| it.sentence(page)));
-        entry("also", Some(also.join("\n")));
+        for problem in problems {
+            entry("also", Some(problem));
+        }
         entry("wanted", self.about_selected(page));
         let progress = self.host.progress.as_ref();
         let progress = progress.map(|steps| steps.at(page.now)).unwrap_or_default();

@@ -634,7 +634,7 @@ fn a_commit_waits_at_a_gate() {
         m: 42424242 (origin/main) waits at the gate ac (on battery), and is tried again
           in 1 min
           to stop it → sudo comin suspend
-          to go on all the same: sudo comin confirm --past-gates
+          to go on all the same → sudo comin confirm --past-gates
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -646,7 +646,7 @@ fn a_commit_waits_at_a_gate() {
         --
         Would not deploy 42424242 (origin/main): it waits at the gate ac (on battery)
           to stop it → sudo comin suspend
-          to go on all the same: sudo comin confirm --past-gates
+          to go on all the same → sudo comin confirm --past-gates
           origin/main  42424242  selected
     "#]]);
 }
@@ -666,8 +666,8 @@ fn a_commit_is_held_by_a_gate() {
         [held 42424242: the gate ci refused it (3 tests failed)]
         m: 42424242 (origin/main) is held until someone pushes: the gate ci refused it
           (3 tests failed)
-          → sudo comin retry
-          to go on all the same: sudo comin confirm --past-gates
+          to try it again → sudo comin retry
+          to go on all the same → sudo comin confirm --past-gates
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -679,8 +679,8 @@ fn a_commit_is_held_by_a_gate() {
         --
         Would not deploy 42424242 (origin/main): it is held until someone pushes: the
           gate ci refused it (3 tests failed)
-          → sudo comin retry
-          to go on all the same: sudo comin confirm --past-gates
+          to try it again → sudo comin retry
+          to go on all the same → sudo comin confirm --past-gates
           origin/main  42424242  selected
     "#]]);
 }
@@ -735,7 +735,7 @@ fn an_evaluation_failed_and_is_tried_again() {
               /nix/store/a5y0gcxmjcf51lqa1h2lap4fjrli02f2-source/flake.nix:5:15), and is
               tried again in 3 min
               → comin history 2
-              → sudo comin retry
+              to try it again → sudo comin retry
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -749,7 +749,7 @@ fn an_evaluation_failed_and_is_tried_again() {
             --
             Would not deploy 42424242 (origin/main): it failed while evaluating, and is
               tried again in 3 min
-              → sudo comin retry
+              to try it again → sudo comin retry
               origin/main  42424242  selected
         "#]]);
 }
@@ -794,7 +794,7 @@ fn an_activation_failed_and_is_not_tried_again() {
               (switch-to-configuration exited with status 4), and is held until someone
               pushes; 41414141 (origin/main) runs
               → comin history 2
-              → sudo comin retry
+              to try it again → sudo comin retry
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -806,7 +806,7 @@ fn an_activation_failed_and_is_not_tried_again() {
             --
             Would not deploy 42424242 (origin/main): it failed while activating, and is held
               until someone pushes
-              → sudo comin retry
+              to try it again → sudo comin retry
               origin/main  42424242  selected
         "#]]);
 }
@@ -831,7 +831,7 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
           exited with status 7), and is held until someone pushes; 41414141
           (origin/main) runs
           → comin history 2
-          → sudo comin retry
+          to try it again → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -845,7 +845,7 @@ fn a_commit_was_rolled_back_and_is_in_quarantine() {
         --
         Would not deploy 42424242 (origin/main): it is held until someone pushes: rolled
           back to generation 12 by hand
-          → sudo comin retry
+          to try it again → sudo comin retry
           origin/main  42424242  selected
     "#]]);
 }
@@ -901,7 +901,7 @@ fn the_operator_went_back() {
         [held 42424242: rolled back to generation 12 by hand]
         m: 42424242 (origin/main) is held (rolled back to generation 12 by hand);
           41414141 (origin/main) runs, and the next push is deployed
-          to undo the rollback: sudo comin retry
+          to undo the rollback → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -913,7 +913,7 @@ fn the_operator_went_back() {
         --
         Would not deploy 42424242 (origin/main): it is held until someone pushes: rolled
           back to generation 12 by hand
-          to undo the rollback: sudo comin retry
+          to undo the rollback → sudo comin retry
           origin/main  42424242  selected
     "#]]);
 }
@@ -1086,7 +1086,7 @@ fn suspended() {
     scene.check(&expect![[r#"
         [suspended 41414141: until 14:00, 42424242 waits]
         m: suspended until 14:00 (the database moves); 42424242 (origin/main) waits
-          → sudo comin resume
+          to end this → sudo comin resume
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1098,7 +1098,7 @@ fn suspended() {
         --
         Would not deploy 42424242 (origin/main): it waits until the suspension ends in 2
           h (the database moves)
-          → sudo comin resume
+          to end this → sudo comin resume
           origin/main  42424242  selected
     "#]]);
     let for_good = json!({"version": 1, "since": ago(200_000), "until": null, "reason": null});
@@ -1106,7 +1106,7 @@ fn suspended() {
     scene.check(&expect![[r#"
         [suspended 41414141: 42424242 waits]
         m: suspended; 42424242 (origin/main) waits
-          → sudo comin resume
+          to end this → sudo comin resume
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1117,7 +1117,7 @@ fn suspended() {
                      main     42424242
         --
         Would not deploy 42424242 (origin/main): it waits until the suspension ends
-          → sudo comin resume
+          to end this → sudo comin resume
           origin/main  42424242  selected
     "#]]);
 }
@@ -1182,8 +1182,8 @@ fn another_system_was_booted() {
         [not running 42424242: another system was booted]
         m: 41414141 (origin/main) runs since it was booted, in place of 42424242
           (origin/main); the next push or reboot replaces it
-          to replace it → sudo comin retry
-          to keep the machine as it is → sudo comin suspend
+          to go back to what comin deployed → sudo comin retry
+          to keep the other system → sudo comin suspend
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -1198,8 +1198,8 @@ fn another_system_was_booted() {
         --
         Would not deploy 42424242 (origin/main): it is deployed, but another system was
           booted
-          to replace it → sudo comin retry
-          to keep the machine as it is → sudo comin suspend
+          to go back to what comin deployed → sudo comin retry
+          to keep the other system → sudo comin suspend
           origin/main  42424242  selected
     "#]]);
 }
@@ -1212,8 +1212,8 @@ fn somebody_activated_another_system() {
         [not running 41414141: another system was activated]
         m: another system runs, activated outside of comin, in place of 41414141
           (origin/main); the next push replaces it
-          to replace it → sudo comin retry
-          to keep the machine as it is → sudo comin suspend
+          to go back to what comin deployed → sudo comin retry
+          to keep the other system → sudo comin suspend
           running    /nix/store/00000000000000000000000000000000-nixos-system-m-26.05,
                      which comin has not deployed
           wanted     41414141 (origin/main) by switch: it is the accepted main
@@ -1227,8 +1227,8 @@ fn somebody_activated_another_system() {
         --
         Would not deploy 41414141 (origin/main): it is deployed, but another system was
           activated
-          to replace it → sudo comin retry
-          to keep the machine as it is → sudo comin suspend
+          to go back to what comin deployed → sudo comin retry
+          to keep the other system → sudo comin suspend
           origin/main  41414141  selected
     "#]]);
 }
@@ -1332,7 +1332,7 @@ fn subjects_and_branches_are_hostile() {
         m: 42424242 (origin/main) failed while building at 11:59
           (�[2J�]0;owned��evil�31m), and is tried again in 34 s
           → comin history 2
-          → sudo comin retry
+          to try it again → sudo comin retry
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1344,7 +1344,7 @@ fn subjects_and_branches_are_hostile() {
         --
         Would not deploy 42424242 (origin/main): it failed while building, and is tried
           again in 34 s
-          → sudo comin retry
+          to try it again → sudo comin retry
           origin/main  42424242  selected
     "#]]);
 }
@@ -1371,7 +1371,7 @@ fn many_remotes_with_long_urls() {
           also       mirror-of-the-second-data-centre/testing is refused: it does not
                      contain main 41414141
                      rebase it onto main, or merge main into it
-                     the remote nas cannot be fetched (failed to connect to
+          also       the remote nas cannot be fetched (failed to connect to
                      git.example.org: Connection refused)
                      → sudo comin fetch nas
           wanted     42424242 (local/testing) by test: a testing branch on top of main
