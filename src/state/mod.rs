@@ -8,3 +8,6 @@ pub mod go_comin;
 pub mod requests;
 pub mod store;
 pub mod verdicts;
+
+#[cfg(test)]
+mod tests;
