@@ -1,4 +1,5 @@
-//! The system that CI has built of a commit is looked for: in the notes of the remote, then at an address.
+//! The system that CI has built of a commit is looked for: in the notes of the remotes that have the commit, then at an
+//! address.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::git::mirror::Mirror;
 use crate::model::decision::{Action, Decision};
 use crate::model::facts::Facts;
 use crate::model::prebuilt::{self, Lookup, Prebuilt};
+use crate::model::remote::RemoteFacts;
 use crate::model::schedule::Delay;
 use crate::model::target::Target;
 
@@ -32,7 +34,7 @@ pub fn look(ctx: &Context, mirror: &Mirror, facts: &mut Facts, decision: Decisio
     if !is_due {
         return decision;
     }
-    let (system, problem) = match find(ctx, mirror, prebuilt, target) {
+    let (system, problem) = match find(ctx, mirror, prebuilt, target, &facts.remotes) {
         Ok(system) => (system, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
@@ -57,10 +59,16 @@ fn find(
     mirror: &Mirror,
     prebuilt: &Prebuilt,
     target: &Target,
+    remotes: &[RemoteFacts],
 ) -> Result<Option<PathBuf>> {
     let hostname = &ctx.config.hostname;
     if let Some(notes) = &prebuilt.notes {
-        if let Some(note) = mirror.note(&target.remote, notes, &target.commit)? {
+        // CI pushes to one remote, and another one may come first in the configuration.
+        let is_of = |it: &&RemoteFacts| it.name == target.remote || it.has(&target.commit);
+        for RemoteFacts { name, .. } in remotes.iter().filter(is_of) {
+            let Some(note) = mirror.note(name, notes, &target.commit)? else {
+                continue;
+            };
             let system = prebuilt::in_note(&note, hostname);
             let system =
                 system.map_err(|it| anyhow!("the note of the commit cannot be used: {it}"))?;

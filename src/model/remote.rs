@@ -43,3 +43,11 @@ pub struct RemoteFacts {
     #[serde(default)]
     pub notes: Option<Commit>,
 }
+
+impl RemoteFacts {
+    /// Whether a commit is the head of a followed branch.
+    pub fn has(&self, commit: &Commit) -> bool {
+        let heads = [&self.main, &self.testing].into_iter().flatten();
+        heads.flat_map(|head| &head.commit).any(|it| it == commit)
+    }
+}
