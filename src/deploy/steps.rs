@@ -69,11 +69,16 @@ fn start<'a>(
         target.same_as(&waiting.target.commit, waiting.target.operation)
     };
     if let Some((waiting, step)) = store.state().awaiting().filter(is_it) {
-        let attempt = Attempt {
+        let mut attempt = Attempt {
             target,
             boot,
             ..waiting.clone()
         };
+        if step == Step::Build && prebuilt.is_some() {
+            // CI may have named another one since.
+            attempt.derivation = None;
+            attempt.out = prebuilt;
+        }
         let mut deployment = Deployment::resume(ctx, store, attempt);
         confirm_if_asked(&ctx.config, &mut deployment.attempt, step);
         return Ok(deployment);
