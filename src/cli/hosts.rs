@@ -42,15 +42,15 @@ pub fn list(flake: &str) -> Result<Hosts> {
     Ok(Hosts(hosts))
 }
 
-/// Evaluates the host of that name, or each host of the flake, and with an `out_link` also builds it. That becomes a
-/// link to the system that keeps it from being collected, or `out_link-<host>` where no host is named. One that fails
-/// is reported, and the others are made all the same.
-pub fn systems(flake: &str, hostname: Option<&str>, out_link: Option<&Path>) -> Result<Systems> {
+/// Evaluates these hosts, or each host of the flake if none is named, and with an `out_link` also builds them. That
+/// becomes a link to the system that keeps it from being collected, or `out_link-<host>` unless one host is named. A
+/// host that fails is reported, and the others are made all the same.
+pub fn systems(flake: &str, hosts: &[&str], out_link: Option<&Path>) -> Result<Systems> {
     let out_link = out_link.map(absolute).transpose();
     let out_link = out_link.context("--out-link is no path")?;
-    let names = match hostname {
-        Some(hostname) => vec![hostname.to_string()],
-        None => list(flake)?.0,
+    let names = match hosts {
+        [] => list(flake)?.0,
+        hosts => hosts.iter().map(ToString::to_string).collect(),
     };
     ensure!(
         !names.is_empty(),
@@ -58,9 +58,9 @@ pub fn systems(flake: &str, hostname: Option<&str>, out_link: Option<&Path>) -> 
     );
     let count = names.len();
     let systems = (1..).zip(names).map(|(number, name)| {
-        let link = out_link.as_ref().map(|link| match hostname {
-            Some(_) => link.clone(),
-            None => link_of(link, &name),
+        let link = out_link.as_ref().map(|link| match hosts {
+            [_] => link.clone(),
+            _ => link_of(link, &name),
         });
         let shown = match count {
             1 => printable(&name).into_owned(),

@@ -206,7 +206,7 @@ fn execute_alone(
         }
         StandaloneCommand::Eval { hosts, output } => {
             let (flake, host) = hosts.parts();
-            let systems = hosts::systems(flake, host, None)?;
+            let systems = hosts::systems(flake, host.as_slice(), None)?;
             show(&systems, &output)?;
             return Ok(systems.ending());
         }
@@ -216,7 +216,7 @@ fn execute_alone(
             output,
         } => {
             let (flake, host) = hosts.parts();
-            let systems = hosts::systems(flake, host, Some(&out_link))?;
+            let systems = hosts::systems(flake, host.as_slice(), Some(&out_link))?;
             show(&systems, &output)?;
             return Ok(systems.ending());
         }

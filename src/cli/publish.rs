@@ -37,19 +37,16 @@ pub fn publish(publication: &Publication) -> Result<Completion> {
     }
     let folder =
         TempDir::new("comin-publish-").context("Failed to create a temporary directory")?;
-    let link = |name: &str| folder.path().join(name);
-    let built = match &publication.hosts[..] {
-        [] => vec![hosts::systems(".", None, Some(&link("all")))?],
-        names => names
-            .iter()
-            .zip(0..)
-            .map(|(name, n)| hosts::systems(".", Some(name), Some(&link(&n.to_string()))))
-            .collect::<Result<_>>()?,
+    let hosts: Vec<&str> = publication.hosts.iter().map(String::as_str).collect();
+    let built = hosts::systems(".", &hosts, Some(&folder.path().join("system")))?;
+    let is_word = |(host, _): &(&str, &Path)| {
+        !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control())
     };
-    let systems: Vec<(&str, &Path)> = built.iter().flat_map(hosts::Systems::built).collect();
-    for (host, _) in &systems {
-        let is_word = !host.contains(|c: char| c.is_whitespace() || c.is_control());
-        ensure!(is_word, "{host:?} cannot be named in a note");
+    let (systems, odd): (Vec<_>, Vec<_>) = built.built().partition(is_word);
+    for (host, _) in &odd {
+        log::error!(
+            "{host:?} is not published: a note names no host with a space or a line break in its name"
+        );
     }
     if !systems.is_empty() {
         if let Some(cache) = &publication.to {
@@ -61,8 +58,7 @@ pub fn publish(publication: &Publication) -> Result<Completion> {
         name(publication, &commit, &systems, folder.path())?;
         print(lines(&systems).trim_end())?;
     }
-    let is_failure = |systems: &hosts::Systems| systems.ending() == Completion::Failure;
-    Ok(Completion::failed_if(built.iter().any(is_failure)))
+    Ok(Completion::failed_if(!odd.is_empty()).and(built.ending()))
 }
 
 /// As they are in a note.
@@ -119,7 +115,8 @@ fn name(
         if new.is_empty() {
             return Ok(());
         }
-        let size = note.len() + new.len();
+        // Git puts a line break between them.
+        let size = note.len() + 1 + new.len();
         ensure!(
             size <= LARGEST,
             "The note of {commit} would have {size} bytes, the limit is {LARGEST}: publish groups of hosts, each with --notes and prebuilt.notes of its own"

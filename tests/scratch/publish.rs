@@ -145,11 +145,42 @@ fn publish_names_systems_that_a_machine_then_deploys() {
 fn note_that_no_machine_would_read_is_not_pushed() {
     need!("git", "nix");
     let job = Job::new("");
-    job.push_note(&"x".repeat(256 * 1024));
+    let line = job.publish(&["m"], 0).out;
+    // With the line break between them, the note is one byte too long.
+    let full = 256 * 1024 - line.len();
+    job.push_note(&"x".repeat(full));
     let before = (job.notes(), job.clone());
     let said = job.publish(&["m"], 1);
     assert!(said.err.contains("--notes"), "{said:?}");
     assert_eq!((job.notes(), job.clone()), before);
+
+    job.push_note(&"x".repeat(full - 1));
+    job.publish(&["m"], 0);
+    job.ci.comin(&["run"], 0);
+    assert_eq!(job.ci.world.switches(), ["switch first", "switch one"]);
+}
+
+#[test]
+fn host_that_no_note_can_name_does_not_keep_the_others_from_being_published() {
+    need!("git", "nix");
+    let job = Job::new(
+        "\"two words\" = m; \"line\\nm /nix/store/a-b\" = m; \"\" = m; \"ü.o'\\${x}\" = m;",
+    );
+    let said = job.publish(&[], 1);
+    for host in [r#""two words""#, r#""line\nm /nix/store/a-b""#, r#""""#] {
+        let words = format!("{host} is not published");
+        assert!(said.err.contains(&words), "{host}: {said:?}");
+    }
+    let note = job.note();
+    let mut named: Vec<_> = note
+        .iter()
+        .filter_map(|line| line.split(" /nix/store/").next())
+        .collect();
+    named.sort_unstable();
+    assert_eq!(named, ["m", "ü.o'${x}"]);
+    let said = job.publish(&["two words"], 1);
+    assert!(said.err.contains("is not published"), "{said:?}");
+    assert_eq!(job.note(), note);
 }
 
 #[test]
