@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use serde::Deserialize;
 use serde_json::{json, Value};
 
 use crate::publish::{flake_of, hub};
@@ -47,10 +48,13 @@ impl Ci {
             commit,
         };
         for key in ["ours", "theirs"] {
-            let mut nix = ci.nix("nix-store");
-            nix.args(["--generate-binary-cache-key", key])
-                .args([ci.world.path(key), ci.world.path(&format!("{key}.pub"))]);
-            assert!(nix.output().unwrap().status.success());
+            let file = ci.world.path(key).display().to_string();
+            ci.store(&[
+                "--generate-binary-cache-key",
+                key,
+                &file,
+                &format!("{file}.pub"),
+            ]);
         }
         ci
     }
@@ -70,9 +74,17 @@ impl Ci {
     fn build(&self, order: &Order) -> String {
         let system = self.make(order);
         self.copy(&system, order.key);
-        let deleted = self.nix("nix-store").arg("--delete").arg(&system).output();
-        assert!(deleted.unwrap().status.success() && !Path::new(&system).exists());
+        self.store(&["--delete", &system]);
+        assert!(!Path::new(&system).exists());
         system
+    }
+
+    /// What nix-store answers.
+    fn store(&self, arguments: &[&str]) -> String {
+        let output = self.nix("nix-store").args(arguments).output();
+        let said = Said::of(&output.unwrap());
+        assert_eq!(said.code, Some(0), "{arguments:?}: {said:?}");
+        said.out.trim().to_string()
     }
 
     /// Builds a system here.
@@ -188,11 +200,7 @@ impl Ci {
 
     /// Whether a link of comin's keeps a path from being collected.
     fn is_rooted(&self, path: &str) -> bool {
-        let roots = self
-            .nix("nix-store")
-            .args(["--gc", "--print-roots"])
-            .output();
-        let roots = String::from_utf8(roots.unwrap().stdout).unwrap();
+        let roots = self.store(&["--gc", "--print-roots"]);
         let link = self.world.path("root/var/lib/comin/gcroots/attempt-2");
         is_rooted(&roots, &link.display().to_string(), path)
     }
@@ -239,17 +247,26 @@ fn system_that_ci_has_built_is_deployed_without_evaluation() {
     assert_eq!(ci.world.switches().len(), 2);
 }
 
-/// The shell code in the files of the page for the CI of forges, by real YAML.
-fn scripts_of_yaml(yaml: &str) -> Vec<String> {
-    const SCRIPTS: &str = "
+/// A job in a file of the page for the CI of a forge.
+#[derive(Deserialize)]
+struct JobOfForge {
+    script: String,
+    /// Settings of Nix.
+    settings: Option<String>,
+}
+
+/// The jobs in such a file, by real YAML.
+fn jobs_of_yaml(yaml: &str) -> Vec<JobOfForge> {
+    const JOBS: &str = "
 import json, sys, yaml
 jobs = yaml.safe_load(sys.stdin)
 for job in jobs.get('jobs', jobs).values():
     steps = [step['run'] for step in job.get('steps', []) if 'run' in step]
-    print(json.dumps('\\n'.join(steps + job.get('script', []))))
+    script = '\\n'.join(steps + job.get('script', []))
+    print(json.dumps({'script': script, 'settings': job.get('variables', {}).get('NIX_CONFIG')}))
 ";
     let mut python = Command::new("python3");
-    python.args(["-c", SCRIPTS]);
+    python.args(["-c", JOBS]);
     python.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut python = python.spawn().unwrap();
     let mut stdin = python.stdin.take().unwrap();
@@ -257,9 +274,25 @@ for job in jobs.get('jobs', jobs).values():
     drop(stdin);
     let output = python.wait_with_output().unwrap();
     assert!(output.status.success(), "{yaml}");
-    let scripts = String::from_utf8(output.stdout).unwrap();
-    let scripts = scripts.lines().map(serde_json::from_str);
-    scripts.map(Result::unwrap).collect()
+    let jobs = String::from_utf8(output.stdout).unwrap();
+    let jobs = jobs.lines().map(serde_json::from_str);
+    jobs.map(Result::unwrap).collect()
+}
+
+/// A flake that has comin as its package, for `nix run`; returns its URL.
+fn flake_of_comin(world: &World) -> String {
+    let comin = world.repository("comin");
+    let link = format!(
+        "/bin/mkdir -p $out/bin; /bin/ln -s {} $out/bin/comin; :",
+        env!("CARGO_BIN_EXE_comin")
+    );
+    let flake = format!(
+        "{{ outputs = _: {{ packages.x86_64-linux.default = derivation {{
+            name = \"comin\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" {link:?} ]; }}; }}; }}"
+    );
+    fs::write(comin.path.join("flake.nix"), flake).unwrap();
+    comin.commit_all("comin");
+    format!("git+file://{}", comin.path.display())
 }
 
 /// The blocks of code of a page in a language.
@@ -274,6 +307,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 
 #[test]
 fn examples_of_the_page_publish_a_system_that_is_then_deployed() {
+    const FLAKES: &str = "experimental-features = nix-command flakes";
     need!("git", "nix", "python3", "jq");
     let yaml = Command::new("python3").args(["-c", "import yaml"]).output();
     if !yaml.unwrap().status.success() {
@@ -287,18 +321,35 @@ fn examples_of_the_page_publish_a_system_that_is_then_deployed() {
         .configure(|config| config["remotes"][0]["url"] = json!(url));
     let (cache, key) = (ci.world.path("cache"), ci.world.path("ours"));
     let key_of_ci = fs::read_to_string(&key).unwrap();
+    let input = format!(
+        "{{ inputs.comin.url = {:?}; outputs = {{ self, comin }}:",
+        flake_of_comin(&ci.world)
+    );
+    let registry = ci.world.path("registry.json").display().to_string();
+    fs::write(&registry, r#"{"version": 2, "flakes": []}"#).unwrap();
     let mut expected = vec!["switch first".to_string()];
-    let mut deploys = |label: &str, script: &str| {
+    let mut deploys = |label: &str, job: &JobOfForge| {
         let identity =
             "builtins.toJSON { hostname = \"m\"; machine_id = null; revision = self.rev; }";
         flake_of(&ci, label, identity, "");
+        let flake = ci.origin.path.join("flake.nix");
+        let text = fs::read_to_string(&flake).unwrap();
+        fs::write(&flake, text.replace("{ outputs = { self }:", &input)).unwrap();
+        let mut lock = ci.nix("nix");
+        lock.args(["--extra-experimental-features", "nix-command flakes"]);
+        let locked = lock.args(["flake", "lock"]).current_dir(&ci.origin.path);
+        assert!(locked.output().unwrap().status.success());
         ci.origin.commit_all(label);
         ci.origin.git(&["push", "--quiet", "origin", "main"]);
-        let script = script
-            .replace(
-                "nix run --inputs-from . comin --",
-                env!("CARGO_BIN_EXE_comin"),
-            )
+        // As forges do it: without the history, and on no branch.
+        let clone = ci.world.path(label);
+        let shown = clone.display().to_string();
+        ci.origin
+            .git(&["clone", "--quiet", "--depth=1", &url, &shown]);
+        ci.origin
+            .git(&["-C", &shown, "checkout", "--quiet", "--detach"]);
+        let script = job
+            .script
             .replace(
                 "s3://cache?endpoint=s3.example.org&",
                 &format!("file://{}?", cache.display()),
@@ -307,10 +358,16 @@ fn examples_of_the_page_publish_a_system_that_is_then_deployed() {
                 "https://ci:$PUSH_TOKEN@$CI_SERVER_HOST/$CI_PROJECT_PATH.git",
                 &hub,
             );
+        // The other one enables flakes by itself. None asks the network for other flakes.
+        let settings = job.settings.as_deref().unwrap_or(FLAKES);
         let mut sh = ci.nix("sh");
         let said = sh
             .args(["-euc", &script])
-            .current_dir(&ci.origin.path)
+            .current_dir(&clone)
+            .env(
+                "NIX_CONFIG",
+                format!("build-users-group =\nsubstitute = false\nsandbox = false\nflake-registry = {registry}\n{settings}"),
+            )
             .env("RUNNER_TEMP", ci.world.path("home"))
             // A variable in one CI, and the name of a file in the other.
             .env(
@@ -331,8 +388,8 @@ fn examples_of_the_page_publish_a_system_that_is_then_deployed() {
     let files = blocks("systems-from-ci.md", "yaml");
     assert_eq!(files.len(), 2);
     for (file, label) in files.iter().zip(["github", "gitlab"]) {
-        for script in scripts_of_yaml(file) {
-            deploys(label, &script);
+        for job in jobs_of_yaml(file) {
+            deploys(label, &job);
         }
     }
     // What Hydra and buildbot-nix run after a build that they have copied to the cache.
@@ -347,7 +404,11 @@ fn examples_of_the_page_publish_a_system_that_is_then_deployed() {
         key.display()
     );
     let publish = format!("sh {} {hub} ../result", script.display());
-    deploys("hydra", &format!("{build}\n{copy}\n{publish}"));
+    let job = JobOfForge {
+        script: format!("{build}\n{copy}\n{publish}"),
+        settings: None,
+    };
+    deploys("hydra", &job);
 }
 
 #[test]
@@ -383,6 +444,8 @@ fn note_that_comes_while_the_machine_waits_is_acted_on_at_the_next_poll() {
     assert_eq!(ci.comin(&["deploy"], 0).err, "", "this is said once");
     ci.assert_awaited();
 
+    // Somebody pushes notes with another history.
+    ci.origin.git(&["update-ref", "-d", "refs/notes/comin"]);
     let system = ci.build_good("second");
     ci.append(&format!("m {system}"));
     ci.comin(&["fetch", "origin"], 0);
@@ -395,6 +458,26 @@ fn note_that_comes_while_the_machine_waits_is_acted_on_at_the_next_poll() {
         metrics.contains("comin_state{state=\"waits_for_ci\"} 0\n"),
         "{metrics}"
     );
+}
+
+#[test]
+fn note_on_another_remote_counts_if_that_remote_has_the_commit() {
+    need!("git", "nix");
+    let mut ci = Ci::with_notes();
+    let hub = hub(&ci, "hub");
+    ci.world.follow("hub", &hub);
+    let system = ci.build_good("second");
+    ci.append(&format!("m {system}"));
+    ci.origin
+        .git(&["push", "--quiet", "hub", "refs/notes/comin"]);
+    ci.origin.git(&["update-ref", "-d", "refs/notes/comin"]);
+    ci.origin
+        .git(&["push", "--quiet", "--force", "hub", "HEAD~:main"]);
+    ci.comin(&["run"], 0);
+    ci.assert_awaited();
+    ci.origin.git(&["push", "--quiet", "hub", "main"]);
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
 }
 
 #[test]
@@ -571,11 +654,8 @@ fn folder_that_somebody_added_to_the_store_is_no_system_of_ci() {
     let folder = ci.world.path("added");
     let copy = ["-rL", &built, folder.to_str().unwrap()];
     assert!(Command::new("cp").args(copy).status().unwrap().success());
-    let mut add = ci.nix("nix-store");
-    let added = add.arg("--add").arg(&folder).output().unwrap();
-    assert!(added.status.success(), "{added:?}");
-    let added = String::from_utf8(added.stdout).unwrap();
-    ci.append(&format!("m {}", added.trim()));
+    let added = ci.store(&["--add", &folder.display().to_string()]);
+    ci.append(&format!("m {added}"));
     ci.comin(&["fetch", "origin"], 0);
     let said = ci.comin(&["run"], 1);
     let words = "no key of nix.settings.trusted-public-keys signed";
@@ -626,31 +706,75 @@ fn system_that_comes_to_the_cache_late_is_fetched() {
 }
 
 #[test]
+fn system_of_which_the_cache_lacks_a_part_is_not_activated() {
+    need!("git", "nix");
+    let ci = Ci::with_notes();
+    let file = ci.world.path("part");
+    fs::write(&file, ci.world.root().display().to_string()).unwrap();
+    let part = ci.store(&["--add", &file.display().to_string()]);
+    // A path in Nix code that refers to the part.
+    let mut identity = ci.identity();
+    identity["part"] = json!(format!("${{{}}}", file.display()));
+    let system = ci.build(&Order {
+        label: "second",
+        identity: Some(identity),
+        key: Some("ours"),
+    });
+    let hash = &part["/nix/store/".len()..][..32];
+    let info = ci.world.path(&format!("cache/{hash}.narinfo"));
+    let away = ci.world.path("narinfo");
+    fs::rename(&info, &away).unwrap();
+    let users = ci.store(&["--query", "--referrers-closure", &part]);
+    let users: Vec<_> = users.lines().collect();
+    ci.store(&[&["--delete"], &users[..]].concat());
+    ci.append(&format!("m {system}"));
+    let said = ci.comin(&["run"], 1);
+    assert!(said.err.contains(&part), "{said:?}");
+    let cure = format!("a cache of nix.settings.substituters must have {system}");
+    assert!(said.err.contains(&cure), "{said:?}");
+    ci.assert_untouched();
+    fs::rename(&away, &info).unwrap();
+    ci.comin(&["retry"], 0);
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+}
+
+#[test]
 fn hostile_notes_are_refused_and_neither_fetched_nor_run() {
     need!("git", "nix");
     let ci = Ci::with_notes();
     let derivation = format!("/nix/store/{}-x.drv", "a".repeat(32));
     let large = "m /nix/store/a-b\n".repeat(1024 * 1024 / 17);
     let marker = ci.world.path("marker");
-    for note in [
-        format!("m {}", ci.world.path("ours").display()),
-        "m --help".to_string(),
-        format!("m --option\tpost-build-hook {}", marker.display()),
-        format!("m /nix/store/a-b;touch {}", marker.display()),
-        format!("m $(touch {})", marker.display()),
-        "m /nix/store/../../etc".to_string(),
-        format!("m {derivation}"),
-        "m /nix/store/a-\u{1b}[31m\u{7}".to_string(),
-        "m \0".to_string(),
-        large,
+    let no_system = "the note of the commit cannot be used: ";
+    let no_path = "is not the store path of a system";
+    for (note, words) in [
+        (format!("m {}", ci.world.path("ours").display()), no_path),
+        ("m --help".to_string(), no_path),
+        (
+            format!("m --option\tpost-build-hook {}", marker.display()),
+            no_path,
+        ),
+        (
+            format!("m /nix/store/a-b;touch {}", marker.display()),
+            no_path,
+        ),
+        (format!("m $(touch {})", marker.display()), no_path),
+        ("m /nix/store/../../etc".to_string(), no_path),
+        (format!("m {derivation}"), no_path),
+        ("m /nix/store/a-\u{1b}[31m\u{7}".to_string(), no_path),
+        ("m \0".to_string(), no_path),
+        (large, "bytes, and the limit is 262144"),
     ] {
         ci.note(&ci.commit, note.as_bytes());
         let said = ci.comin(&["run"], 0);
         let shown: String = note.chars().take(80).collect();
+        let is_said = |words| said.err.contains(words);
         assert!(
-            said.err.contains("waits for CI") && said.err.contains("note"),
+            is_said("waits for CI") && is_said(words),
             "{shown}: {said:?}"
         );
+        assert_eq!(is_said(no_system), words == no_path, "{shown}: {said:?}");
         assert!(!said.err.contains(['\u{1b}', '\u{7}', '\0']), "{said:?}");
         ci.assert_awaited();
         let calls = fs::read_to_string(ci.world.path("calls")).unwrap_or_default();
@@ -663,7 +787,7 @@ fn hostile_notes_are_refused_and_neither_fetched_nor_run() {
     let tree = ci.origin.git(&["rev-parse", "HEAD^{tree}"]);
     put_tree(&ci, &format!("040000 tree {tree}\t{}\n", ci.commit));
     let said = ci.comin(&["run"], 0);
-    assert!(said.err.contains("waits for CI"), "{said:?}");
+    assert!(said.err.contains("it is not a text"), "{said:?}");
     ci.assert_awaited();
 }
 
@@ -800,6 +924,26 @@ fn system_that_ci_has_built_is_confirmed_like_any_other() {
 }
 
 #[test]
+fn system_that_ci_names_during_the_wait_for_a_confirmation_is_fetched() {
+    need!("git", "nix");
+    let mut ci = Ci::with_notes();
+    ci.world
+        .configure(|config| config["build_confirmer"] = json!({"mode": "manual"}));
+    ci.append(&format!("m /nix/store/{}-gone", "a".repeat(32)));
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.plan(&[])["action"], "await_confirmation");
+    let system = ci.build_good("second");
+    ci.append(&format!("m {system}"));
+    ci.comin(&["fetch", "origin"], 0);
+    ci.comin(&["confirm", "build"], 0);
+    ci.comin(&["run"], 0);
+    assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
+    let statuses = ci.world.history();
+    let statuses: Vec<_> = statuses.iter().map(|it| &it["status"]).collect();
+    assert_eq!(statuses, ["done", "done"]);
+}
+
+#[test]
 fn system_that_ci_has_built_passes_the_gates() {
     need!("git", "nix");
     let mut ci = Ci::with_notes();
@@ -850,6 +994,8 @@ fn serve(answer: Arc<Mutex<String>>) -> (String, Arc<Mutex<Vec<String>>>) {
     let requests: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = requests.clone();
     thread::spawn(move || {
+        // None is closed: an answer ends where it says, or never.
+        let mut streams = Vec::new();
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut head = Vec::new();
@@ -863,6 +1009,7 @@ fn serve(answer: Arc<Mutex<String>>) -> (String, Arc<Mutex<Vec<String>>>) {
                 .extend(head.lines().next().map(str::to_string));
             let answer = answer.lock().unwrap().clone();
             let _ = stream.write_all(answer.as_bytes());
+            streams.push(stream);
         }
     });
     (url, requests)
@@ -892,6 +1039,15 @@ fn server_names_the_system_of_a_commit() {
 
     let system = ci.build_good("second");
     let (large, several) = ("x".repeat(1024 * 1024), format!("{system} /nix/store/a-b"));
+    for endless in [
+        format!("HTTP/1.1 200 OK\r\n\r\n{large}"),
+        format!("HTTP/1.1 200 OK\r\nX: {large}"),
+        response("302 Found\r\nLocation: /again", ""),
+    ] {
+        *answer.lock().unwrap() = endless;
+        let shown = ci.comin(&["plan"], 0).out;
+        assert!(shown.contains(&url), "{shown}");
+    }
     for (status, body, words) in [
         ("500 Internal Server Error", "", "500"),
         ("302 Found\r\nLocation: file:///etc/passwd", "", &url),

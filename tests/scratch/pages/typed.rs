@@ -178,6 +178,10 @@ impl Reader {
             .replace(" /var/", &format!(" {root}/var/"))
             .replace(" /run/", &format!(" {root}/run/"))
             .replace("ssh://cache.example.org", &format!("file://{cache}"))
+            .replace(
+                "s3://cache?endpoint=s3.example.org&",
+                &format!("file://{cache}?"),
+            )
             .replace("git.example.org", &server)
     }
 
@@ -417,7 +421,7 @@ fn fleet(reader: &mut Reader) {
     let cache = format!("file://{}", reader.world.path("cache").display());
     reader.types(
         "systems-from-ci.md",
-        "nix path-info --store https://cache.example.org PATH",
+        "nix path-info --sigs --store https://cache.example.org PATH",
         &[
             ("https://cache.example.org", &cache),
             ("PATH", "$(realpath result-laptop)"),
@@ -432,18 +436,13 @@ fn systems_from_ci(reader: &mut Reader) {
     let page = "systems-from-ci.md";
     reader.follow(page, "1. Make a key");
     assert!(reader.folder.join("cache-key.pub").exists());
-    let build = "ln -s \"$(realpath result-laptop)\" result";
-    reader.shell(build, &reader.folder);
     reader.follow(page, "Any other CI");
     let note = reader
         .machines()
         .git(&["ls-remote", "origin", "refs/notes/comin"]);
     assert!(note.ends_with("refs/notes/comin"), "{note:?}");
-    let fetch = "git fetch origin \"+refs/notes/*:refs/notes/*\"";
-    reader.types(page, fetch, &[]);
-    let show = "git notes --ref=comin show COMMIT";
-    let note = reader.types(page, show, &[("COMMIT", "HEAD")]);
-    assert!(note.starts_with("laptop /nix/store/"), "{note}");
+    let note = reader.follow(page, "If it does not work");
+    assert!(note.starts_with("laptop /nix/store/"), "{note:?}");
 }
 
 fn reference(reader: &mut Reader) {
@@ -492,7 +491,7 @@ const INLINE: [&str; 16] = [
 ];
 
 /// Commands that sentences name, and that nobody is to type like this.
-const NAMED: [&str; 16] = [
+const NAMED: [&str; 15] = [
     "git -c fetch.fsckObjects=true fetch",
     "git fetch",
     "git http-backend",
@@ -502,7 +501,6 @@ const NAMED: [&str; 16] = [
     "git revert",
     "git upload-pack",
     "nix copy --to",
-    "nix build",
     "nix flake",
     "nix flake check",
     "nix store diff-closures",
