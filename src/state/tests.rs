@@ -202,13 +202,13 @@ fn older_comin_reads_the_attempts_of_systems_that_ci_has_built() {
     ];
     let running = running.map(|(stage, read)| (prebuilt(&[stage]), Is::Running, Some(read)));
     let waiting = [
-        (Step::Build, Attempt::wait_for as fn(&mut _, _, _)),
-        (Step::Deploy, Attempt::wait_for),
-        (Step::Build, Attempt::wait_at_gate),
+        (Stage::WaitingForConfirmation, Step::Build),
+        (Stage::WaitingForConfirmation, Step::Deploy),
+        (Stage::WaitingAtGate, Step::Build),
     ];
-    let waiting = waiting.map(|(step, wait)| {
+    let waiting = waiting.map(|(stage, step)| {
         let mut attempt = prebuilt(&[Stage::Building]);
-        wait(&mut attempt, step, Timestamp::now());
+        attempt.wait(stage, step, Timestamp::now());
         (attempt, Is::Waiting, None)
     });
     let words = || "words".to_string();
