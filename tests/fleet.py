@@ -116,7 +116,7 @@ def build(world, commit):
     assert len(systems) == MACHINES, systems
     nix = ("nix", "--extra-experimental-features", "nix-command")
     world.run(*nix, "copy", "--to", f"file://{cache}?secret-key={key}", *systems)
-    world.run("nix-store", "--delete", *systems)
+    world.run("nix-store", "--delete", "--ignore-liveness", *systems)
     with open(f"{key}.pub") as public:
         return systems, public.read()
 
@@ -173,7 +173,7 @@ def main():
                 assert os.readlink(world.path(f"machine{number}/run/current-system")) == system, number
                 # What keeps it from being deleted.
                 shutil.rmtree(world.path(f"machine{number}"))
-            world.run("nix-store", "--delete", *systems)
+            world.run("nix-store", "--delete", "--ignore-liveness", *systems)
             if flake := os.environ.get("COMIN_FLAKE"):
                 source, host = flake.split("#")
                 evaluation = ["nix", "--extra-experimental-features", "nix-command flakes", "eval", "--raw", "--option",

@@ -74,7 +74,7 @@ impl Ci {
     fn build(&self, order: &Order) -> String {
         let system = self.make(order);
         self.copy(&system, order.key);
-        self.store(&["--delete", &system]);
+        self.store(&["--delete", "--ignore-liveness", &system]);
         assert!(!Path::new(&system).exists());
         system
     }
@@ -726,7 +726,7 @@ fn system_of_which_the_cache_lacks_a_part_is_not_activated() {
     fs::rename(&info, &away).unwrap();
     let users = ci.store(&["--query", "--referrers-closure", &part]);
     let users: Vec<_> = users.lines().collect();
-    ci.store(&[&["--delete"], &users[..]].concat());
+    ci.store(&[&["--delete", "--ignore-liveness"], &users[..]].concat());
     ci.append(&format!("m {system}"));
     let said = ci.comin(&["run"], 1);
     assert!(said.err.contains(&part), "{said:?}");
