@@ -38,12 +38,21 @@ pub fn note_inhibitors(deployment: &mut Deployment, out: &Path) -> Option<String
     }
 }
 
-/// Activates the system of an attempt, looks at the machine, and says how that ended.
-pub fn activate_and_check(deployment: &mut Deployment, out: &Path) -> Result<Outcome> {
+/// Activates the system of an attempt if that is still wanted, looks at the machine, and says how that ended.
+pub fn activate_and_check(
+    deployment: &mut Deployment,
+    out: &Path,
+    is_wanted: impl FnOnce() -> Result<bool>,
+) -> Result<Outcome> {
     let ctx = deployment.ctx;
     let residue = deployment.residue();
     if let Err(error) = switch::await_other_switch(&ctx.paths) {
         return Ok(postponed(&error));
+    }
+    // Gates and another switch may have taken minutes.
+    if !is_wanted()? {
+        let stage = Stage::Building;
+        return Ok(Outcome::Preempted { stage });
     }
     // After a switch that ended half-way, the profile may belong to the system that runs.
     let (before, takes_profile_back) = match residue {
@@ -141,9 +150,10 @@ pub fn conclude(deployment: &mut Deployment, out: &Path, exit: SwitchExit) -> Re
     })
 }
 
-/// Undoes the new generation of an attempt that activated nothing.
+/// Undoes the new generation of an attempt that activated nothing, unless somebody has moved the profile since.
 fn take_profile_back(attempt: &Attempt) -> Result<()> {
-    if attempt.operation().moves_profile() {
+    let is_ours = system::of_profile(&attempt.before.profile) == attempt.out;
+    if attempt.operation().moves_profile() && is_ours {
         system::take_profile_back(&attempt.before)?;
     }
     Ok(())

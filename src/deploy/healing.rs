@@ -10,7 +10,7 @@ use crate::model::attempt::Reactivation;
 use crate::model::decision::{Action, Decision};
 use crate::model::healing::{self, decide, Healing};
 use crate::model::{drift::Drift, facts::Facts, gate::Before, schedule::Delay, state::State};
-use crate::state::{deploy_record::DeployRecord, store::Store};
+use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 use crate::sys::text;
 use crate::system::switch;
 
@@ -33,7 +33,7 @@ pub fn heal(
     let state = store.state().clone();
     let drift = observe::drift(ctx, &state)?;
     let seen = record.see(&ctx.config, &ctx.paths, drift.as_ref(), facts.now)?;
-    let Some(drift) = drift else {
+    let Some(drift) = drift.filter(|_| ctx.config.drift.heal) else {
         return Ok(Healed::NotNow(None));
     };
     let is_switching = switch::is_busy(&ctx.paths)?;
@@ -58,7 +58,13 @@ pub fn heal(
                 log::warn!("Activating {target} again by {operation}: {what}: {out}");
                 let kept_by = None;
                 let reactivation = Reactivation { operation, kept_by };
-                let healed = reactivation::run(ctx, store, attempt, reactivation)?;
+                // Meanwhile, somebody may have suspended comin, or switched by hand.
+                let is_wanted = || {
+                    let suspension = requests::read_suspension(&ctx.paths, Timestamp::now())?;
+                    let is_same = observe::drift(ctx, &state)?.as_ref() == Some(&drift);
+                    Ok(suspension.is_none() && is_same)
+                };
+                let healed = reactivation::run(ctx, store, attempt, reactivation, is_wanted)?;
                 return Ok(Healed::Attempted(healed));
             };
             let text = format!("{target} is not activated again yet: {closed}");

@@ -6,27 +6,30 @@ use jiff::Timestamp;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{activate, deployment::Deployment, finish, observe};
 use crate::model::attempt::{Attempt, Reactivation};
-use crate::model::{outcome::Outcome, stage::Stage};
+use crate::model::{outcome::Outcome, reactivation::again};
 use crate::nix;
 use crate::state::store::Store;
 
-/// Activates the system of an attempt that is over once more. Records and reports how that ends.
+/// Activates the system of an attempt that is over once more, if that is still wanted by then. Records and reports how
+/// that ends.
 pub fn run(
     ctx: &Context,
     store: &mut Store,
     of: &Attempt,
     reactivation: Reactivation,
+    is_wanted: impl FnOnce() -> Result<bool>,
 ) -> Result<Completion> {
-    let (boot, now) = (observe::boot_id(&ctx.paths)?, Timestamp::now());
-    let mut attempt = store.state().attempt_again(of, boot, now);
-    attempt.reactivation = Some(reactivation);
-    attempt.enter(Stage::Building, now);
+    let boot = observe::boot_id(&ctx.paths)?;
+    let attempt = again(store.state(), of, reactivation, boot, Timestamp::now());
     let mut deployment = Deployment::begin(ctx, store, attempt)?;
-    let ended = steps(&mut deployment);
+    let ended = steps(&mut deployment, is_wanted);
     finish::finish(deployment, ended)
 }
 
-fn steps(deployment: &mut Deployment) -> Result<Outcome> {
+fn steps(
+    deployment: &mut Deployment,
+    is_wanted: impl FnOnce() -> Result<bool>,
+) -> Result<Outcome> {
     let Deployment { ctx, attempt, .. } = deployment;
     let out = attempt.out.clone().context("it has no system")?;
     let root = ctx.paths.gcroots().join(Attempt::root_of(attempt.id));
@@ -34,5 +37,5 @@ fn steps(deployment: &mut Deployment) -> Result<Outcome> {
     if let Some(reason) = activate::note_inhibitors(deployment, &out) {
         return Ok(Outcome::Skipped { reason });
     }
-    activate::activate_and_check(deployment, &out)
+    activate::activate_and_check(deployment, &out, is_wanted)
 }

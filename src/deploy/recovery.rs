@@ -57,7 +57,9 @@ fn settle(deployment: &mut Deployment, stage: Stage) -> Result<Outcome> {
     match recovery {
         // It only tells the boot loader.
         Recovery::Repeat if attempt.reactivation.is_some() && !operation.activates() => {
-            let exit = activate::activate(ctx, attempt, &out)?;
+            deployment.attempt.interruptions = attempt.interruptions.saturating_add(1);
+            deployment.record()?;
+            let exit = activate::activate(ctx, &deployment.attempt, &out)?;
             activate::conclude(deployment, &out, exit)
         }
         Recovery::Repeat => Ok(Outcome::Interrupted { stage }),

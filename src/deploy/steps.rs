@@ -146,15 +146,12 @@ fn steps(deployment: &mut Deployment, mirror: &Mirror) -> Result<Outcome, Stop> 
         let generation = system::generation(&ctx.profile())?;
         return Ok(Outcome::Done { generation });
     }
-    if requests::read_suspension(&ctx.paths, Timestamp::now())?.is_some() {
-        let stage = Stage::Building;
-        return Ok(Outcome::Preempted { stage });
-    }
     if let Some(reason) = activate::note_inhibitors(deployment, &out) {
         return Ok(Outcome::Skipped { reason });
     }
     deployment.require_consent(Step::Deploy)?;
-    Ok(activate::activate_and_check(deployment, &out)?)
+    let is_wanted = || Ok(requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none());
+    Ok(activate::activate_and_check(deployment, &out, is_wanted)?)
 }
 
 /// What is wrong with the mirror, if that may be why an evaluation has failed: it is not the commit's fault then.

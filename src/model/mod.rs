@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod policy;
 pub mod prebuilt;
 pub mod quarantine;
+pub mod reactivation;
 pub mod reboot;
 pub mod refusal;
 pub mod remote;

@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::attempt::{Attempt, Progress, StageStart};
+use crate::model::names::{Operation, RemoteName};
 use crate::model::outcome::{FaultOrigin, Outcome};
 use crate::model::stage::Stage;
-use crate::model::{confirmation::Step, names::RemoteName, state::State};
+use crate::model::{confirmation::Step, state::State};
 
 /// The version that this comin writes.
 const VERSION: u32 = 1;
@@ -63,6 +64,10 @@ struct V1 {
 struct AttemptV1 {
     #[serde(flatten)]
     attempt: Attempt,
+    /// What the branch asks for, if the attempt activates a system again by another operation: a comin that does not know
+    /// `reactivation` finds that one under `operation`, and keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    branch_operation: Option<Operation>,
     generation_before: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stages: Vec<EnteredV1>,
@@ -189,6 +194,9 @@ impl From<AttemptV1> for Attempt {
             ..file.attempt
         };
         attempt.before.generation = file.generation_before;
+        if let Some(operation) = file.branch_operation {
+            attempt.target.operation = operation;
+        }
         attempt
     }
 }
@@ -270,7 +278,10 @@ impl From<&Attempt> for AttemptV1 {
                 }
             },
         };
+        let asked = attempt.asked();
+        let of_branch = std::mem::replace(&mut attempt.target.operation, asked);
         Self {
+            branch_operation: Some(of_branch).filter(|it| *it != asked),
             generation_before: attempt.before.generation.take(),
             stages,
             waits,
@@ -289,7 +300,10 @@ impl From<&Attempt> for AttemptV1 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{names::Operation, quarantine::Quarantine, unit_changes::UnitChanges};
+    use crate::model::attempt::Reactivation;
+    use crate::model::drift::tests::{state as attempts, systems};
+    use crate::model::drift::Drift;
+    use crate::model::{quarantine::Quarantine, unit_changes::UnitChanges};
 
     /// Written by comin 0.1. Never edited: later versions must go on reading it.
     const OF_0_1: &[u8] = include_bytes!("../../tests/states/0.1.json");
@@ -383,6 +397,30 @@ mod tests {
             serde_json::from_slice(&again).unwrap(),
         );
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn kept_test_is_no_drift_after_a_comin_that_does_not_know_keep() {
+        // A test is kept: its system boots next.
+        let mut state = attempts("sa1 tb1 tb1");
+        state.attempts[2].reactivation = Some(Reactivation {
+            operation: Operation::Boot,
+            kept_by: Some("me".to_string()),
+        });
+        let text = encode(&state).unwrap();
+        assert_eq!(decode(&text).unwrap(), state);
+        // It passes over what it does not know, and writes the file without that.
+        let mut older: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        for attempt in older["attempts"].as_array_mut().unwrap() {
+            attempt.as_object_mut().unwrap().remove("reactivation");
+            attempt.as_object_mut().unwrap().remove("branch_operation");
+        }
+        let back = decode(older.to_string().as_bytes()).unwrap();
+        for state in [&state, &back] {
+            assert_eq!(Drift::of(state, &systems("bab1")), None);
+            assert_eq!(Drift::of(state, &systems("bbb2")), None);
+            assert!(Drift::of(state, &systems("baa1")).is_some());
+        }
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{json, Value};
 
 use crate::support::sweep::{kill_with_descendants, times, Dice};
 use crate::support::Said;
-use crate::world::{boot, start, Repository, System, World};
+use crate::world::{await_that, boot, start, Repository, System, World};
 
 /// A machine with two generations of comin's, which heals a drift after so many seconds.
 fn healing(grace: u32) -> (World, Repository) {
@@ -36,7 +37,7 @@ fn testing(grace: u32) -> (World, Repository) {
 }
 
 /// What `nixos-rebuild switch`, `test` or `boot` does, with the system of a generation.
-fn rebuild(world: &World, operation: &str, generation: u32) {
+pub fn rebuild(world: &World, operation: &str, generation: u32) {
     let profiles = world.path("root/nix/var/nix/profiles");
     let generation = format!("system-{generation}-link");
     if operation != "test" {
@@ -244,10 +245,10 @@ fn healing_waits_for_a_gate_and_for_what_goes_on() {
     let said = world.comin(&["run"], 0);
     assert_eq!(count(&said, "ask Alice"), 1, "{said:?}");
     assert_eq!(world.running(), "first");
-    fs::remove_file(&lock).unwrap();
-    // It is asked at once by order.
-    world.comin(&["retry"], 0);
-    world.comin(&["run"], 0);
+    // A gate that is removed is not waited for.
+    world.configure(|config| config["gates"] = json!({}));
+    assert!(is_wanted(&world));
+    world.comin(&["deploy"], 0);
     assert_eq!(systems(&world), ["second", "second", "second"]);
 
     rebuild(&world, "switch", 1);
@@ -259,6 +260,138 @@ fn healing_waits_for_a_gate_and_for_what_goes_on() {
 }
 
 #[test]
+fn drift_is_looked_at_again_after_the_gates() {
+    need!("git", "nix", "faketime");
+    for is_suspended in [true, false] {
+        let (mut world, _origin) = testing(3600);
+        let once = world.path("once");
+        let switch =
+            world.path("root/nix/var/nix/profiles/system-2-link/bin/switch-to-configuration");
+        let meanwhile = if is_suspended {
+            world.line(&["suspend"])
+        } else {
+            format!("{} test", switch.display())
+        };
+        world.configure(|config| {
+            let command = format!(
+                "[ -e {0} ] || {{ touch {0}; {meanwhile}; }}",
+                once.display()
+            );
+            config["gates"] = json!({"slow": {"before": "deploy", "command": command}});
+        });
+        rebuild(&world, "test", 1);
+        world.comin(&["deploy"], 0);
+        let said = world.shifted("+2h", &["deploy"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(once.exists(), "{said:?}");
+        let (runs, healing) = (world.running(), world.status()["healing"].take());
+        if is_suspended {
+            assert_eq!(
+                (&*runs, &healing["refused"]),
+                ("first", &json!("comin is suspended"))
+            );
+            world.comin(&["resume"], 0);
+        } else {
+            // It has a grace of its own.
+            assert_eq!((&*runs, &healing["refused"]), ("second", &Value::Null));
+        }
+        let said = world.shifted("+4h", &["deploy"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert_eq!(systems(&world), ["tested", "second", "second"]);
+    }
+}
+
+/// How long a healing waits that has just come to nothing.
+fn wait(world: &World) -> i64 {
+    let latest = world.history()[0].take();
+    assert_eq!(latest["healed"], true, "{latest:#}");
+    let at = |key: &str| latest[key].as_str().unwrap().parse::<Timestamp>().unwrap();
+    at("retry_at").duration_since(at("ended_at")).as_secs()
+}
+
+#[test]
+fn healing_that_cannot_begin_waits_longer_each_time() {
+    need!("git", "nix", "faketime");
+    let (world, _origin) = healing(0);
+    let in_the_way = world.path("root/run/comin/activation.json.new");
+    fs::create_dir(&in_the_way).unwrap();
+    rebuild(&world, "switch", 1);
+    let attempts = world.history().len();
+    for (n, (at, seconds)) in [("+0", 60), ("+2m", 120), ("+5m", 240)]
+        .into_iter()
+        .enumerate()
+    {
+        let said = world.shifted(at, &["run"]);
+        assert_eq!(count(&said, "Could not begin to activate"), 1, "{said:?}");
+        assert_eq!(wait(&world), seconds);
+        assert_eq!(world.history().len(), attempts + n + 1);
+    }
+    fs::remove_dir(&in_the_way).unwrap();
+    let said = world.shifted("+10m", &["run"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(systems(&world), ["second", "second", "second"]);
+}
+
+#[test]
+fn healing_that_is_killed_three_times_before_its_activation_waits() {
+    need!("git", "nix", "faketime");
+    let (world, _origin) = healing(0);
+    rebuild(&world, "switch", 1);
+    for _ in 0..3 {
+        let mut comin = world.command_with(&["deploy"], &[("nix-store", "kill -9 $PPID")]);
+        assert_eq!(comin.output().unwrap().status.code(), None);
+    }
+    let attempts = world.history().len();
+    world.comin(&["deploy"], 1);
+    assert_eq!(
+        (world.history().len(), &*world.running()),
+        (attempts, "first")
+    );
+    assert_eq!(wait(&world), 240);
+    let said = world.shifted("+5m", &["deploy"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(systems(&world), ["second", "second", "second"]);
+}
+
+#[test]
+fn machine_that_dies_at_each_healing_is_left_alone_after_three() {
+    need!("git", "nix");
+    for operation in ["switch", "boot"] {
+        let (world, origin) = healing(0);
+        let [armed, begun] = ["armed", "begun"].map(|file| world.path(file));
+        let (from, to) = (armed.display(), begun.display());
+        let deadly = format!("[ ! -e {from} ] || {{ mv {from} {to}; sleep infinity; }}");
+        origin.commit("third", &System::with(&format!("bootloader = {deadly:?};")));
+        world.comin(&["run"], 0);
+        rebuild(&world, operation, 1);
+        let before = world.switches().len();
+        for _ in 0..3 {
+            fs::write(&armed, "").unwrap();
+            let mut comin = start(&world, &["deploy"]);
+            await_that(|| begun.exists());
+            kill_with_descendants(comin.id());
+            comin.wait().unwrap();
+            fs::remove_file(&begun).unwrap();
+        }
+        fs::write(&armed, "").unwrap();
+        let said = world.comin(&["run"], 1);
+        let why = "interrupted while activating too often";
+        assert!(said.err.contains(why), "{said:?}");
+        let switches = world.switches();
+        let tried = format!("{operation} third");
+        let back = format!("{operation} first");
+        assert_eq!(switches[before..], [&*tried, &tried, &tried, &back]);
+        let status = world.status();
+        assert_eq!(
+            (&status["state"], &status["drift"]),
+            (&json!("rolled_back"), &Value::Null)
+        );
+        world.comin(&["run"], 1);
+        assert_eq!(world.switches(), switches);
+    }
+}
+
+#[test]
 fn without_healing_a_drift_stays() {
     need!("git", "nix");
     let (mut world, _origin) = healing(0);
@@ -266,6 +399,10 @@ fn without_healing_a_drift_stays() {
     world.comin(&["run"], 0);
     rebuild(&world, "switch", 1);
     assert!(!is_wanted(&world));
+    // Whether another switch runs does not matter.
+    let lock = world.path("root/run/nixos/switch-to-configuration.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
     let said = world.comin(&["run"], 0);
     assert_eq!(count(&said, "comin leaves it there"), 1, "{said:?}");
     assert_eq!(world.running(), "first");
@@ -324,6 +461,31 @@ fn kept_test_boots_until_main_moves_on() {
     world.comin(&["run"], 0);
     assert_eq!(systems(&world), ["third", "third", "third"]);
     assert_eq!(world.status()["drift"], Value::Null);
+}
+
+#[test]
+fn kept_test_stays_after_a_comin_that_does_not_know_keep() {
+    need!("git", "nix");
+    let (world, _origin) = testing(0);
+    world.comin(&["keep"], 0);
+    let switches = world.switches();
+    let file = world.path("root/var/lib/comin/state.json");
+    let mut state: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    for attempt in state["attempts"].as_array_mut().unwrap() {
+        let attempt = attempt.as_object_mut().unwrap();
+        attempt.remove("reactivation");
+        attempt.remove("branch_operation");
+    }
+    fs::write(&file, state.to_string()).unwrap();
+    for _ in 0..2 {
+        world.comin(&["run"], 0);
+        assert_eq!(world.switches(), switches);
+        let status = world.status();
+        assert_eq!(
+            (&status["drift"], &status["state"]),
+            (&Value::Null, &json!("testing"))
+        );
+    }
 }
 
 #[test]

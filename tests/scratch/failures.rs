@@ -343,6 +343,35 @@ fn activation_that_cannot_begin_after_one_that_died_half_way_is_postponed() {
 }
 
 #[test]
+fn rebuild_by_hand_that_comes_first_keeps_its_generation() {
+    need!("git", "nix", "flock");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let first = fs::canonicalize(world.path("root/run/current-system")).unwrap();
+    origin.commit("second", &System::default());
+    // As soon as comin has moved the profile, somebody else moves it too, and switches.
+    let lock = world.path("root/run/nixos/switch-to-configuration.lock");
+    let held = world.path("held");
+    let rebuild = format!(
+        "case \"$*\" in *--set*) ;; *) exec nix-env \"$@\" ;; esac
+         nix-env \"$@\"
+         nix-env --profile {} --set {}
+         flock {} sh -c 'touch {held}; exec sleep 2' >/dev/null 2>&1 &
+         while [ ! -e {held} ]; do sleep 0.01; done
+         exit 0",
+        world.path("root/nix/var/nix/profiles/system").display(),
+        first.display(),
+        lock.display(),
+        held = held.display(),
+    );
+    let mut comin = world.command_with(&["run"], &[("nix-env", &rebuild)]);
+    let said = Said::of(&comin.output().unwrap());
+    assert!(said.err.contains("Could not begin to activate"), "{said:?}");
+    assert_eq!(world.profile().unwrap(), "system-3-link");
+    assert_eq!(world.running(), "first");
+}
+
+#[test]
 fn a_switch_that_died_half_way_is_run_again() {
     need!("git", "nix");
     let (world, origin) = World::new();

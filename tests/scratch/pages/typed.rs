@@ -76,13 +76,8 @@ impl Reader {
             "nixos-rebuild",
             &format!("set -e; {profiles}{NIXOS_REBUILD}"),
         );
-        let comin = reader.world.command(&[]);
-        let arguments: Vec<_> = comin.get_args().map(|it| it.to_str().unwrap()).collect();
-        let program = comin.get_program().display();
-        reader.shim(
-            "comin",
-            &format!("exec {program} {} \"$@\"", arguments.join(" ")),
-        );
+        let comin = reader.world.line(&[]);
+        reader.shim("comin", &format!("exec {comin} \"$@\""));
         reader.write("");
         reader
     }

@@ -123,6 +123,14 @@ impl World {
         command
     }
 
+    /// The program with these arguments, for a shell.
+    pub fn line(&self, arguments: &[&str]) -> String {
+        let comin = self.command(arguments);
+        let words = std::iter::once(comin.get_program()).chain(comin.get_args());
+        let words: Vec<&str> = words.map(|it| it.to_str().unwrap()).collect();
+        words.join(" ")
+    }
+
     /// The program with these arguments, on a terminal.
     pub fn on_terminal(&self, arguments: &str) -> Command {
         let (root, config) = (self.root(), self.path("config.json"));
@@ -140,6 +148,15 @@ impl World {
 
     /// Runs comin with its clock shifted, as `-1y`, and returns what it said.
     pub fn shifted(&self, by: &str, arguments: &[&str]) -> Said {
+        Said::of(&self.at_time(by, arguments).output().unwrap())
+    }
+
+    /// The program at a local time, such as `2030-01-02 12:00:00`.
+    pub fn at(&self, time: &str, arguments: &[&str]) -> Command {
+        self.at_time(&format!("@{time}"), arguments)
+    }
+
+    fn at_time(&self, time: &str, arguments: &[&str]) -> Command {
         let comin = self.command(arguments);
         let mut faketime = Command::new("faketime");
         isolated(&mut faketime, &self.path("home"));
@@ -147,10 +164,10 @@ impl World {
         faketime
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("DONT_FAKE_MONOTONIC", "1")
-            .args(["-f", by])
+            .args(["-f", time])
             .arg(comin.get_program())
             .args(comin.get_args());
-        Said::of(&faketime.output().unwrap())
+        faketime
     }
 
     /// The program with a shell script in front of each of these tools, which it ends by running.
