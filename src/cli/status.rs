@@ -101,6 +101,7 @@ pub fn host(
         booted_instead: systems.booted_instead(state).map(Path::to_path_buf),
         drift,
         healing,
+        reboot_gate: snapshot.reboot_gate(config, state),
         clock_doubt: state.clock_doubt(facts.now),
         boot_check_due: boot_check::is_due(machine, state)?,
         evaluator: machine.evaluator()?.map(|_| evaluator::USER),

@@ -11,6 +11,7 @@ use crate::deploy::commits::Commits;
 use crate::deploy::context::Context;
 use crate::git::heads::{self, Heads};
 use crate::git::mirror::Mirror;
+use crate::model::attempt::Attempt;
 use crate::model::decision::Decision;
 use crate::model::drift::{Drift, Since, Systems};
 use crate::model::facts::Facts;
@@ -59,7 +60,7 @@ impl Snapshot {
         let fetches = fetches.map(|remote| FetchRecord::read(paths, remote));
         let fetches: Vec<_> = fetches.collect();
         let remotes = config.remotes.iter().zip(&fetches);
-        let gates = [Before::Build, Before::Deploy].map(|before| GateRecord::read(paths, before));
+        let gates = Before::ALL.map(|before| GateRecord::read(paths, before));
         let gates = gates.into_iter().filter_map(Result::transpose);
         let decided = DeployRecord::read(paths)?;
         let is_deploying = decided.as_ref().is_some_and(DeployRecord::is_running);
@@ -90,11 +91,24 @@ impl Snapshot {
     /// The gate at which an attempt waits.
     fn closed_gate(&self, config: &Config, state: &State) -> Option<ClosedGate> {
         let (attempt, step) = state.awaiting()?;
-        if state.is_let_past_gates(&attempt.target.commit) {
-            return None;
-        }
-        let closed = |record: &GateRecord| record.closed(config, attempt, step.into());
-        self.gates.iter().find_map(closed)
+        self.closed(config, state, attempt, step.into())
+    }
+
+    /// The gate at which the reboot waits that completes the latest activation, if one is needed.
+    pub fn reboot_gate(&self, config: &Config, state: &State) -> Option<ClosedGate> {
+        self.closed(config, state, state.last_activation()?, Before::Reboot)
+    }
+
+    fn closed(
+        &self,
+        config: &Config,
+        state: &State,
+        attempt: &Attempt,
+        before: Before,
+    ) -> Option<ClosedGate> {
+        let is_passed = state.is_let_past_gates(&attempt.target.commit);
+        let closed = |record: &GateRecord| record.closed(config, attempt, before);
+        self.gates.iter().find_map(closed).filter(|_| !is_passed)
     }
 
     /// Plain facts for a decision.

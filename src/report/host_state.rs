@@ -14,6 +14,7 @@ use crate::model::attempt::{Attempt, Progress};
 use crate::model::commit::Commit;
 use crate::model::cure::Cure;
 use crate::model::drift::Drift;
+use crate::model::gate::ClosedGate;
 use crate::model::healing::Healing;
 use crate::model::names::Operation;
 use crate::model::outcome::AttemptStatus;
@@ -34,6 +35,8 @@ pub struct HostState {
     pub need_to_reboot: bool,
     /// Why, in words.
     pub reboot_reasons: Vec<String>,
+    /// The gate that is closed to a reboot by comin, and why.
+    pub reboot_gate: Option<String>,
     /// The system that booted in place of the one that was deployed to boot.
     pub booted_instead: Option<String>,
     /// That it runs, booted or boots something else than comin last activated.
@@ -76,6 +79,8 @@ pub struct Seen {
     /// The system that runs.
     pub running: Option<PathBuf>,
     pub reboot_reasons: Vec<String>,
+    /// The gate that is closed to a reboot by comin.
+    pub reboot_gate: Option<ClosedGate>,
     pub booted_instead: Option<PathBuf>,
     pub drift: Option<Drift>,
     pub healing: Option<HealingView>,
@@ -247,6 +252,7 @@ impl HostState {
             suspended,
             running,
             reboot_reasons,
+            reboot_gate,
             booted_instead,
             drift,
             healing,
@@ -255,6 +261,7 @@ impl HostState {
             evaluator,
             progress,
         } = seen;
+        let needed_gate = reboot_gate.filter(|_| !reboot_reasons.is_empty());
         let tell = |attempt| AttemptView::of(attempt, backoff);
         let unended = state.latest();
         let unended = unended.and_then(|latest| InProgress::of(latest, backoff));
@@ -272,6 +279,7 @@ impl HostState {
             running: running.map(|out| Running::new(&out, state)),
             need_to_reboot: !reboot_reasons.is_empty(),
             reboot_reasons,
+            reboot_gate: needed_gate.map(|it| it.to_string()),
             booted_instead: booted_instead.map(|out| out.display().to_string()),
             other: drift
                 .as_ref()

@@ -115,7 +115,9 @@ impl Report for Status {
         entry("boot", boot.map(notable));
         let reboot = host.need_to_reboot.then(|| {
             let why = host.reboot_reasons.join(", ");
-            format!("needed: {}", printable(&why))
+            let gate = host.reboot_gate.as_ref();
+            let gate = gate.map_or(String::new(), |gate| format!("; {gate}"));
+            format!("needed: {}{gate}", printable(&why))
         });
         entry("reboot", reboot.map(notable));
         for remote in &self.remotes {

@@ -316,15 +316,21 @@ fn a_reboot_waits_at_a_gate_and_is_not_ordered_if_the_gate_refuses_it() {
     assert_eq!((count(&said, closed), times()), (1, 1), "{said:?}");
     let said = world.comin(&["run"], 0);
     assert_eq!((count(&said, REBOOTING), times()), (0, 1));
+    let shown = || world.status()["reboot_gate"].take();
+    assert_eq!(shown(), "the gate backup is closed (a backup runs)");
+    let status = world.comin(&["status"], 0).out;
+    assert!(status.contains("the gate backup is closed"), "{status}");
 
     fs::write(&code, "1").unwrap();
     let said = world.shifted("+61s", &["deploy"]);
     assert_eq!((count(&said, REBOOTING), times()), (0, 2), "{said:?}");
     world.shifted("+1d", &["deploy"]);
     assert_eq!(times(), 2);
+    assert_eq!(shown(), "the gate backup refused it (a backup runs)");
     world.comin(&["confirm", "--past-gates"], 0);
     let said = world.comin(&["deploy"], 0);
     assert_eq!((count(&said, REBOOTING), times()), (1, 2), "{said:?}");
+    assert_eq!(shown(), Value::Null);
 }
 
 #[test]
