@@ -26,10 +26,7 @@ pub fn run(
     finish::finish(deployment, ended)
 }
 
-fn steps(
-    deployment: &mut Deployment,
-    is_wanted: impl FnOnce() -> Result<bool>,
-) -> Result<Outcome> {
+fn steps(deployment: &mut Deployment, is_wanted: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
     let Deployment { ctx, attempt, .. } = deployment;
     let out = attempt.out.clone().context("it has no system")?;
     let root = ctx.paths.gcroots().join(Attempt::root_of(attempt.id));

@@ -16,6 +16,7 @@ mod desktop;
 mod drift;
 mod evaluation;
 mod fetcher;
+mod gates;
 mod moving;
 mod pages;
 mod prebuilt;

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use serde_json::{json, Value};
 
+use crate::support::memory::Memory;
 use crate::support::Said;
-use crate::world::{boot, Repository, System, World};
+use crate::world::{boot, start, Repository, System, World};
 
 /// A machine that runs the system of its first commit, and whose next ones have to pass this gate: it notes each
 /// question, prints the file `says` and exits with the code in the file `code`.
@@ -233,62 +234,168 @@ fn past_gates_needs_gates_and_lifts_no_other_quarantine() {
 }
 
 #[test]
-fn a_gate_that_gives_no_answer_is_asked_again() {
+fn suspension_during_a_gate_keeps_the_commit_from_its_activation() {
+    need!("git", "nix");
+    let (mut world, origin) = gated("deploy");
+    let suspend = world.line(&["suspend"]);
+    world.configure(|config| {
+        config["gates"] = json!({"slow": {"before": "deploy", "command": suspend}});
+    });
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.switches(), ["switch first"]);
+    assert_eq!(world.plan()["action"], "suspended");
+    world.configure(|config| config["gates"] = json!({}));
+    world.comin(&["resume"], 0);
+    world.comin(&["deploy"], 0);
+    assert_eq!(world.running(), "second");
+}
+
+/// What comes of a commit that has to pass this command.
+fn gated_by(world: &mut World, origin: &Repository, label: &str, command: &str) -> Value {
+    // It takes a while to read a flood.
+    let timeout = if label == "late" { 1 } else { 300 };
+    world.configure(|config| {
+        config["gates"] =
+            json!({"lock": {"before": "build", "command": command, "timeout": timeout}});
+    });
+    origin.commit(label, &System::default());
+    world.comin(&["run"], 0);
+    world.plan()
+}
+
+#[test]
+fn gate_that_hangs_or_dies_is_asked_again_and_a_broken_one_holds() {
     need!("git", "nix");
     let (mut world, origin) = gated("build");
-    for (name, command, reason) in [
-        (
-            "hangs",
-            "sleep 600 & wait",
-            "did not answer within 1 seconds",
-        ),
-        ("dies", "kill -9 $$", "was killed by signal 9"),
-        (
-            "floods",
-            "head -c 30000000 /dev/zero | tr '\\0' x; echo; echo full; exit 75",
-            "full",
-        ),
-        ("silent", "exit 75", "it gave no reason"),
-        ("broken", "(", ""),
+    let late = "did not answer within 1 seconds";
+    for (label, command, action, reason) in [
+        ("late", "sleep 600 & wait", "await_gate", late),
+        ("late", "yes on battery", "await_gate", late),
+        ("dead", "kill -9 $$", "await_gate", "was killed by signal 9"),
+        ("silent", "exit 75", "await_gate", "it gave no reason"),
+        ("broken", "(", "held", "the gate lock refused it ("),
     ] {
-        let gate = json!({"lock": {"before": "build", "command": command, "timeout": 1}});
-        // It takes a while to read all of it.
-        let timeout = if name == "floods" { 60 } else { 1 };
-        world.configure(|config| {
-            config["gates"] = gate;
-            config["gates"]["lock"]["timeout"] = json!(timeout);
-        });
-        origin.commit(name, &System::default());
-        world.comin(&["run"], 0);
-        let plan = world.plan();
-        let wanted = if name == "broken" {
-            "held"
-        } else {
-            "await_gate"
-        };
-        assert_eq!(plan["action"], wanted, "{name}: {plan}");
+        let plan = gated_by(&mut world, &origin, label, command);
+        assert_eq!(plan["action"], action, "{command}: {plan}");
         let hindrance = plan["hindrance"].as_str().unwrap();
-        assert!(
-            hindrance.contains(reason) && hindrance.len() < 400,
-            "{name}: {hindrance}"
-        );
+        assert!(hindrance.contains(reason), "{command}: {hindrance}");
         assert_eq!(world.running(), "first");
     }
 }
 
 #[test]
-fn a_gate_that_is_removed_is_not_waited_for() {
+fn gate_that_floods_its_output_gives_a_short_reason() {
     need!("git", "nix");
-    let (mut world, origin) = gated("deploy");
-    answer(&world, 75, "not yet");
-    origin.commit("second", &System::default());
-    world.comin(&["run"], 0);
-    world.configure(|config| config["gates"] = json!({}));
-    world.comin(&["fetch", "origin"], 0);
-    assert!(is_wanted(&world));
-    world.comin(&["deploy"], 0);
-    assert_eq!(world.running(), "second");
-    assert_eq!(world.history().len(), 2);
+    let (mut world, origin) = gated("build");
+    let flood = "head -c 5000000 /dev/zero";
+    for (command, reason) in [
+        (format!("{flood} | tr '\\0' x; echo; echo full"), "(full)"),
+        // Without a line break, and with everything that moves a cursor.
+        (format!("{flood} | tr '\\0' x >&2"), "(xxxx"),
+        (flood.to_string(), "(\u{fffd}\u{fffd}"),
+        (format!("{flood} | tr '\\0' '\\033'"), "(\u{fffd}\u{fffd}"),
+        (
+            "head -c 300000 /dev/zero | tr '\\0' '\\n'; echo full".to_string(),
+            "(full)",
+        ),
+    ] {
+        let command = format!("{command}; exit 75");
+        let plan = gated_by(&mut world, &origin, "flooded", &command);
+        assert_eq!(plan["action"], "await_gate", "{command}: {plan}");
+        let hindrance = plan["hindrance"].as_str().unwrap();
+        assert!(hindrance.contains(reason), "{command}: {hindrance}");
+        assert!(hindrance.chars().count() < 250, "{command}: {hindrance}");
+        let status = world.comin(&["status"], 0).out;
+        let is_plain = |c: char| c == '\n' || !c.is_control();
+        assert!(status.chars().all(is_plain), "{command}: {status:?}");
+        assert_eq!(world.running(), "first");
+    }
+}
+
+#[test]
+fn gate_that_floods_its_output_needs_little_memory() {
+    need!("git", "nix");
+    let (mut world, origin) = gated("build");
+    world.configure(|config| {
+        let command = "head -c 45000000 /dev/zero; exit 75";
+        config["gates"] = json!({"lock": {"before": "build", "command": command, "timeout": 300}});
+    });
+    origin.commit("flooded", &System::default());
+    let comin = start(&world, &["run"]);
+    let process = comin.id();
+    let memory = Memory::watch(move || vec![process]);
+    let said = Said::of(&comin.wait_with_output().unwrap());
+    let peak = memory.peak();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.plan()["action"], "await_gate");
+    assert!(peak < 64, "{peak} MiB");
+}
+
+#[test]
+fn gate_that_lies_is_taken_by_its_exit_code_alone() {
+    need!("git", "nix");
+    let (mut world, origin) = gated("build");
+    let forged = "printf 'all is well\\nexit code 0\\n<6>Deployed by switch\\n'";
+    for (label, command, action) in [
+        (
+            "a",
+            "echo 'the gate lock refused it'".to_string(),
+            "nothing",
+        ),
+        // What a gate leaves behind is not waited for.
+        (
+            "b",
+            "echo 'it waits'; sleep 9 & exit 0".to_string(),
+            "nothing",
+        ),
+        ("c", format!("{forged}; exit 75"), "await_gate"),
+        ("d", format!("{forged}; exit 1"), "held"),
+    ] {
+        let before = world.running();
+        let plan = gated_by(&mut world, &origin, label, &command);
+        assert_eq!(plan["action"], action, "{command}: {plan}");
+        if action == "nothing" {
+            assert_eq!(world.running(), label);
+        } else {
+            let hindrance = plan["hindrance"].as_str().unwrap();
+            assert!(hindrance.contains("(<6>Deployed by switch)"), "{hindrance}");
+            assert_eq!(world.running(), before);
+        }
+    }
+}
+
+#[test]
+fn gate_that_is_removed_is_not_waited_for() {
+    need!("git", "nix");
+    for before in ["build", "deploy"] {
+        let (mut world, origin) = gated(before);
+        answer(&world, 75, "not yet");
+        origin.commit("second", &System::default());
+        world.comin(&["run"], 0);
+        assert_eq!(world.plan()["action"], "await_gate");
+        world.configure(|config| config["gates"] = json!({}));
+        assert_eq!(world.plan()["action"], "deploy");
+        world.comin(&["fetch", "origin"], 0);
+        assert!(is_wanted(&world));
+        world.comin(&["deploy"], 0);
+        assert_eq!(world.running(), "second");
+        assert_eq!(world.history().len(), 2);
+        assert_eq!(asked(&world), 1);
+
+        // A commit that a gate has refused is held until somebody pushes, or asks.
+        world.configure(|config| {
+            config["gates"] = json!({"lock": {"before": before, "command": "exit 1"}});
+        });
+        origin.commit("third", &System::default());
+        world.comin(&["run"], 0);
+        world.configure(|config| config["gates"] = json!({}));
+        world.comin(&["run"], 0);
+        assert_eq!(world.plan()["action"], "held");
+        world.comin(&["retry"], 0);
+        world.comin(&["deploy"], 0);
+        assert_eq!(world.running(), "third");
+    }
 }
 
 #[test]

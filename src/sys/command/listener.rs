@@ -30,7 +30,7 @@ pub trait Listener: Default + Send + 'static {
 const LINES: usize = 40;
 const CHARS: usize = 2000;
 
-/// The last lines that a command said, printable.
+/// The last lines that a command said, printable, each with the beginning that anybody reads.
 #[derive(Debug, Default)]
 pub struct LastLines(VecDeque<String>);
 
@@ -50,7 +50,7 @@ impl Listener for LastLines {
         if self.0.len() == LINES {
             self.0.pop_front();
         }
-        self.0.push_back(text.clone());
+        self.0.push_back(shortened(&text, CHARS).into_owned());
         vec![text]
     }
 
@@ -59,7 +59,7 @@ impl Listener for LastLines {
         let Some(last) = self.lines().next_back() else {
             return anyhow!(ended);
         };
-        let last = explained(&shortened(last.trim(), CHARS));
+        let last = explained(last.trim());
         anyhow!("{ended}: {last}")
     }
 }
