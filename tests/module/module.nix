@@ -284,6 +284,59 @@ let
 
   results = [
     (accepts "a configuration for the Go comin" fromGoComin)
+    (accepts "every option of the Go comin 0.13" (comin {
+      package = pkgs.curl;
+      hostname = "web";
+      machineId = "0123456789abcdef0123456789abcdef";
+      debug = true;
+      repositoryType = "nix";
+      repositorySubdir = "machines";
+      systemAttr = "web";
+      submodules = true;
+      gpgPublicKeyPaths = [ "/etc/keys/alice.asc" ];
+      postDeploymentCommand = "/etc/post-deployment";
+      exporter = {
+        listen_address = "127.0.0.1";
+        port = 4243;
+        openFirewall = true;
+      };
+      buildConfirmer = {
+        mode = "auto";
+        autoconfirm_duration = 120;
+      };
+      deployConfirmer = {
+        mode = "manual";
+        autoconfirm_duration = 120;
+      };
+      desktop.title = "comin";
+      retention = {
+        deployment_boot_entry_capacity = 3;
+        deployment_successful_capacity = 3;
+        deployment_any_capacity = 5;
+      };
+      remotes = [
+        {
+          name = "origin";
+          url = "https://git.example.org/machines.git";
+          timeout = 300;
+          auth = {
+            access_token_path = "/run/secrets/token";
+            username = "comin";
+          };
+          poller.period = 60;
+          branches = {
+            main = {
+              name = "main";
+              operation = "switch";
+            };
+            testing = {
+              name = "testing-web";
+              operation = "test";
+            };
+          };
+        }
+      ];
+    }))
     (accepts "one remote with a name and a url" (comin { remotes = [ local ]; }))
     (accepts "a name of 64 characters" (named (lib.substring 0 64 longName)))
     (accepts "the name of a server" (named "git.a-b.example.org"))
@@ -1403,6 +1456,9 @@ in
 
   # What the module writes to config.json, for a comin to check.
   configuration = jsonOf go;
+
+  # Of the machine of an example.
+  settingsWith = file: settingsOf (builtins.head (machinesOf file)).config;
 
   gates = jsonOf gated;
   # Not in JSON, whose escapes a shell does not know.

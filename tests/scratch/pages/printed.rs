@@ -11,6 +11,7 @@ use expect_test::expect_file;
 use serde_json::json;
 
 use super::{pages, words};
+use crate::drift::rebuild;
 use crate::support::{isolated, Said};
 use crate::world::{await_that, boot, start, Repository, System, World};
 
@@ -31,6 +32,9 @@ const COMMITS: [&str; 5] = [
     "c94a6b10e7f2d8350b1c4a96e5d7038f2b6a91cd",
     "17d3f8ab26c05e914f7b8a3d60e2c19758d4b0fe",
 ];
+
+/// How the pages look at the journal.
+const JOURNAL: &str = "journalctl -f -t comin -p notice -o cat";
 
 /// The binary cache that the pages show.
 const CACHE: &str = "s3://cache?endpoint=s3.example.org&secret-key=/tmp/cache-key";
@@ -127,8 +131,7 @@ impl Laptop {
     /// Fetches and deploys, and keeps the lines of comin in the journal for the pages.
     fn show_journal(&mut self, name: &'static str) {
         let (printed, _) = self.print("run");
-        let line = "journalctl -f -t comin -p notice -o cat";
-        self.add(name, line, &comins(&printed));
+        self.add(name, JOURNAL, &comins(&printed));
     }
 
     /// A binary cache of this machine's.
@@ -158,7 +161,10 @@ impl Laptop {
 fn comins(printed: &str) -> String {
     let is_comins = |line: &&str| {
         let is_one_of = |starts: &[&str]| starts.iter().any(|it| line.starts_with(it));
-        line.starts_with(|c: char| c.is_uppercase() || c == '→')
+        let first = line.split(' ').next().unwrap();
+        let is_commit = first.len() == 8 && first.bytes().all(|it| it.is_ascii_hexdigit());
+        is_commit
+            || line.starts_with(|c: char| c.is_uppercase() || c == '→')
             || is_one_of(&["origin/", "laptop ", "  "]) && !is_one_of(&["  /", "  units "])
     };
     let lines: Vec<&str> = printed.lines().filter(is_comins).collect();
@@ -455,6 +461,37 @@ fn gates() -> Laptop {
     laptop
 }
 
+fn boot_checks() -> Laptop {
+    let mut laptop = Laptop::new();
+    laptop
+        .world
+        .configure(|config| config["boot_check"] = json!({"enable": true, "timeout": 0}));
+    laptop.commit("Enable the printer", "");
+    laptop.run("run");
+    boot::boot(&laptop.world);
+    laptop.show_journal("boot-check");
+    laptop
+}
+
+fn drift() -> Laptop {
+    let mut laptop = Laptop::new();
+    laptop
+        .world
+        .configure(|config| config["drift"] = json!({"heal": true, "grace": 1}));
+    laptop.commit("Enable the printer", "");
+    laptop.run("run");
+    rebuild(&laptop.world, "switch", 1);
+    let (seen, _) = laptop.print("run");
+    let wanted = laptop.world.path("root/run/comin/wanted");
+    await_that(|| {
+        laptop.run("fetch");
+        wanted.exists()
+    });
+    let (healed, _) = laptop.print("run");
+    laptop.add("drift", JOURNAL, &comins(&(seen + &healed)));
+    laptop
+}
+
 fn systems_from_ci() -> Laptop {
     let mut laptop = Laptop::new();
     laptop
@@ -498,6 +535,8 @@ fn pages_show_what_the_program_prints() {
         previews,
         watched,
         gates,
+        boot_checks,
+        drift,
         systems_from_ci,
     ];
     let printed: BTreeMap<&str, String> = thread::scope(|scope| {

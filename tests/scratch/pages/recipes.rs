@@ -39,21 +39,38 @@ fn option(block: &str, option: &str) -> Value {
         path.ancestors().nth(2).unwrap().display().to_string()
     };
     let (curl, jq) = (package("curl"), package("jq"));
-    let module = if block.starts_with('{') {
-        block.to_string()
-    } else {
-        format!("{{ {block} }}")
-    };
-    let code = format!(
+    let module = module(block);
+    evaluate(&format!(
         "let
            pkgs = {{ curl = \"{curl}\"; jq = \"{jq}\"; writeShellScript = _: text: text; }};
            block = {module};
          in (if builtins.isFunction block then block {{ inherit pkgs; }} else block).{option}"
-    );
+    ))
+}
+
+/// What the module makes of the Nix code in a block for the file `config.json`.
+fn settings(block: &str) -> Value {
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/module/module.nix");
+    let folder = tempfile::tempdir().unwrap();
+    let example = folder.path().join("example.nix");
+    fs::write(&example, module(block)).unwrap();
+    let example = example.display();
+    evaluate(&format!("(import {tests} {{ }}).settingsWith {example}"))
+}
+
+fn module(block: &str) -> String {
+    if block.starts_with('{') {
+        block.to_string()
+    } else {
+        format!("{{ {block} }}")
+    }
+}
+
+fn evaluate(code: &str) -> Value {
     let mut nix = Command::new("nix-instantiate");
     let world = World::empty();
     isolated(&mut nix, &world.path("home"));
-    nix.args(["--eval", "--strict", "--json", "--expr", &code]);
+    nix.args(["--eval", "--strict", "--json", "--expr", code]);
     let said = Said::of(&nix.output().unwrap());
     assert_eq!(said.code, Some(0), "{said:?}");
     serde_json::from_str(&said.out).unwrap()
@@ -183,6 +200,114 @@ fn notifications_arrive() {
     );
 }
 
+/// Runs comin on a machine whose newest commit has to wait for this reason.
+#[track_caller]
+fn assert_waits(world: &World, comin: impl Fn(&[&str]) -> Command, reason: &str) {
+    let before = world.running();
+    let said = Said::of(&comin(&["run"]).output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = Said::of(&comin(&["plan", "--json"]).output().unwrap());
+    let plan: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(plan["action"], "await_gate", "{plan:#}");
+    let hindrance = plan["hindrance"].as_str().unwrap();
+    assert!(hindrance.contains(reason), "{hindrance}");
+    assert_eq!(world.running(), before);
+    world.comin(&["retry"], 0);
+}
+
+/// Lets comin ask once more: the newest commit passes.
+#[track_caller]
+fn assert_passes(world: &World, comin: impl Fn(&[&str]) -> Command, label: &str) {
+    let said = Said::of(&comin(&["run"]).output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.running(), label);
+}
+
+#[test]
+fn recipes_of_gates_wait_and_let_pass() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let [supply, lock] = ["supply", "maintenance"].map(|it| world.path(it));
+    let mut gates = json!({});
+    for (text, name, path, here) in [
+        ("onACPower", "ac-power", "/sys/class/power_supply", &supply),
+        ("unmetered", "unmetered", "Metered", &"Metered".into()),
+        ("/run/maintenance", "maintenance", "/run/maintenance", &lock),
+    ] {
+        let gate = settings(&block("gates.md", "nix", text))["gates"][name].to_string();
+        assert!(gate.contains(path), "{gate}");
+        let gate = gate.replace(path, here.to_str().unwrap());
+        gates[name] = serde_json::from_str(&gate).unwrap();
+    }
+    world.configure(|config| config["gates"] = gates);
+    assert_eq!(world.plan()["action"], "nothing");
+    let space = settings(&block("gates.md", "nix", "minFree"));
+    assert_eq!(space["min_free"], 5_u64 << 30);
+
+    // The laptop runs on battery, over a phone, while somebody works on it.
+    for (name, file, content) in [
+        ("BAT0", "type", "Battery\n"),
+        ("AC", "type", "Mains\n"),
+        ("AC", "online", "0\n"),
+    ] {
+        fs::create_dir_all(supply.join(name)).unwrap();
+        fs::write(supply.join(name).join(file), content).unwrap();
+    }
+    let shown = block("gates.md", "sh", "/run/maintenance")
+        .replace("/run/maintenance", lock.to_str().unwrap());
+    let mut shell = Command::new("sh");
+    assert!(shell
+        .args(["-c", &shown.replace("sudo ", "")])
+        .status()
+        .unwrap()
+        .success());
+    let manager = "org.freedesktop.NetworkManager";
+    let question = format!(
+        "get-property {manager} /{} {manager} Metered",
+        manager.replace('.', "/")
+    );
+    let network =
+        |metered: u32| format!("[ \"$*\" != '{question}' ] || {{ echo u {metered}; exit 0; }}");
+    let comin = |arguments: &[&str], metered: u32| {
+        world.command_with(arguments, &[("busctl", &network(metered))])
+    };
+    let on_phone = |arguments: &[&str]| comin(arguments, 1);
+    let at_home = |arguments: &[&str]| comin(arguments, 2);
+    origin.commit("second", &System::default());
+    assert_waits(&world, on_phone, "at the gate ac-power (on battery)");
+    fs::write(supply.join("AC/online"), "1\n").unwrap();
+    let reason = "at the gate unmetered (the connection is metered)";
+    assert_waits(&world, on_phone, reason);
+    let reason = "at the gate maintenance (database migration, ask Alice)";
+    assert_waits(&world, at_home, reason);
+    fs::remove_file(&lock).unwrap();
+    assert_passes(&world, at_home, "second");
+}
+
+#[test]
+fn night_window_of_the_page_is_open_at_night_and_at_the_weekend() {
+    need!("git", "nix", "faketime");
+    let (mut world, origin) = World::new();
+    world.comin(&["run"], 0);
+    let set = settings(&block("gates.md", "nix", "deployWindow"));
+    world.configure(|config| config["deploy_window"] = set["deploy_window"].clone());
+    origin.commit("second", &System::default());
+    for (time, opens) in [
+        // A Wednesday, a Friday night and a Monday.
+        ("2030-01-02 12:00:00", "2030-01-02 22:00:00"),
+        ("2030-01-04 23:30:00", "2030-01-05 00:00:00"),
+        ("2030-01-07 05:00:01", "2030-01-07 22:00:00"),
+    ] {
+        let reason = format!("(it opens at {opens} ");
+        assert_waits(&world, |arguments| world.at(time, arguments), &reason);
+    }
+    // The night from Thursday to Friday, and a Sunday.
+    assert_passes(&world, |it| world.at("2030-01-11 04:59:00", it), "second");
+    origin.commit("third", &System::default());
+    assert_passes(&world, |it| world.at("2030-01-13 23:58:00", it), "third");
+}
+
 #[test]
 fn gate_of_ci_and_health_check_ask_a_server() {
     need!("git", "nix", "curl", "jq");
@@ -202,9 +327,21 @@ fn gate_of_ci_and_health_check_ask_a_server() {
         config["health_check"] = json!({"commands": [check]});
     });
     let second = origin.commit("second", &System::default());
+    let away = |world: &mut World, is_away: bool| {
+        let (from, to) = (service.url.as_str(), "http://127.0.0.1:1");
+        let (from, to) = if is_away { (from, to) } else { (to, from) };
+        world.configure(|config| {
+            let command = config["gates"]["ci"]["command"].as_str().unwrap();
+            config["gates"]["ci"]["command"] = json!(command.replace(from, to));
+        });
+    };
+    away(&mut world, true);
+    let reason = "at the gate ci (GitHub does not answer)";
+    assert_waits(&world, |arguments| world.command(arguments), reason);
+    away(&mut world, false);
     for (state, hindrance) in [
         ("pending", "it waits at the gate ci (CI is not done)"),
-        ("failure", "the gate ci refused it (CI: failure)"),
+        ("failure", "the gate ci refused it (CI failed)"),
     ] {
         service.answers(&json!({ "state": state }).to_string());
         world.comin(&["retry"], 0);
@@ -223,6 +360,25 @@ fn gate_of_ci_and_health_check_ask_a_server() {
     assert_eq!(world.running(), "second");
     let requests: Vec<String> = service.requests.try_iter().collect();
     assert!(requests[1].starts_with("GET /health "), "{requests:?}");
+
+    // A testing branch, with the line of the page in front.
+    let all = pages();
+    let page = all.iter().find(|it| it.name().ends_with("gates.md"));
+    let code = page.unwrap().code();
+    let line = code.iter().find(|it| it.starts_with("case $COMIN_GIT_REF"));
+    world.configure(|config| {
+        let command = config["gates"]["ci"]["command"].as_str().unwrap();
+        config["gates"]["ci"]["command"] = json!(format!("{}\n{command}", line.unwrap()));
+    });
+    service.answers("{\"state\": \"failure\"}");
+    origin.git(&["switch", "--quiet", "--create", "testing-m"]);
+    origin.commit("tested", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "tested");
+    origin.git(&["switch", "--quiet", "main"]);
+    origin.commit("third", &System::default());
+    world.comin(&["run"], 0);
+    assert_eq!(world.plan()["action"], "held");
 }
 
 #[test]
