@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::deploy::confirm::ConfirmRequest;
-use crate::model::names::Operation;
+use crate::model::Operation;
 
 /// The configuration, and the machine, unless others are named.
 pub const CONFIG: &str = "/etc/comin/config.json";

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::deploy::context::Context;
-use crate::model::{attempt::Attempt, state::State};
+use crate::model::{Attempt, State};
 use crate::nix::closure_diff::ClosureDiff;
 use crate::report::attempt_details::{there_are, whole_log, Details};
 use crate::report::history::History;

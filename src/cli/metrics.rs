@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::status::view;
 use crate::deploy::{context::Context, observe::Snapshot};
 use crate::git::mirror::Mirror;
-use crate::model::decision::Decision;
+use crate::model::Decision;
 use crate::report::metrics::Metrics;
 use crate::state::{store, verdicts::VerdictCache};
 use crate::sys::fs;

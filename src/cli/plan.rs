@@ -8,7 +8,7 @@ use super::status::{chosen, host};
 use crate::deploy::preview::{self, Preview};
 use crate::deploy::{commits::Commits, context::Context, lookup, observe::Snapshot, operator};
 use crate::git::mirror::Mirror;
-use crate::model::{select::decide, target::Target};
+use crate::model::{select::decide, Target};
 use crate::nix::closure_diff::ClosureDiff;
 use crate::report::plan::Plan;
 use crate::report::preview::{Build, Previewed};

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
-use super::args::Publication;
-use super::{hosts, output::print};
+use super::{args::Publication, hosts, output::print};
 use crate::deploy::context::Completion;
 use crate::git::notes::LARGEST;
 use crate::model::prebuilt::in_note;

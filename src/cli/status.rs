@@ -7,10 +7,7 @@ use anyhow::Result;
 use crate::deploy::observe::{self, Snapshot};
 use crate::deploy::{boot_check, commits::Commits, context::Context, healing, operator};
 use crate::git::mirror::Mirror;
-use crate::model::decision::{Action, Decision};
-use crate::model::drift::Drift;
-use crate::model::facts::Facts;
-use crate::model::{select::decide, state::State, target::Target};
+use crate::model::{select::decide, Action, Decision, Drift, Facts, State, Target};
 use crate::nix::evaluator;
 use crate::report::{
     host_state::{HealingView, HostState, Seen},

@@ -14,9 +14,8 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::config::paths::Paths;
-use crate::sys::inotify::Folders;
 use crate::sys::poll::{poll, readable};
-use crate::sys::signal::DeferExit;
+use crate::sys::{inotify::Folders, signal::DeferExit};
 
 /// How long a change may go on: who replaces a file makes another one first.
 const SETTLE: Duration = Duration::from_millis(20);

@@ -17,11 +17,10 @@ use super::{
     BootCheck, Config, HealthCheck, Remote, RepositoryType, Rollback, SshSigners, STATE_DIR,
 };
 use crate::config::url::Url;
-use crate::model::gate::{Gate, Gates};
-use crate::model::names::{check_branch, Branch, Operation};
-use crate::model::policy::{Backoff, Confirmer, Heals, Reboots, Retention};
-use crate::model::prebuilt::{check_template, Prebuilt};
-use crate::model::window::Window;
+use crate::model::{
+    names::check_branch, prebuilt::check_template, Backoff, Branch, Confirmer, Gate, Gates, Heals,
+    Operation, Prebuilt, Reboots, Retention, Window,
+};
 
 impl File {
     /// Checks every value of a file with this fingerprint.

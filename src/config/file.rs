@@ -10,8 +10,7 @@ use strsim::levenshtein;
 
 use super::Config;
 use crate::config::url::Auth;
-use crate::model::gate::Before;
-use crate::model::names::{Operation, RemoteName};
+use crate::model::{Before, Operation, RemoteName};
 
 /// The file as it is written. What is left out gets its default in [`File::check`].
 #[derive(Deserialize)]

@@ -17,13 +17,10 @@ use anyhow::{Context, Result};
 use jiff::SignedDuration;
 
 use crate::config::url::Url;
-use crate::model::confirmation::{Approval, Step};
-use crate::model::facts::PendingConfirmation;
-use crate::model::gate::Gates;
-use crate::model::names::{Branch, RemoteName};
-use crate::model::policy::{Backoff, Confirmer, Heals, Reboots, Retention};
-use crate::model::prebuilt::Prebuilt;
-use crate::model::{attempt::Attempt, state::State};
+use crate::model::{
+    Approval, Attempt, Backoff, Branch, Confirmer, Gates, Heals, PendingConfirmation, Prebuilt,
+    Reboots, RemoteName, Retention, State, Step,
+};
 
 /// Where the state is kept, unless the owner wants it elsewhere.
 pub const STATE_DIR: &str = "/var/lib/comin";

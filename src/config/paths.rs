@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::STATE_DIR;
-use crate::model::gate::Before;
-use crate::model::names::RemoteName;
+use crate::model::{Before, RemoteName};
 
 /// The ref of the commit that Nix reads from a repository of ours: the remote's own branch may move meanwhile.
 pub const TARGET_REF: &str = "refs/comin/target";

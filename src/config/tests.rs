@@ -3,8 +3,7 @@ use std::path::Path;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::model::names::{check_branch, Operation};
-use crate::model::policy::{Confirmer, Retention};
+use crate::model::{names::check_branch, Confirmer, Operation, Retention};
 
 impl Config {
     /// The configuration that is written like this.

@@ -4,10 +4,7 @@ use anyhow::{bail, ensure, Result};
 
 use crate::deploy::{commits::Commits, context::Context, observe, order::log_order};
 use crate::git::mirror::Mirror;
-use crate::model::commit::Commit;
-use crate::model::history::{History, Signature};
-use crate::model::names::{Branch, RemoteName};
-use crate::model::remote::{Reach, RemoteFacts};
+use crate::model::{Branch, Commit, History, Reach, RemoteFacts, RemoteName, Signature};
 use crate::state::requests::{self, Rewrite};
 use crate::state::store;
 

@@ -5,7 +5,7 @@ use anyhow::{Error, Result};
 
 use crate::config::paths::Paths;
 use crate::git::mirror::Mirror;
-use crate::model::{commit::Commit, state::State};
+use crate::model::{Commit, State};
 use crate::state::go_comin;
 use crate::state::store::{self, Store};
 

@@ -4,10 +4,7 @@ use anyhow::Result;
 use log::Level;
 
 use crate::deploy::{context::Context, observe};
-use crate::model::cure::Cure;
-use crate::model::decision::{Action, Decision};
-use crate::model::drift::Drift;
-use crate::model::{candidate::Candidate, facts::Facts, refusal::Refusal, state::State};
+use crate::model::{Action, Candidate, Cure, Decision, Drift, Facts, Refusal, State};
 use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
 use crate::sys::{terminal, text};
 

@@ -4,8 +4,7 @@ use anyhow::Error;
 
 use crate::deploy::context::Context;
 use crate::git::mirror::Mirror;
-use crate::model::history::{History, Relation, Signature};
-use crate::model::{commit::Commit, signature::Unverified};
+use crate::model::{Commit, History, Relation, Signature, Unverified};
 
 /// The commits of a mirror, or why it cannot be read. Where there are signers, theirs alone may be deployed.
 pub struct Commits<'a> {

@@ -8,10 +8,7 @@ use crate::deploy::{
     context::Context, deployment::Deployment, finish, gates, observe, order::log_order, record,
 };
 use crate::git::mirror::Mirror;
-use crate::model::attempt::Attempt;
-use crate::model::cure::Cure;
-use crate::model::{confirmation::Step, decision::Decision, facts::Facts, names::Operation};
-use crate::model::{outcome::Outcome, stage::Stage};
+use crate::model::{Attempt, Cure, Decision, Facts, Operation, Outcome, Stage, Step};
 use crate::state::requests::{self, Confirmation};
 use crate::state::store::{self, Store};
 
@@ -148,7 +145,7 @@ pub struct ConfirmRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::names::Operation;
+    use crate::model::Operation;
 
     #[test]
     fn a_confirmation_is_of_one_step_of_one_attempt_of_one_commit() {

@@ -4,9 +4,7 @@ use anyhow::{Error, Result};
 use derive_more::From;
 
 use crate::deploy::{context::Context, gates, record};
-use crate::model::attempt::Attempt;
-use crate::model::{confirmation::Step, gate::ClosedGate, residue::Residue};
-use crate::model::{outcome::Outcome, stage::Stage};
+use crate::model::{Attempt, ClosedGate, Outcome, Residue, Stage, Step};
 use crate::state::store::Store;
 use crate::system;
 

@@ -5,9 +5,8 @@ use rustix::process::geteuid;
 
 use crate::config::paths::Paths;
 use crate::deploy::context::Context;
-use crate::git::environment::for_nix;
-use crate::git::mirror::Mirror;
-use crate::model::target::Target;
+use crate::git::{environment::for_nix, mirror::Mirror};
+use crate::model::Target;
 use crate::nix::evaluator::{Evaluator, User};
 use crate::nix::{self, Evaluation};
 use crate::sys::command::Interrupt;

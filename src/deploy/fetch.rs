@@ -7,25 +7,15 @@ use anyhow::{ensure, Result};
 use jiff::{SignedDuration, Timestamp};
 use log::Level;
 
-use crate::config::url::Url;
-use crate::config::{paths::Paths, Remote};
+use crate::config::{paths::Paths, url::Url, Remote};
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::observe;
-use crate::git::fetch::as_fetcher;
-use crate::git::heads;
-use crate::git::incoming::Extent;
-use crate::git::mirror::Mirror;
-use crate::git::source::Source;
-use crate::state::deploy_record::DeployRecord;
-use crate::state::fetch_record::FetchRecord;
-use crate::state::requests;
-use crate::sys::diagnosis::explained;
-use crate::sys::fs::Lock;
-use crate::sys::hand_over::hand_over;
-use crate::sys::owner::Owner;
-use crate::sys::signal::SignalGuard;
-use crate::sys::text;
-use crate::sys::{command, credential_file, journal};
+use crate::git::{fetch::as_fetcher, heads, incoming::Extent, mirror::Mirror, source::Source};
+use crate::state::{deploy_record::DeployRecord, fetch_record::FetchRecord, requests};
+use crate::sys::{
+    command, credential_file, diagnosis::explained, fs::Lock, hand_over::hand_over, journal,
+    owner::Owner, signal::SignalGuard, text,
+};
 
 /// How long nothing is looked for in the mirror again after a fetch that failed: a server may break each fetch in another
 /// way, and all of the mirror is read.

@@ -4,10 +4,8 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::deployment::Deployment;
-use crate::deploy::{post_deployment, retention};
-use crate::model::attempt::Attempt;
-use crate::model::outcome::Outcome;
+use crate::deploy::{deployment::Deployment, post_deployment, retention};
+use crate::model::{Attempt, Outcome};
 use crate::sys::journald;
 use crate::system::{reboot_reasons, rollback_timer};
 

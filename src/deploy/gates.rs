@@ -7,23 +7,16 @@ use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::deploy::context::Context;
-use crate::deploy::observe;
-use crate::deploy::order::log_order;
-use crate::deploy::post_deployment;
+use crate::deploy::{context::Context, observe, order::log_order, post_deployment};
 use crate::git::mirror::Mirror;
-use crate::model::attempt::Attempt;
-use crate::model::gate::{first_closed, Before, ClosedGate, Gate, GateAnswer};
-use crate::model::outcome::Outcome;
-use crate::model::quarantine::Quarantine;
-use crate::model::state::State;
-use crate::model::store_path;
-use crate::model::target::Target;
+use crate::model::{
+    gate::first_closed, store_path, Attempt, Before, ClosedGate, Gate, GateAnswer, Outcome,
+    Quarantine, State, Target,
+};
 use crate::state::gate_record::GateRecord;
 use crate::state::requests::{self, PastGates};
 use crate::state::store::{self, Store};
-use crate::sys::command;
-use crate::sys::fs;
+use crate::sys::{command, fs};
 
 /// The gate that is closed to an attempt before a stage, if one is. It is asked at most once a minute.
 pub fn closed(

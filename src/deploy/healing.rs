@@ -6,10 +6,8 @@ use log::Level;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{gates, observe, reactivation};
-use crate::model::attempt::Reactivation;
-use crate::model::decision::{Action, Decision};
-use crate::model::healing::{self, decide, Healing};
-use crate::model::{drift::Drift, facts::Facts, gate::Before, schedule::Delay, state::State};
+use crate::model::healing::{self, decide};
+use crate::model::{Action, Before, Decision, Delay, Drift, Facts, Healing, Reactivation, State};
 use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 use crate::sys::text;
 use crate::system::switch;

@@ -5,8 +5,7 @@ use anyhow::{Error, Result};
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{observe, order::log_order, reactivation, recovery};
 use crate::git::mirror::Mirror;
-use crate::model::keep::tested;
-use crate::model::{attempt::Reactivation, names::Operation};
+use crate::model::{keep::tested, Operation, Reactivation};
 use crate::state::store::Store;
 use crate::sys::who;
 

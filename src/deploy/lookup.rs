@@ -10,12 +10,9 @@ use ureq::Agent;
 
 use crate::deploy::context::Context;
 use crate::git::mirror::Mirror;
-use crate::model::decision::{Action, Decision};
-use crate::model::facts::Facts;
-use crate::model::prebuilt::{self, Lookup, Prebuilt};
-use crate::model::remote::RemoteFacts;
-use crate::model::schedule::Delay;
-use crate::model::target::Target;
+use crate::model::{
+    prebuilt, Action, Decision, Delay, Facts, Lookup, Prebuilt, RemoteFacts, Target,
+};
 
 /// How many bytes of an answer are read.
 const LARGEST: u64 = 64 * 1024;

@@ -10,13 +10,10 @@ use crate::deploy::{
     rollback::restore_boot,
 };
 use crate::git::mirror::Mirror;
-use crate::model::after_switch::{self, Checks, Next};
-use crate::model::fault::Fault;
-use crate::model::manual_rollback::ManualRollback;
-use crate::model::{attempt::PreviousSystem, names::Operation, quarantine::Quarantine};
+use crate::model::after_switch::{self, Next};
+use crate::model::{Checks, Fault, ManualRollback, Operation, PreviousSystem, Quarantine};
 use crate::state::store::Store;
-use crate::sys::fs;
-use crate::sys::who;
+use crate::sys::{fs, who};
 use crate::system;
 use crate::system::switch::{self, Activation};
 

@@ -47,7 +47,7 @@ use crate::config::Remote;
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{commits::Commits, healing::Healed, observe::Snapshot, reboot::NextStep};
 use crate::git::mirror::Mirror;
-use crate::model::{decision::Decision, facts::Facts, schedule::Delay, select::decide};
+use crate::model::{select::decide, Decision, Delay, Facts};
 use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 
 /// How long it takes until a deploy looks again at what may be gone by then: what kept it from its work, or what only

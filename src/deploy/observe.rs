@@ -5,27 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Error, Result};
 use jiff::Timestamp;
 
-use crate::config::paths::Paths;
-use crate::config::{Config, Remote};
-use crate::deploy::commits::Commits;
-use crate::deploy::context::Context;
+use crate::config::{paths::Paths, Config, Remote};
+use crate::deploy::{commits::Commits, context::Context};
 use crate::git::heads::{self, Heads};
 use crate::git::mirror::Mirror;
-use crate::model::attempt::Attempt;
-use crate::model::decision::Decision;
-use crate::model::drift::{Drift, Since, Systems};
-use crate::model::facts::Facts;
-use crate::model::gate::{Before, ClosedGate};
-use crate::model::names::Branch;
-use crate::model::prebuilt::Lookup;
-use crate::model::remote::{Head, Reach, RemoteFacts};
-use crate::model::select::decide;
-use crate::model::state::State;
-use crate::model::suspension::Suspension;
+use crate::model::drift::{Since, Systems};
+use crate::model::{
+    select::decide, Attempt, Before, Branch, ClosedGate, Decision, Drift, Facts, Head, Lookup,
+    Reach, RemoteFacts, State, Suspension,
+};
 use crate::state::deploy_record::{self, DeployRecord};
-use crate::state::fetch_record::FetchRecord;
-use crate::state::gate_record::GateRecord;
-use crate::state::requests;
+use crate::state::{fetch_record::FetchRecord, gate_record::GateRecord, requests};
 use crate::sys::{fs, progress::Steps};
 use crate::system;
 

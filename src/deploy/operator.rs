@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::config::paths::Paths;
 use crate::deploy::{accepted_main, confirm, context::Context, gates, observe, order::log_order};
 use crate::git::mirror::Mirror;
-use crate::model::{attempt::Attempt, gate::Before, state::State, suspension::Suspension};
+use crate::model::{Attempt, Before, State, Suspension};
 use crate::state::gate_record::GateRecord;
 use crate::state::requests::{self, Confirmation, PastGates, Rewrite};
 use crate::state::store::{self, Store};

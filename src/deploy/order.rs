@@ -1,9 +1,7 @@
 //! The trace that an order leaves.
 
 use crate::deploy::context::Context;
-use crate::sys::journal;
-use crate::sys::journald::JournalSocket;
-use crate::sys::who;
+use crate::sys::{journal, journald::JournalSocket, who};
 
 /// Says that an order was given: to whoever gave it, and to the journal, which does not read a terminal, by whom.
 pub fn log_order(ctx: &Context, text: &str) {

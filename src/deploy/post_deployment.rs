@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::deploy::context::Context;
 use crate::git::mirror::Mirror;
-use crate::model::attempt::Attempt;
-use crate::model::outcome::{words, AttemptStatus, Outcome};
+use crate::model::{outcome::words, Attempt, AttemptStatus, Outcome};
 use crate::nix;
 use crate::sys::{command, text::printable};
 

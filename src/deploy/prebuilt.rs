@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail, ensure, Context as _, Result};
 
 use crate::deploy::build::{machine_id_mismatch, preempted, realise};
-use crate::deploy::context::Context;
 use crate::deploy::deployment::{Deployment, Stop};
-use crate::deploy::preemption::Preemption;
-use crate::model::{confirmation::Step, prebuilt::Identity, target::Target};
-use crate::model::{outcome::Outcome, stage::Stage};
+use crate::deploy::{context::Context, preemption::Preemption};
+use crate::model::{prebuilt::Identity, Outcome, Stage, Step, Target};
 use crate::nix::signatures::is_signed;
 use crate::sys::fs;
 use crate::system;

@@ -8,7 +8,7 @@ use crate::deploy::{
     announce, commits::Commits, context::Context, deployment::Deployment, lookup, observe,
 };
 use crate::git::mirror::Mirror;
-use crate::model::{decision::Action, select::may_still_be_deployed, state::State, target::Target};
+use crate::model::{select::may_still_be_deployed, Action, State, Target};
 use crate::state::requests;
 use crate::sys::{command::Interrupt, inotify::Folders};
 

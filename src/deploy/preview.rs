@@ -10,9 +10,8 @@ use anyhow::{Context as _, Result};
 use crate::config::paths::Paths;
 use crate::deploy::{build, context::Context, evaluation::NixSource, prebuilt};
 use crate::git::mirror::Mirror;
-use crate::model::target::Target;
-use crate::nix::events::in_repository;
-use crate::nix::{self, Evaluation};
+use crate::model::Target;
+use crate::nix::{self, events::in_repository, Evaluation};
 use crate::sys::{progress, temp_dir::TempDir};
 use crate::system;
 

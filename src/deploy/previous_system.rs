@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::deploy::{context::Context, health};
-use crate::model::{attempt::PreviousSystem, state::State, store_path};
+use crate::model::{store_path, PreviousSystem, State};
 use crate::nix;
 use crate::sys::fs;
 use crate::system::{self, systemd};

@@ -5,8 +5,7 @@ use jiff::Timestamp;
 
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{activate, deployment::Deployment, finish, observe};
-use crate::model::attempt::{Attempt, Reactivation};
-use crate::model::{outcome::Outcome, reactivation::again};
+use crate::model::{reactivation::again, Attempt, Outcome, Reactivation};
 use crate::nix;
 use crate::state::store::Store;
 

@@ -12,9 +12,9 @@ use log::Level;
 use serde::Deserialize;
 
 use crate::deploy::{context::Context, gates, observe};
-use crate::model::gate::Before;
-use crate::model::reboot::{decide, Reboot, RebootDecision, RebootFacts, RebootStage};
-use crate::model::{schedule::Delay, suspension::Suspension};
+use crate::model::{
+    reboot::decide, Before, Delay, Reboot, RebootDecision, RebootFacts, RebootStage, Suspension,
+};
 use crate::state::{deploy_record::DeployRecord, store::Store};
 use crate::sys::{command, text::printable};
 use crate::system::{reboot_reasons::reasons, switch, systemd};

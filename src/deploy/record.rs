@@ -3,8 +3,7 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::model::attempt::Attempt;
-use crate::model::{outcome::words, stage::Stage};
+use crate::model::{outcome::words, Attempt, Stage};
 use crate::state::store::Store;
 use crate::sys::journald::{self, Field};
 
@@ -51,8 +50,7 @@ fn journal_fields(attempt: &Attempt) -> Vec<Field> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::names::Operation;
-    use crate::model::outcome::Outcome;
+    use crate::model::{Operation, Outcome};
 
     #[test]
     fn journal_fields_tell_how_far_an_attempt_is_and_how_it_ended() {

@@ -3,11 +3,9 @@
 use anyhow::Result;
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::deployment::Deployment;
-use crate::deploy::{activate, finish, observe, rollback};
+use crate::deploy::{activate, deployment::Deployment, finish, observe, rollback};
 use crate::model::after_switch::{self, Interrupted, Recovery};
-use crate::model::attempt::Progress;
-use crate::model::{outcome::Outcome, stage::Stage};
+use crate::model::{Outcome, Progress, Stage};
 use crate::state::store::Store;
 use crate::sys::fs;
 use crate::system::{self, rollback_timer, switch::Activation};

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::deploy::context::Context;
-use crate::model::retention::{surplus_generations, surplus_roots, Generations};
-use crate::model::{attempt::Attempt, state::State};
+use crate::model::retention::{surplus_generations, surplus_roots};
+use crate::model::{Attempt, Generations, State};
 use crate::nix;
 use crate::sys::fs;
 use crate::system;

@@ -6,15 +6,15 @@ use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::deploy::fetch::record_failure;
 use crate::deploy::health::{self, Patience};
-use crate::deploy::reboot::reboot as order_reboot;
-use crate::deploy::{context::Context, deployment::Deployment, observe, record};
-use crate::model::attempt::{Attempt, PreviousSystem};
-use crate::model::outcome::{FaultOrigin, Outcome};
-use crate::model::reboot::{self, Reboot};
-use crate::model::{after_switch::SwitchExit, boot_check, fault::Fault, stage::Stage};
-use crate::model::{names::Operation, quarantine::Quarantine, remote::RemoteFacts};
+use crate::deploy::{
+    context::Context, deployment::Deployment, fetch::record_failure, observe,
+    reboot::reboot as order_reboot, record,
+};
+use crate::model::{
+    boot_check, reboot, Attempt, Fault, FaultOrigin, Operation, Outcome, PreviousSystem,
+    Quarantine, Reboot, RemoteFacts, Stage, SwitchExit,
+};
 use crate::nix;
 use crate::state::store::Store;
 use crate::sys::fs;

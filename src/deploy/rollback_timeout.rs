@@ -8,8 +8,7 @@ use jiff::Timestamp;
 
 use crate::config::paths::Paths;
 use crate::deploy::{context::Context, post_deployment, record, rollback::go_back};
-use crate::model::attempt::{Attempt, Progress};
-use crate::model::outcome::{words, FaultOrigin};
+use crate::model::{outcome::words, Attempt, FaultOrigin, Progress};
 use crate::state::store::{self, Store};
 use crate::state::{deploy_record::DeployRecord, requests};
 use crate::system::{switch, systemd::systemctl};

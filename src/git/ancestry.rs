@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use anyhow::{Context, Result};
 use git2::{Odb, Oid};
 
-use crate::model::history::Relation;
+use crate::model::Relation;
 
 /// In whose history a commit is, as far as the walk has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

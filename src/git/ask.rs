@@ -10,10 +10,8 @@ use base64::prelude::{Engine, BASE64_STANDARD};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::Agent;
 
-use super::credentials;
-use super::heads::Heads;
-use crate::config::url::Http;
-use crate::config::Remote;
+use super::{credentials, heads::Heads};
+use crate::config::{url::Http, Remote};
 
 /// The longest list of references that is read: some 200,000 of them.
 const LONGEST: u64 = 16 * 1024 * 1024;

@@ -8,8 +8,7 @@ use jiff::Timestamp;
 
 use super::ancestry;
 use super::mirror::{commit, Mirror};
-use crate::model::commit::Commit;
-use crate::model::history::Relation;
+use crate::model::{Commit, Relation};
 use crate::sys::text::shortened;
 
 /// More bytes than a file has that says how others are kept.

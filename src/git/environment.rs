@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::config::paths::Paths;
 use crate::config::url::{Http, Token, Url};
-use crate::config::Remote;
-use crate::git::git_command::quoted;
-use crate::git::{ssh, submodules};
-use crate::model::names::RemoteName;
+use crate::config::{paths::Paths, Remote};
+use crate::git::{git_command::quoted, ssh, submodules};
+use crate::model::RemoteName;
 use crate::sys::{credential_file, fs};
 
 /// Names and values of variables.

@@ -9,8 +9,7 @@ use super::incoming::{Extent, Incoming};
 use super::integrity::{empty, lock};
 use super::mirror::{has_our_settings, init, Mirror, ACCEPTED};
 use super::source::Source;
-use crate::config::paths::Paths;
-use crate::config::Remote;
+use crate::config::{paths::Paths, Remote};
 use crate::sys::fs::Lock;
 use crate::sys::owner::{AsOwner, Owner};
 

@@ -4,11 +4,9 @@ use std::path::Path;
 
 use anyhow::{anyhow, Result};
 
-use crate::config::paths::Paths;
-use crate::config::Remote;
+use crate::config::{paths::Paths, Remote};
 use crate::git::refs::{Ref, Refs};
-use crate::model::commit::Commit;
-use crate::model::names::{Branch, RemoteName};
+use crate::model::{Branch, Commit, RemoteName};
 use crate::sys::owner::AsOwner;
 
 /// The heads of a remote's followed branches; by default, of none.

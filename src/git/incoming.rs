@@ -9,10 +9,9 @@ use anyhow::{bail, Context, Result};
 use git2::{ObjectType, Odb, Oid, Repository};
 use tempfile::TempDir;
 
-use super::commits::without_hashing;
 use super::heads::{followed, tracking, Heads};
 use super::mirror::{init, Mirror};
-use super::shared_clone::borrow_objects;
+use super::{commits::without_hashing, shared_clone::borrow_objects};
 use crate::config::Remote;
 
 /// More bytes than any commit, folder or tag has that somebody makes. What is larger compresses well, and fills the

@@ -13,7 +13,7 @@ use super::heads::{refs, tracking};
 use super::incoming::{check_sizes, LARGEST};
 use super::mirror::{has_our_settings, write_settings, Mirror, ACCEPTED};
 use crate::config::{paths::TARGET_REF, Remote};
-use crate::model::commit::Commit;
+use crate::model::Commit;
 use crate::sys::fs::{self, Lock};
 use crate::sys::{command, owner::AsOwner};
 

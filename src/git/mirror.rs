@@ -11,7 +11,7 @@ use git2::{ConfigLevel, ErrorCode, Oid, Repository};
 use rustix::fs::OFlags;
 
 use crate::config::paths::{Paths, TARGET_REF};
-use crate::model::commit::Commit;
+use crate::model::Commit;
 use crate::sys::fs::read_small_optional;
 use crate::sys::owner::{AsOwner, Owner};
 

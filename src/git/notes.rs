@@ -3,10 +3,8 @@
 use anyhow::{ensure, Context, Result};
 use git2::{ObjectType, Oid, Tree};
 
-use super::heads::tracking;
-use super::mirror::Mirror;
-use crate::model::commit::Commit;
-use crate::model::names::RemoteName;
+use super::{heads::tracking, mirror::Mirror};
+use crate::model::{Commit, RemoteName};
 
 /// More bytes than the note of a commit needs: a line for each of some 2,500 machines.
 pub const LARGEST: usize = 256 * 1024;

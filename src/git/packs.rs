@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::git_command::git;
-use super::mirror::Mirror;
+use super::{git_command::git, mirror::Mirror};
 use crate::sys::{command, fs, owner::Owner};
 
 /// How many there may be; as many as git lets be by default (`gc.autoPackLimit`).

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
 
-use crate::model::commit::Commit;
+use crate::model::Commit;
 use crate::sys::fs;
 
 /// More than a path or an id has. What is read may be anybody's.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::mirror::{init, Mirror};
 use crate::config::paths::Paths;
-use crate::model::commit::Commit;
+use crate::model::Commit;
 
 /// Makes a repository that has all that the mirror has, and copies nothing for that.
 pub(super) fn borrow_objects(mirror: &Path, path: &Path) -> Result<()> {

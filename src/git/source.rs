@@ -10,11 +10,9 @@ use anyhow::{bail, ensure, Context, Error, Result};
 use super::environment::{self, Variables};
 use super::git_command::{git, FETCH};
 use super::heads::{followed, local_heads, refs, Heads};
-use super::incoming::LACKS_HISTORY;
-use super::{ask, credentials, ssh};
-use crate::config::url::Url;
-use crate::config::Remote;
-use crate::model::commit::Commit;
+use super::{ask, credentials, incoming::LACKS_HISTORY, ssh};
+use crate::config::{url::Url, Remote};
+use crate::model::Commit;
 use crate::sys::command::{self, Answer};
 
 /// How many of git's last lines are told.

@@ -10,8 +10,7 @@ use anyhow::{Context, Result};
 use crate::config::url::{Ssh, Url};
 use crate::config::Remote;
 use crate::git::git_command::quoted;
-use crate::sys::command;
-use crate::sys::credential_file;
+use crate::sys::{command, credential_file};
 
 /// The settings of a server, as `ssh_config(5)` has them. They hold paths and no secret. `place` is where ssh is to read a
 /// file that the configuration names.

@@ -3,9 +3,7 @@
 
 use anyhow::Result;
 
-use crate::config::paths::Paths;
-use crate::config::url::Url;
-use crate::config::Remote;
+use crate::config::{paths::Paths, url::Url, Remote};
 use crate::sys::fs;
 
 /// The repository in which a Nix before 2.20 puts the files together, and none of its submodules' own:

@@ -15,9 +15,8 @@ use super::environment::LARGEST_ALLOCATION;
 use super::git_command::{git, FETCH};
 use super::mirror::{init, write_settings, Mirror};
 use crate::config::paths::{Paths, TARGET_REF};
-use crate::model::commit::Commit;
-use crate::sys::command;
-use crate::sys::owner::Owner;
+use crate::model::Commit;
+use crate::sys::{command, owner::Owner};
 
 /// How long it may take to copy a commit with its history. Whoever owns the mirror may let it take for ever.
 const PATIENCE: Duration = Duration::from_secs(1800);

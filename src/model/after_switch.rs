@@ -5,9 +5,7 @@ use anyhow::Result;
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
-use crate::model::fault::Fault;
-use crate::model::names::Operation;
-use crate::model::stage::Stage;
+use crate::model::{names::Operation, outcome::Fault, stage::Stage};
 
 /// How `switch-to-configuration` ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Display)]

@@ -7,14 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::model::names::{Operation, RemoteName};
+use crate::model::outcome::{Fault, FaultOrigin, Outcome, Trouble};
 use crate::model::schedule::{Delay, NextTry};
-use crate::model::{
-    confirmation::Step, fault::Fault, policy::Backoff, target::Target, unit_changes::UnitChanges,
-};
-use crate::model::{
-    outcome::{FaultOrigin, Outcome, Trouble},
-    stage::Stage,
-};
+use crate::model::{confirmation::Step, policy::Backoff, stage::Stage, target::Target};
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;
@@ -410,4 +405,46 @@ impl Attempt {
             },
         }
     }
+}
+
+/// What the latest attempt that changed the machine has left of it.
+#[derive(PartialEq, Eq)]
+pub enum Residue {
+    /// A system that is whole.
+    Clean,
+    /// A system whose activation failed.
+    FailedActivation,
+    /// A switch or a way back half done, and what had been found: that is what there was before.
+    Unfinished(Box<PreviousSystem>),
+}
+
+impl Residue {
+    /// What this attempt has left.
+    pub fn by(attempt: &Attempt) -> Self {
+        let unfinished = || Self::Unfinished(Box::new(attempt.before.clone()));
+        match attempt.ended().map(|(_, outcome)| outcome) {
+            Some(Outcome::Interrupted { stage }) if stage.changes_the_machine() => unfinished(),
+            Some(Outcome::Failed { stage, .. }) if *stage == Stage::RollingBack => unfinished(),
+            Some(Outcome::Failed { stage, .. }) if stage.changes_the_machine() => {
+                Self::FailedActivation
+            }
+            Some(_) | None => Self::Clean,
+        }
+    }
+}
+
+/// What an activation did to units. At most the first few of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnitChanges {
+    /// Those that ran and run anew.
+    pub restarted: Vec<String>,
+    /// Those that run and did not.
+    pub started: Vec<String>,
+    /// Those that ran and do not.
+    pub stopped: Vec<String>,
+    /// Those that have failed and had not before.
+    pub failed: Vec<String>,
+    /// How many more there are.
+    pub left_out: usize,
 }

@@ -7,10 +7,8 @@ use jiff::Timestamp;
 
 use crate::model::attempt::{Attempt, PreviousSystem, Progress};
 use crate::model::drift::{Since, Systems};
-use crate::model::fault::Fault;
 use crate::model::reboot::{self, Reboot};
-use crate::model::stage::Stage;
-use crate::model::state::State;
+use crate::model::{outcome::Fault, stage::Stage, state::State};
 
 /// The first boot since the system of an attempt was made the one to boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

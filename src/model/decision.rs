@@ -4,18 +4,14 @@ use jiff::Timestamp;
 
 use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
-use crate::model::cure::Cure;
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::gate::{ClosedGate, MIN_FREE};
-use crate::model::names::RemoteName;
-use crate::model::outcome::Trouble;
 use crate::model::prebuilt::{Lookup, Prebuilt};
-use crate::model::quarantine::Quarantine;
-use crate::model::refusal::Refusal;
-use crate::model::remote::Reach;
 use crate::model::schedule::{join_or, Delay, NextTry};
-use crate::model::suspension::Suspension;
-use crate::model::target::Target;
+use crate::model::{
+    cure::Cure, names::RemoteName, outcome::Trouble, quarantine::Quarantine, refusal::Refusal,
+    remote::Reach, suspension::Suspension, target::Target,
+};
 use crate::sys::text::{self, in_brackets};
 
 /// Shows the switch that runs, whether it is comin's or of a rebuild by hand.

@@ -7,11 +7,9 @@ use derive_more::Display;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::attempt::Attempt;
-use crate::model::manual_rollback::ManualRollback;
-use crate::model::names::Operation;
-use crate::model::outcome::Outcome;
-use crate::model::state::State;
+use crate::model::{
+    attempt::Attempt, names::Operation, outcome::Outcome, state::ManualRollback, state::State,
+};
 
 /// A system, and since when the machine runs it, or boots it.
 #[derive(Debug, Clone, PartialEq, Eq)]

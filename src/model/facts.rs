@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::model::confirmation::{Approval, Step};
-use crate::model::outcome::Trouble;
 use crate::model::{
-    commit::Commit, gate::ClosedGate, names::Operation, prebuilt::Lookup, quarantine::Quarantine,
-    refusal::Accepted, remote::RemoteFacts, schedule::NextTry, suspension::Suspension,
-    target::Target,
+    commit::Commit, gate::ClosedGate, names::Operation, outcome::Trouble, prebuilt::Lookup,
+    quarantine::Quarantine, refusal::Accepted, remote::RemoteFacts, schedule::NextTry,
+    suspension::Suspension, target::Target,
 };
 
 /// Everything that a decision depends on, apart from the commits themselves: those are [`History`].

@@ -8,9 +8,8 @@ use derive_more::Display;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
-use crate::model::confirmation::Step;
-use crate::model::schedule::Delay;
 use crate::model::window::{self, Window};
+use crate::model::{confirmation::Step, schedule::Delay};
 use crate::sys::text;
 
 /// The exit code of a gate that is to be asked again later: `EX_TEMPFAIL` of sysexits.h.

@@ -5,13 +5,10 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::attempt::Attempt;
 use crate::model::drift::{Drift, Kind};
-use crate::model::names::Operation;
-use crate::model::outcome::Outcome;
 use crate::model::policy::{Backoff, Heals};
 use crate::model::schedule::{Delay, NextTry};
-use crate::model::state::State;
+use crate::model::{attempt::Attempt, names::Operation, outcome::Outcome, state::State};
 
 /// How often comin heals in a day.
 const MOST: usize = 3;
@@ -123,9 +120,8 @@ fn wait(facts: &HealingFacts) -> Delay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::Reactivation;
     use crate::model::drift::tests::{state, systems};
-    use crate::model::stage::Stage;
+    use crate::model::{attempt::Reactivation, stage::Stage};
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(hour * 3600).unwrap()

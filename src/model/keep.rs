@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use crate::model::attempt::Attempt;
-use crate::model::drift::Systems;
-use crate::model::names::Operation;
-use crate::model::state::State;
-use crate::model::target::Target;
+use crate::model::{
+    attempt::Attempt, drift::Systems, names::Operation, state::State, target::Target,
+};
 
 /// The attempt whose test runs, and should boot next; or why there is none, as a sentence.
 pub fn tested<'a>(

@@ -1,10 +1,9 @@
 //! How an attempt ended.
 
 use derive_more::Display;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::model::names::RemoteName;
-use crate::model::stage::Stage;
+use crate::model::{names::RemoteName, stage::Stage};
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,4 +152,24 @@ pub fn words(outcome: &Outcome) -> (AttemptStatus, Option<String>, Option<u64>) 
         }
     };
     (status, Some(error), None)
+}
+
+/// What is wrong with a machine after an activation or a boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// As a sentence.
+    pub error: String,
+    /// The remotes that cannot be reached, if that is the fault.
+    #[serde(default)]
+    pub unreachable: Vec<RemoteName>,
+}
+
+impl Fault {
+    /// A fault that has nothing to do with the remotes.
+    pub fn local(error: String) -> Self {
+        Self {
+            error,
+            unreachable: Vec::new(),
+        }
+    }
 }

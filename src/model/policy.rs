@@ -2,8 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::confirmation::Approval;
-use super::window::Window;
+use super::{confirmation::Approval, window::Window};
 
 /// How long a failed deployment waits: first this, then twice as long each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::{Deserialize, Serialize};
 
-use crate::model::commit::Commit;
-use crate::model::schedule::Delay;
-use crate::model::store_path;
-use crate::model::target::Target;
+use crate::model::{commit::Commit, schedule::Delay, store_path, target::Target};
 use crate::sys::text::{printable, shortened};
 
 /// What stays as it is in an address.
@@ -197,8 +194,7 @@ pub fn check_template(template: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::Attempt;
-    use crate::model::names::Operation;
+    use crate::model::{attempt::Attempt, names::Operation};
 
     const A: &str = "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system-m";
     const B: &str = "/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-nixos-system-m";

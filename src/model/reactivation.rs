@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::attempt::{Attempt, Reactivation};
-use crate::model::stage::Stage;
-use crate::model::state::State;
+use crate::model::{stage::Stage, state::State};
 
 /// The attempt that activates the system of another one again. A healing that follows a failed one of the same system is
 /// its next try.
@@ -31,9 +30,7 @@ pub fn again(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::drift::tests::state;
-    use crate::model::names::Operation;
-    use crate::model::outcome::Outcome;
+    use crate::model::{drift::tests::state, names::Operation, outcome::Outcome};
 
     #[test]
     fn healing_that_fails_again_and_again_is_counted() {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
-use crate::model::gate::ClosedGate;
-use crate::model::{policy::Reboots, schedule::Delay, suspension::Suspension};
+use crate::model::{gate::ClosedGate, policy::Reboots, schedule::Delay, suspension::Suspension};
 
 /// A reboot for a system, as the state remembers it. By it, there is at most one for each deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

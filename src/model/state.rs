@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::attempt::{Attempt, Progress};
 use crate::model::{
-    commit::Commit, confirmation::Step, facts::PastAttempt, manual_rollback::ManualRollback,
-    policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted, target::Target,
+    commit::Commit, confirmation::Step, facts::PastAttempt, names::Operation, outcome::Outcome,
+    policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted, stage::Stage,
+    target::Target,
 };
-use crate::model::{outcome::Outcome, stage::Stage};
 
 /// How many evaluations and builds in a row newer commits may stop.
 const PREEMPTIONS: usize = 3;
@@ -257,4 +257,22 @@ impl State {
         let latest = attempts.rfind(|attempt| attempt.ended().is_some());
         self.ignored_up_to = latest.map(|latest| latest.id);
     }
+}
+
+/// A rollback by hand, as the state remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManualRollback {
+    /// The latest attempt at that time; 0 if there was none.
+    pub after: u64,
+    /// When, in whole seconds.
+    pub at: Timestamp,
+    /// Where it led: the generation of the profile, and its system.
+    pub generation: u64,
+    pub system: PathBuf,
+    /// `Boot` if only a reboot could complete it.
+    pub operation: Operation,
+    /// The boot in which it was.
+    pub boot: Option<String>,
+    /// Who ordered it.
+    pub by: String,
 }

@@ -7,12 +7,12 @@ use std::{env, fs, io};
 use anyhow::{Context, Error, Result};
 use serde_json::Value;
 
-use super::command::settings;
-use super::events;
+use super::{command::settings, events};
 use crate::config::Remote;
-use crate::sys::owner::Owner;
-use crate::sys::temp_dir::TempDir;
-use crate::sys::{credential_file, fs::create_private_folder, hand_over::hand_over};
+use crate::sys::{
+    credential_file, fs::create_private_folder, hand_over::hand_over, owner::Owner,
+    temp_dir::TempDir,
+};
 
 /// The name of the user.
 pub const USER: &str = "comin-eval";

@@ -9,12 +9,10 @@ use jiff::{Timestamp, Unit};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::commit::Commit;
-use crate::model::store_path;
-use crate::sys::command::Listener;
-use crate::sys::diagnosis::Cause;
+use crate::model::{store_path, Commit};
 use crate::sys::progress::{self, Steps};
 use crate::sys::text::{printable, shortened};
+use crate::sys::{command::Listener, diagnosis::Cause};
 
 /// More derivations than anybody builds at a time.
 const MAX_BUILDS: usize = 64;

@@ -17,10 +17,8 @@ use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
 
-use crate::config::paths::TARGET_REF;
-use crate::config::{Config, RepositoryType};
-use crate::model::commit::Commit;
-use crate::model::store_path;
+use crate::config::{paths::TARGET_REF, Config, RepositoryType};
+use crate::model::{store_path, Commit};
 use crate::sys::command::{query, run_interruptible, Interrupt, PATIENCE};
 use crate::sys::text::shortened;
 use command::nix;

@@ -4,13 +4,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::page::{took, Page, Tone};
-use super::seconds;
-use super::target::TargetView;
-use crate::model::attempt::{Attempt, Progress};
-use crate::model::outcome::{words, AttemptStatus, Trouble};
-use crate::model::policy::Backoff;
-use crate::model::schedule::NextTry;
-use crate::model::stage::Stage;
+use super::{seconds, target::TargetView};
+use crate::model::{
+    outcome::words, Attempt, AttemptStatus, Backoff, NextTry, Progress, Stage, Trouble,
+};
 use crate::sys::text::printable;
 
 /// An attempt.

@@ -1,6 +1,6 @@
 //! What a person can do about what went wrong.
 
-use crate::model::cure::Cure;
+use crate::model::Cure;
 use crate::sys::diagnosis::Cause;
 
 /// How many units are named in a command.

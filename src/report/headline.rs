@@ -4,15 +4,9 @@ use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
-use super::cures;
-use super::page::Page;
-use super::remote::RemoteStatus;
-use super::status::Status;
-use super::target::TargetView;
 use super::verdict::{Grade, Verdict};
-use crate::model::cure::Cure;
-use crate::model::decision::Action;
-use crate::model::drift::Kind;
+use super::{cures, page::Page, remote::RemoteStatus, status::Status, target::TargetView};
+use crate::model::{drift::Kind, Action, Cure};
 use crate::sys::diagnosis::{in_short, Cause};
 use crate::sys::text::{fact_and_advice, in_brackets, printable};
 use crate::system::timers;

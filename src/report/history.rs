@@ -2,13 +2,9 @@
 
 use serde::Serialize;
 
-use super::attempt::AttemptView;
 use super::page::{took, Page, Tone};
-use super::target::Report;
-use crate::model::attempt::Attempt;
-use crate::model::manual_rollback::ManualRollback;
-use crate::model::policy::Backoff;
-use crate::model::state::State;
+use super::{attempt::AttemptView, target::Report};
+use crate::model::{Attempt, Backoff, ManualRollback, State};
 use crate::sys::text::printable;
 
 /// The attempts, the latest first.

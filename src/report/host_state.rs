@@ -5,25 +5,12 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::attempt::AttemptView;
-use super::page::Page;
-use super::running::Running;
-use super::seconds;
-use super::target::TargetView;
-use crate::model::attempt::{Attempt, Progress};
-use crate::model::commit::Commit;
-use crate::model::cure::Cure;
-use crate::model::drift::Drift;
-use crate::model::gate::ClosedGate;
-use crate::model::healing::Healing;
-use crate::model::names::Operation;
-use crate::model::outcome::AttemptStatus;
-use crate::model::policy::Backoff;
-use crate::model::stage::Stage;
-use crate::model::state::State;
-use crate::sys::diagnosis::in_short;
-use crate::sys::progress::Steps;
-use crate::sys::text::in_brackets;
+use super::{attempt::AttemptView, page::Page, running::Running, seconds, target::TargetView};
+use crate::model::{
+    Attempt, AttemptStatus, Backoff, ClosedGate, Commit, Cure, Drift, Healing, Operation, Progress,
+    Stage, State,
+};
+use crate::sys::{diagnosis::in_short, progress::Steps, text::in_brackets};
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]

@@ -9,16 +9,8 @@ use jiff::Timestamp;
 
 use super::exposition::{seconds, Text};
 use super::remote::{BranchStatus, RemoteStatus};
-use super::status::Status;
-use super::target::TargetView;
-use super::verdict::states;
-use crate::model::attempt::Attempt;
-use crate::model::decision::Action;
-use crate::model::drift::Kind;
-use crate::model::names::RemoteName;
-use crate::model::outcome::Outcome;
-use crate::model::stage::Stage;
-use crate::model::state::State;
+use super::{status::Status, target::TargetView, verdict::states};
+use crate::model::{drift::Kind, Action, Attempt, Outcome, RemoteName, Stage, State};
 use crate::state::fetch_record::FetchRecord;
 
 /// What is known of a machine without walking any history.

@@ -11,17 +11,10 @@ use super::host_state::{Absence, HealingView, HostState, InProgress};
 use super::page::{column, Page, Tone};
 use super::seconds;
 use super::target::{by_name, Report, TargetView};
-use crate::model::attempt::Attempt;
-use crate::model::candidate::{Candidate, Verdict};
-use crate::model::commit::Commit;
-use crate::model::cure::Cure;
-use crate::model::decision::{Action, Decision};
-use crate::model::drift::Drift;
-use crate::model::names::Operation;
-use crate::model::prebuilt::Lookup;
-use crate::model::refusal::Refusal;
-use crate::model::state::State;
-use crate::model::target::Target;
+use crate::model::{
+    Action, Attempt, Candidate, Commit, Cure, Decision, Drift, Lookup, Operation, Refusal, State,
+    Target, Verdict,
+};
 use crate::sys::text::printable;
 use crate::system;
 

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::closure;
 use super::page::{Page, Tone};
 use super::plan::{Outlook, Plan};
-use super::target::Report;
+use super::{closure, target::Report};
 use crate::nix::closure_diff::ClosureDiff;
 use crate::sys::text::printable;
 use crate::system::dry_activate::DryActivation;

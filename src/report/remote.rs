@@ -3,15 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::cures;
 use super::page::{column, Page, Tone};
-use super::seconds;
 use super::verdict::{Grade, Verdict};
+use super::{cures, seconds};
 use crate::config::Remote;
-use crate::model::candidate::Candidate;
-use crate::model::commit::Commit;
-use crate::model::cure::Cure;
-use crate::model::refusal::Refusal;
+use crate::model::{Candidate, Commit, Cure, Refusal};
 use crate::state::fetch_record::FetchRecord;
 use crate::sys::diagnosis::{in_short, Cause};
 use crate::sys::text::{fact_and_advice, in_brackets, printable, without_codes};

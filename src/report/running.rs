@@ -5,11 +5,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::page::Page;
-use super::seconds;
 use super::target::{or_nulls, TargetView};
-use crate::model::attempt::Attempt;
-use crate::model::state::State;
+use super::{page::Page, seconds};
+use crate::model::{Attempt, State};
 use crate::sys::text::printable;
 
 /// The system that runs.

@@ -4,15 +4,9 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::host_state::HostState;
-use super::page::Page;
-use super::remote::RemoteStatus;
-use super::seconds;
 use super::target::{by_name, TargetView};
-use crate::model::commit::Commit;
-use crate::model::decision::{Action, Decision};
-use crate::model::facts::Facts;
-use crate::model::suspension::Suspension;
+use super::{host_state::HostState, page::Page, remote::RemoteStatus, seconds};
+use crate::model::{Action, Commit, Decision, Facts, Suspension};
 
 /// What the machine runs, what it should run, and what is in between.
 #[derive(Debug, Serialize)]

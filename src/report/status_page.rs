@@ -1,13 +1,9 @@
 //! The status as a page.
 
-use super::attempt::AttemptView;
-use super::host_state::HealingView;
 use super::page::{Page, Tone};
-use super::status::Status;
 use super::target::{Report, TargetView};
-use crate::model::decision::Action;
-use crate::model::drift::Drift;
-use crate::model::suspension::Suspension;
+use super::{attempt::AttemptView, host_state::HealingView, status::Status};
+use crate::model::{Action, Drift, Suspension};
 use crate::sys::text::printable;
 
 impl Status {

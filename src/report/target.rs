@@ -6,11 +6,7 @@ use derive_more::Display;
 use serde::{Serialize, Serializer};
 
 use super::page::Page;
-use crate::model::attempt::Attempt;
-use crate::model::commit::Commit;
-use crate::model::decision::Action;
-use crate::model::names::Operation;
-use crate::model::target::Target;
+use crate::model::{Action, Attempt, Commit, Operation, Target};
 use crate::sys::text::printable;
 
 /// What there is to say about something: as text to a person, as JSON to a program.

@@ -10,38 +10,26 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::attempt_details::Details;
-use super::history::History;
 use super::host_state::{HealingView, HostState, Seen};
-use super::page::Page;
-use super::plan::Plan;
 use super::preview::{Build, Previewed};
-use super::remote::RemoteStatus;
-use super::status::Status;
 use super::target::{Report, TargetView};
+use super::{
+    attempt_details::Details, history::History, page::Page, plan::Plan, remote::RemoteStatus,
+    status::Status,
+};
 use crate::config::Config;
-use crate::model::attempt::{Attempt, Progress, StageStart};
-use crate::model::confirmation::Step;
-use crate::model::decision::{Action, Decision};
-use crate::model::drift::{Drift, Since, Systems};
-use crate::model::facts::Facts;
-use crate::model::gate::ClosedGate;
-use crate::model::healing;
-use crate::model::manual_rollback::ManualRollback;
-use crate::model::names::Operation;
-use crate::model::outcome::{FaultOrigin, Outcome};
-use crate::model::prebuilt::Lookup;
-use crate::model::quarantine::Quarantine;
-use crate::model::schedule::Delay;
-use crate::model::select::decide;
-use crate::model::select::tests::{commit, facts, Diagram};
-use crate::model::stage::Stage;
-use crate::model::state::State;
-use crate::model::suspension::Suspension;
-use crate::model::unit_changes::UnitChanges;
+use crate::model::drift::{Since, Systems};
+use crate::model::select::{
+    decide,
+    tests::{commit, facts, Diagram},
+};
+use crate::model::{
+    healing, Action, Attempt, ClosedGate, Decision, Delay, Drift, Facts, FaultOrigin, Lookup,
+    ManualRollback, Operation, Outcome, Progress, Quarantine, Stage, StageStart, State, Step,
+    Suspension, UnitChanges,
+};
 use crate::nix::closure_diff::{Change, ClosureDiff};
-use crate::system::dry_activate::DryActivation;
-use crate::system::timers::FetchSchedule;
+use crate::system::{dry_activate::DryActivation, timers::FetchSchedule};
 
 mod situations;
 

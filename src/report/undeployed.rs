@@ -2,15 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::cures;
-use super::page::Page;
-use super::status::Status;
-use super::target::TargetView;
 use super::verdict::{Grade, Verdict};
-use crate::model::cure::Cure;
-use crate::model::decision::{Action, Hindrance};
-use crate::model::drift::Kind;
-use crate::model::outcome::Trouble;
+use super::{cures, page::Page, status::Status, target::TargetView};
+use crate::model::{drift::Kind, Action, Cure, Hindrance, Trouble};
 use crate::sys::diagnosis::{in_short, Cause};
 use crate::sys::text::{in_brackets, printable};
 

@@ -1,8 +1,7 @@
 //! How a machine is, in words: what the status, its short line, the JSON, the exit code and the metrics agree on.
 
 use super::page::Tone;
-use crate::model::commit::Commit;
-use crate::model::cure::Cure;
+use crate::model::{Commit, Cure};
 
 /// How good or bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::model::signature::{Format, Unverified};
+use crate::model::{signature::Format, Unverified};
 use crate::sys::temp_dir::TempDir;
 
 /// The two halves of a signed commit.

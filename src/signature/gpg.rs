@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use super::commit::SignedCommit;
 use super::tool::{isolated, private_folder, read, LoadError};
-use crate::model::signature::{Key, Signer, Unverified};
+use crate::model::{signature::Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
 use crate::sys::{temp_dir::TempDir, text::printable};
 

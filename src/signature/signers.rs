@@ -4,12 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::commit::SignedCommit;
-use super::gpg::Keyring;
-use super::ssh::AllowedSigners;
-use super::tool::LoadError;
+use super::{commit::SignedCommit, gpg::Keyring, ssh::AllowedSigners, tool::LoadError};
 use crate::config::Config;
-use crate::model::signature::{Format, Signer, Unverified};
+use crate::model::{signature::Format, Signer, Unverified};
 
 /// Everybody whose signature counts. Of a mechanism without keys, why each of its signatures is refused.
 #[derive(Debug)]

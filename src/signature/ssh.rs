@@ -9,7 +9,7 @@ use anyhow::{anyhow, Context, Error, Result};
 use super::commit::{Files, SignedCommit};
 use super::tool::{isolated, private_folder, read, LoadError};
 use crate::config::SshSigners;
-use crate::model::signature::{Key, Signer, Unverified};
+use crate::model::{signature::Key, Signer, Unverified};
 use crate::sys::command::{self, Answer};
 use crate::sys::{temp_dir::TempDir, text::printable};
 

@@ -9,7 +9,7 @@ use log::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{paths::Paths, Config};
-use crate::model::{drift::Drift, prebuilt::Lookup, remote::RemoteFacts, schedule::Delay};
+use crate::model::{Delay, Drift, Lookup, RemoteFacts};
 use crate::sys::progress::{self, Steps};
 use crate::sys::{command::Process, fs, json, mutex::Shared};
 

@@ -6,10 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{paths::Paths, Remote};
-use crate::model::remote::Reach;
-use crate::sys::command::Process;
-use crate::sys::json;
-use crate::sys::text::printable;
+use crate::model::Reach;
+use crate::sys::{command::Process, json, text::printable};
 
 /// More bytes than a record has.
 const LARGEST: u64 = 64 * 1024;

@@ -7,11 +7,9 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::model::attempt::{Attempt, Progress, StageStart};
-use crate::model::names::{Operation, RemoteName};
-use crate::model::outcome::{FaultOrigin, Outcome};
-use crate::model::stage::Stage;
-use crate::model::{confirmation::Step, state::State};
+use crate::model::{
+    Attempt, FaultOrigin, Operation, Outcome, Progress, RemoteName, Stage, StageStart, State, Step,
+};
 
 /// The version that this comin writes.
 const VERSION: u32 = 1;
@@ -300,10 +298,8 @@ impl From<&Attempt> for AttemptV1 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::Reactivation;
     use crate::model::drift::tests::{state as attempts, systems};
-    use crate::model::drift::Drift;
-    use crate::model::{quarantine::Quarantine, unit_changes::UnitChanges};
+    use crate::model::{Drift, Quarantine, Reactivation, UnitChanges};
 
     /// Written by comin 0.1. Never edited: later versions must go on reading it.
     const OF_0_1: &[u8] = include_bytes!("../../tests/states/0.1.json");
@@ -459,7 +455,7 @@ mod tests {
         json["reboot"] = serde_json::json!({"attempt": 1, "system": "/s", "boot": "b",
             "announced_at": "2026-01-02T03:04:05Z", "stage": "postponed"});
         let reboot = decode(json.to_string().as_bytes()).unwrap().reboot.unwrap();
-        assert_eq!(reboot.stage, crate::model::reboot::RebootStage::Ordered);
+        assert_eq!(reboot.stage, crate::model::RebootStage::Ordered);
     }
 
     #[test]

@@ -4,12 +4,9 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::config::paths::Paths;
-use crate::config::Config;
-use crate::model::attempt::Attempt;
-use crate::model::gate::{Before, ClosedGate};
-use crate::sys::fs;
-use crate::sys::json;
+use crate::config::{paths::Paths, Config};
+use crate::model::{Attempt, Before, ClosedGate};
+use crate::sys::{fs, json};
 
 /// A gate that was closed to an attempt.
 #[derive(Debug, Serialize, Deserialize)]

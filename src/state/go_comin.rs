@@ -4,7 +4,7 @@ use anyhow::{anyhow, ensure, Context, Error, Result};
 use serde::Deserialize;
 
 use crate::config::paths::Paths;
-use crate::model::commit::Commit;
+use crate::model::Commit;
 use crate::sys::{fs, text::shortened};
 
 /// The most bytes that are read of it. It has some twenty deployments, each with the message of a commit.

@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::{
-    attempt::Attempt, commit::Commit, confirmation::Step, names::RemoteName, suspension::Suspension,
-};
+use crate::model::{Attempt, Commit, RemoteName, Step, Suspension};
 use crate::sys::{fs, json};
 
 /// Asks for a deploy: the path unit of systemd sees the file.

@@ -6,8 +6,7 @@ use anyhow::{Context, Result};
 
 use super::format;
 use crate::config::paths::Paths;
-use crate::model::attempt::Attempt;
-use crate::model::{candidate::Candidate, commit::Commit, quarantine::Quarantine, state::State};
+use crate::model::{Attempt, Candidate, Commit, Quarantine, State};
 use crate::sys::fs::{self, Lock};
 
 /// How many attempts are remembered.
@@ -130,7 +129,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{names::Operation, outcome::Outcome, stage::Stage, target::Target};
+    use crate::model::{Operation, Outcome, Stage, Target};
     use jiff::Timestamp;
 
     #[test]

@@ -7,15 +7,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::format::encode;
-use crate::model::attempt::{Attempt, PreviousSystem};
-use crate::model::commit::Commit;
-use crate::model::confirmation::Step;
-use crate::model::names::Operation;
-use crate::model::outcome::{FaultOrigin, Outcome};
-use crate::model::quarantine::Quarantine;
-use crate::model::stage::Stage;
-use crate::model::state::State;
-use crate::model::unit_changes::UnitChanges;
+use crate::model::{
+    Attempt, Commit, FaultOrigin, Operation, Outcome, PreviousSystem, Quarantine, Stage, State,
+    Step, UnitChanges,
+};
 
 /// How the comin before systems from CI reads the file: what it needs, and which words it knows. Never edited as long as
 /// a machine may go back to that comin.

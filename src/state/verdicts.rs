@@ -5,10 +5,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{paths::Paths, Config};
-use crate::model::{
-    candidate::Candidate, decision::Decision, facts::Facts, refusal::Accepted, remote::RemoteFacts,
-    target::Target,
-};
+use crate::model::{Accepted, Candidate, Decision, Facts, RemoteFacts, Target};
 use crate::sys::json;
 
 /// What was found, and what that rests on.
@@ -67,8 +64,10 @@ mod tests {
 
     use super::*;
     use crate::config::for_tests;
-    use crate::model::select::decide;
-    use crate::model::select::tests::{facts, Diagram};
+    use crate::model::select::{
+        decide,
+        tests::{facts, Diagram},
+    };
 
     #[test]
     fn a_judgement_holds_until_something_that_it_rests_on_has_changed() {

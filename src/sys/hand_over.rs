@@ -5,8 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::sys::owner::Owner;
-use crate::sys::temp_dir::TempDir;
+use crate::sys::{owner::Owner, temp_dir::TempDir};
 
 /// Makes a folder of the user's in this one, with the files by name and content, which nobody else can read. It goes
 /// away with the value, and if comin is killed, when the next one is made. The files may hold its path.

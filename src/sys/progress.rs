@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::sys::mutex::Shared;
-use crate::sys::terminal;
+use crate::sys::{mutex::Shared, terminal};
 
 /// How far a tool is with a job that has many parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::config::paths::Paths;
-use crate::model::names::Operation;
+use crate::model::Operation;
 use crate::sys::text::{printable, shortened};
 use crate::sys::{command, fs::Lock, progress};
 use crate::system;

@@ -17,8 +17,7 @@ use anyhow::{ensure, Context, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::model::after_switch::{SwitchExit, Switched};
-use crate::model::{attempt::PreviousSystem, names::Operation};
+use crate::model::{after_switch::Switched, Operation, PreviousSystem, SwitchExit};
 use crate::nix;
 use crate::sys::fs::{list, modified_optional, read_link_optional};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::{paths::Paths, Config};
-use crate::model::{attempt::Attempt, names::Operation};
+use crate::model::{Attempt, Operation};
 use crate::system;
 use crate::system::inhibitors::{self, Components};
 

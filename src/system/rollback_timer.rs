@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::config::{paths::Paths, Config};
-use crate::model::attempt::Attempt;
+use crate::model::Attempt;
 use crate::sys::command;
 use crate::system::systemd::{self, systemctl};
 

@@ -18,7 +18,7 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::{after_switch::SwitchExit, names::Operation};
+use crate::model::{Operation, SwitchExit};
 use crate::sys::fs::{self, Lock};
 use crate::sys::{command, journald, json};
 use crate::system::systemd::{self, systemctl};

@@ -9,9 +9,8 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::config::paths::Paths;
-use crate::config::Remote;
-use crate::model::names::RemoteName;
+use crate::config::{paths::Paths, Remote};
+use crate::model::RemoteName;
 use crate::sys::{command, fs, json};
 use crate::system::systemd;
 

@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::unit_changes::UnitChanges;
+use crate::model::UnitChanges;
 use crate::sys::json;
 use crate::system::systemd::{self, Unit, UnitState};
 

@@ -10,10 +10,9 @@ use expect_test::expect_file;
 use jiff::{SignedDuration, Timestamp};
 
 use super::layers::{imports, layer, layers, sources};
-use crate::model::attempt::Attempt;
-use crate::model::outcome::{words, FaultOrigin, Outcome};
-use crate::model::stage::Stage;
-use crate::model::{names::Operation, policy::Backoff, residue::Residue, schedule::NextTry};
+use crate::model::{
+    outcome::words, Attempt, Backoff, FaultOrigin, NextTry, Operation, Outcome, Residue, Stage,
+};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/module/docs/internals.md");
 

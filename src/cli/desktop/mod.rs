@@ -16,10 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::args;
 use crate::deploy::context::Context;
-use crate::model::attempt::Attempt;
-use crate::model::confirmation::{Approval, Step};
-use crate::model::outcome::words;
-use crate::model::target::Target;
+use crate::model::{outcome::words, Approval, Attempt, Step, Target};
 use crate::report::page::Page;
 use crate::state::{deploy_record::DeployRecord, store};
 use crate::sys::command::{self, Interrupt};

@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::attempt::{Attempt, Progress};
-use crate::model::confirmation::{Approval, Step};
-use crate::model::{commit::Commit, names::Operation, state::State};
-use crate::model::{outcome::Outcome, stage::Stage};
+use crate::model::{Approval, Attempt, Commit, Operation, Outcome, Progress, Stage, State, Step};
 
 /// What there is to tell of the latest attempt. Two that are equal are told once: what fails again each time it
 /// is tried is no news.

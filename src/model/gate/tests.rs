@@ -4,12 +4,11 @@ use anyhow::bail;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::model::confirmation::Approval;
-use crate::model::decision::Decision;
 use crate::model::facts::{Facts, PendingConfirmation};
-use crate::model::quarantine::Quarantine;
-use crate::model::select::decide;
 use crate::model::select::tests::{facts, Diagram};
+use crate::model::{
+    confirmation::Approval, decision::Decision, quarantine::Quarantine, select::decide,
+};
 
 /// What each gate answers before each stage, to main and to a testing branch: `go`; `wait`, which is asked again in a
 /// minute; `opens`, which is asked again when the window opens; `held`; `fails`, because nobody knows.

@@ -9,16 +9,13 @@ use crate::model::candidate::{Candidate, Verdict};
 use crate::model::confirmation::{Approval, Step};
 use crate::model::decision::{Action, Decision};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
-use crate::model::gate::ClosedGate;
 use crate::model::history::{History, Relation, Signature};
-use crate::model::outcome::Trouble;
 use crate::model::refusal::{Accepted, Refusal, Remedy};
 use crate::model::remote::{Head, Reach, RemoteFacts};
 use crate::model::schedule::{Delay, NextTry};
-use crate::model::stage::Stage;
 use crate::model::{
-    names::Operation, prebuilt::Lookup, quarantine::Quarantine, signature::Key,
-    suspension::Suspension, target::Target,
+    gate::ClosedGate, names::Operation, outcome::Trouble, prebuilt::Lookup, quarantine::Quarantine,
+    signature::Key, stage::Stage, suspension::Suspension, target::Target,
 };
 use crate::sys::text;
 

@@ -9,9 +9,8 @@ use expect_test::expect_file;
 use serde_json::Value;
 
 use super::*;
-use crate::model::attempt::Reactivation;
-use crate::report::metrics::Metrics;
-use crate::report::verdict::states;
+use crate::model::Reactivation;
+use crate::report::{metrics::Metrics, verdict::states};
 use crate::tests::internals::with_generated;
 
 /// A situation, and the alerts that it raises if it lasts.

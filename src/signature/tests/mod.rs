@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use crate::config::{self, paths::Paths, Config, SshSigners};
 use crate::git::mirror::Mirror;
-use crate::model::commit::Commit;
+use crate::model::Commit;
 use crate::signature::signers::Signers;
 use world::{armor_of, sign, temporary, Workshop, World};
 

@@ -17,10 +17,9 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context, Result};
 use rustix::process::{kill_process_group, pidfd_open, setsid, Pid, PidfdFlags, Signal};
 
-use crate::sys::journal::CHILD;
-use crate::sys::mutex::Shared;
 use crate::sys::poll::{poll, readable};
 use crate::sys::signal::{NextSignal, SignalGuard};
+use crate::sys::{journal::CHILD, mutex::Shared};
 pub use listener::{LastLines, Listener};
 pub use other::Process;
 
