@@ -59,26 +59,32 @@ fn find(
     remotes: &[RemoteFacts],
 ) -> Result<Option<PathBuf>> {
     let hostname = &ctx.config.hostname;
-    if let Some(notes) = &prebuilt.notes {
-        // CI pushes to one remote, and another one may come first in the configuration.
-        let is_of = |it: &&RemoteFacts| it.name == target.remote || it.has(&target.commit);
-        for RemoteFacts { name, .. } in remotes.iter().filter(is_of) {
-            let Some(note) = mirror.note(name, notes, &target.commit)? else {
-                continue;
-            };
-            let system = prebuilt::in_note(&note, hostname);
-            let system =
-                system.map_err(|it| anyhow!("the note of the commit cannot be used: {it}"))?;
-            if system.is_some() {
-                return Ok(system);
-            }
+    // CI pushes to one remote, and another one may come first in the configuration.
+    let mut remotes: Vec<_> = remotes.iter().filter(|it| it.has(target)).collect();
+    remotes.sort_by_key(|it| it.name != target.remote);
+    let read = |remote: &RemoteFacts, notes| {
+        let Some(note) = mirror.note(&remote.name, notes, &target.commit)? else {
+            return Ok(None);
+        };
+        let system = prebuilt::in_note(&note, hostname);
+        system.map_err(|it| anyhow!("the note of the commit cannot be used: {it}"))
+    };
+    let notes = prebuilt.notes.iter();
+    let noted = notes.flat_map(|notes| remotes.iter().map(move |it| read(it, notes)));
+    let asked = prebuilt.url.iter().map(|template| {
+        let address = prebuilt::address(template, hostname, target);
+        ask(&address).with_context(|| format!("the answer of {address} cannot be used"))
+    });
+    let mut problem = None;
+    for system in noted.chain(asked) {
+        match system {
+            Ok(None) => {}
+            Ok(system) => return Ok(system),
+            // Somebody else may know better.
+            Err(error) => problem = problem.or(Some(error)),
         }
     }
-    let Some(template) = &prebuilt.url else {
-        return Ok(None);
-    };
-    let address = prebuilt::address(template, hostname, target);
-    ask(&address).with_context(|| format!("the answer of {address} cannot be used"))
+    problem.map_or(Ok(None), Err)
 }
 
 /// Asks a server for a system.

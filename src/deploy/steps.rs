@@ -143,11 +143,17 @@ fn steps(deployment: &mut Deployment, mirror: &Mirror) -> Result<Outcome, Stop> 
         let generation = system::generation(&ctx.profile())?;
         return Ok(Outcome::Done { generation });
     }
+    let is_wanted = || -> Result<bool> {
+        Ok(requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none())
+    };
+    if !is_wanted()? {
+        let stage = Stage::Building;
+        return Ok(Outcome::Preempted { stage });
+    }
     if let Some(reason) = activate::note_inhibitors(deployment, &out) {
         return Ok(Outcome::Skipped { reason });
     }
     deployment.require_consent(Step::Deploy)?;
-    let is_wanted = || Ok(requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none());
     Ok(activate::activate_and_check(deployment, &out, is_wanted)?)
 }
 

@@ -3,6 +3,8 @@
 use derive_more::Display;
 use serde::{Serialize, Serializer};
 
+use super::drift;
+
 /// What a command does; the most harmless first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -23,7 +25,7 @@ enum Kind {
 #[display("{purpose}{command}")]
 pub struct Cure {
     kind: Kind,
-    purpose: &'static str,
+    purpose: String,
     command: String,
 }
 
@@ -33,8 +35,8 @@ const RETRY: &str = "sudo comin retry";
 const SUSPEND: &str = "sudo comin suspend";
 
 impl Cure {
-    fn new(kind: Kind, purpose: &'static str, command: impl Into<String>) -> Self {
-        let command = command.into();
+    fn new(kind: Kind, purpose: impl Into<String>, command: impl Into<String>) -> Self {
+        let (purpose, command) = (purpose.into(), command.into());
         Self {
             kind,
             purpose,
@@ -64,7 +66,7 @@ impl Cure {
 
     /// Ends a suspension.
     pub fn resume() -> Self {
-        Self::new(Kind::Fix, "to end this → ", "sudo comin resume")
+        Self::new(Kind::Fix, "to end the suspension → ", "sudo comin resume")
     }
 
     /// Tests again what a reboot has ended.
@@ -73,8 +75,8 @@ impl Cure {
     }
 
     /// Activates again what somebody has replaced.
-    pub fn replace() -> Self {
-        Self::new(Kind::Fix, "to go back to what comin deployed → ", RETRY)
+    pub fn return_to(commit: &str) -> Self {
+        Self::new(Kind::Fix, format!("to return to {commit} → "), RETRY)
     }
 
     /// Deploys a commit that leads back behind the accepted main.
@@ -91,9 +93,13 @@ impl Cure {
         Self::new(Kind::Fix, purpose, format!("sudo comin accept {commit}"))
     }
 
-    /// Keeps what somebody has activated.
-    pub fn keep() -> Self {
-        Self::new(Kind::Keep, "to keep the other system → ", SUSPEND)
+    /// Keeps what somebody has activated, as long as a suspension can.
+    pub fn keep(kind: drift::Kind) -> Self {
+        let what = match kind {
+            drift::Kind::Activated | drift::Kind::BootsNext => "the other system",
+            drift::Kind::Booted => "it until the next reboot",
+        };
+        Self::new(Kind::Keep, format!("to keep {what} → "), SUSPEND)
     }
 
     /// Keeps from being deployed what would go on by itself.
@@ -104,6 +110,11 @@ impl Cure {
     /// Leaves a system that has its faults.
     pub fn roll_back() -> Self {
         Self::new(Kind::Keep, "to go back → ", "sudo comin rollback")
+    }
+
+    /// Boots what was deployed for the next boot, or what needs one.
+    pub fn reboot() -> Self {
+        Self::new(Kind::Fix, "to reboot now → ", "sudo reboot")
     }
 
     /// Makes room for new systems.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::commit::Commit;
 use crate::model::names::{Branch, RemoteName};
+use crate::model::target::Target;
 
 /// A followed branch and its head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +46,14 @@ pub struct RemoteFacts {
 }
 
 impl RemoteFacts {
-    /// Whether a commit is the head of a followed branch.
-    pub fn has(&self, commit: &Commit) -> bool {
-        let heads = [&self.main, &self.testing].into_iter().flatten();
-        heads.flat_map(|head| &head.commit).any(|it| it == commit)
+    /// Whether the branch that is followed for the same purpose as a target's is at the target's commit.
+    pub fn has(&self, target: &Target) -> bool {
+        let head = if target.testing {
+            &self.testing
+        } else {
+            &self.main
+        };
+        let commit = head.as_ref().and_then(|head| head.commit.as_ref());
+        commit == Some(&target.commit)
     }
 }

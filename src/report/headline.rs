@@ -191,8 +191,9 @@ impl Status {
         let selected = self.selected.as_ref().filter(|_| !self.is_deploy_stopped());
         let end = selected.map_or(String::new(), |it| self.end_of_drift(kind, it, when));
         let selected = selected.filter(|_| self.suspension.is_none());
-        let replace = selected.and(deployed).map(|_| Cure::replace());
-        let cures = replace.into_iter().chain(selected.map(|_| Cure::keep()));
+        let back = selected.and(deployed);
+        let back = back.map(|it| Cure::return_to(it.commit.short()));
+        let cures = back.into_iter().chain(selected.map(|_| Cure::keep(kind)));
         let verdict = Verdict::new(kind.word(), format!("{other} {what}{place}{end}"));
         let verdict = verdict.with_cures(cures);
         Some(match (kind, deployed) {
@@ -228,7 +229,11 @@ impl Status {
                 String::new()
             }
             (None, _) if self.suspension.is_some() => {
-                "; the first push after the suspension replaces it".to_string()
+                let what = match self.host.healing {
+                    Some(_) => "comin replaces it after the suspension",
+                    None => "the first push after the suspension replaces it",
+                };
+                format!("; {what}")
             }
             (None, Kind::Booted) => "; the next push or reboot replaces it".to_string(),
             (None, Kind::Activated | Kind::BootsNext) => "; the next push replaces it".to_string(),
@@ -303,7 +308,7 @@ impl Status {
             let why = self.host.reboot_reasons.join(", ");
             let reboot = self.verdict("up to date", in_brackets(needed, Some(&printable(&why))));
             let reboot = reboot.graded(Grade::Noted).with_detail(needed.to_string());
-            problems.push_back(reboot.with_cures([Cure::fix("sudo reboot")]));
+            problems.push_back(reboot.with_cures([Cure::reboot()]));
         }
         problems
     }

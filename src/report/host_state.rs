@@ -166,7 +166,7 @@ impl Absence {
         match self {
             Self::TestEnded => Cure::test_again(),
             Self::Unknown => Cure::retry(),
-            Self::BootsNext => Cure::fix("sudo reboot"),
+            Self::BootsNext => Cure::reboot(),
         }
     }
 }

@@ -151,7 +151,8 @@ impl Plan {
                         healing.map(|it| format!("; {}", it.clause(&|at| page.until(at))));
                     let healing = healing.unwrap_or_default();
                     let why = format!("it is deployed, but {what}{healing}");
-                    let cures = listed(vec![Cure::replace(), Cure::keep()]);
+                    let back = Cure::return_to(target.commit.short());
+                    let cures = listed(vec![back, Cure::keep(drift.kind)]);
                     format!("Would not deploy {target}: {why}{cures}")
                 }
                 (Action::Nothing, None, None) => match self.absence {

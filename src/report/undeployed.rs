@@ -199,7 +199,9 @@ impl Status {
         let runs = self
             .what_runs(target)
             .filter(|_| trouble.may_have_changed());
-        runs.unwrap_or_default()
+        let part = runs.as_ref().filter(|_| self.runs(target));
+        let part = part.map_or("", |_| ", perhaps only in part");
+        runs.unwrap_or_default() + part
     }
 
     /// What runs, as in "; 3f2a9c1e (origin/main) runs".
@@ -209,7 +211,7 @@ impl Status {
         let is_told = matches!(drift, Some(Kind::Activated | Kind::Booted));
         let running = self.host.running.as_ref().filter(|_| !is_told)?;
         if self.runs(target) {
-            return Some("; it runs, perhaps only in part".to_string());
+            return Some("; it runs".to_string());
         }
         Some(format!("; {} runs", running.name()))
     }

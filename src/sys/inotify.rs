@@ -52,7 +52,7 @@ impl Folders {
 
     /// Ends the watch. The kernel takes some milliseconds for that, for which nobody has to wait.
     pub fn end(self) {
-        thread::spawn(move || drop(self));
+        let _ = thread::Builder::new().spawn(move || drop(self));
     }
 }
 

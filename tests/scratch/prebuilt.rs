@@ -475,7 +475,14 @@ fn note_on_another_remote_counts_if_that_remote_has_the_commit() {
         .git(&["push", "--quiet", "--force", "hub", "HEAD~:main"]);
     ci.comin(&["run"], 0);
     ci.assert_awaited();
+    // Whoever may only test there does not say what main is.
+    ci.origin
+        .git(&["push", "--quiet", "hub", "HEAD:testing-m"]);
+    ci.comin(&["run"], 0);
+    ci.assert_awaited();
     ci.origin.git(&["push", "--quiet", "hub", "main"]);
+    // That the first note cannot be used is in nobody's way.
+    ci.append("m /etc");
     ci.comin(&["run"], 0);
     assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
 }
