@@ -138,8 +138,9 @@ let
         RemainAfterExit = true;
         ExecStart = "/bin/sh -c 'rm -f ${noFetcher}'";
         ExecStop = [
-          "-/bin/sh -c 'touch ${noFetcher}; find ${both} ! -type f ! -type d -delete; find ${mirror}/hooks -mindepth 1 -delete'"
-          "-/bin/sh -c 'chown -Rh root: ${both}'"
+          "-/bin/sh -c 'touch ${noFetcher}; chown -RHh root: ${both}; chmod -R go-w ${both}'"
+          # From now on, nobody else can leave anything there. The link lets Nix take the mirror for a repository with files.
+          "-/bin/sh -c 'find -H ${both} ! -type f ! -type d ! -path ${mirror}/.git -delete; find ${mirror}/hooks -mindepth 1 -delete'"
         ];
       }
       // quiet;

@@ -52,9 +52,10 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Whether polkit may let users who are not root do it: one of four orders to this machine. By other commands, and by
-    /// a configuration of their own, they would become root.
-    pub fn is_for_pkexec(&self) -> bool {
+    /// Whether pkexec may start it. Polkit may let users who are not root give four orders to this machine. By a
+    /// configuration of their own they would become root, and by other commands, which only a root shell may run. A script
+    /// around comin looks like a shell, and is started for those four alone.
+    pub fn is_for_pkexec(&self, is_in_shell: bool) -> bool {
         use MachineCommand::{Confirm, Resume, Retry, Suspend};
         let is_order = matches!(
             &self.command,
@@ -62,7 +63,11 @@ impl Cli {
                 Confirm(_) | Resume | Retry | Suspend { .. }
             ))
         );
-        is_order && self.config == Path::new(CONFIG) && self.root == Path::new(ROOT)
+        if is_order {
+            self.config == Path::new(CONFIG) && self.root == Path::new(ROOT)
+        } else {
+            is_in_shell
+        }
     }
 
     /// Whether it may work at an attempt to deploy something.

@@ -74,7 +74,7 @@ impl std::error::Error for OnlyRoot {}
 
 /// Does what the command line says.
 pub fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    if who::uses_pkexec() && !cli.is_for_pkexec() {
+    if who::uses_pkexec() && !cli.is_for_pkexec(who::is_in_shell()) {
         return Err(Failure::Misconfigured(anyhow!(
             "pkexec may run comin confirm, retry, suspend and resume, and without --config and --root: use sudo"
         )));

@@ -164,7 +164,8 @@ impl User {
         let mut isolated = self.owner.command(nix.get_program(), false);
         isolated
             .args(nix.get_args())
-            .current_dir(home)
+            // A path by way of the working folder would lead to the copies.
+            .current_dir("/")
             .env("NIX_REMOTE", "daemon")
             .envs(env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_kept)))
             .env("HOME", home)

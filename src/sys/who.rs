@@ -16,10 +16,14 @@ pub fn orders() -> String {
     )
 }
 
-/// Whether pkexec has started this, for somebody who is not root. In a root shell that pkexec has started, comin has a
-/// `SHLVL`, which pkexec takes from nobody.
+/// Whether pkexec has started this, or the shell that did.
 pub fn uses_pkexec() -> bool {
-    of(PKEXEC).is_some() && of("SHLVL").is_none()
+    of(PKEXEC).is_some()
+}
+
+/// Whether a shell has started this, by a variable that pkexec takes from nobody.
+pub fn is_in_shell() -> bool {
+    of("SHLVL").is_some()
 }
 
 fn of(name: &str) -> Option<String> {

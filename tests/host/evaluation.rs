@@ -89,6 +89,10 @@ fn flake_is_evaluated_by_a_user_who_cannot_read_what_only_root_may_read() {
         "{error}"
     );
     steals_nothing(&host, &thief("by-url", &fetch_url));
+    // By the working folder, it would find the copies of credentials.
+    let copy = fetch_tree.replace("/root/secret", "/proc/self/cwd/.gitconfig");
+    let error = steals_nothing(&host, &thief("by-folder", &copy));
+    assert!(!error.contains("mismatch"), "{error}");
 
     // A damaged cache is emptied.
     let damage = "for file in /var/cache/comin/nix/*.sqlite /var/cache/comin/nix/*/*.sqlite; do echo damaged >$file; done";

@@ -329,6 +329,10 @@ fn pkexec_may_give_four_orders_and_choose_no_configuration() {
     let mut generate = command(&["generate", root]);
     let said = Said::of(&generate.env("SHLVL", "1").output().unwrap());
     assert_eq!(said.code, Some(0), "{said:?}");
+    // A script around comin has one, too.
+    let mut confirm = command(&["--config", config, "confirm"]);
+    let said = Said::of(&confirm.env("SHLVL", "1").output().unwrap());
+    assert_eq!(said.code, Some(2), "{said:?}");
 }
 
 #[test]

@@ -476,8 +476,7 @@ fn note_on_another_remote_counts_if_that_remote_has_the_commit() {
     ci.comin(&["run"], 0);
     ci.assert_awaited();
     // Whoever may only test there does not say what main is.
-    ci.origin
-        .git(&["push", "--quiet", "hub", "HEAD:testing-m"]);
+    ci.origin.git(&["push", "--quiet", "hub", "HEAD:testing-m"]);
     ci.comin(&["run"], 0);
     ci.assert_awaited();
     ci.origin.git(&["push", "--quiet", "hub", "main"]);

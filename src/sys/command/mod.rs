@@ -43,10 +43,16 @@ pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Resu
     output.with_context(|| format!("{what} was stopped"))
 }
 
+/// Variables may be secret, and arguments are not.
+fn note(command: &Command) {
+    let (program, arguments) = (command.get_program(), command.get_args());
+    log::debug!("Running {program:?} {:?}", arguments.collect::<Vec<_>>());
+}
+
 /// Runs a command that is to go on if this process dies: it says what it says where this process does,
 /// and not into a pipe that would break. `what` names it in errors.
 pub fn run_detached(command: &mut Command, what: &str) -> Result<()> {
-    log::debug!("Running {command:?}");
+    note(command);
     let stderr = std::io::stderr().as_fd().try_clone_to_owned()?;
     let status = command
         .stdin(Stdio::null())
@@ -174,7 +180,7 @@ fn run_child<L: Listener>(
     interrupt: Option<&Interrupt>,
     level: log::Level,
 ) -> Result<Output<L>> {
-    log::debug!("Running {command:?}");
+    note(command);
     let signals = SignalGuard::begin()?;
     let mut child = in_own_session(command)
         .stdout(Stdio::piped())
