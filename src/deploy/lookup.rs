@@ -70,13 +70,13 @@ fn find(
         system.map_err(|it| anyhow!("the note of the commit cannot be used: {it}"))
     };
     let notes = prebuilt.notes.iter();
-    let noted = notes.flat_map(|notes| remotes.iter().map(move |it| read(it, notes)));
+    let read_all = notes.flat_map(|notes| remotes.iter().map(move |it| read(it, notes)));
     let asked = prebuilt.url.iter().map(|template| {
         let address = prebuilt::address(template, hostname, target);
         ask(&address).with_context(|| format!("the answer of {address} cannot be used"))
     });
     let mut problem = None;
-    for system in noted.chain(asked) {
+    for system in read_all.chain(asked) {
         match system {
             Ok(None) => {}
             Ok(system) => return Ok(system),

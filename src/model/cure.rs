@@ -3,8 +3,6 @@
 use derive_more::Display;
 use serde::{Serialize, Serializer};
 
-use super::drift;
-
 /// What a command does; the most harmless first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -93,12 +91,8 @@ impl Cure {
         Self::new(Kind::Fix, purpose, format!("sudo comin accept {commit}"))
     }
 
-    /// Keeps what somebody has activated, as long as a suspension can.
-    pub fn keep(kind: drift::Kind) -> Self {
-        let what = match kind {
-            drift::Kind::Activated | drift::Kind::BootsNext => "the other system",
-            drift::Kind::Booted => "it until the next reboot",
-        };
+    /// Keeps what somebody has activated, as in "the other system".
+    pub fn keep(what: &str) -> Self {
         Self::new(Kind::Keep, format!("to keep {what} → "), SUSPEND)
     }
 

@@ -82,6 +82,14 @@ impl Kind {
         }
     }
 
+    /// What a suspension keeps.
+    pub fn kept(self) -> &'static str {
+        match self {
+            Self::Activated | Self::BootsNext => "the other system",
+            Self::Booted => "it until the next reboot",
+        }
+    }
+
     /// As in "another system was activated".
     pub fn clause(self) -> &'static str {
         match self {

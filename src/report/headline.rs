@@ -193,7 +193,9 @@ impl Status {
         let selected = selected.filter(|_| self.suspension.is_none());
         let back = selected.and(deployed);
         let back = back.map(|it| Cure::return_to(it.commit.short()));
-        let cures = back.into_iter().chain(selected.map(|_| Cure::keep(kind)));
+        let cures = back
+            .into_iter()
+            .chain(selected.map(|_| Cure::keep(kind.kept())));
         let verdict = Verdict::new(kind.word(), format!("{other} {what}{place}{end}"));
         let verdict = verdict.with_cures(cures);
         Some(match (kind, deployed) {

@@ -1074,7 +1074,7 @@ fn suspended() {
     scene.check(&expect![[r#"
         [suspended 41414141: until 14:00, 42424242 waits]
         m: suspended until 14:00 (the database moves); 42424242 (origin/main) waits
-          to end this → sudo comin resume
+          to end the suspension → sudo comin resume
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1086,7 +1086,7 @@ fn suspended() {
         --
         Would not deploy 42424242 (origin/main): it waits until the suspension ends in 2
           h (the database moves)
-          to end this → sudo comin resume
+          to end the suspension → sudo comin resume
           origin/main  42424242  selected
     "#]]);
     let for_good = json!({"version": 1, "since": ago(200_000), "until": null, "reason": null});
@@ -1094,7 +1094,7 @@ fn suspended() {
     scene.check(&expect![[r#"
         [suspended 41414141: 42424242 waits]
         m: suspended; 42424242 (origin/main) waits
-          to end this → sudo comin resume
+          to end the suspension → sudo comin resume
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -1105,7 +1105,7 @@ fn suspended() {
                      main     42424242
         --
         Would not deploy 42424242 (origin/main): it waits until the suspension ends
-          to end this → sudo comin resume
+          to end the suspension → sudo comin resume
           origin/main  42424242  selected
     "#]]);
 }
@@ -1117,7 +1117,7 @@ fn a_reboot_is_needed() {
     scene.check(&expect![[r#"
         [up to date 41414141: a reboot is needed]
         m: up to date, but a reboot is needed (the kernel, the kernel modules)
-          → sudo reboot
+          to reboot now → sudo reboot
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     the same: it is the accepted main
@@ -1141,7 +1141,7 @@ fn another_system_boots_next() {
         [waits for reboot 42424242]
         m: 42424242 (origin/main) is deployed for the next boot; 41414141 (origin/main)
           runs
-          → sudo reboot
+          to reboot now → sudo reboot
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -1153,7 +1153,7 @@ fn another_system_boots_next() {
                      main     42424242
         --
         Would not deploy 42424242 (origin/main): it is deployed for the next boot
-          → sudo reboot
+          to reboot now → sudo reboot
           origin/main  42424242  selected
     "#]]);
 }
@@ -1170,8 +1170,8 @@ fn another_system_was_booted() {
         [not running 42424242: another system was booted]
         m: 41414141 (origin/main) runs since it was booted, in place of 42424242
           (origin/main); the next push or reboot replaces it
-          to go back to what comin deployed → sudo comin retry
-          to keep the other system → sudo comin suspend
+          to return to 42424242 → sudo comin retry
+          to keep it until the next reboot → sudo comin suspend
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           wanted     42424242 (origin/main) by switch: it is the accepted main
@@ -1186,8 +1186,8 @@ fn another_system_was_booted() {
         --
         Would not deploy 42424242 (origin/main): it is deployed, but another system was
           booted
-          to go back to what comin deployed → sudo comin retry
-          to keep the other system → sudo comin suspend
+          to return to 42424242 → sudo comin retry
+          to keep it until the next reboot → sudo comin suspend
           origin/main  42424242  selected
     "#]]);
 }
@@ -1200,7 +1200,7 @@ fn somebody_activated_another_system() {
         [not running 41414141: another system was activated]
         m: another system runs, activated outside of comin, in place of 41414141
           (origin/main); the next push replaces it
-          to go back to what comin deployed → sudo comin retry
+          to return to 41414141 → sudo comin retry
           to keep the other system → sudo comin suspend
           running    /nix/store/00000000000000000000000000000000-nixos-system-m-26.05,
                      which comin has not deployed
@@ -1215,7 +1215,7 @@ fn somebody_activated_another_system() {
         --
         Would not deploy 41414141 (origin/main): it is deployed, but another system was
           activated
-          to go back to what comin deployed → sudo comin retry
+          to return to 41414141 → sudo comin retry
           to keep the other system → sudo comin suspend
           origin/main  41414141  selected
     "#]]);

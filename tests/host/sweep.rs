@@ -401,7 +401,7 @@ impl Sweep {
         assert_eq!(failed, [""; 0], "{case}");
         let files =
             host.run("find /var/lib/comin /run/comin -maxdepth 2 -not -path */repository/*");
-        assert!(files.lines().count() < 30, "{case}: {files}");
+        assert!(files.lines().count() < 40, "{case}: {files}");
 
         let running = fs::read_link(host.path("/run/current-system")).unwrap();
         let running = running.display().to_string();

@@ -45,8 +45,8 @@ pub fn run(command: &mut Command, what: &str, timeout: Option<Duration>) -> Resu
 
 /// Variables may be secret, and arguments are not.
 fn note(command: &Command) {
-    let (program, arguments) = (command.get_program(), command.get_args());
-    log::debug!("Running {program:?} {:?}", arguments.collect::<Vec<_>>());
+    let arguments: Vec<_> = command.get_args().collect();
+    log::debug!("Running {} {arguments:?}", command.get_program().display());
 }
 
 /// Runs a command that is to go on if this process dies: it says what it says where this process does,
