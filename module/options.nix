@@ -479,7 +479,8 @@ in
         Whether root evaluates the configuration. If off, the user `comin-eval` evaluates it through the Nix daemon, with
         the credentials of the remotes and Nix's access tokens. This user has no other file or key of root.
 
-        Set this if the configuration needs files that only root can read, or keys of root for flake inputs.
+        Set this if the configuration needs files that only root can read, keys of root for flake inputs,
+        or inputs in Git repositories on the machine.
       '';
     };
     evalTimeout = timeout "an evaluation" "1800";

@@ -123,7 +123,7 @@ let
   # An older comin fetches as root, without the right to write to what another user owns. So root gets the mirror and the
   # records back before a switch to a system without this unit, whoever switches, and at a shutdown. Until the units of
   # that system are there, no fetch gives them to the user again. Of what the user may have left, nothing that could be
-  # run, and no link, becomes root's.
+  # run, and no link that leads elsewhere, becomes root's.
   fetcher =
     let
       mirror = "/var/lib/comin/repository";
@@ -138,9 +138,9 @@ let
         RemainAfterExit = true;
         ExecStart = "/bin/sh -c 'rm -f ${noFetcher}'";
         ExecStop = [
-          "-/bin/sh -c 'touch ${noFetcher}; chown -RHh root: ${both}; chmod -R go-w ${both}'"
+          "-/bin/sh -c 'touch ${noFetcher}; chown -Rh root: ${mirror}/ /run/comin/remotes/; chmod -R go-w ${both}'"
           # From now on, nobody else can leave anything there. The link lets Nix take the mirror for a repository with files.
-          "-/bin/sh -c 'find -H ${both} ! -type f ! -type d ! -path ${mirror}/.git -delete; find ${mirror}/hooks -mindepth 1 -delete'"
+          "-/bin/sh -c 'find -H ${both} ! -type f ! -type d ! -lname . -delete; find ${mirror}/hooks -mindepth 1 -delete'"
         ];
       }
       // quiet;

@@ -60,8 +60,12 @@ fn find(
 ) -> Result<Option<PathBuf>> {
     let hostname = &ctx.config.hostname;
     // CI pushes to one remote, and another one may come first in the configuration.
-    let mut remotes: Vec<_> = remotes.iter().filter(|it| it.has(target)).collect();
-    remotes.sort_by_key(|it| it.name != target.remote);
+    let is_own = |it: &&RemoteFacts| it.name == target.remote;
+    let mut remotes: Vec<_> = remotes
+        .iter()
+        .filter(|it| is_own(it) || it.has(target))
+        .collect();
+    remotes.sort_by_key(|it| !is_own(it));
     let read = |remote: &RemoteFacts, notes| {
         let Some(note) = mirror.note(&remote.name, notes, &target.commit)? else {
             return Ok(None);

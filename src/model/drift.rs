@@ -82,14 +82,6 @@ impl Kind {
         }
     }
 
-    /// What a suspension keeps.
-    pub fn kept(self) -> &'static str {
-        match self {
-            Self::Activated | Self::BootsNext => "the other system",
-            Self::Booted => "it until the next reboot",
-        }
-    }
-
     /// As in "another system was activated".
     pub fn clause(self) -> &'static str {
         match self {
@@ -129,6 +121,15 @@ struct Expected {
 }
 
 impl Drift {
+    /// What a suspension keeps: not what was chosen for one boot.
+    pub fn kept(&self) -> &'static str {
+        if self.is_chosen_at_boot {
+            "it until the next reboot"
+        } else {
+            "the other system"
+        }
+    }
+
     /// How every notice about one begins.
     pub const NOTICE: &str = "Drift: ";
 

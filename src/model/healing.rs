@@ -55,6 +55,9 @@ pub fn decide<'a>(facts: &HealingFacts<'a>) -> Option<Healing<'a>> {
     })
 }
 
+/// It is healed after that.
+pub const SUSPENDED: &str = "comin is suspended";
+
 /// Why it is not healed, however long the drift lasts.
 fn obstacle(facts: &HealingFacts) -> Option<&'static str> {
     let (state, drift) = (facts.state, facts.drift);
@@ -74,9 +77,7 @@ fn obstacle(facts: &HealingFacts) -> Option<&'static str> {
         ),
         None => true,
     };
-    if facts.is_suspended {
-        Some("comin is suspended")
-    } else if is_by_hand {
+    if is_by_hand {
         Some("somebody used comin rollback")
     } else if drift.is_chosen_at_boot {
         Some("somebody chose another system at the boot, or the boot loader fell back")
@@ -86,6 +87,8 @@ fn obstacle(facts: &HealingFacts) -> Option<&'static str> {
         Some("only a reboot completes the last healing")
     } else if !facts.is_settled {
         Some("the selected commit is deployed, waits or is held")
+    } else if facts.is_suspended {
+        Some(SUSPENDED)
     } else {
         None
     }

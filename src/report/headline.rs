@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::verdict::{Grade, Verdict};
 use super::{cures, page::Page, remote::RemoteStatus, status::Status, target::TargetView};
-use crate::model::{drift::Kind, Action, Cure};
+use crate::model::{drift::Kind, healing::SUSPENDED, Action, Cure, Drift};
 use crate::sys::diagnosis::{in_short, Cause};
 use crate::sys::text::{fact_and_advice, in_brackets, printable};
 use crate::system::timers;
@@ -176,7 +176,8 @@ impl Status {
 
     /// Another system runs or boots than comin last activated.
     fn drifted(&self, when: &dyn Fn(Timestamp) -> String) -> Option<Verdict<'_>> {
-        let kind = self.host.drift.as_ref()?.kind;
+        let drift = self.host.drift.as_ref()?;
+        let kind = drift.kind;
         let other = self.host.other.as_ref().map(TargetView::to_string);
         let other = other.unwrap_or_else(|| "another system".to_string());
         let what = match kind {
@@ -189,13 +190,13 @@ impl Status {
         let deployed = self.selected.as_ref().filter(is_deployed);
         let place = deployed.map_or(String::new(), |it| format!(", in place of {it}"));
         let selected = self.selected.as_ref().filter(|_| !self.is_deploy_stopped());
-        let end = selected.map_or(String::new(), |it| self.end_of_drift(kind, it, when));
+        let end = selected.map_or(String::new(), |it| self.end_of_drift(drift, it, when));
         let selected = selected.filter(|_| self.suspension.is_none());
         let back = selected.and(deployed);
         let back = back.map(|it| Cure::return_to(it.commit.short()));
         let cures = back
             .into_iter()
-            .chain(selected.map(|_| Cure::keep(kind.kept())));
+            .chain(selected.map(|_| Cure::keep(drift.kept())));
         let verdict = Verdict::new(kind.word(), format!("{other} {what}{place}{end}"));
         let verdict = verdict.with_cures(cures);
         Some(match (kind, deployed) {
@@ -213,33 +214,33 @@ impl Status {
     /// What replaces another system, as in "; the next push replaces it".
     fn end_of_drift(
         &self,
-        kind: Kind,
+        drift: &Drift,
         selected: &TargetView,
         when: &dyn Fn(Timestamp) -> String,
     ) -> String {
-        let healed = self.host.healing.as_ref().and_then(|it| it.at);
-        let replaces = match kind {
+        let healing = self.host.healing.as_ref();
+        let replaces = match drift.kind {
             Kind::Activated | Kind::Booted => selected.operation.activates(),
             Kind::BootsNext => selected.operation.moves_profile(),
         };
-        match (healed, kind) {
-            (Some(at), _) => format!("; comin replaces it {}", when(at)),
-            (None, _) if self.action.goes_on() && replaces => {
-                format!(", until {} replaces it", selected.commit.short())
+        let what = match healing.and_then(|it| it.at) {
+            Some(at) => format!("comin replaces it {}", when(at)),
+            None if self.action.goes_on() && replaces => {
+                return format!(", until {} replaces it", selected.commit.short());
             }
-            (None, _) if self.action.goes_on() || matches!(self.action, Action::Suspended(_)) => {
-                String::new()
+            None if self.action.goes_on() || matches!(self.action, Action::Suspended(_)) => {
+                return String::new();
             }
-            (None, _) if self.suspension.is_some() => {
-                let what = match self.host.healing {
-                    Some(_) => "comin replaces it after the suspension",
-                    None => "the first push after the suspension replaces it",
-                };
-                format!("; {what}")
+            None if healing.is_some_and(|it| it.refused == Some(SUSPENDED)) => {
+                "comin replaces it after the suspension".to_string()
             }
-            (None, Kind::Booted) => "; the next push or reboot replaces it".to_string(),
-            (None, Kind::Activated | Kind::BootsNext) => "; the next push replaces it".to_string(),
-        }
+            None if self.suspension.is_some() => {
+                "the first push after the suspension replaces it".to_string()
+            }
+            None if drift.is_chosen_at_boot => "the next push or reboot replaces it".to_string(),
+            None => "the next push replaces it".to_string(),
+        };
+        format!("; {what}")
     }
 
     /// What was deployed does not run.

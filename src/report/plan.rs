@@ -152,7 +152,7 @@ impl Plan {
                     let healing = healing.unwrap_or_default();
                     let why = format!("it is deployed, but {what}{healing}");
                     let back = Cure::return_to(target.commit.short());
-                    let cures = listed(vec![back, Cure::keep(drift.kind.kept())]);
+                    let cures = listed(vec![back, Cure::keep(drift.kept())]);
                     format!("Would not deploy {target}: {why}{cures}")
                 }
                 (Action::Nothing, None, None) => match self.absence {

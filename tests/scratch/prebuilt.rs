@@ -689,6 +689,11 @@ fn system_of_a_signed_commit_has_to_tell_that_commit() {
     ci.assert_untouched();
     let system = ci.build_good("second");
     ci.append(&format!("m {system}"));
+    // Also if it is not the head any more.
+    ci.origin.git(&["config", "commit.gpgSign", "false"]);
+    ci.origin.commit_all("unsigned");
+    ci.world
+        .configure(|config| config["signed_ancestors"] = true.into());
     ci.comin(&["run"], 0);
     assert_eq!(ci.world.switches(), ["switch first", "switch second"]);
 }

@@ -44,7 +44,7 @@ impl Unit<'_> {
         let command = self.value("ExecStart")?;
         command
             .contains("comin fetch ")
-            .then(|| ("comin.path".to_string(), "creates /run/comin/wanted"))
+            .then(|| ("comin.path".to_string(), "asks for a deploy"))
     }
 }
 
