@@ -43,8 +43,7 @@ pub fn is_due(ctx: &Context, state: &State) -> Result<bool> {
 }
 
 fn is_wanted(ctx: &Context) -> Result<bool> {
-    Ok(ctx.config.boot_check.enable
-        && requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none())
+    Ok(ctx.config.boot_check.enable && !requests::is_suspended(&ctx.paths)?)
 }
 
 /// Judges this boot if that is due. How the way back ended; `None` if there was no need to go back.

@@ -58,9 +58,9 @@ pub fn heal(
                 let reactivation = Reactivation { operation, kept_by };
                 // Meanwhile, somebody may have suspended comin, or switched by hand.
                 let is_wanted = || {
-                    let suspension = requests::read_suspension(&ctx.paths, Timestamp::now())?;
+                    let is_suspended = requests::is_suspended(&ctx.paths)?;
                     let is_same = observe::drift(ctx, &state)?.as_ref() == Some(&drift);
-                    Ok(suspension.is_none() && is_same)
+                    Ok(!is_suspended && is_same)
                 };
                 let healed = reactivation::run(ctx, store, attempt, reactivation, is_wanted)?;
                 return Ok(Healed::Attempted(healed));

@@ -66,7 +66,7 @@ fn find(
         .filter(|it| is_own(it) || it.has(target))
         .collect();
     remotes.sort_by_key(|it| !is_own(it));
-    let read = |remote: &RemoteFacts, notes| {
+    let read_note = |remote: &RemoteFacts, notes| {
         let Some(note) = mirror.note(&remote.name, notes, &target.commit)? else {
             return Ok(None);
         };
@@ -74,13 +74,13 @@ fn find(
         system.map_err(|it| anyhow!("the note of the commit cannot be used: {it}"))
     };
     let notes = prebuilt.notes.iter();
-    let read_all = notes.flat_map(|notes| remotes.iter().map(move |it| read(it, notes)));
-    let asked = prebuilt.url.iter().map(|template| {
+    let from_notes = notes.flat_map(|notes| remotes.iter().map(move |it| read_note(it, notes)));
+    let from_url = prebuilt.url.iter().map(|template| {
         let address = prebuilt::address(template, hostname, target);
         ask(&address).with_context(|| format!("the answer of {address} cannot be used"))
     });
     let mut problem = None;
-    for system in read_all.chain(asked) {
+    for system in from_notes.chain(from_url) {
         match system {
             Ok(None) => {}
             Ok(system) => return Ok(system),

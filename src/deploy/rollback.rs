@@ -12,8 +12,8 @@ use crate::deploy::{
     reboot::reboot as order_reboot, record,
 };
 use crate::model::{
-    boot_check, reboot, Attempt, Fault, FaultOrigin, Operation, Outcome, PreviousSystem,
-    Quarantine, Reboot, RemoteFacts, Stage, SwitchExit,
+    boot_check, Attempt, Fault, FaultOrigin, Operation, Outcome, PreviousSystem, Quarantine,
+    Reboot, RebootStage, RemoteFacts, Stage, SwitchExit,
 };
 use crate::nix;
 use crate::state::store::Store;
@@ -59,7 +59,7 @@ pub fn fall_back(deployment: &mut Deployment, fault: &Fault) -> Result<Outcome> 
             system: attempt.before.system.clone().unwrap_or_default(),
             boot: systems.boot,
             announced_at: Timestamp::now(),
-            stage: reboot::RebootStage::Announced,
+            stage: RebootStage::Announced,
         };
         order_reboot(ctx, store, reboot)?;
         bail!("the machine reboots to complete the rollback");

@@ -143,9 +143,7 @@ fn steps(deployment: &mut Deployment, mirror: &Mirror) -> Result<Outcome, Stop> 
         let generation = system::generation(&ctx.profile())?;
         return Ok(Outcome::Done { generation });
     }
-    let is_wanted = || -> Result<bool> {
-        Ok(requests::read_suspension(&ctx.paths, Timestamp::now())?.is_none())
-    };
+    let is_wanted = || Ok::<_, Error>(!requests::is_suspended(&ctx.paths)?);
     if !is_wanted()? {
         let stage = Stage::Building;
         return Ok(Outcome::Preempted { stage });

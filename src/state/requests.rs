@@ -48,6 +48,14 @@ pub fn read_suspension(paths: &Paths, now: Timestamp) -> Result<Option<Suspensio
     Ok(suspension.filter(|s| s.until.is_none_or(|until| now < until)))
 }
 
+/// Whether a suspension is in force now.
+///
+/// # Errors
+/// As those of [`read_suspension`].
+pub fn is_suspended(paths: &Paths) -> Result<bool> {
+    Ok(read_suspension(paths, Timestamp::now())?.is_some())
+}
+
 /// The order to accept a main.
 #[derive(Debug, Serialize, Deserialize, Display)]
 #[display("{commit} ({remote}/{branch})")]
