@@ -216,6 +216,7 @@ fn power_cut_at_any_step_of_a_fallback_ends_in_the_system_before() {
         let commit = host.commit(&broken_by_a_boot(&format!("bad{number}")));
         host.await_deployed(&commit);
         host.await_idle();
+        host.run("rm -f /srv/loader.begun");
         let arm = || host.write("/srv/loader.armed", "");
         if let Some((_, At::Loader(1))) = moment {
             arm();
