@@ -18,6 +18,8 @@ use crate::system::systemd;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The unit that starts a deploy when one is requested.
 pub const DEPLOYS: &str = "comin.path";
+/// The unit without which no unit of a remote fetches.
+const LETS_FETCH: &str = "comin-fetcher.service";
 
 /// How often a remote is fetched at least, if nobody says how often.
 const PERIOD: SignedDuration = SignedDuration::from_hours(8);
@@ -86,7 +88,8 @@ pub fn ask(remotes: &[Remote], paths: &Paths) -> PendingTimers {
     timers.args(["list-timers", "--output=json"]);
     timers.args(units("timer"));
     let mut states = Command::new("systemctl");
-    states.args(["show", "--property=Id,LoadState,ActiveState", DEPLOYS]);
+    states.args(["show", "--property=Id,LoadState,ActiveState"]);
+    states.args([DEPLOYS, LETS_FETCH]);
     states.args(units("timer").chain(units("path")));
     PendingTimers(Some([timers, states].map(|mut systemctl| {
         thread::spawn(move || command::query(&mut systemctl, "systemctl", PATIENCE))
