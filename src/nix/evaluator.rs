@@ -10,7 +10,10 @@ use serde_json::Value;
 use super::{command::settings, events};
 use crate::config::Remote;
 use crate::sys::{
-    credential_file, fs::create_private_folder, hand_over::hand_over, owner::Owner,
+    credential_file,
+    fs::create_private_folder,
+    hand_over::hand_over,
+    owner::{AsOwner, Owner},
     temp_dir::TempDir,
 };
 
@@ -118,6 +121,7 @@ impl User {
     /// Hands the credentials of all remotes to a user who evaluates a repository of root's. The folder is for what a boot
     /// may forget.
     pub fn new(owner: Owner, folder: &Path, remotes: &[Remote], repository: &Path) -> Result<Self> {
+        check_reach(owner, repository)?;
         let failed = "Failed to hand the credentials to the user who evaluates";
         let settings = settings()?;
         let files = remotes.iter().flat_map(|remote| remote.url.files());
@@ -180,6 +184,18 @@ impl User {
         }
         isolated
     }
+}
+
+/// Whether a user can enter a repository. A folder above it may be closed to everybody else.
+fn check_reach(owner: Owner, repository: &Path) -> Result<()> {
+    let _owner = AsOwner::take(owner)?;
+    fs::metadata(repository.join("HEAD")).map(drop).with_context(|| {
+        format!(
+            "The user comin-eval evaluates, and cannot enter {}: open the directories above it to this user, or set \
+             TMPDIR to another directory, such as /tmp",
+            repository.display()
+        )
+    })
 }
 
 /// Whether a variable is for the user as well, because the owner of the machine tells Nix or its git something by it.
