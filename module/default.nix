@@ -206,9 +206,9 @@ let
   nixPath = lib.optionalAttrs (cfg.repositoryType == "nix") (
     variables (builtins.intersectAttrs { NIX_PATH = null; } config.environment.sessionVariables)
   );
-  # Fetches use the proxy of comin.service, which may have one of its own.
-  proxy = lib.filterAttrs (
-    name: _: builtins.match "[a-z]+_proxy|[A-Z]+_PROXY" name != null
+  # Fetches use the proxy and the certificates of comin.service, which may have some of its own.
+  network = lib.filterAttrs (
+    name: _: builtins.match "[a-z]+_proxy|[A-Z]+_PROXY|.*SSL_C.*" name != null
   ) config.systemd.services.comin.environment;
 
   names = map (remote: remote.name) cfg.remotes;
@@ -501,7 +501,7 @@ in
           # comin fetches with git, and so does Nix.
           path = [ pkgs.gitMinimal ];
         }) withGit)
-        (lib.mapAttrs (_: _: { environment = byDefault proxy; }) (removeAttrs withGit [ "comin" ]))
+        (lib.mapAttrs (_: _: { environment = byDefault network; }) (removeAttrs withGit [ "comin" ]))
         (lib.listToAttrs (
           map (remote: lib.nameValuePair "comin-${remote.name}" { path = [ config.programs.ssh.package ]; }) (
             lib.filter (remote: isSsh remote.url) cfg.remotes

@@ -64,12 +64,7 @@ pub fn for_fetch(remote: &Remote) -> Result<Variables> {
         }
         Url::Http(http) => {
             settings.extend(settings_of(http)?);
-            if let (Ok(file), Err(_)) = (
-                std::env::var("SSL_CERT_FILE"),
-                std::env::var("GIT_SSL_CAINFO"),
-            ) {
-                variables.push(owned(("GIT_SSL_CAINFO", &file)));
-            }
+            variables.extend(certificates());
             // A redirection may begin to encrypt, and not end it.
             if http.url.starts_with("https://") {
                 "https"
@@ -102,6 +97,7 @@ pub fn for_nix(
     };
 
     let mut variables = vec![owned(("GIT_NO_REPLACE_OBJECTS", "1"))];
+    variables.extend(certificates());
     // Somebody who has told git already how to use ssh knows better.
     let is_told = std::env::var_os("GIT_SSH_COMMAND").is_some();
     let place = |file: &Path| match handed {
@@ -144,6 +140,13 @@ fn settings_of(http: &Http) -> Result<Variables> {
         settings.push((key, helper(http.origin(), token)?));
     }
     Ok(settings)
+}
+
+/// The certificates that git is to trust if other programs are told by their variables which to trust.
+fn certificates() -> Option<(String, String)> {
+    let mut names = ["GIT_SSL_CAINFO", "SSL_CERT_FILE", "NIX_SSL_CERT_FILE"].into_iter();
+    let file = names.find_map(|name| std::env::var(name).ok())?;
+    Some(owned(("GIT_SSL_CAINFO", &file)))
 }
 
 fn credential_helper(http: &Http) -> String {

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{json, Value};
+use tempfile::TempDir;
 
-use crate::machine::{Configuration, Host, Line, LOCAL};
-use crate::support::http::Server;
+use crate::machine::{receiving_repository, Configuration, Host, Line, LOCAL};
+use crate::support::http::{Authority, Server};
 use crate::support::skip;
 use crate::support::ssh::{self, Sshd};
-use crate::units::{copy, follow, BASIC};
+use crate::units::{copy, fetch, follow, BASIC};
 
 /// What only root may read, in `/root/secret`.
 const SECRET: &str = "s3cr3t-of-root";
@@ -94,6 +95,22 @@ fn flake_is_evaluated_by_a_user_who_cannot_read_what_only_root_may_read() {
     let error = steals_nothing(&host, &thief("by-folder", &copy));
     assert!(!error.contains("mismatch"), "{error}");
 
+    // A directory for temporary files is root's, or anybody's.
+    host.run("comin suspend");
+    let commit = host.commit(&first.named("planned"));
+    assert_eq!(fetch(&host, "local")["error"], Value::Null);
+    host.run("mkdir -m 700 /root/closed");
+    let plan = host.try_run("env TMPDIR=/root/closed comin plan --build");
+    assert_eq!(plan.code, Some(1), "{plan:?}");
+    assert!(
+        plan.err.contains("set TMPDIR to another directory"),
+        "{plan:?}"
+    );
+    host.run("comin plan --build");
+    host.run("comin resume");
+    host.await_deployed(&commit);
+    host.await_idle();
+
     // A damaged cache is emptied.
     let damage = "for file in /var/cache/comin/nix/*.sqlite /var/cache/comin/nix/*/*.sqlite; do echo damaged >$file; done";
     host.write("/root/damage", damage);
@@ -172,34 +189,70 @@ fn forget(host: &Host) {
     host.run("nix-store --gc");
 }
 
-#[test]
-fn private_submodule_and_inputs_are_evaluated_by_the_user_and_by_root() {
-    need_host!();
-    if !ssh::is_there() {
-        skip("sshd is missing");
-        return;
+/// Where the certificates are that a machine trusts.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+fn trust(host: &Host, file: &str, certificates: &str) {
+    host.write(file, certificates);
+    host.run(&format!("chmod 644 {file}"));
+}
+
+/// Private repositories: a flake, its submodule and an input behind HTTPS and a token, and an input behind SSH.
+struct Private {
+    https: Server,
+    sshd: Sshd,
+    /// The certificate of who has signed the server's.
+    authority: String,
+    /// The commit of the submodule.
+    submodule: String,
+    folder: TempDir,
+}
+
+impl Private {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let submodule = private(&path("served/library"), "library");
+        private(&path("served/by-https"), "by-https");
+        private(&path("by-ssh"), "by-ssh");
+        receiving_repository(&path("served/flake"));
+        let authority = Authority::new(&path("authority"));
+        let names = "IP:127.0.0.1,DNS:localhost";
+        Self {
+            https: Server::start_tls(&path("served"), &authority, names, 0),
+            sshd: Sshd::start(&path("sshd")),
+            authority: fs::read_to_string(authority.certificate()).unwrap(),
+            submodule,
+            folder,
+        }
     }
-    let folder = tempfile::tempdir().unwrap();
-    let [library, by_http, by_ssh] =
-        ["library", "by-http", "by-ssh"].map(|name| folder.path().join(name));
-    let submodule = private(&library, "library");
-    private(&by_http, "by-http");
-    private(&by_ssh, "by-ssh");
-    let server = Server::start(folder.path());
-    let sshd = Sshd::start(&folder.path().join("sshd"));
-    let url = |name: &str| format!("{}/{name}", server.url);
-    let ssh_url = sshd.url(by_ssh.to_str().unwrap());
-    let first = Configuration::new("first").with("first", |c| {
-        c["settings"]["submodules"] = json!(true);
-        let token = json!({"access_token_path": "/srv/secrets/token"});
-        follow(c, "by-http", &url("by-http"), token);
-        let key = json!({
-            "ssh_deploy_key_path": "/srv/secrets/key",
-            "ssh_known_hosts_path": "/srv/secrets/known_hosts",
-        });
-        follow(c, "by-ssh", &ssh_url, key);
-    });
-    let host = Host::installed_with(&first, |host| {
+
+    fn url(&self, name: &str) -> String {
+        format!("{}/{name}", self.https.url)
+    }
+
+    fn ssh_url(&self) -> String {
+        self.sshd
+            .url(self.folder.path().join("by-ssh").to_str().unwrap())
+    }
+
+    /// comin, following nothing that is not private.
+    fn configuration(&self) -> Configuration {
+        Configuration::new("first").with("first", |c| {
+            c["settings"]["submodules"] = json!(true);
+            let token = json!({"access_token_path": "/srv/secrets/token"});
+            follow(c, "private", &self.url("flake"), token);
+            let key = json!({
+                "ssh_deploy_key_path": "/srv/secrets/key",
+                "ssh_known_hosts_path": "/srv/secrets/known_hosts",
+            });
+            follow(c, "by-ssh", &self.ssh_url(), key);
+            c["comin"]["remotes"].as_array_mut().unwrap().drain(..2);
+        })
+    }
+
+    /// Lets a machine have what opens the repositories, and its own repository need them and be pushed to them.
+    fn prepare(&self, host: &Host) {
         host.run("mkdir -m 700 /srv/secrets");
         host.write("/srv/secrets/token", "token\n");
         host.run("chmod 400 /srv/secrets/token");
@@ -207,21 +260,22 @@ fn private_submodule_and_inputs_are_evaluated_by_the_user_and_by_root() {
         host.write("/etc/nix/netrc", netrc);
         host.run("chmod 400 /etc/nix/netrc");
         for file in ["key", "known_hosts"] {
-            copy(host, &sshd.path(file), &format!("/srv/secrets/{file}"));
+            copy(host, &self.sshd.path(file), &format!("/srv/secrets/{file}"));
         }
         let flake = host.read(&format!("{LOCAL}/flake.nix"));
         let inputs = format!(
-            "inputs.by-http = {{ url = \"git+{}?ref=main\"; flake = false; }};
-            inputs.by-ssh = {{ url = \"git+{ssh_url}?ref=main\"; flake = false; }};
+            "inputs.by-https = {{ url = \"git+{}?ref=main\"; flake = false; }};
+            inputs.by-ssh = {{ url = \"git+{}?ref=main\"; flake = false; }};
             inputs.by-file = {{ url = \"file+{}\"; flake = false; }};
             outputs = inputs:",
-            url("by-http"),
-            url("by-http/HEAD").replace("127.0.0.1", "localhost")
+            self.url("by-https"),
+            self.ssh_url(),
+            self.url("by-https/HEAD").replace("127.0.0.1", "localhost")
         );
         let flake = flake.replacen("outputs =\n    _:", &inputs, 1);
         let label = "label = builtins.concatStringsSep \"-\" ([ configuration.label ] ++
             map (folder: assert builtins.readFile inputs.by-file != \"\"; builtins.readFile (folder + \"/name\"))
-            [ ./library inputs.by-http inputs.by-ssh ]);";
+            [ ./library inputs.by-https inputs.by-ssh ]);";
         let flake = flake.replacen("inherit (configuration) label;", label, 1);
         host.write(&format!("{LOCAL}/flake.nix"), &flake);
         let lock = format!(
@@ -233,34 +287,75 @@ fn private_submodule_and_inputs_are_evaluated_by_the_user_and_by_root() {
         host.run("sh /root/lock");
         let modules = format!(
             "[submodule \"library\"]\npath = library\nurl = {}\n",
-            url("library")
+            self.url("library")
         );
         host.write(&format!("{LOCAL}/.gitmodules"), &modules);
-        let link = format!("update-index --add --cacheinfo 160000,{submodule},library");
+        let commit = &self.submodule;
+        let link = format!("update-index --add --cacheinfo 160000,{commit},library");
         host.local.git(host, &link);
         host.run(&format!("mkdir {LOCAL}/library"));
-        server.rule(|rules| rules.authorization = Some(BASIC.to_string()));
+        let to_push = self.url("flake");
+        let to_push = to_push.replace("https://", "https://comin:token@");
+        host.local
+            .git(host, &format!("remote set-url origin {to_push}"));
+        let authority = "config http.sslCAInfo /srv/certificates";
+        host.local.git(host, authority);
+        self.https
+            .rule(|rules| rules.authorization = Some(BASIC.to_string()));
         forget(host);
+    }
+}
+
+#[test]
+fn private_flake_with_private_submodule_and_inputs_is_evaluated_over_https_by_the_user_and_by_root()
+{
+    need_host!();
+    need!("openssl", "faketime");
+    if !ssh::is_there() {
+        skip("sshd is missing");
+        return;
+    }
+    let private = Private::start();
+    let first = private.configuration();
+    let mut public = String::new();
+    let host = Host::installed_with(&first, |host| {
+        public = host.read(CERTIFICATES);
+        trust(host, CERTIFICATES, &(public.clone() + &private.authority));
+        trust(host, "/srv/certificates", &private.authority);
+        private.prepare(host);
     });
 
+    // From the third commit on, only the units trust the server.
+    let by_variable = first.with("by-variable", |c| {
+        let variable = |name: &str| format!("[Service]\nEnvironment={name}=/srv/certificates\n");
+        c["units"] = json!({
+            "comin.service.d/certificates.conf": variable("NIX_SSL_CERT_FILE"),
+            "comin-private.service.d/certificates.conf": variable("SSL_CERT_FILE"),
+        });
+    });
     for (configuration, user) in [
         (first.named("second"), "comin-eval"),
-        (first.with("third", evaluated_as_root), "comin-eval"),
-        (first.with("fourth", evaluated_as_root), "root"),
+        (by_variable.named("third"), "comin-eval"),
+        (by_variable.with("fourth", evaluated_as_root), "comin-eval"),
+        (by_variable.with("fifth", evaluated_as_root), "root"),
     ] {
         host.await_idle();
+        // No fetch is under way any more that has not seen the commit.
+        fetch(&host, "private");
         forget(&host);
         let before = host.cursor_now();
-        server.requests.lock().unwrap().clear();
-        host.await_deployed(&host.commit(&configuration));
+        let commit = host.commit(&configuration);
+        host.local.git(&host, "push --quiet origin main");
+        private.https.requests.lock().unwrap().clear();
+        assert_eq!(fetch(&host, "private")["error"], Value::Null);
+        host.await_deployed(&commit);
+        let owner = "stat --format=%U /var/lib/comin/repository";
+        assert_eq!(host.run(owner), "comin");
         assert_eq!(evaluator(&host), user);
-        let label = host.systems().0;
-        assert_eq!(
-            label,
-            format!("{}-library-by-http-by-ssh", configuration.label())
-        );
-        let requests = server.requests.lock().unwrap().join("\n");
-        for repository in ["/library/", "/by-http/info", "/by-http/HEAD"] {
+        let label = configuration.label();
+        assert_eq!(host.systems().0, format!("{label}-library-by-https-by-ssh"));
+        let requests = private.https.requests.lock().unwrap().join("\n");
+        for repository in ["/flake/", "/library/", "/by-https/info", "/by-https/HEAD"] {
             let asked = |line: &str| line.contains(repository) && line.contains(BASIC);
             assert!(requests.lines().any(asked), "{requests}");
         }
@@ -269,5 +364,8 @@ fn private_submodule_and_inputs_are_evaluated_by_the_user_and_by_root() {
         let lines = host.journal(&format!("{before} --unit=comin"));
         let is_warning = |line: &&Line| line.message.contains("ignoring");
         assert_eq!(lines.iter().filter(is_warning).count(), 0, "{lines:#?}");
+        if label == "third" {
+            trust(&host, CERTIFICATES, &public);
+        }
     }
 }

@@ -217,23 +217,10 @@ impl Host {
             local: Repository(LOCAL),
             _slot: slot,
         };
-        host.make_origin();
+        receiving_repository(&host.folder.path().join("origin.git"));
         host.boot();
         host.make_local();
         host
-    }
-
-    fn make_origin(&self) {
-        let origin = self.folder.path().join("origin.git");
-        let git = |words: &str| {
-            let mut git = Command::new("git");
-            git.args(words.split_whitespace()).arg(&origin);
-            assert!(git.status().unwrap().success());
-        };
-        git("init --quiet --bare --initial-branch=main");
-        let config = origin.join("config");
-        let receives = "[http]\n\treceivepack = true\n";
-        fs::write(&config, fs::read_to_string(&config).unwrap() + receives).unwrap();
     }
 
     fn make_local(&self) {
@@ -515,6 +502,16 @@ impl Drop for Host {
             tell(&reason);
         }
     }
+}
+
+/// Makes an empty repository to which a [`Server`] lets everybody push.
+pub fn receiving_repository(path: &Path) {
+    let mut git = Command::new("git");
+    git.args(["init", "--quiet", "--bare", "--initial-branch=main"]);
+    assert!(git.arg(path).status().unwrap().success());
+    let config = path.join("config");
+    let receives = "[http]\n\treceivepack = true\n";
+    fs::write(&config, fs::read_to_string(&config).unwrap() + receives).unwrap();
 }
 
 /// A repository on the machine, of the owner's.

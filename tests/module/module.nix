@@ -1090,6 +1090,7 @@ let
             systemd.services.comin.environment = {
               https_proxy = "http://comin.example.org";
               NO_PROXY = "localhost";
+              SSL_CERT_FILE = "/etc/own.pem";
             };
           })
           systemd
@@ -1100,14 +1101,16 @@ let
             "http_proxy"
             "https_proxy"
             "NO_PROXY"
+            "SSL_CERT_FILE"
             "HOME"
           ];
       in
-      test "a proxy of comin.service is that of the fetches"
+      test "a proxy and certificates of comin.service are those of the fetches"
         [
           "http://everybody.example.org"
           "http://comin.example.org"
           "localhost"
+          "/etc/own.pem"
           null
         ]
         (of "comin-origin")
