@@ -154,8 +154,9 @@ let
     RestrictNamespaces = true;
     MemoryDenyWriteExecute = true;
     SystemCallArchitectures = "native";
-    # @aio has io_uring, which opens sockets that RestrictAddressFamilies forbids.
-    SystemCallFilter = "~@aio @clock @cpu-emulation @debug @keyring @module @mount @obsolete @privileged @raw-io @reboot @resources @swap personality";
+    # @aio has io_uring, which opens sockets that RestrictAddressFamilies forbids. mknod also makes pipes: in the mirror, one
+    # would let root wait.
+    SystemCallFilter = "~@aio @clock @cpu-emulation @debug @keyring @module @mount @obsolete @privileged @raw-io @reboot @resources @swap mknod mknodat personality";
     SystemCallErrorNumber = "EPERM";
   };
 

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 use std::slice;
+use std::time::Duration;
 
 use anyhow::{ensure, Result};
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +21,9 @@ use crate::sys::{
 /// How long nothing is looked for in the mirror again after a fetch that failed: a server may break each fetch in another
 /// way, and all of the mirror is read.
 const MIRROR_CHECKED: SignedDuration = SignedDuration::from_hours(1);
+
+/// How much longer than the remote's timeout a fetch by another process may take: as long as systemd gives to its unit.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// What a fetch that root starts as another user is given the configuration as.
 const CONFIG: &str = "config.json";
@@ -194,7 +198,8 @@ fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion
         .arg(ctx.paths.root())
         .args(["fetch", "--without-request", remote.name.as_str()])
         .env(credential_file::FOLDER, given.path());
-    let answer = command::ask(&mut comin, "setpriv", Stdio::null(), None)?;
+    let patience = remote.timeout.map(|timeout| timeout + GRACE);
+    let answer = command::ask(&mut comin, "setpriv", Stdio::null(), patience)?;
     ensure!(answer.code <= 1, "{}", answer.stderr_words());
     let has_failed = answer.code != 0;
     let level = if has_failed { Level::Warn } else { Level::Info };

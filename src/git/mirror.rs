@@ -156,10 +156,12 @@ pub(super) fn write_settings(path: &Path) -> io::Result<()> {
     if has_our_settings(path) {
         return Ok(());
     }
-    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    // Neither through a link, nor into a pipe, which would wait for a reader.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = File::options();
     options.write(true).create(true).truncate(true);
-    let mut file = options.custom_flags(no_link).open(path.join("config"))?;
+    options.custom_flags(flags.bits().cast_signed());
+    let mut file = options.open(path.join("config"))?;
     file.write_all(CONFIG.as_bytes())
 }
 

@@ -1,15 +1,25 @@
 //! Another user, with whose rights alone root does some things. In a folder of that user, no link leads root to what the
 //! user could not reach anyway.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{geteuid, getgroups, Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::temp_dir;
+
+/// How long root works in another user's folder. That user may let it take for ever, by a pipe in place of a file, or by
+/// a lock.
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// A user, mostly the one who owns a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +108,15 @@ pub fn keep_environment_from(command: &mut Command) {
     }
 }
 
-/// The rights of a folder's owner, in this thread, until this is dropped.
+/// The rights of a folder's owner, in this thread, until this is dropped. If that takes too long, comin ends: nobody can
+/// stop a thread that opens a file.
 #[must_use]
 #[derive(Debug)]
 pub struct AsOwner {
     /// The groups that root had.
     groups: Vec<Gid>,
+    /// The watch over the time ends with this.
+    _watch: Sender<Infallible>,
 }
 
 impl AsOwner {
@@ -114,11 +127,16 @@ impl AsOwner {
     }
 
     /// Takes the rights of another user.
-    pub fn take(Owner { uid, gid }: Owner) -> Result<Self> {
+    pub fn take(owner: Owner) -> Result<Self> {
+        Self::take_for(owner, PATIENCE)
+    }
+
+    fn take_for(Owner { uid, gid }: Owner, limit: Duration) -> Result<Self> {
         let take = || -> io::Result<Self> {
             // From here on, whatever has been taken is given back.
             let taken = Self {
                 groups: getgroups()?,
+                _watch: watch(uid, limit)?,
             };
             set_thread_groups(&[])?;
             set_thread_res_gid(None, gid, None)?;
@@ -127,6 +145,23 @@ impl AsOwner {
         };
         take().with_context(|| format!("Failed to take the rights of user {uid}"))
     }
+}
+
+/// Ends comin after a time, unless what this returns is dropped before.
+fn watch(uid: Uid, limit: Duration) -> io::Result<Sender<Infallible>> {
+    let (watch, dropped) = channel();
+    let wait = move || {
+        if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            log::error!(
+                "What user {uid} owns could not be read within {} seconds, so comin ends. The next start begins again",
+                limit.as_secs()
+            );
+            temp_dir::remove_all();
+            std::process::exit(1);
+        }
+    };
+    thread::Builder::new().spawn(wait)?;
+    Ok(watch)
 }
 
 impl Drop for AsOwner {
@@ -191,6 +226,34 @@ mod tests {
         let mut reads = nobody.command("sh", true);
         let reads = reads.args(["-c", "cat /etc/shadow && ! touch /etc/comin-test"]);
         assert!(reads.output().unwrap().status.success());
+    }
+
+    #[test]
+    fn comin_ends_if_the_owner_of_a_folder_lets_root_wait_for_ever() {
+        const NAME: &str = "comin_ends_if_the_owner_of_a_folder_lets_root_wait_for_ever";
+        const PIPE: &str = "COMIN_TEST_PIPE";
+        if !geteuid().is_root() {
+            return;
+        }
+        let nobody = Owner {
+            uid: Uid::from_raw(65534),
+            gid: Gid::from_raw(65534),
+        };
+        if let Some(pipe) = std::env::var_os(PIPE) {
+            let _owner = AsOwner::take_for(nobody, Duration::from_millis(100)).unwrap();
+            fs::File::open(pipe).unwrap();
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let pipe = folder.path().join("pipe");
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).unwrap();
+        nobody.give(&pipe).unwrap();
+        let mut itself = Command::new("timeout");
+        itself.arg("60").arg(std::env::current_exe().unwrap());
+        let ended = itself.arg(NAME).env(PIPE, &pipe).output().unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     }
 
     #[test]
