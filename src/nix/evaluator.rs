@@ -82,7 +82,7 @@ impl Evaluator {
         match run(&mut nix) {
             Err(error) if format!("{error:#}").contains(&in_cache) => {
                 log::warn!("Nix failed with its cache {in_cache}; emptying it and trying again");
-                fs::remove_dir_all(cache.join("nix")).with_context(failed)?;
+                empty_cache(&cache).with_context(failed)?;
                 run(&mut nix)
             }
             ended => ended,
@@ -95,13 +95,18 @@ impl Evaluator {
 fn prepare_cache(cache: &Path, user: Option<Owner>) -> Result<()> {
     create_private_folder(cache)?;
     if Owner::other_than_root(cache)? != user {
-        match fs::remove_dir_all(cache.join("nix")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        empty_cache(cache)?;
         user.unwrap_or(Owner::ROOT).give(cache)?;
     }
     Ok(())
+}
+
+/// Removes what Nix has written. Nix may have had no time to write anything.
+fn empty_cache(cache: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(cache.join("nix")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// An error of an evaluation by a user, with what helps if that user may not do what root may.
@@ -222,7 +227,29 @@ fn access_tokens(setting: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use anyhow::ensure;
+
     use super::*;
+
+    #[test]
+    fn nix_that_fails_with_an_empty_cache_runs_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let evaluator = Evaluator {
+            git: Vec::new(),
+            user: None,
+            cache: Some(cache.clone()),
+        };
+        let runs = Cell::new(0);
+        let ended = evaluator.run(Command::new("nix"), |_| {
+            runs.set(runs.get() + 1);
+            ensure!(runs.get() > 1, "cannot open {}", cache.display());
+            Ok(())
+        });
+        assert_eq!((ended.map_err(|it| format!("{it:#}")), runs.get()), (Ok(()), 2));
+    }
 
     #[test]
     fn user_gets_the_access_tokens_of_root_and_few_of_the_variables() {
