@@ -48,11 +48,7 @@ pub struct RemoteFacts {
 impl RemoteFacts {
     /// Whether the branch that is followed for the same purpose as a target's is at the target's commit.
     pub fn has(&self, target: &Target) -> bool {
-        let head = if target.testing {
-            &self.testing
-        } else {
-            &self.main
-        };
+        let head = target.choose(&self.main, &self.testing);
         let commit = head.as_ref().and_then(|head| head.commit.as_ref());
         commit == Some(&target.commit)
     }

@@ -34,6 +34,15 @@ impl Target {
         (&self.commit, self.operation) == (commit, operation)
     }
 
+    /// Of what there is for the main and for the testing branch of any remote, what is for the same purpose as this target.
+    pub fn choose<T>(&self, main: T, testing: T) -> T {
+        if self.testing {
+            testing
+        } else {
+            main
+        }
+    }
+
     /// Whether it is of this branch of this remote.
     pub fn is_of(&self, remote: &RemoteName, branch: &str, testing: bool) -> bool {
         (&self.remote, &*self.branch, self.testing) == (remote, branch, testing)

@@ -79,11 +79,7 @@ pub fn may_still_be_deployed(facts: &Facts, target: &Target, history: &impl Hist
     if remote.reach != Reach::Fetched {
         return true;
     }
-    let head = if target.testing {
-        &mut remote.testing
-    } else {
-        &mut remote.main
-    };
+    let head = target.choose(&mut remote.main, &mut remote.testing);
     let branch = Branch {
         name: target.branch.clone(),
         operation: target.operation,
