@@ -16,7 +16,7 @@ const BUILD: &str = "set -eu
 out=$(nix --extra-experimental-features 'nix-command flakes' build --no-link --print-out-paths \
     path:/srv/ci#nixosConfigurations.machine.config.system.build.toplevel)
 nix --extra-experimental-features nix-command copy --to 'file:///srv/cache?secret-key=/root/key' $out
-nix-store --delete $out >&2
+nix-store --delete --ignore-liveness $out >&2
 echo machine $out
 ";
 
