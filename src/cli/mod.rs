@@ -28,7 +28,8 @@ use rustix::io::Errno;
 use crate::config::{paths::Paths, url::Token, Config, Remote};
 use crate::deploy::context::{Completion, Context};
 use crate::deploy::{
-    self, accept, boot_check, confirm, fetch, keep, manual_rollback, operator, rollback_timeout,
+    self, accept, boot_check, confirm, fetch, keep, manual_rollback, operator, recovery,
+    rollback_timeout,
 };
 use crate::git::credentials;
 use crate::report::page::Page;
@@ -188,8 +189,12 @@ fn execute_on_machine(
         MachineCommand::Retry => operator::retry(&machine)?,
         MachineCommand::Confirm(expected) => confirm::confirm(&machine, &expected)?,
         MachineCommand::Desktop { title } => Desktop::of(&machine, &title)?.tell()?,
-        MachineCommand::Keep => completion = keep::keep(&machine)?,
-        MachineCommand::Rollback { to } => manual_rollback::roll_back(&machine, to)?,
+        MachineCommand::Keep => {
+            completion = recovery::carry_out(&machine, |store| keep::keep(&machine, store))?;
+        }
+        MachineCommand::Rollback { to } => recovery::carry_out(&machine, |store| {
+            manual_rollback::roll_back(&machine, store, to)
+        })?,
     }
     Ok(completion.into())
 }

@@ -167,8 +167,8 @@ paths! {
     /// The request to deploy of a fetch that is not root's. Writer: fetch; deploy removes it.
     wanted_by_fetch: below("run/comin/remotes/.wanted");
 
-    /// The heads on which the latest deploy decided. Writer: deploy; accept and confirm if the keys of the signers cannot be
-    /// read.
+    /// The heads on which the latest deploy decided, and who deploys. Writer: deploy, keep and rollback; accept and confirm
+    /// if the keys of the signers cannot be read.
     decided: below("run/comin/decided.json");
 
     /// What the latest deploy found about every head. Writer: deploy.

@@ -4,15 +4,22 @@ use anyhow::Result;
 use log::Level;
 
 use crate::deploy::{context::Context, observe};
-use crate::model::{Action, Candidate, Cure, Decision, Drift, Facts, Refusal, State};
+use crate::model::{Action, Candidate, Cure, Decision, Drift, Facts, Refusal, RemoteFacts, State};
 use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
 use crate::sys::{terminal, text};
 
-/// Records who is at work, before anything is decided, and says what of the boot before that was not
-/// as it should be.
-pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
-    let before = DeployRecord::read(&ctx.paths)?;
-    let mut record = DeployRecord::begin(&ctx.config, observe::remotes(ctx), before)?;
+/// Records who is at work, before anything is done. Until a deploy has come to its end, another one is due.
+pub fn claim(ctx: &Context) -> Result<()> {
+    begin(ctx, observe::remotes(ctx))?.write(&ctx.paths)
+}
+
+fn begin(ctx: &Context, remotes: Vec<RemoteFacts>) -> Result<DeployRecord> {
+    DeployRecord::begin(&ctx.config, &ctx.paths, remotes)
+}
+
+/// Says if the machine has booted or runs something else than comin activated.
+pub fn drift(ctx: &Context, store: &Store) -> Result<()> {
+    let mut record = begin(ctx, observe::remotes(ctx))?;
     if terminal::is_on_terminal() {
         // Who asks there has not heard what the journal has been told.
         record.refused.clear();
@@ -41,8 +48,7 @@ pub fn claim(ctx: &Context, store: &Store) -> Result<()> {
 /// Says what was refused, once for each head, and records what is being decided on.
 pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<DeployRecord> {
     VerdictCache::of(facts, decision, &ctx.config).write(&ctx.paths)?;
-    let before = DeployRecord::read(&ctx.paths)?;
-    let mut record = DeployRecord::begin(&ctx.config, facts.remotes.clone(), before)?;
+    let mut record = begin(ctx, facts.remotes.clone())?;
     record.prebuilt.clone_from(&facts.prebuilt);
     let refused_before = std::mem::take(&mut record.refused);
     for candidate in &decision.candidates {

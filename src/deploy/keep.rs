@@ -3,7 +3,7 @@
 use anyhow::{Error, Result};
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::{observe, order::log_order, reactivation, recovery};
+use crate::deploy::{observe, order::log_order, reactivation};
 use crate::git::mirror::Mirror;
 use crate::model::{keep::tested, Operation, Reactivation};
 use crate::state::store::Store;
@@ -13,9 +13,7 @@ use crate::sys::who;
 ///
 /// # Errors
 /// Nothing is tested, or something else is selected by now.
-pub fn keep(ctx: &Context) -> Result<Completion> {
-    let mut store = Store::open(&ctx.paths)?;
-    recovery::recover(ctx, &mut store)?;
+pub fn keep(ctx: &Context, store: &mut Store) -> Result<Completion> {
     let mirror = Mirror::open(&ctx.paths);
     let (_, decision) = observe::decide_now(ctx, store.state(), mirror.as_ref())?;
     let systems = observe::systems(ctx)?;
@@ -25,7 +23,7 @@ pub fn keep(ctx: &Context) -> Result<Completion> {
         operation: Operation::Boot,
         kept_by: Some(who::orders()),
     };
-    let ending = reactivation::run(ctx, &mut store, &tested, reactivation, || Ok(true))?;
+    let ending = reactivation::run(ctx, store, &tested, reactivation, || Ok(true))?;
     if ending == Completion::Success {
         let kept = format!("{} boots next, until main moves on", tested.target);
         log_order(ctx, &kept);

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure, Context as _, Result};
 use jiff::Timestamp;
 
 use crate::deploy::{
-    confirm, context::Context, health, observe, order::log_order, previous_system, recovery,
+    confirm, context::Context, health, observe, order::log_order, previous_system,
     rollback::restore_boot,
 };
 use crate::git::mirror::Mirror;
@@ -20,13 +20,11 @@ use crate::system::switch::{self, Activation};
 /// Goes back to a generation of the profile, and keeps what was deployed last, and what would be
 /// deployed now, from coming back by itself. By default it is the generation before the current one;
 /// where something else runs, such as a test, the current one.
-pub fn roll_back(ctx: &Context, to: Option<u64>) -> Result<()> {
-    let mut store = Store::open(&ctx.paths)?;
-    recovery::recover(ctx, &mut store)?;
+pub fn roll_back(ctx: &Context, store: &mut Store, to: Option<u64>) -> Result<()> {
     let profile = ctx.profile();
     let (to, system) = generation_to_go_back_to(ctx, &profile, to)?;
     system::check_is_nixos(&system)?;
-    let held = held(ctx, &store, to)?;
+    let held = held(ctx, store, to)?;
 
     switch::await_other_switch(&ctx.paths)?;
     let found = previous_system::find(ctx, store.state(), &system)?;
@@ -85,7 +83,7 @@ pub fn roll_back(ctx: &Context, to: Option<u64>) -> Result<()> {
     }
     if let Some((waiting, _)) = store.state().awaiting() {
         let waiting = waiting.clone();
-        confirm::cancel_waiting(ctx, &mut store, waiting)?;
+        confirm::cancel_waiting(ctx, store, waiting)?;
     }
     let when = if operation.activates() {
         ""

@@ -75,10 +75,10 @@ pub fn schedule_recheck(ctx: &Context) {
     let schedule = || -> Result<()> {
         let before = DeployRecord::read(&ctx.paths)?;
         // The record of a deploy that is at work is that deploy's to write.
-        if before.as_ref().is_some_and(DeployRecord::is_of_another) {
+        if before.is_some_and(|it| it.is_of_another()) {
             return Ok(());
         }
-        let record = DeployRecord::begin(&ctx.config, observe::remotes(ctx), before)?;
+        let record = DeployRecord::begin(&ctx.config, &ctx.paths, observe::remotes(ctx))?;
         record.finish(Some(recheck()), &ctx.paths).write(&ctx.paths)
     };
     if let Err(error) = schedule() {
@@ -89,10 +89,9 @@ pub fn schedule_recheck(ctx: &Context) {
 /// Deploys until there is nothing left to do: a deployment moves the accepted main, and with it
 /// what comes next.
 fn deploy_until_settled(ctx: &Context) -> Result<Completion> {
-    let mut store = Store::open(&ctx.paths)?;
+    let (mut store, recovered) = recovery::take_over(ctx)?;
     requests::take_deploy_request(&ctx.paths)?;
-    announce::claim(ctx, &store)?;
-    let recovered = recovery::recover(ctx, &mut store)?;
+    announce::drift(ctx, &store)?;
     // How the latest attempt ended: a success makes up for a failure before it.
     let mut latest = boot_check::judge(ctx, &mut store)?.unwrap_or(recovered);
     loop {

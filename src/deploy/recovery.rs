@@ -3,12 +3,30 @@
 use anyhow::Result;
 
 use crate::deploy::context::{Completion, Context};
-use crate::deploy::{activate, deployment::Deployment, finish, observe, rollback};
+use crate::deploy::{activate, announce, deployment::Deployment, finish, observe, rollback};
 use crate::model::after_switch::{self, Interrupted, Recovery};
 use crate::model::{Outcome, Progress, Stage};
-use crate::state::store::Store;
+use crate::state::{requests, store::Store};
 use crate::sys::fs;
 use crate::system::{self, rollback_timer, switch::Activation};
+
+/// Waits until nobody else deploys, records who does now, and settles what is left of an attempt. Whatever becomes of this
+/// comin, a deploy follows.
+pub fn take_over(ctx: &Context) -> Result<(Store, Completion)> {
+    let mut store = Store::open(&ctx.paths)?;
+    announce::claim(ctx)?;
+    let recovered = recover(ctx, &mut store)?;
+    Ok((store, recovered))
+}
+
+/// Carries out an order that waits for no deploy, and asks for the deploy that follows.
+pub fn carry_out<T>(ctx: &Context, order: impl FnOnce(&mut Store) -> Result<T>) -> Result<T> {
+    let (mut store, _) = take_over(ctx)?;
+    let done = order(&mut store);
+    drop(store);
+    requests::request_for_order(&ctx.paths);
+    done
+}
 
 /// Settles an attempt whose comin died: the switch may have gone on without it, or the machine
 /// may have booted since.

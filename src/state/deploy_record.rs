@@ -87,8 +87,9 @@ fn links(config: &Config, paths: &Paths) -> Result<Links> {
 }
 
 impl DeployRecord {
-    /// The record of a deploy that begins. It keeps what has been said and found `before`.
-    pub fn begin(config: &Config, remotes: Vec<RemoteFacts>, before: Option<Self>) -> Result<Self> {
+    /// The record of a deploy that begins. It keeps what has been said and found before.
+    pub fn begin(config: &Config, paths: &Paths, remotes: Vec<RemoteFacts>) -> Result<Self> {
+        let before = Self::read(paths)?;
         let (refused, notices, prebuilt, drift) = before.map_or_else(Default::default, |it| {
             (it.refused, it.notices, it.prebuilt, it.drift)
         });

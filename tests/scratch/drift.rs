@@ -538,6 +538,51 @@ fn keep_whose_boot_loader_fails_changes_nothing() {
     assert_eq!(world.switches(), before);
 }
 
+#[test]
+fn killed_keep_is_finished_by_the_deploy_that_the_next_fetch_requests() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    origin.git(&["switch", "--quiet", "--create", "testing-m"]);
+    let hangs = world.path("hangs");
+    let bootloader = format!(
+        "[ -e {0} ] || {{ echo x >{0}; sleep 1000; }}",
+        hangs.display()
+    );
+    origin.commit(
+        "tested",
+        &System::with(&format!("bootloader = {bootloader:?};")),
+    );
+    world.comin(&["run"], 0);
+    let mut keep = start(&world, &["keep"]);
+    await_that(|| hangs.exists());
+    assert_eq!(world.status()["phase"], "activating");
+    assert!(!is_wanted(&world), "it is at work");
+    kill_with_descendants(keep.id());
+    keep.wait().unwrap();
+    assert!(is_wanted(&world));
+    world.comin(&["deploy"], 0);
+    let history = world.history();
+    assert_eq!((history.len(), &history[0]["status"]), (3, &json!("done")));
+    assert_eq!(systems(&world), ["tested", "tested", "tested"]);
+}
+
+#[test]
+fn deploy_follows_every_order_that_acts_at_once() {
+    need!("git", "nix");
+    let (world, origin) = World::new();
+    world.comin(&["run"], 0);
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    for (order, code) in [("keep", 1), ("rollback", 0)] {
+        world.comin(&[order], code);
+        assert!(world.path("root/run/comin/wanted").exists(), "{order}");
+        world.comin(&["deploy"], 0);
+        assert!(!is_wanted(&world), "{order}");
+    }
+    assert_eq!(world.running(), "first");
+}
+
 /// Starts comin, and kills it at a moment of the dice.
 fn kill_some_time(world: &World, dice: &mut Dice, arguments: &[&str]) {
     let mut comin = start(world, arguments);
