@@ -138,7 +138,8 @@ pub enum MachineCommand {
         ///
         /// 0: up to date or testing. 3: something is under way, due, or waits; or a reboot or retry is needed to run the
         /// selected commit. 4: failed, rolled back, held, skipped, refused, unreachable, not fetched, not polled or not
-        /// deploying. 5: suspended. 6: drift: another system runs, was booted or boots next.
+        /// deploying. 5: suspended. 6: drift: another system runs, was booted or boots next. If also the selected commit is
+        /// not deployed, or comin is suspended, the code is 3, 4 or 5, and the line names the drift, too.
         #[arg(long, conflicts_with_all = ["watch", "json", "oneline"])]
         check: bool,
     },

@@ -100,6 +100,7 @@ pub fn host(
         healing,
         reboot_gate: snapshot.reboot_gate(config, state),
         clock_doubt: state.clock_doubt(facts.now),
+        can_test_again: observe::can_test_again(machine, state)?,
         boot_check_due: boot_check::is_due(machine, state)?,
         evaluator: machine.evaluator()?.map(|_| evaluator::USER),
         progress: snapshot.progress.clone(),

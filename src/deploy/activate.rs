@@ -121,15 +121,15 @@ pub fn conclude(deployment: &mut Deployment, out: &Path, exit: SwitchExit) -> Re
         Ok(checks)
     })?;
     let attempt = &mut deployment.attempt;
+    if switched.exit.awaits_reboot() && matches!(next, Next::Done | Next::Skip(_)) {
+        // The switch has found what the inhibitors did not name, and activated nothing.
+        attempt.inhibitors = vec!["the init interface".to_string()];
+    }
     let stage = Stage::Activating;
     Ok(match next {
         Next::Done => {
             let generation = system::generation(&ctx.profile()).ok().flatten();
             let generation = generation.filter(|_| operation.moves_profile());
-            if switched.exit.awaits_reboot() {
-                // The switch has found what the inhibitors did not name, and activated nothing.
-                attempt.inhibitors = vec!["the init interface".to_string()];
-            }
             Outcome::Done { generation }
         }
         Next::Postpone(error) => {

@@ -89,6 +89,12 @@ impl Snapshot {
         self.closed(config, state, state.last_activation()?, Before::Reboot)
     }
 
+    /// Whether something waits at a gate.
+    pub fn is_at_gate(&self, config: &Config, state: &State) -> bool {
+        let gate = self.closed_gate(config, state);
+        gate.or_else(|| self.reboot_gate(config, state)).is_some()
+    }
+
     fn closed(
         &self,
         config: &Config,
@@ -142,6 +148,17 @@ pub fn systems(ctx: &Context) -> Result<Systems> {
         boots_next: link(&profile, system::of_profile(&profile))?,
         boot: boot_id(&ctx.paths)?,
     })
+}
+
+/// Whether the latest attempt was skipped because only a reboot lets its system be tested, and nothing is in the way of
+/// that since the machine has booted.
+pub fn can_test_again(ctx: &Context, state: &State) -> Result<bool> {
+    let skipped = state.latest_ended().filter(|it| it.is_untestable());
+    let Some((skipped, out)) = skipped.and_then(|it| Some((it, it.out.as_ref()?))) else {
+        return Ok(false);
+    };
+    let has_booted = boot_id(&ctx.paths)? != skipped.boot;
+    Ok(has_booted && system::switch_inhibitors(&ctx.paths, out).is_empty())
 }
 
 /// The kernel's name for this boot, `None` where it has none.

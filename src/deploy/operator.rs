@@ -4,7 +4,9 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::paths::Paths;
-use crate::deploy::{accepted_main, confirm, context::Context, gates, observe, order::log_order};
+use crate::deploy::{
+    accepted_main, confirm, context::Context, gates, observe, observe::Snapshot, order::log_order,
+};
 use crate::git::mirror::Mirror;
 use crate::model::{Attempt, Before, State, Suspension};
 use crate::state::gate_record::GateRecord;
@@ -42,10 +44,14 @@ pub fn resume(ctx: &Context) -> Result<()> {
 /// booted, and asks for a deploy.
 pub fn retry(ctx: &Context) -> Result<()> {
     let state = store::read(&ctx.paths)?;
-    let is_behind = observe::drift(ctx, &state)?.is_some();
-    let is_unhindered = state.latest_ended().and_then(Attempt::trouble).is_none()
-        && !GateRecord::is_any(&ctx.paths);
-    if !is_behind && is_unhindered && state.quarantine.is_empty() && state.reboot.is_none() {
+    let has_failed = state.latest_ended().and_then(Attempt::trouble).is_some();
+    let is_held = !state.quarantine.is_empty() || state.reboot.is_some();
+    let is_of_use = has_failed
+        || is_held
+        || observe::drift(ctx, &state)?.is_some()
+        || observe::can_test_again(ctx, &state)?
+        || Snapshot::take(ctx)?.is_at_gate(&ctx.config, &state);
+    if !is_of_use {
         log::info!("There is nothing to try again: nothing failed, is held or has drifted");
         return Ok(());
     }

@@ -15,7 +15,7 @@ use crate::deploy::{context::Context, gates, observe};
 use crate::model::{
     reboot::decide, Before, Delay, Reboot, RebootDecision, RebootFacts, RebootStage, Suspension,
 };
-use crate::state::{deploy_record::DeployRecord, store::Store};
+use crate::state::{deploy_record::DeployRecord, gate_record::GateRecord, store::Store};
 use crate::sys::{command, text::printable};
 use crate::system::{reboot_reasons::reasons, switch, systemd};
 
@@ -74,11 +74,16 @@ pub fn plan_reboot(
         locks: &locks,
         now: &now,
     });
-    let closed = match (&decision, &attempt) {
-        (RebootDecision::Announce(_, _) | RebootDecision::Now(_), Some(attempt)) => {
-            gates::closed(ctx, store.state(), attempt, Before::Reboot)?
-        }
-        (_, _) => None,
+    let is_hindered = !matches!(
+        decision,
+        RebootDecision::Announce(_, _) | RebootDecision::Now(_)
+    );
+    let closed = if let Some(attempt) = attempt.as_ref().filter(|_| !is_hindered) {
+        gates::closed(ctx, store.state(), attempt, Before::Reboot)?
+    } else {
+        // No gate is what the reboot waits for.
+        GateRecord::forget(&ctx.paths, Before::Reboot)?;
+        None
     };
     let decision = closed.map_or(decision, RebootDecision::AtGate);
     let id = attempt.as_ref().map(|attempt| attempt.id);

@@ -322,6 +322,12 @@ impl Attempt {
         }
     }
 
+    /// Whether it was skipped because only a reboot lets its system be tested.
+    pub fn is_untestable(&self) -> bool {
+        let is_test = self.asked() == Operation::Test;
+        self.skipped().is_some() && is_test && !self.inhibitors.is_empty()
+    }
+
     /// The generation of the profile that it is done with.
     pub fn generation(&self) -> Option<u64> {
         match self.ended() {

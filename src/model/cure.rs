@@ -3,6 +3,8 @@
 use derive_more::Display;
 use serde::{Serialize, Serializer};
 
+use crate::model::confirmation::Step;
+
 /// What a command does; the most harmless first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -52,6 +54,12 @@ impl Cure {
         Self::new(Kind::Fix, "→ ", command)
     }
 
+    /// Lets what waits go on with a step.
+    pub fn confirm(step: Step) -> Self {
+        let command = format!("sudo comin confirm {step}");
+        Self::new(Kind::Fix, format!("to {step} it → "), command)
+    }
+
     /// What to do if no command of this machine does it.
     pub fn advice(advice: impl Into<String>) -> Self {
         Self::new(Kind::Advice, "", advice)
@@ -60,6 +68,12 @@ impl Cure {
     /// Tries again.
     pub fn retry() -> Self {
         Self::new(Kind::Fix, "to try it again → ", RETRY)
+    }
+
+    /// Tries again, in place of what somebody has activated.
+    pub fn retry_in_place() -> Self {
+        let purpose = "to try it again, in place of the other system → ";
+        Self::new(Kind::Fix, purpose, RETRY)
     }
 
     /// Ends a suspension.

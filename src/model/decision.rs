@@ -230,9 +230,8 @@ impl Action {
                 advice.into_iter().collect()
             }
             Self::AwaitConfirmation(step, wait) => {
-                let confirm = Cure::fix(format!("sudo comin confirm {step}"));
                 let or_stop = wait.map(|_| Cure::stop());
-                [confirm].into_iter().chain(or_stop).collect()
+                [Cure::confirm(*step)].into_iter().chain(or_stop).collect()
             }
             Self::AwaitGate(closed) => {
                 let cures = Cure::free_space().into_iter();

@@ -130,6 +130,14 @@ impl Drift {
         }
     }
 
+    /// Whether another system ends it by this operation.
+    pub fn is_ended_by(&self, operation: Operation) -> bool {
+        match self.kind {
+            Kind::Activated | Kind::Booted => operation.activates(),
+            Kind::BootsNext => operation.moves_profile(),
+        }
+    }
+
     /// How every notice about one begins.
     pub const NOTICE: &str = "Drift: ";
 

@@ -38,28 +38,26 @@ pub struct Displaced {
 }
 
 impl Displaced {
-    /// What helps: to `push` another commit, or to accept this one. `or_push` is what to push instead of accepting it.
-    fn advice(&self, push: &str, or_push: &str) -> String {
+    /// What helps: to do something else, such as `push` another commit, or to accept the head.
+    fn advice(&self, instead: &str, or_instead: &str) -> String {
         let (head, accepted) = (self.head.short(), self.accepted.commit.short());
         let lost = format!("no followed branch contains {accepted} any more");
         match self.cure {
-            Remedy::Push => format!("{push} or allow it once with comin accept {head}"),
-            Remedy::Accept => format!("{lost}: accept this one{or_push}"),
+            Remedy::Push => format!("{instead}, or allow {head} once with comin accept {head}"),
+            Remedy::Accept => format!("{lost}: accept {head}{or_instead}"),
             Remedy::AcceptAnother => lost,
         }
     }
 
     fn advice_if_rewound(&self) -> String {
-        const PUSH: &str = "push that commit";
-        const ON_TOP: &str = "or one on top of it, e.g. with git revert";
-        self.advice(
-            &format!("{PUSH}, {ON_TOP};"),
-            &format!(", or {PUSH} again, {ON_TOP}"),
-        )
+        let accepted = self.accepted.commit.short();
+        let push = format!("push {accepted}, or a git revert on top of {accepted}");
+        self.advice(&push, &format!(", or {push}"))
     }
 
     fn advice_if_rewritten(&self) -> String {
-        self.advice("rebase or merge it onto that,", "")
+        let accepted = self.accepted.commit.short();
+        self.advice(&format!("rebase or merge it onto {accepted}"), "")
     }
 }
 

@@ -84,6 +84,24 @@ impl State {
         self.attempts.iter().rfind(ends)
     }
 
+    /// How often in a row comin died at the target that it has tried last: of an attempt that has not ended, it may have.
+    pub fn interruptions(&self) -> usize {
+        let is_own = |it: &&Attempt| !matches!(it.ended(), Some((_, Outcome::Preempted { .. })));
+        let mut attempts = self.attempts.iter().rev().filter(is_own).peekable();
+        let Some(&Attempt { target: latest, .. }) = attempts.peek() else {
+            return 0;
+        };
+        let is_one = |it: &&Attempt| {
+            let has_died = match &it.progress {
+                Progress::Running(_) => true,
+                Progress::Awaiting(_) => false,
+                Progress::Ended(_, outcome) => matches!(outcome, Outcome::Interrupted { .. }),
+            };
+            has_died && latest.same_as(&it.target.commit, it.target.operation)
+        };
+        attempts.take_while(is_one).count()
+    }
+
     /// The latest attempt that changed the machine.
     pub fn last_activation(&self) -> Option<&Attempt> {
         self.attempts.iter().rfind(|a| a.reached_activation())

@@ -37,9 +37,6 @@ pub struct AttemptView {
     /// The units that its activation made fail.
     #[serde(skip)]
     pub(super) failed_units: Vec<String>,
-    /// How often in a row its target was interrupted before.
-    #[serde(skip)]
-    pub(super) interruptions: u32,
     /// Whether it has not ended, and nobody is at work at it any more.
     #[serde(skip)]
     pub(super) is_left: bool,
@@ -96,7 +93,6 @@ impl AttemptView {
                 .units
                 .as_ref()
                 .map_or_else(Vec::new, |it| it.failed.clone()),
-            interruptions: attempt.interruptions,
             is_left: false,
         }
     }

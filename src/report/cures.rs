@@ -1,6 +1,7 @@
 //! What a person can do about what went wrong.
 
-use crate::model::Cure;
+use super::target::TargetView;
+use crate::model::{Action, Cure, Drift};
 use crate::sys::diagnosis::Cause;
 
 /// How many units are named in a command.
@@ -14,6 +15,17 @@ pub(super) fn of_cause(cause: Cause) -> Vec<Cure> {
         Cause::WrongClock => vec![Cure::look("timedatectl")],
         Cause::Restricted => Vec::new(),
     }
+}
+
+/// If this is in the way of a target. Another try may replace what somebody has activated.
+pub(super) fn of_action(action: &Action, target: &TargetView, drift: Option<&Drift>) -> Vec<Cure> {
+    let replaces = drift.is_some_and(|drift| drift.is_ended_by(target.operation));
+    let cures = action.cures().into_iter();
+    let cures = cures.map(|cure| match cure {
+        cure if replaces && cure == Cure::retry() => Cure::retry_in_place(),
+        cure => cure,
+    });
+    cures.collect()
 }
 
 /// If these units have failed.

@@ -219,10 +219,7 @@ impl Status {
         when: &dyn Fn(Timestamp) -> String,
     ) -> String {
         let healing = self.host.healing.as_ref();
-        let replaces = match drift.kind {
-            Kind::Activated | Kind::Booted => selected.operation.activates(),
-            Kind::BootsNext => selected.operation.moves_profile(),
-        };
+        let replaces = drift.is_ended_by(selected.operation);
         let what = match healing.and_then(|it| it.at) {
             Some(at) => format!("comin replaces it {}", when(at)),
             None if self.action.goes_on() && replaces => {

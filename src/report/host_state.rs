@@ -14,6 +14,7 @@ use crate::sys::{diagnosis::in_short, progress::Steps, text::in_brackets};
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_excessive_bools)] // As the JSON has them.
 pub struct HostState {
     /// Whether nothing is deployed until somebody wants it again.
     pub suspended: bool,
@@ -36,6 +37,9 @@ pub struct HostState {
     /// An attempt that was under way in the future, and when.
     #[serde(skip)]
     pub clock_doubt: Option<(u64, Timestamp)>,
+    /// Whether what was skipped because of the running system can be tested since the machine has booted.
+    #[serde(skip)]
+    pub(super) can_test_again: bool,
     /// Whether the system has booted for the first time, and has not been judged yet.
     pub boot_check_due: bool,
     /// The user who evaluates; `None` if that is who runs comin.
@@ -52,6 +56,9 @@ pub struct HostState {
     /// What was under way when comin died, and its stage then.
     #[serde(skip)]
     pub(super) left: Option<InProgress>,
+    /// How often in a row comin died at that, or at what has ended last.
+    #[serde(skip)]
+    pub(super) interruptions: usize,
     /// What waits for a confirmation or at a gate.
     #[serde(skip)]
     pub(super) waiting: Option<AttemptView>,
@@ -59,6 +66,7 @@ pub struct HostState {
 
 /// What was seen of a machine, apart from its state.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // As the JSON has them.
 pub struct Seen {
     /// Whether a deploy is at work.
     pub at_work: bool,
@@ -73,6 +81,7 @@ pub struct Seen {
     pub healing: Option<HealingView>,
     /// The attempt that was under way in the future, and when.
     pub clock_doubt: Option<(u64, Timestamp)>,
+    pub can_test_again: bool,
     pub boot_check_due: bool,
     pub evaluator: Option<&'static str>,
     pub progress: Option<Steps>,
@@ -244,11 +253,12 @@ impl HostState {
             drift,
             healing,
             clock_doubt,
+            can_test_again,
             boot_check_due,
             evaluator,
             progress,
         } = seen;
-        let needed_gate = reboot_gate.filter(|_| !reboot_reasons.is_empty());
+        let needed_gate = reboot_gate.filter(|_| !reboot_reasons.is_empty() && !suspended);
         let tell = |attempt| AttemptView::of(attempt, backoff);
         let unended = state.latest();
         let unended = unended.and_then(|latest| InProgress::of(latest, backoff));
@@ -274,6 +284,7 @@ impl HostState {
             drift,
             healing,
             clock_doubt,
+            can_test_again,
             boot_check_due,
             evaluator,
             phase: at.map_or("idle".to_string(), |stage| stage.to_string()),
@@ -281,6 +292,7 @@ impl HostState {
             progress: progress.filter(|_| is_nix),
             in_progress,
             left,
+            interruptions: state.interruptions(),
             waiting: waiting.map(tell),
         }
     }

@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
 use super::host_state::{Absence, HealingView, HostState, InProgress};
 use super::page::{column, Page, Tone};
-use super::seconds;
 use super::target::{by_name, Report, TargetView};
+use super::{cures, seconds};
 use crate::model::{
     Action, Attempt, Candidate, Commit, Cure, Decision, Drift, Lookup, Operation, Refusal, State,
     Target, Verdict,
@@ -41,6 +41,9 @@ pub struct Plan {
     /// Why the target was not to be deployed.
     #[serde(skip)]
     skipped: Option<String>,
+    /// Whether that was because of the running system, and nothing is in the way since the machine has booted.
+    #[serde(skip)]
+    can_test_again: bool,
     /// What is selected, whether or not it would be deployed now.
     #[serde(skip)]
     pub selected: Option<Target>,
@@ -115,6 +118,7 @@ impl Plan {
             selected: decision.selected,
             drift: host.drift,
             healing: host.healing,
+            can_test_again: host.can_test_again,
             in_progress: host.in_progress,
         }
     }
@@ -142,7 +146,9 @@ impl Plan {
         let Some(hindrance) = self.action.hindrance(&|time| page.until(time)) else {
             return match (&self.action, self.skipped.as_deref(), &self.drift) {
                 (Action::Nothing, Some(why), _) => {
-                    format!("Nothing to do: {target} was skipped: {}", printable(why))
+                    let cures = Vec::from_iter(self.can_test_again.then(Cure::test_again));
+                    let (why, cures) = (printable(why), listed(cures));
+                    format!("Nothing to do: {target} was skipped: {why}{cures}")
                 }
                 (Action::Nothing, None, Some(drift)) => {
                     let what = drift.kind.clause();
@@ -165,7 +171,7 @@ impl Plan {
                 (_, _, _) => would_deploy(target, outlook),
             };
         };
-        let cures = listed(self.action.cures());
+        let cures = listed(cures::of_action(&self.action, target, self.drift.as_ref()));
         let sentence = hindrance.sentence();
         let sentence = printable(&sentence);
         format!("Would not deploy {target}: it {sentence}{cures}")

@@ -69,6 +69,8 @@ struct Scene {
     boot: &'static str,
     /// Whether main is deployed for the next boot.
     boots_main: bool,
+    /// Whether what was skipped can be tested since the machine has booted.
+    can_test_again: bool,
     /// Whether a drift is healed after an hour.
     heals: bool,
     /// When the remotes were last fetched.
@@ -193,6 +195,7 @@ impl Scene {
             boots_next: None,
             boot: "1",
             boots_main: false,
+            can_test_again: false,
             heals: false,
             fetched: 12,
             fetch_error: "failed to connect to git.example.org: Connection refused",
@@ -351,6 +354,7 @@ impl Scene {
             drift,
             healing,
             clock_doubt: state.clock_doubt(facts.now),
+            can_test_again: self.can_test_again,
             ..Seen::default()
         };
         let host = HostState::new(&state, config.retry, seen);
@@ -560,7 +564,7 @@ fn a_commit_waits_for_a_confirmation() {
         .check(&expect![[r#"
             [waits 42424242: for your confirmation to be built]
             m: 42424242 (origin/main) waits for your confirmation to be built
-              → sudo comin confirm build
+              to build it → sudo comin confirm build
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
               wanted     42424242 (origin/main) by switch: it is ahead of the accepted main
@@ -572,7 +576,7 @@ fn a_commit_waits_for_a_confirmation() {
             --
             Would not deploy 42424242 (origin/main): it waits for your confirmation to be
               built
-              → sudo comin confirm build
+              to build it → sudo comin confirm build
               origin/main  42424242  selected
         "#]]);
     it.progress = Progress::Awaiting(Step::Deploy);
@@ -582,7 +586,7 @@ fn a_commit_waits_for_a_confirmation() {
             [waits 42424242: for your confirmation, and is deployed without one at 12:09]
             m: 42424242 (origin/main) waits for your confirmation, and is deployed without
               one in 9 min
-              → sudo comin confirm deploy
+              to deploy it → sudo comin confirm deploy
               to stop it → sudo comin suspend
               running    41414141 (origin/main), generation 12, deployed 2 h ago
                          Enable the printer
@@ -595,7 +599,7 @@ fn a_commit_waits_for_a_confirmation() {
             --
             Would not deploy 42424242 (origin/main): it waits for your confirmation, and is
               deployed without one in 9 min
-              → sudo comin confirm deploy
+              to deploy it → sudo comin confirm deploy
               to stop it → sudo comin suspend
               origin/main  42424242  selected
         "#]]);
@@ -913,8 +917,8 @@ fn a_main_was_rewound() {
         m: no branch qualifies; origin/main is refused: rewound, or not pushed yet: it
           is behind the accepted main 41414141 (origin/main)
           to go back → sudo comin accept 30303030
-          no followed branch contains 41414141 any more: accept this one, or push that
-          commit again, or one on top of it, e.g. with git revert
+          no followed branch contains 41414141 any more: accept 30303030, or push
+          41414141, or a git revert on top of 41414141
           running    41414141 (origin/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
@@ -924,8 +928,8 @@ fn a_main_was_rewound() {
         Nothing to deploy: no branch qualifies
           origin/main  30303030  refused: rewound, or not pushed yet: it is behind the
                        accepted main 41414141 (origin/main); no followed branch contains
-                       41414141 any more: accept this one, or push that commit again, or
-                       one on top of it, e.g. with git revert
+                       41414141 any more: accept 30303030, or push 41414141, or a git
+                       revert on top of 41414141
                        to go back → sudo comin accept 30303030
     "#]]);
 }
@@ -977,7 +981,7 @@ fn a_main_was_amended() {
         m: no branch qualifies; local/main is refused: diverged: it does not contain the
           accepted main 41414141 (local/main)
           to deploy it all the same → sudo comin accept 42424242
-          no followed branch contains 41414141 any more: accept this one
+          no followed branch contains 41414141 any more: accept 42424242
           running    41414141 (local/main), generation 12, deployed 2 h ago
                      Enable the printer
           origin     https://git.example.org/machines.git
@@ -995,7 +999,7 @@ fn a_main_was_amended() {
                        any more
           local/main   42424242  refused: diverged: it does not contain the accepted
                        main 41414141 (local/main); no followed branch contains 41414141
-                       any more: accept this one
+                       any more: accept 42424242
                        to deploy it all the same → sudo comin accept 42424242
     "#]]);
 }

@@ -57,11 +57,13 @@ impl Status {
             let at = skipped.ended_at.map(|at| format!(" at {}", page.at(at)));
             let was = format!("was skipped{}", at.unwrap_or_default());
             let was = in_brackets(&was, Some(&reason));
-            let verdict = about(
-                "skipped",
-                &format!("{was}, and stays so until someone pushes"),
-            );
-            return Some(verdict.with_detail(reason));
+            let (next, cure) = if self.host.can_test_again {
+                ("; the machine has booted since", Some(Cure::test_again()))
+            } else {
+                (", and stays so until someone pushes", None)
+            };
+            let verdict = about("skipped", &format!("{was}{next}"));
+            return Some(verdict.with_detail(reason).with_cures(cure));
         };
         let is_by_checks =
             matches!(&self.action, Action::Quarantined(it) if !it.by_gate && !it.by_hand);
@@ -69,7 +71,7 @@ impl Status {
         let Some(past) = past.filter(|_| is_told) else {
             let (what, detail) = self.waits(selected, &hindrance, page, when);
             let verdict = about(hindrance.word, &what).with_detail(detail);
-            let verdict = verdict.with_cures(self.action.cures());
+            let verdict = verdict.with_cures(self.cures_for(selected));
             return Some(match &self.action {
                 Action::AwaitPrebuilt(it) if it.problem.is_some() => verdict.graded(Grade::Warned),
                 _ => verdict,
@@ -91,10 +93,15 @@ impl Status {
         let cures = past
             .cures
             .into_iter()
-            .chain(self.action.cures())
+            .chain(self.cures_for(selected))
             .chain(back);
         let verdict = about(past.trouble.word(), &what).with_detail(detail);
         Some(verdict.with_cures(cures))
+    }
+
+    /// What a person can do about what is in the way of a target.
+    fn cures_for(&self, target: &TargetView) -> Vec<Cure> {
+        cures::of_action(&self.action, target, self.host.drift.as_ref())
     }
 
     /// What a target waits for: for the status, and for the short line.
@@ -163,11 +170,13 @@ impl Status {
         };
         let ended = latest.and_then(|it| it.ended_at);
         let at = ended.map_or(String::new(), |at| format!(" at {}", page.at(at)));
-        let attempt = left.map(|left| &left.attempt).or(latest);
-        let before = attempt.map_or(0, |it| it.interruptions);
-        let is_again = matches!(trouble, Trouble::Interrupted(_)) && before > 0;
-        let row = is_again.then(|| format!(", {} times in a row", before.saturating_add(1)));
-        let at = at + &row.unwrap_or_default();
+        let is_latest = left.is_some() || self.host.left.is_none();
+        let at = match (trouble, self.host.interruptions) {
+            (Trouble::Interrupted(_), times @ 2..) if is_latest => {
+                format!("{at}, {times} times in a row")
+            }
+            (_, _) => at,
+        };
         let cures = match (cause, units, latest) {
             (Some(cause), _, _) => cures::of_cause(cause),
             (None, Some(units), _) => cures::of_units(units),

@@ -49,12 +49,6 @@ impl GateRecord {
         json::write(&paths.gate(before), &record)
     }
 
-    /// Whether something waits at a gate.
-    pub fn is_any(paths: &Paths) -> bool {
-        let mut all = Before::ALL.iter();
-        all.any(|before| paths.gate(*before).exists())
-    }
-
     /// Forgets a gate, because it is open or is to be asked at once.
     pub fn forget(paths: &Paths, before: Before) -> Result<()> {
         fs::remove_optional(&paths.gate(before)).map(|_| ())

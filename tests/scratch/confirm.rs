@@ -90,7 +90,7 @@ fn nothing_is_built_before_somebody_has_confirmed_it() {
     let said = noting(&world, &["run"]);
     let sentence = "it waits for your confirmation to be built";
     let line = format!(
-        "{} (origin/main) is not deployed: {sentence}\n→ sudo comin confirm build",
+        "{} (origin/main) is not deployed: {sentence}\nto build it → sudo comin confirm build",
         &second[..8]
     );
     assert_eq!(said.err.matches(&line).count(), 1, "{said:?}");
@@ -186,7 +186,8 @@ fn what_is_built_waits_across_a_boot_before_it_is_activated() {
     assert_eq!(world.status()["phase"], "waiting_for_confirmation");
     // The operator may not have seen it in the boot before.
     let said = noting(&world, &["run"]);
-    let sentence = "it waits for your confirmation to be deployed\n→ sudo comin confirm deploy";
+    let sentence =
+        "it waits for your confirmation to be deployed\nto deploy it → sudo comin confirm deploy";
     assert_eq!(said.err.matches(sentence).count(), 1, "{said:?}");
     assert!(!said.err.contains("interrupted"), "{said:?}");
     assert_eq!(world.switches(), ["switch first"]);
@@ -564,7 +565,10 @@ fn what_was_collected_meanwhile_is_made_again_without_a_question() {
     let (world, origin) = asking(&both());
     let delete = |path: &str| {
         let mut nix = Command::new("nix-store");
-        let deleted = nix.args(["--delete", "--ignore-liveness", path]).output().unwrap();
+        let deleted = nix
+            .args(["--delete", "--ignore-liveness", path])
+            .output()
+            .unwrap();
         assert!(deleted.status.success(), "{deleted:?}");
     };
     let gcroots = world.path("root/var/lib/comin/gcroots");

@@ -198,6 +198,33 @@ fn a_test_that_is_inhibited_is_skipped() {
 }
 
 #[test]
+fn test_that_only_a_reboot_allows_is_tried_again_by_order_after_it() {
+    need!("git", "nix");
+    let (world, origin) = booted(&with_dbus("daemon"));
+    origin.commit("second", &with_dbus("broker"));
+    world.comin(&["run"], 0);
+    origin.git(&["checkout", "--quiet", "-b", "testing-m"]);
+    origin.commit("tested", &with_dbus("broker"));
+    world.comin(&["run"], 0);
+    let retry = || world.comin(&["retry"], 0).err;
+    assert!(retry().contains("There is nothing to try again"));
+    boot::boot(&world);
+    world.comin(&["run"], 0);
+    assert_eq!(
+        (world.running(), world.status()["state"].take()),
+        ("second".to_string(), "skipped".into())
+    );
+    let status = world.comin(&["status"], 0).out;
+    assert!(
+        status.contains("to test it again → sudo comin retry"),
+        "{status}"
+    );
+    assert!(retry().contains("The next deploy tries again"));
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "tested");
+}
+
+#[test]
 fn a_boot_into_another_system_is_reported_and_left_alone() {
     need!("git", "nix");
     let (world, origin) = booted(&system(""));
@@ -331,6 +358,34 @@ fn a_reboot_waits_at_a_gate_and_is_not_ordered_if_the_gate_refuses_it() {
     let said = world.comin(&["deploy"], 0);
     assert_eq!((count(&said, REBOOTING), times()), (1, 2), "{said:?}");
     assert_eq!(shown(), Value::Null);
+}
+
+#[test]
+fn reboot_gate_is_shown_only_if_nothing_else_hinders_the_reboot() {
+    need!("git", "nix");
+    let (mut world, _origin) = waiting(json!({"allow": true, "delay": 0}));
+    world.configure(|config| {
+        config["gates"] = json!({"backup": {"before": "reboot", "command": "exit 75"}});
+    });
+    let shows_gate = || world.status()["reboot_gate"].is_string();
+    world.comin(&["run"], 0);
+    assert!(shows_gate());
+    world.comin(&["suspend"], 0);
+    assert!(!shows_gate());
+    world.comin(&["resume"], 0);
+    world.comin(&["run"], 0);
+    assert!(shows_gate());
+    // Nobody can tell whether another switch runs.
+    let lock = world.path("root/run/nixos/switch-to-configuration.lock");
+    let _ = fs::remove_file(&lock);
+    fs::create_dir_all(&lock).unwrap();
+    let said = world.comin(&["run"], 0);
+    assert_eq!(
+        count(&said, "it waits for a lock that cannot be read"),
+        1,
+        "{said:?}"
+    );
+    assert!(!shows_gate());
 }
 
 #[test]

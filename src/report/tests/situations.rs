@@ -9,7 +9,7 @@ use expect_test::expect_file;
 use serde_json::Value;
 
 use super::*;
-use crate::model::Reactivation;
+use crate::model::{Reactivation, RemoteName};
 use crate::report::{metrics::Metrics, verdict::states};
 use crate::tests::internals::with_generated;
 
@@ -58,6 +58,27 @@ fn at(stage: Stage, is_at_work: bool) -> Scene {
         scene.running = Some("B");
     }
     scene
+}
+
+/// `B` came to this twice, and then comin died.
+fn three_tries(before: &Outcome) -> Scene {
+    let stage = Stage::Building;
+    let last = Outcome::Interrupted { stage };
+    let ends = [before, before, &last].into_iter().cloned();
+    let mut scene = Scene::of("A-B", "A", "origin:B/-");
+    for (outcome, before) in ends.zip(0..) {
+        let mut attempt = attempt("B", "Update nixpkgs", 40, outcome);
+        attempt.id += u64::from(before);
+        attempt.interruptions = before;
+        attempt.before.system = Some(out("A"));
+        attempt.before.boots = Some(out("A"));
+        scene.attempts.push(attempt);
+    }
+    scene
+}
+
+fn origin() -> RemoteName {
+    serde_json::from_value(json!("origin")).unwrap()
 }
 
 fn rolled_back(blame: FaultOrigin) -> Outcome {
@@ -220,10 +241,12 @@ fn situations() -> Vec<Situation> {
             scene
         }),
         situation("killed three times", &["CominFailing"], {
-            let stage = Stage::Building;
-            let mut scene = tried(Outcome::Interrupted { stage });
-            scene.attempts[1].interruptions = 2;
-            scene
+            three_tries(&Outcome::Interrupted {
+                stage: Stage::Building,
+            })
+        }),
+        situation("killed after two outages", &["CominFailing"], {
+            three_tries(&rolled_back(FaultOrigin::Outage(vec![origin()])))
         }),
         situation("waits for a confirmation", &["CominNotDeploying"], {
             with_confirmation(Step::Build, 60)
@@ -310,13 +333,12 @@ fn situations() -> Vec<Situation> {
             scene
         }),
         situation("rolled back in an outage", &["CominFetchFailing"], {
-            let server = vec![serde_json::from_value(json!("origin")).unwrap()];
             let mut scene = Scene::of("A-B", "A", "origin!:B/- local:B/-");
             scene = scene.then(attempt(
                 "B",
                 "Update",
                 40,
-                rolled_back(FaultOrigin::Outage(server)),
+                rolled_back(FaultOrigin::Outage(vec![origin()])),
             ));
             scene
         }),
@@ -423,6 +445,21 @@ fn situations() -> Vec<Situation> {
             scene.boot = "2";
             scene
         }),
+        situation(
+            "a test could not be made, and the machine has booted since",
+            &["CominUndecided"],
+            {
+                let reason =
+                    "only a reboot changes dbus, so it cannot be tested while this system runs";
+                let skipped = Outcome::Skipped {
+                    reason: reason.to_string(),
+                };
+                let test = testing(attempt("B", "Try", 90, skipped), "A");
+                let mut scene = Scene::of("A-B", "A", "origin:A/- local:A/B").then(test);
+                scene.can_test_again = true;
+                scene
+            },
+        ),
         situation("nixos-rebuild boot by hand", &["CominDrifted"], {
             but(|scene| {
                 scene.boots_next = Some(OTHER);
