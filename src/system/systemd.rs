@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::sys::command;
+use crate::sys::command::{self, Answer};
 
 /// Whether it rules the machine below the root.
 pub fn is_here(paths: &Paths) -> bool {
@@ -17,20 +17,22 @@ pub fn is_here(paths: &Paths) -> bool {
 
 /// Asks it for something that cannot be done where there is no such unit, and then need not be.
 pub fn systemctl(paths: &Paths, arguments: &[&str]) {
-    if !is_here(paths) {
-        return;
+    if is_here(paths) {
+        if let Err(error) = ask(arguments) {
+            log::warn!("{error:#}");
+        }
     }
+}
+
+fn ask(arguments: &[&str]) -> Result<Answer> {
     let mut systemctl = Command::new("systemctl");
     systemctl.arg("--quiet").args(arguments);
-    let answer = command::ask(
+    command::ask(
         &mut systemctl,
         "systemctl",
         Stdio::null(),
         command::PATIENCE,
-    );
-    if let Err(error) = answer {
-        log::warn!("{error:#}");
-    }
+    )
 }
 
 /// The start of a transient unit of this name, which gets those of these variables that are set.
@@ -48,16 +50,7 @@ pub fn transient(unit: &str, description: &str, environment: &[&str]) -> Command
 
 /// Whether the boot has come to its end; true where there is no systemd.
 pub fn has_booted(paths: &Paths) -> bool {
-    let mut systemctl = Command::new("systemctl");
-    systemctl.args(["is-active", "--quiet", "default.target"]);
-    !is_here(paths)
-        || command::ask(
-            &mut systemctl,
-            "systemctl",
-            Stdio::null(),
-            command::PATIENCE,
-        )
-        .is_ok_and(|answer| answer.code == 0)
+    !is_here(paths) || ask(&["is-active", "default.target"]).is_ok_and(|answer| answer.code == 0)
 }
 
 /// The units that have failed; none where there is no systemd.
