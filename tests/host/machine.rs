@@ -14,7 +14,7 @@ use serde_json::{json, Value};
 use tempfile::TempDir;
 
 use crate::support::http::Server;
-use crate::support::{await_that, tell, Said};
+use crate::support::{await_that, tell, transitions, Said};
 
 /// How many machines run at a time.
 const SLOTS: usize = 2;
@@ -491,15 +491,18 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        let state = self.read("/var/lib/comin/state.json");
         if thread::panicking() {
             let said = self.try_run("journalctl --no-pager --quiet --output=short-precise");
             let lines = said.out.lines().filter(|l| !l.contains(" skipped, "));
             let journal = lines.collect::<Vec<_>>().join("\n");
-            let state = self.read("/var/lib/comin/state.json");
             tell(&format!("---- journal\n{journal}\n---- state\n{state}"));
         }
         if let Err(reason) = script("stop.sh", &[&self.machine()]) {
             tell(&reason);
+        }
+        if !thread::panicking() {
+            transitions::check(state.as_bytes());
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod pages;
 pub mod prometheus;
 pub mod ssh;
 pub mod sweep;
+pub mod transitions;
 
 use std::io::Write;
 use std::path::Path;

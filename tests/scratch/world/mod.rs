@@ -12,7 +12,7 @@ use std::sync::Once;
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
-use crate::support::{self, isolated, Said};
+use crate::support::{self, isolated, transitions, Said};
 
 /// What is said of a repository whose objects have names of SHA-256.
 pub const SHA256: &str = "a repository with SHA-256 objects cannot be followed: use one with SHA-1 objects, as git init --object-format=sha1 makes it";
@@ -262,6 +262,15 @@ impl World {
         find.arg(self.path(path))
             .args(["-printf", "%p %i %s %T@\n"]);
         String::from_utf8(find.output().unwrap().stdout).unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let state = fs::read(self.path("root/var/lib/comin/state.json"));
+            transitions::check(&state.unwrap_or_default());
+        }
     }
 }
 
