@@ -248,7 +248,10 @@ mod tests {
             ensure!(runs.get() > 1, "cannot open {}", cache.display());
             Ok(())
         });
-        assert_eq!((ended.map_err(|it| format!("{it:#}")), runs.get()), (Ok(()), 2));
+        assert_eq!(
+            (ended.map_err(|it| format!("{it:#}")), runs.get()),
+            (Ok(()), 2)
+        );
     }
 
     #[test]
