@@ -22,7 +22,7 @@ pub struct NixSource<'a> {
 
 impl<'a> NixSource<'a> {
     /// Nix reads the mirror itself, or a copy: see [`Context::source`]. Whoever may not write to the mirror names paths
-    /// `aside`: there Nix reads a copy of what is signed, or a repository that borrows from the mirror.
+    /// `aside` for the copy.
     pub fn of(
         ctx: &'a Context,
         mirror: &Mirror,
@@ -31,11 +31,8 @@ impl<'a> NixSource<'a> {
     ) -> Result<Self> {
         let config = &ctx.config;
         let place = aside.map_or_else(|| ctx.source(mirror), |aside| Ok(aside.clone()))?;
-        let is_copied = config.needs_signatures() || mirror.is_anothers()?;
-        if is_copied || (aside.is_none() && place.repository() != mirror.path()) {
+        if place.repository() != mirror.path() {
             mirror.hand_over(&target.commit, &place)?;
-        } else if aside.is_some() {
-            mirror.lend(&target.commit, &place)?;
         }
         let user = ctx.evaluator()?.filter(|_| geteuid().is_root());
         let user = user.map(|user| {

@@ -9,9 +9,9 @@ use anyhow::{bail, Context, Result};
 use git2::{ObjectType, Odb, Oid, Repository};
 use tempfile::TempDir;
 
+use super::commits::without_hashing;
 use super::heads::{followed, tracking, Heads};
 use super::mirror::{init, Mirror};
-use super::{commits::without_hashing, shared_clone::borrow_objects};
 use crate::config::Remote;
 
 /// More bytes than any commit, folder or tag has that somebody makes. What is larger compresses well, and fills the
@@ -47,9 +47,10 @@ impl<'a> Incoming<'a> {
             }
             fs::create_dir_all(&all)?;
             let folder = tempfile::tempdir_in(&all)?;
-            match extent {
-                Extent::News => borrow_objects(&mirror.path, folder.path())?,
-                Extent::Everything => init(folder.path())?,
+            init(folder.path())?;
+            if let Extent::News = extent {
+                let objects = format!("{}\n", mirror.path.join("objects").display());
+                fs::write(folder.path().join("objects/info/alternates"), objects)?;
             }
             Ok(Self { mirror, folder })
         };

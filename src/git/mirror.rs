@@ -50,13 +50,7 @@ impl Mirror {
         let _owner = AsOwner::of(&path)?;
         check_files(&path)
             .with_context(|| format!("The mirror {} cannot be used", path.display()))?;
-        Self::open_own(paths)
-    }
-
-    /// [`Mirror::open`], of a repository that only this process writes to.
-    pub(super) fn open_own(paths: &Paths) -> Result<Self> {
         start_libgit2();
-        let path = paths.repository();
         let repository = Repository::open_bare(&path)
             .with_context(|| format!("Failed to open the mirror {}", path.display()))?;
         Ok(Self {

@@ -14,7 +14,6 @@ pub mod mirror;
 pub mod notes;
 pub mod packs;
 pub mod refs;
-pub mod shared_clone;
 pub mod source;
 pub mod ssh;
 pub mod submodules;
