@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::fs::Mode;
 
-use cli::{Cli, Failure};
+use cli::{Cli, CommandError};
 use sys::diagnosis::explained;
 use sys::journal;
 
@@ -33,11 +33,11 @@ fn main() -> ExitCode {
     journal::start(cli.debug, cli.may_deploy());
     let (text, error, code) = match cli::execute(cli) {
         Ok(code) => return code,
-        Err(Failure::Failed(error)) => {
+        Err(CommandError::Failed(error)) => {
             let text = explained(&format!("{error:#}"));
             (text, error, ExitCode::FAILURE)
         }
-        Err(Failure::Misconfigured(error)) => (format!("{error:#}"), error, ExitCode::from(2)),
+        Err(CommandError::Misconfigured(error)) => (format!("{error:#}"), error, ExitCode::from(2)),
     };
     log::error!("{text}");
     if let Some(command) = cli::as_root(&error) {

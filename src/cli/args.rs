@@ -282,7 +282,7 @@ pub enum StandaloneCommand {
     Eval {
         /// The hosts.
         #[command(flatten)]
-        hosts: Hosts,
+        hosts: HostArgs,
         /// How to show them.
         #[command(flatten)]
         output: Output,
@@ -293,7 +293,7 @@ pub enum StandaloneCommand {
     Build {
         /// The hosts.
         #[command(flatten)]
-        hosts: Hosts,
+        hosts: HostArgs,
         /// The link to the built system; without a host, LINK-HOST for each host
         #[arg(long, short, value_name = "LINK", default_value = "result")]
         out_link: PathBuf,
@@ -462,7 +462,7 @@ impl Flake {
 
 // Hosts of a flake.
 #[derive(Debug, Args)]
-pub struct Hosts {
+pub struct HostArgs {
     /// Where they are.
     #[command(flatten)]
     pub flake: Flake,
@@ -471,7 +471,7 @@ pub struct Hosts {
     hostname: Option<String>,
 }
 
-impl Hosts {
+impl HostArgs {
     /// The flake, and the host if one is meant.
     pub fn parts(&self) -> (&str, Option<&str>) {
         let (flake, host) = self.flake.parts();

@@ -10,15 +10,15 @@ use crate::deploy::context::Context;
 use crate::model::{Attempt, State};
 use crate::nix::closure_diff::ClosureDiff;
 use crate::report::attempt_details::{there_are, whole_log, Details};
-use crate::report::history::History;
+use crate::report::history::HistoryView;
 use crate::state::{deploy_record::DeployRecord, store};
 use crate::sys::progress;
 
 /// Reads what the state remembers.
-pub fn history(machine: &Context) -> Result<History> {
+pub fn history(machine: &Context) -> Result<HistoryView> {
     let state = store::read(&machine.paths)?;
     let at_work = DeployRecord::is_any_running(&machine.paths)?;
-    Ok(History::new(&state, machine.config.retry, at_work))
+    Ok(HistoryView::new(&state, machine.config.retry, at_work))
 }
 
 /// Becomes the command that shows the whole log of the attempt with this number.

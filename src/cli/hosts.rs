@@ -18,12 +18,12 @@ const SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.')
 /// The names of a flake's hosts.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct Hosts(Vec<String>);
+pub struct HostList(Vec<String>);
 
 /// What became of hosts that were evaluated or built.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct Systems(Vec<System>);
+pub struct SystemList(Vec<System>);
 
 #[derive(Debug, Default, Serialize)]
 struct System {
@@ -36,16 +36,16 @@ struct System {
 }
 
 /// Lists the hosts of a flake.
-pub fn list(flake: &str) -> Result<Hosts> {
+pub fn list(flake: &str) -> Result<HostList> {
     let hosts = progress::during("Listing the hosts", || nix::hosts(flake));
     let hosts = hosts.with_context(|| format!("Failed to list the hosts of {flake}"))?;
-    Ok(Hosts(hosts))
+    Ok(HostList(hosts))
 }
 
 /// Evaluates these hosts, or each host of the flake if none is named, and with an `out_link` also builds them. That
 /// becomes a link to the system that keeps it from being collected, or `out_link-<host>` unless one host is named. A
 /// host that fails is reported, and the others are made all the same.
-pub fn systems(flake: &str, hosts: &[&str], out_link: Option<&Path>) -> Result<Systems> {
+pub fn systems(flake: &str, hosts: &[&str], out_link: Option<&Path>) -> Result<SystemList> {
     let out_link = out_link.map(absolute).transpose();
     let out_link = out_link.context("--out-link is no path")?;
     let names = match hosts {
@@ -69,7 +69,7 @@ pub fn systems(flake: &str, hosts: &[&str], out_link: Option<&Path>) -> Result<S
         let made = make(flake, &name, &shown, link.as_deref());
         System::of(name, made, link)
     });
-    Ok(Systems(systems.collect()))
+    Ok(SystemList(systems.collect()))
 }
 
 /// Evaluates a host, and with a link also builds it.
@@ -137,7 +137,7 @@ impl System {
     }
 }
 
-impl Systems {
+impl SystemList {
     /// The hosts that were made, with their systems.
     pub fn built(&self) -> impl Iterator<Item = (&str, &Path)> {
         let systems = self.0.iter();
@@ -160,7 +160,7 @@ impl Systems {
     }
 }
 
-impl Report for Hosts {
+impl Report for HostList {
     fn text(&self, _: &Page) -> String {
         let names: Vec<_> = self.0.iter().map(|name| printable(name)).collect();
         names.join("\n")
@@ -168,7 +168,7 @@ impl Report for Hosts {
 }
 
 /// Those that there are: what failed has been said.
-impl Report for Systems {
+impl Report for SystemList {
     fn text(&self, _: &Page) -> String {
         self.0.iter().filter_map(System::text).collect()
     }

@@ -8,7 +8,7 @@ use crate::deploy::{context::Context, observe::Snapshot};
 use crate::git::mirror::Mirror;
 use crate::model::Decision;
 use crate::report::metrics::Metrics;
-use crate::state::{store, verdicts::VerdictCache};
+use crate::state::{decision_cache::DecisionCache, store};
 use crate::sys::fs;
 use crate::system::timers;
 
@@ -17,12 +17,12 @@ pub fn metrics(machine: &Context, is_confined: bool) -> Result<Metrics> {
     let Context { config, paths, .. } = machine;
     let asked = (!is_confined).then(|| timers::ask(&config.remotes, paths));
     let state = store::read(paths)?;
-    let verdicts = VerdictCache::read(paths)?;
+    let cached = DecisionCache::read(paths)?;
     let snapshot = Snapshot::take(machine)?;
     let facts = snapshot.facts(config, &state);
-    let is_decided = verdicts.as_ref().is_some_and(|it| it.holds(&facts, config));
-    let (selected, candidates) = verdicts.map_or((None, Vec::new()), |verdicts| {
-        (verdicts.selected, verdicts.candidates)
+    let is_decided = cached.as_ref().is_some_and(|it| it.holds(&facts, config));
+    let (selected, candidates) = cached.map_or((None, Vec::new()), |cached| {
+        (cached.selected, cached.candidates)
     });
     let decision = Decision::new(selected, candidates, &facts);
     let mirror = Mirror::open(paths);

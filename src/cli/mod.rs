@@ -43,7 +43,7 @@ use output::{json, print, show, text};
 
 /// Why a command came to nothing.
 #[derive(From)]
-pub enum Failure {
+pub enum CommandError {
     /// The command line or the configuration is wrong; nothing was touched.
     Misconfigured(Error),
     /// Something went wrong.
@@ -74,9 +74,9 @@ struct OnlyRoot;
 impl std::error::Error for OnlyRoot {}
 
 /// Does what the command line says.
-pub fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
     if who::uses_pkexec() && !cli.is_for_pkexec(who::is_in_shell()) {
-        return Err(Failure::Misconfigured(anyhow!(
+        return Err(CommandError::Misconfigured(anyhow!(
             "pkexec may run comin confirm, retry, suspend and resume, and without --config and --root: use sudo"
         )));
     }
@@ -98,22 +98,22 @@ fn execute_on_machine(
     command: MachineCommand,
     config_file: &Path,
     root: &Path,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let is_machine = Paths::outside_state(root).is_machine();
     // A fetch may be that of the user who owns the mirror.
     let may_be_anothers = command.is_read_only() || matches!(command, MachineCommand::Fetch { .. });
     if is_machine && !may_be_anothers && !rustix::process::geteuid().is_root() {
-        return Err(Failure::Failed(OnlyRoot.into()));
+        return Err(CommandError::Failed(OnlyRoot.into()));
     }
     if let MachineCommand::Deploy = command {
         // First of all: a request that stays makes systemd start this again and again.
         requests::take_deploy_request(&Paths::outside_state(root))?;
     }
-    let machine = machine_of(config_file, root).map_err(Failure::Misconfigured)?;
+    let machine = machine_of(config_file, root).map_err(CommandError::Misconfigured)?;
     if command.depends_on_signers() {
         let recheck = |_: &Error| deploy::schedule_recheck(&machine);
         let checked = machine.check_signers().inspect_err(recheck);
-        checked.map_err(Failure::Misconfigured)?;
+        checked.map_err(CommandError::Misconfigured)?;
     }
     let mut completion = Completion::Success;
     match command {
@@ -203,7 +203,7 @@ fn execute_alone(
     command: StandaloneCommand,
     config_file: &Path,
     root: &Path,
-) -> Result<Completion, Failure> {
+) -> Result<Completion, CommandError> {
     match command {
         StandaloneCommand::List { flake, output } => {
             show(&hosts::list(flake.parts().0)?, &output)?;
@@ -230,7 +230,7 @@ fn execute_alone(
             rollback_timeout::on_timeout(&paths, attempt, || machine_of(config_file, root))?;
         }
         StandaloneCommand::CheckConfig { file } => {
-            Config::load(&file).map_err(Failure::Misconfigured)?;
+            Config::load(&file).map_err(CommandError::Misconfigured)?;
             print(&format!("{} is a valid configuration", file.display()))?;
         }
         StandaloneCommand::Credential {
@@ -260,12 +260,12 @@ fn execute_alone(
 }
 
 /// The remotes of these names, or all of them.
-fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, Failure> {
+fn choose<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Remote>, CommandError> {
     if names.is_empty() {
         return Ok(config.remotes.iter().collect());
     }
     let found: Result<_> = names.iter().map(|name| config.remote(name)).collect();
-    found.map_err(Failure::Misconfigured)
+    found.map_err(CommandError::Misconfigured)
 }
 
 /// The machine that a configuration describes.

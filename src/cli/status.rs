@@ -15,7 +15,7 @@ use crate::report::{
     status::Status,
     target::TargetView,
 };
-use crate::state::verdicts::VerdictCache;
+use crate::state::decision_cache::DecisionCache;
 use crate::system::reboot_reasons;
 use crate::system::timers::{self, Timers};
 
@@ -27,7 +27,7 @@ pub fn status(machine: &Context) -> Result<Status> {
     let state = operator::foreseen(paths, mirror.as_ref().ok())?;
     let snapshot = Snapshot::take(machine)?;
     let facts = snapshot.facts(config, &state);
-    let known = VerdictCache::decision_for(paths, &facts, config)?;
+    let known = DecisionCache::decision_for(paths, &facts, config)?;
     let commits = Commits::of(machine, mirror.as_ref());
     let decision = known.unwrap_or_else(|| decide(&facts, &commits));
     view(

@@ -9,7 +9,7 @@ use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::cli::args::Style;
-use crate::cli::watch_events::{Changes, Event};
+use crate::cli::watch_events::{Changes, WatchEvent};
 use crate::config::paths::Paths;
 use crate::report::page::{Page, Tone};
 use crate::report::{status::Status, target::Report};
@@ -51,13 +51,13 @@ pub fn follow(look: impl Fn() -> Result<Status>, style: Style, paths: &Paths) ->
             None => view.patience(&status),
         };
         let is_old = match changes.next(patience)? {
-            Event::Changed => true,
-            Event::Tick => fault.is_some() || looked.elapsed() >= PATIENCE,
-            Event::Stop => {
+            WatchEvent::Changed => true,
+            WatchEvent::Tick => fault.is_some() || looked.elapsed() >= PATIENCE,
+            WatchEvent::Stop => {
                 view.pause()?;
                 true
             }
-            Event::End => return Ok(()),
+            WatchEvent::End => return Ok(()),
         };
         if is_old {
             match look() {

@@ -22,7 +22,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum WatchEvent {
     /// A file that the status depends on may have changed.
     Changed,
     /// The time is over, or the window has another size.
@@ -68,7 +68,7 @@ impl Changes {
     }
 
     /// Waits for what happens next, but no longer than this.
-    pub fn next(&mut self, patience: Duration) -> Result<Event> {
+    pub fn next(&mut self, patience: Duration) -> Result<WatchEvent> {
         let stdout = io::stdout();
         let [is_changed, is_signalled, is_unread] = {
             let signals = self.signals.get_read();
@@ -82,26 +82,26 @@ impl Changes {
             awaited.map(|fd| !fd.revents().is_empty())
         };
         if is_unread {
-            return Ok(Event::End);
+            return Ok(WatchEvent::End);
         }
         if is_signalled {
             let signals: Vec<i32> = self.signals.pending().collect();
             let has = |wanted: &[i32]| signals.iter().any(|signal| wanted.contains(signal));
             if has(&[SIGINT, SIGTERM, SIGHUP]) {
-                return Ok(Event::End);
+                return Ok(WatchEvent::End);
             }
             return Ok(if has(&[SIGTSTP]) {
-                Event::Stop
+                WatchEvent::Stop
             } else {
-                Event::Tick
+                WatchEvent::Tick
             });
         }
         if !is_changed {
-            return Ok(Event::Tick);
+            return Ok(WatchEvent::Tick);
         }
         thread::sleep(SETTLE);
         self.files.drain();
         self.watch()?;
-        Ok(Event::Changed)
+        Ok(WatchEvent::Changed)
     }
 }

@@ -18,8 +18,8 @@ use jiff::SignedDuration;
 
 use crate::config::url::Url;
 use crate::model::{
-    Approval, Attempt, Backoff, Branch, Confirmer, Gates, Heals, PendingConfirmation, Prebuilt,
-    Reboots, RemoteName, Retention, State, Step,
+    Approval, Attempt, Backoff, Branch, ConfirmStep, Confirmer, Gates, Heals, PendingConfirmation,
+    Prebuilt, Reboots, RemoteName, Retention, State,
 };
 
 /// Where the state is kept, unless the owner wants it elsewhere.
@@ -156,10 +156,10 @@ pub struct Remote {
 
 impl Config {
     /// Who confirms this step.
-    pub fn confirmer(&self, step: Step) -> Confirmer {
+    pub fn confirmer(&self, step: ConfirmStep) -> Confirmer {
         match step {
-            Step::Build => self.build_confirmer,
-            Step::Deploy => self.deploy_confirmer,
+            ConfirmStep::Build => self.build_confirmer,
+            ConfirmStep::Deploy => self.deploy_confirmer,
         }
     }
 
@@ -175,7 +175,7 @@ impl Config {
     }
 
     /// Whether a step of an attempt has to be confirmed, and has not been.
-    pub fn asks(&self, attempt: &Attempt, step: Step) -> bool {
+    pub fn asks(&self, attempt: &Attempt, step: ConfirmStep) -> bool {
         self.confirmer(step) != Confirmer::Without && !attempt.confirmed.contains(&step)
     }
 

@@ -43,8 +43,8 @@ fn only_hostname_name_and_url_are_required() {
     assert_eq!(config.state_dir, Path::new("/var/lib/comin"));
     assert_eq!(config.profile, "system");
     assert_eq!(config.build_timeout, None);
-    assert_eq!(config.confirmer(Step::Build), Confirmer::Without);
-    assert_eq!(config.confirmer(Step::Deploy), Confirmer::Without);
+    assert_eq!(config.confirmer(ConfirmStep::Build), Confirmer::Without);
+    assert_eq!(config.confirmer(ConfirmStep::Deploy), Confirmer::Without);
     assert!(!config.reboot.allow);
     let Retention {
         boot_entries,
@@ -96,8 +96,11 @@ fn each_step_has_a_confirmer_of_its_own() {
     )
     .unwrap();
     let two_minutes = SignedDuration::from_mins(2);
-    assert_eq!(config.confirmer(Step::Build), Confirmer::Auto(two_minutes));
-    assert_eq!(config.confirmer(Step::Deploy), Confirmer::Manual);
+    assert_eq!(
+        config.confirmer(ConfirmStep::Build),
+        Confirmer::Auto(two_minutes)
+    );
+    assert_eq!(config.confirmer(ConfirmStep::Deploy), Confirmer::Manual);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use log::Level;
 
 use crate::deploy::{context::Context, observe};
 use crate::model::{Action, Candidate, Cure, Decision, Drift, Facts, Refusal, RemoteFacts, State};
-use crate::state::{deploy_record::DeployRecord, store::Store, verdicts::VerdictCache};
+use crate::state::{decision_cache::DecisionCache, deploy_record::DeployRecord, store::Store};
 use crate::sys::{terminal, text};
 
 /// Records who is at work, before anything is done. Until a deploy has come to its end, another one is due.
@@ -47,7 +47,7 @@ pub fn drift(ctx: &Context, store: &Store) -> Result<()> {
 
 /// Says what was refused, once for each head, and records what is being decided on.
 pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<DeployRecord> {
-    VerdictCache::of(facts, decision, &ctx.config).write(&ctx.paths)?;
+    DecisionCache::of(facts, decision, &ctx.config).write(&ctx.paths)?;
     let mut record = begin(ctx, facts.remotes.clone())?;
     record.prebuilt.clone_from(&facts.prebuilt);
     let refused_before = std::mem::take(&mut record.refused);

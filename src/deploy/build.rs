@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::{context::Context, evaluation::NixSource, preemption::Preemption};
 use crate::git::mirror::Mirror;
-use crate::model::{Attempt, Outcome, Progress, Stage, Step};
+use crate::model::{Attempt, ConfirmStep, Outcome, Progress, Stage};
 use crate::nix;
 use crate::state::deploy_record;
 use crate::sys::{fs, text::shortened};
@@ -31,7 +31,7 @@ pub fn evaluate_and_build(
             None => evaluate(deployment, mirror, preemption)?,
         };
         if !deployment.is_active()? {
-            let allowed = deployment.require_consent(Step::Build);
+            let allowed = deployment.require_consent(ConfirmStep::Build);
             allowed.inspect_err(|_| keep_derivation(ctx, &derivation))?;
         }
         match build(deployment, preemption, &derivation, &out) {
@@ -143,7 +143,7 @@ fn evaluated(attempt: &Attempt) -> Option<(String, PathBuf)> {
 
 /// The system of an attempt that was built before it waited, as long as it is there.
 pub fn built(attempt: &Attempt) -> Option<PathBuf> {
-    let has_waited = attempt.progress == Progress::Awaiting(Step::Deploy);
+    let has_waited = attempt.progress == Progress::Awaiting(ConfirmStep::Deploy);
     let out = attempt.out.as_ref().filter(|_| has_waited)?;
     system::check_is_nixos(out).is_ok().then(|| out.clone())
 }

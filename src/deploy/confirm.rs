@@ -8,7 +8,7 @@ use crate::deploy::{
     context::Context, deployment::Deployment, finish, gates, observe, order::log_order, record,
 };
 use crate::git::mirror::Mirror;
-use crate::model::{Attempt, Cure, Decision, Facts, Operation, Outcome, Stage, Step};
+use crate::model::{Attempt, ConfirmStep, Cure, Decision, Facts, Operation, Outcome, Stage};
 use crate::state::requests::{self, Confirmation};
 use crate::state::store::{self, Store};
 
@@ -130,7 +130,7 @@ pub fn cancel_waiting(ctx: &Context, store: &mut Store, mut waiting: Attempt) ->
 #[derive(Debug, Default, Args)]
 pub struct ConfirmRequest {
     /// The step that you expect to wait; by default any
-    pub step: Option<Step>,
+    pub step: Option<ConfirmStep>,
     /// The commit that you expect to wait: its id, or at least the first 7 digits; by default any
     #[arg(long, value_name = "COMMIT")]
     pub commit: Option<String>,
@@ -150,14 +150,14 @@ mod tests {
     #[test]
     fn a_confirmation_is_of_one_step_of_one_attempt_of_one_commit() {
         let attempt = Attempt::for_tests(1, Operation::Switch);
-        let order = Confirmation::of(&attempt, Step::Build);
-        assert!(order.is_of(&attempt, Step::Build));
-        assert!(!order.is_of(&attempt, Step::Deploy));
+        let order = Confirmation::of(&attempt, ConfirmStep::Build);
+        assert!(order.is_of(&attempt, ConfirmStep::Build));
+        assert!(!order.is_of(&attempt, ConfirmStep::Deploy));
         let mut of_another_state = attempt.clone();
         of_another_state.target.commit = "f".repeat(40).parse().unwrap();
-        assert!(!order.is_of(&of_another_state, Step::Build));
+        assert!(!order.is_of(&of_another_state, ConfirmStep::Build));
         let mut again = attempt.clone();
         again.id = 2;
-        assert!(!order.is_of(&again, Step::Build));
+        assert!(!order.is_of(&again, ConfirmStep::Build));
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Error, Result};
 use derive_more::From;
 
 use crate::deploy::{context::Context, gates, record};
-use crate::model::{Attempt, ClosedGate, Outcome, Residue, Stage, Step};
+use crate::model::{Attempt, ClosedGate, ConfirmStep, Outcome, Residue, Stage};
 use crate::state::store::Store;
 use crate::system;
 
@@ -14,7 +14,7 @@ pub enum Stop {
     /// It is over.
     Ended(Outcome),
     /// It waits in this stage before this step.
-    Waiting(Stage, Step),
+    Waiting(Stage, ConfirmStep),
     /// A gate has refused its commit.
     Refused(ClosedGate),
     /// Something went wrong where it is now.
@@ -60,7 +60,7 @@ impl<'a> Deployment<'a> {
     }
 
     /// Stops before a step that somebody must confirm first. Else asks the gates before the step, and stops if one is closed.
-    pub fn require_consent(&self, step: Step) -> Result<(), Stop> {
+    pub fn require_consent(&self, step: ConfirmStep) -> Result<(), Stop> {
         if self.ctx.config.asks(&self.attempt, step) {
             return Err(Stop::Waiting(Stage::WaitingForConfirmation, step));
         }

@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::state::deploy_record::{self, DeployRecord};
 use crate::state::{fetch_record::FetchRecord, gate_record::GateRecord, requests};
-use crate::sys::{fs, progress::Steps};
+use crate::sys::{fs, progress::JobProgress};
 use crate::system;
 
 /// What is known now: each file read once, at one time.
@@ -38,7 +38,7 @@ pub struct Snapshot {
     /// What the latest deploy has recorded.
     decided: Option<DeployRecord>,
     /// How far its evaluation or build is.
-    pub progress: Option<Steps>,
+    pub progress: Option<JobProgress>,
 }
 
 impl Snapshot {

@@ -7,7 +7,7 @@ use anyhow::{anyhow, bail, ensure, Context as _, Result};
 use crate::deploy::build::{machine_id_mismatch, preempted, realise};
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::{context::Context, preemption::Preemption};
-use crate::model::{prebuilt::Identity, Outcome, Stage, Step, Target};
+use crate::model::{prebuilt::Identity, ConfirmStep, Outcome, Stage, Target};
 use crate::nix::signatures::is_signed;
 use crate::sys::fs;
 use crate::system;
@@ -22,7 +22,7 @@ pub fn fetch(
     out: PathBuf,
 ) -> Result<PathBuf, Stop> {
     if !deployment.is_active()? {
-        deployment.require_consent(Step::Build)?;
+        deployment.require_consent(ConfirmStep::Build)?;
     }
     if deployment.attempt.stage() != Stage::Building {
         deployment.enter(Stage::Building)?;

@@ -10,7 +10,7 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::deployment::{Deployment, Stop};
 use crate::deploy::{activate, build, finish, gates, observe, prebuilt, preemption::Preemption};
 use crate::git::{mirror::Mirror, verified::NotAsSigned};
-use crate::model::{Attempt, NixFailure, Outcome, Progress, Stage, Step, Target};
+use crate::model::{Attempt, ConfirmStep, NixFailure, Outcome, Progress, Stage, Target};
 use crate::nix::events::{in_repository, Failure};
 use crate::state::{requests, store::Store};
 use crate::system;
@@ -62,7 +62,7 @@ fn start<'a>(
     prebuilt: Option<PathBuf>,
 ) -> Result<Deployment<'a>> {
     let boot = observe::boot_id(&ctx.paths)?;
-    let is_it = |(waiting, _): &(&Attempt, Step)| {
+    let is_it = |(waiting, _): &(&Attempt, ConfirmStep)| {
         target.same_as(&waiting.target.commit, waiting.target.operation)
     };
     if let Some((waiting, step)) = store.state().awaiting().filter(is_it) {
@@ -71,7 +71,7 @@ fn start<'a>(
             boot,
             ..waiting.clone()
         };
-        if step == Step::Build && prebuilt.is_some() {
+        if step == ConfirmStep::Build && prebuilt.is_some() {
             // CI may have named another one since.
             attempt.derivation = None;
             attempt.out = prebuilt;
@@ -96,7 +96,7 @@ fn start<'a>(
 
 /// If somebody was asked to confirm the step before which an attempt has waited, and has not answered, the attempt goes on
 /// all the same: its time is up, or the configuration asks nobody any more.
-fn confirm_if_asked(config: &Config, attempt: &mut Attempt, step: Step) {
+fn confirm_if_asked(config: &Config, attempt: &mut Attempt, step: ConfirmStep) {
     let was_asked = attempt.stage() == Stage::WaitingForConfirmation || config.asks(attempt, step);
     if was_asked && attempt.confirmed.insert(step) {
         let (name, next) = (&attempt.target, step.participle());
@@ -151,7 +151,7 @@ fn steps(deployment: &mut Deployment, mirror: &Mirror) -> Result<Outcome, Stop> 
     if let Some(reason) = activate::note_inhibitors(deployment, &out) {
         return Ok(Outcome::Skipped { reason });
     }
-    deployment.require_consent(Step::Deploy)?;
+    deployment.require_consent(ConfirmStep::Deploy)?;
     Ok(activate::activate_and_check(deployment, &out, is_wanted)?)
 }
 

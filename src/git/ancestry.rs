@@ -24,13 +24,13 @@ struct Met {
 
 /// A commit, as far as the walk needs it. The newest one is the greatest.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Step {
+struct CommitNode {
     time: i64,
     commit: Oid,
     parents: Vec<Oid>,
 }
 
-impl Step {
+impl CommitNode {
     fn read(odb: &Odb, commit: Oid) -> Result<Self> {
         let object = odb.read(commit)?;
         let (parents, time) =
@@ -68,7 +68,7 @@ fn lineage(commit: &[u8]) -> Option<(Vec<Oid>, i64)> {
 struct Walk<'a> {
     odb: &'a Odb<'a>,
     met: HashMap<Oid, Met>,
-    next: BinaryHeap<Step>,
+    next: BinaryHeap<CommitNode>,
     /// How many of what is next are in one history alone.
     apart: usize,
 }
@@ -131,7 +131,7 @@ impl Walk<'_> {
             Of::Both => {}
         }
         if !was_next {
-            self.next.push(Step::read(self.odb, commit)?);
+            self.next.push(CommitNode::read(self.odb, commit)?);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::names::{Operation, RemoteName};
 use crate::model::outcome::{Fault, FaultOrigin, Outcome, Trouble};
 use crate::model::schedule::{Delay, NextTry};
-use crate::model::{confirmation::Step, policy::Backoff, stage::Stage, target::Target};
+use crate::model::{confirmation::ConfirmStep, policy::Backoff, stage::Stage, target::Target};
 
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;
@@ -47,7 +47,7 @@ pub struct Attempt {
     /// The steps that need no confirmation any more: it was given to this attempt, or to one before it of the
     /// same in a row.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub confirmed: BTreeSet<Step>,
+    pub confirmed: BTreeSet<ConfirmStep>,
     /// What its activation did to units, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<UnitChanges>,
@@ -148,7 +148,7 @@ pub enum Progress {
     Running(Stage),
     /// Nothing is done before this step has been confirmed, or a gate lets it pass. It has waited since its last
     /// stage began. No comin is at work at it, and a reboot is no interruption.
-    Awaiting(Step),
+    Awaiting(ConfirmStep),
     /// Over.
     Ended(Timestamp, Outcome),
 }
@@ -206,7 +206,7 @@ impl Attempt {
     }
 
     /// Begins to wait before a step, in a stage that is a wait.
-    pub fn wait(&mut self, stage: Stage, step: Step, now: Timestamp) {
+    pub fn wait(&mut self, stage: Stage, step: ConfirmStep, now: Timestamp) {
         self.enter(stage, now);
         self.progress = Progress::Awaiting(step);
     }

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::signature::{Signer, Unverified};
 use crate::model::{commit::Commit, names::RemoteName, refusal::Refusal, remote::Head};
 
-/// What was found about a head.
+/// Whether a head may be deployed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
+pub enum Eligibility {
     /// It is the one to deploy.
     Selected(Qualified),
     /// It could be deployed, but another one comes first.
@@ -27,7 +27,7 @@ pub struct Qualified {
     pub passed_over: Option<Unverified>,
 }
 
-/// A head with its verdict. Every head gets one, whatever is said of the others.
+/// A head, and whether it may be deployed. Every head gets one, whatever is said of the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The remote.
@@ -37,17 +37,18 @@ pub struct Candidate {
     /// Whether this is a testing branch.
     pub testing: bool,
     /// What was found.
-    pub verdict: Verdict,
+    #[serde(rename = "verdict")]
+    pub eligibility: Eligibility,
 }
 
 impl Candidate {
     /// Why the head cannot be deployed, if it cannot.
     pub fn refusal(&self) -> Option<Refusal> {
-        match &self.verdict {
-            Verdict::Selected(qualified) | Verdict::Qualifies(qualified) => {
+        match &self.eligibility {
+            Eligibility::Selected(qualified) | Eligibility::Qualifies(qualified) => {
                 qualified.passed_over.clone().map(Refusal::Unverified)
             }
-            Verdict::Refused(refusal) => Some(refusal.clone()),
+            Eligibility::Refused(refusal) => Some(refusal.clone()),
         }
     }
 }

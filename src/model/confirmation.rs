@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "lowercase")]
 #[display(rename_all = "lowercase")]
-pub enum Step {
+pub enum ConfirmStep {
     /// To build what was evaluated.
     Build,
     /// To activate what was built.
     Deploy,
 }
 
-impl Step {
+impl ConfirmStep {
     /// As in "it waits to be built".
     pub fn participle(self) -> &'static str {
         match self {

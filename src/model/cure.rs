@@ -3,11 +3,11 @@
 use derive_more::Display;
 use serde::{Serialize, Serializer};
 
-use crate::model::confirmation::Step;
+use crate::model::confirmation::ConfirmStep;
 
 /// What a command does; the most harmless first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum Effect {
     /// It shows why, and changes nothing.
     Look,
     /// It mends the cause, or tries again.
@@ -24,7 +24,7 @@ enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Display)]
 #[display("{purpose}{command}")]
 pub struct Cure {
-    kind: Kind,
+    effect: Effect,
     purpose: String,
     command: String,
 }
@@ -35,10 +35,10 @@ const RETRY: &str = "sudo comin retry";
 const SUSPEND: &str = "sudo comin suspend";
 
 impl Cure {
-    fn new(kind: Kind, purpose: impl Into<String>, command: impl Into<String>) -> Self {
+    fn new(effect: Effect, purpose: impl Into<String>, command: impl Into<String>) -> Self {
         let (purpose, command) = (purpose.into(), command.into());
         Self {
-            kind,
+            effect,
             purpose,
             command,
         }
@@ -46,49 +46,49 @@ impl Cure {
 
     /// Shows why.
     pub fn look(command: impl Into<String>) -> Self {
-        Self::new(Kind::Look, "→ ", command)
+        Self::new(Effect::Look, "→ ", command)
     }
 
     /// Mends the cause.
     pub fn fix(command: impl Into<String>) -> Self {
-        Self::new(Kind::Fix, "→ ", command)
+        Self::new(Effect::Fix, "→ ", command)
     }
 
     /// Lets what waits go on with a step.
-    pub fn confirm(step: Step) -> Self {
+    pub fn confirm(step: ConfirmStep) -> Self {
         let command = format!("sudo comin confirm {step}");
-        Self::new(Kind::Fix, format!("to {step} it → "), command)
+        Self::new(Effect::Fix, format!("to {step} it → "), command)
     }
 
     /// What to do if no command of this machine does it.
     pub fn advice(advice: impl Into<String>) -> Self {
-        Self::new(Kind::Advice, "", advice)
+        Self::new(Effect::Advice, "", advice)
     }
 
     /// Tries again.
     pub fn retry() -> Self {
-        Self::new(Kind::Fix, "to try it again → ", RETRY)
+        Self::new(Effect::Fix, "to try it again → ", RETRY)
     }
 
     /// Tries again, in place of what somebody has activated.
     pub fn retry_in_place() -> Self {
         let purpose = "to try it again, in place of the other system → ";
-        Self::new(Kind::Fix, purpose, RETRY)
+        Self::new(Effect::Fix, purpose, RETRY)
     }
 
     /// Ends a suspension.
     pub fn resume() -> Self {
-        Self::new(Kind::Fix, "to end the suspension → ", "sudo comin resume")
+        Self::new(Effect::Fix, "to end the suspension → ", "sudo comin resume")
     }
 
     /// Tests again what a reboot has ended.
     pub fn test_again() -> Self {
-        Self::new(Kind::Fix, "to test it again → ", RETRY)
+        Self::new(Effect::Fix, "to test it again → ", RETRY)
     }
 
     /// Activates again what somebody has replaced.
     pub fn return_to(commit: &str) -> Self {
-        Self::new(Kind::Fix, format!("to return to {commit} → "), RETRY)
+        Self::new(Effect::Fix, format!("to return to {commit} → "), RETRY)
     }
 
     /// Deploys a commit that leads back behind the accepted main.
@@ -102,27 +102,27 @@ impl Cure {
     }
 
     fn accept(purpose: &'static str, commit: &str) -> Self {
-        Self::new(Kind::Fix, purpose, format!("sudo comin accept {commit}"))
+        Self::new(Effect::Fix, purpose, format!("sudo comin accept {commit}"))
     }
 
     /// Keeps what somebody has activated, as in "the other system".
     pub fn keep(what: &str) -> Self {
-        Self::new(Kind::Keep, format!("to keep {what} → "), SUSPEND)
+        Self::new(Effect::Keep, format!("to keep {what} → "), SUSPEND)
     }
 
     /// Keeps from being deployed what would go on by itself.
     pub fn stop() -> Self {
-        Self::new(Kind::Keep, "to stop it → ", SUSPEND)
+        Self::new(Effect::Keep, "to stop it → ", SUSPEND)
     }
 
     /// Leaves a system that has its faults.
     pub fn roll_back() -> Self {
-        Self::new(Kind::Keep, "to go back → ", "sudo comin rollback")
+        Self::new(Effect::Keep, "to go back → ", "sudo comin rollback")
     }
 
     /// Boots what was deployed for the next boot, or what needs one.
     pub fn reboot() -> Self {
-        Self::new(Kind::Fix, "to reboot now → ", "sudo reboot")
+        Self::new(Effect::Fix, "to reboot now → ", "sudo reboot")
     }
 
     /// Makes room for new systems.
@@ -134,18 +134,18 @@ impl Cure {
     /// Goes on in spite of a gate.
     pub fn past_gates() -> Self {
         let command = "sudo comin confirm --past-gates";
-        Self::new(Kind::Override, "to go on all the same → ", command)
+        Self::new(Effect::Override, "to go on all the same → ", command)
     }
 
     /// Undoes what somebody has done.
     pub fn undo_rollback() -> Self {
-        Self::new(Kind::Override, "to undo the rollback → ", RETRY)
+        Self::new(Effect::Override, "to undo the rollback → ", RETRY)
     }
 
     /// First what shows why, then what mends it, at last what overrides somebody.
     pub fn in_order(cures: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut cures: Vec<Self> = cures.into_iter().collect();
-        cures.sort_by_key(|cure| cure.kind);
+        cures.sort_by_key(|cure| cure.effect);
         cures
     }
 }

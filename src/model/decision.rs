@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::model::candidate::{Candidate, Verdict};
-use crate::model::confirmation::{Approval, Step};
+use crate::model::candidate::{Candidate, Eligibility};
+use crate::model::confirmation::{Approval, ConfirmStep};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::gate::{ClosedGate, MIN_FREE};
 use crate::model::prebuilt::{Lookup, Prebuilt};
@@ -27,7 +27,7 @@ pub enum Action {
     /// It was undone by an outage; the same is tried again when one of these remotes is back.
     AwaitRemotes(Vec<RemoteName>),
     /// It goes on when somebody confirms this step, or after the wait where there is one.
-    AwaitConfirmation(Step, Option<Delay>),
+    AwaitConfirmation(ConfirmStep, Option<Delay>),
     /// A gate is closed. It is asked again after a wait.
     AwaitGate(ClosedGate),
     /// It is in quarantine.
@@ -317,7 +317,8 @@ impl Decision {
     /// instead.
     pub fn missing_mains(&self) -> Option<String> {
         let mains = || self.candidates.iter().filter(|it| !it.testing);
-        let is_missing = |main: &Candidate| main.verdict == Verdict::Refused(Refusal::Missing);
+        let is_missing =
+            |main: &Candidate| main.eligibility == Eligibility::Refused(Refusal::Missing);
         if self.selected.is_some() || !mains().all(is_missing) {
             return None;
         }

@@ -61,7 +61,7 @@ impl Systems {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display)]
 #[serde(rename_all = "snake_case")]
 #[display(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DriftKind {
     /// Somebody activated another system.
     Activated,
     /// The machine booted another system, and runs it.
@@ -70,7 +70,7 @@ pub enum Kind {
     BootsNext,
 }
 
-impl Kind {
+impl DriftKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Activated, Self::Booted, Self::BootsNext];
 
@@ -95,7 +95,7 @@ impl Kind {
 /// That a machine has drifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Drift {
-    pub kind: Kind,
+    pub kind: DriftKind,
     /// The other system.
     pub out: PathBuf,
     /// Since when, in whole seconds.
@@ -133,8 +133,8 @@ impl Drift {
     /// Whether another system ends it by this operation.
     pub fn is_ended_by(&self, operation: Operation) -> bool {
         match self.kind {
-            Kind::Activated | Kind::Booted => operation.activates(),
-            Kind::BootsNext => operation.moves_profile(),
+            DriftKind::Activated | DriftKind::Booted => operation.activates(),
+            DriftKind::BootsNext => operation.moves_profile(),
         }
     }
 
@@ -159,14 +159,14 @@ impl Drift {
             let system = |known: &Option<Since>| known.as_ref().map(|known| known.system.clone());
             let is_booted = has_booted && system(&systems.booted) == system(&systems.running);
             if is_booted {
-                (Kind::Booted, systems.booted.clone().unwrap_or(other))
+                (DriftKind::Booted, systems.booted.clone().unwrap_or(other))
             } else {
-                (Kind::Activated, other)
+                (DriftKind::Activated, other)
             }
         });
         let boots_other = || {
             let other = differs(&systems.boots_next, &expected.boots)?;
-            Some((Kind::BootsNext, other))
+            Some((DriftKind::BootsNext, other))
         };
         let (kind, Since { system, since }) = runs_other.or_else(boots_other)?;
         let is_chosen = |booted| Some(booted) != systems.boots_next.clone().map(|it| it.system);
@@ -212,13 +212,13 @@ impl Expected {
     }
 
     /// What has to be activated to end a drift. A boot has ended what was only tested.
-    fn cure(&self, kind: Kind, has_booted: bool) -> Option<(PathBuf, Operation)> {
+    fn cure(&self, kind: DriftKind, has_booted: bool) -> Option<(PathBuf, Operation)> {
         let (systems, operation) = match kind {
-            Kind::BootsNext => (&self.boots, Operation::Boot),
-            Kind::Activated | Kind::Booted if has_booted || self.runs == self.boots => {
+            DriftKind::BootsNext => (&self.boots, Operation::Boot),
+            DriftKind::Activated | DriftKind::Booted if has_booted || self.runs == self.boots => {
                 (&self.boots, Operation::Switch)
             }
-            Kind::Activated | Kind::Booted => (&self.runs, Operation::Test),
+            DriftKind::Activated | DriftKind::Booted => (&self.runs, Operation::Test),
         };
         match &systems[..] {
             [system] => Some((system.clone(), operation)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use crate::model::confirmation::{Approval, Step};
+use crate::model::confirmation::{Approval, ConfirmStep};
 use crate::model::{
     commit::Commit, gate::ClosedGate, names::Operation, outcome::Trouble, prebuilt::Lookup,
     quarantine::Quarantine, refusal::Accepted, remote::RemoteFacts, schedule::NextTry,
@@ -61,7 +61,7 @@ pub struct PendingConfirmation {
     /// How.
     pub operation: Operation,
     /// What it waits before.
-    pub step: Step,
+    pub step: ConfirmStep,
     /// Whether that is confirmed.
     pub consent: Approval,
 }

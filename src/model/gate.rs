@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
 use crate::model::window::{self, Window};
-use crate::model::{confirmation::Step, schedule::Delay};
+use crate::model::{confirmation::ConfirmStep, schedule::Delay};
 use crate::sys::text;
 
 /// The exit code of a gate that is to be asked again later: `EX_TEMPFAIL` of sysexits.h.
@@ -41,11 +41,11 @@ impl Before {
     pub const ALL: [Self; 3] = [Self::Build, Self::Deploy, Self::Reboot];
 }
 
-impl From<Step> for Before {
-    fn from(step: Step) -> Self {
+impl From<ConfirmStep> for Before {
+    fn from(step: ConfirmStep) -> Self {
         match step {
-            Step::Build => Self::Build,
-            Step::Deploy => Self::Deploy,
+            ConfirmStep::Build => Self::Build,
+            ConfirmStep::Deploy => Self::Deploy,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::drift::{Drift, Kind};
+use crate::model::drift::{Drift, DriftKind};
 use crate::model::policy::{Backoff, Heals};
 use crate::model::schedule::{Delay, NextTry};
 use crate::model::{attempt::Attempt, names::Operation, outcome::Outcome, state::State};
@@ -67,7 +67,7 @@ fn obstacle(facts: &HealingFacts) -> Option<&'static str> {
     let healed = state.latest().filter(|it| it.heals());
     let awaits_boot = |healed: &Attempt| {
         let is_put_off = healed.is_done() && !healed.inhibitors.is_empty();
-        is_put_off && drift.kind != Kind::BootsNext
+        is_put_off && drift.kind != DriftKind::BootsNext
     };
     let is_passing = |healed: &Attempt| match healed.ended() {
         Some((_, Outcome::Interrupted { stage })) => !stage.changes_the_machine(),

@@ -40,9 +40,9 @@ pub use after_switch::{Checks, SwitchExit};
 pub use attempt::{
     Attempt, NixFailure, PreviousSystem, Progress, Reactivation, Residue, StageStart, UnitChanges,
 };
-pub use candidate::{Candidate, Verdict};
+pub use candidate::{Candidate, Eligibility};
 pub use commit::Commit;
-pub use confirmation::{Approval, Step};
+pub use confirmation::{Approval, ConfirmStep};
 pub use cure::Cure;
 pub use decision::{Action, Decision, Hindrance};
 pub use drift::Drift;

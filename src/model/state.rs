@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::attempt::{Attempt, Progress};
 use crate::model::{
-    commit::Commit, confirmation::Step, facts::PastAttempt, names::Operation, outcome::Outcome,
-    policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted, stage::Stage,
-    target::Target,
+    commit::Commit, confirmation::ConfirmStep, facts::PastAttempt, names::Operation,
+    outcome::Outcome, policy::Backoff, quarantine::Quarantine, reboot::Reboot, refusal::Accepted,
+    stage::Stage, target::Target,
 };
 
 /// How many evaluations and builds in a row newer commits may stop.
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// The attempt that waits for a confirmation or at a gate, and the step that it waits before.
-    pub fn awaiting(&self) -> Option<(&Attempt, Step)> {
+    pub fn awaiting(&self) -> Option<(&Attempt, ConfirmStep)> {
         let latest = self.latest()?;
         match latest.progress {
             Progress::Awaiting(step) => Some((latest, step)),
@@ -238,7 +238,7 @@ impl State {
     }
 
     /// Confirms the attempt that waits.
-    pub fn confirm(&mut self, step: Step) {
+    pub fn confirm(&mut self, step: ConfirmStep) {
         if let Some(waiting) = self.attempts.last_mut() {
             waiting.confirmed.insert(step);
         }

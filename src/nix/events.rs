@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::{store_path, Commit};
-use crate::sys::progress::{self, Steps};
+use crate::sys::progress::{self, JobProgress};
 use crate::sys::text::{printable, shortened};
 use crate::sys::{command::Listener, diagnosis::Cause};
 
@@ -40,7 +40,7 @@ const POST_BUILD_LOG_LINE: u64 = 107;
 /// A line. Whatever else there is in it is ignored, and so is what a later Nix adds.
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
-enum Event {
+enum LogLine {
     Msg {
         level: u64,
         msg: String,
@@ -85,7 +85,7 @@ struct Build {
 /// Listens to a Nix, and knows how far it is and why it failed.
 #[derive(Debug, Default)]
 pub struct NixLog {
-    steps: Steps,
+    steps: JobProgress,
     /// The activities that count builds and downloads.
     counters: BTreeMap<u64, u64>,
     running: BTreeMap<u64, Build>,
@@ -207,8 +207,8 @@ impl NixLog {
             return Vec::new();
         };
         match event {
-            Event::Msg { level, .. } if level > INFO => {}
-            Event::Msg {
+            LogLine::Msg { level, .. } if level > INFO => {}
+            LogLine::Msg {
                 level,
                 msg,
                 raw_msg,
@@ -243,7 +243,7 @@ impl NixLog {
                 }
                 return frames;
             }
-            Event::Start {
+            LogLine::Start {
                 id,
                 level,
                 kind,
@@ -263,9 +263,9 @@ impl NixLog {
                     return vec![format!("{}...", printable(&text))];
                 }
             }
-            Event::Result { id, kind, fields } => return self.result(id, kind, &fields),
-            Event::Stop { .. } if self.is_stopped => {}
-            Event::Stop { id } => {
+            LogLine::Result { id, kind, fields } => return self.result(id, kind, &fields),
+            LogLine::Stop { .. } if self.is_stopped => {}
+            LogLine::Stop { id } => {
                 self.counters.remove(&id);
                 if let Some(build) = self.running.remove(&id) {
                     self.ended.truncate(MAX_BUILDS - 1);
@@ -273,7 +273,7 @@ impl NixLog {
                     self.show_oldest();
                 }
             }
-            Event::Other => {}
+            LogLine::Other => {}
         }
         Vec::new()
     }

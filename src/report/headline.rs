@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::verdict::{Grade, Verdict};
 use super::{cures, page::Page, remote::RemoteStatus, status::Status, target::TargetView};
-use crate::model::{drift::Kind, healing::SUSPENDED, Action, Cure, Drift};
+use crate::model::{drift::DriftKind, healing::SUSPENDED, Action, Cure, Drift};
 use crate::sys::diagnosis::{in_short, Cause};
 use crate::sys::text::{fact_and_advice, in_brackets, printable};
 use crate::system::timers;
@@ -181,9 +181,9 @@ impl Status {
         let other = self.host.other.as_ref().map(TargetView::to_string);
         let other = other.unwrap_or_else(|| "another system".to_string());
         let what = match kind {
-            Kind::Activated => "runs, activated outside of comin",
-            Kind::Booted => "runs since it was booted",
-            Kind::BootsNext => "boots next, set outside of comin",
+            DriftKind::Activated => "runs, activated outside of comin",
+            DriftKind::Booted => "runs since it was booted",
+            DriftKind::BootsNext => "boots next, set outside of comin",
         };
         let is_deployed =
             |it: &&TargetView| self.action == Action::Nothing && self.host.skipped_at(it).is_none();
@@ -200,7 +200,7 @@ impl Status {
         let verdict = Verdict::new(kind.word(), format!("{other} {what}{place}{end}"));
         let verdict = verdict.with_cures(cures);
         Some(match (kind, deployed) {
-            (Kind::BootsNext, Some(it)) => {
+            (DriftKind::BootsNext, Some(it)) => {
                 let boots = format!("the next boot does not start {}", it.commit.short());
                 verdict.with_detail(boots)
             }
@@ -299,7 +299,7 @@ impl Status {
         }
         let drift = self.host.drift.as_ref().map(|drift| drift.kind);
         // What boots next is told with the drift.
-        let booting = matches!(drift, Some(Kind::BootsNext | Kind::Booted));
+        let booting = matches!(drift, Some(DriftKind::BootsNext | DriftKind::Booted));
         let waits = self
             .absent()
             .is_some_and(|it| it.state() == "waits_for_reboot");

@@ -10,7 +10,7 @@ use crate::sys::text::printable;
 /// The attempts, the latest first.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct History(Vec<Entry>);
+pub struct HistoryView(Vec<Entry>);
 
 /// An attempt, and how the operator went back after it.
 #[derive(Debug, Serialize)]
@@ -27,7 +27,7 @@ pub(super) fn rollbacks_after(attempt: &Attempt, state: &State) -> Vec<ManualRol
     rollbacks.cloned().collect()
 }
 
-impl History {
+impl HistoryView {
     /// Tells the attempts of a state; `at_work` is whether a deploy is at work.
     pub fn new(state: &State, backoff: Backoff, at_work: bool) -> Self {
         let attempts = state.attempts.iter().rev();
@@ -39,7 +39,7 @@ impl History {
     }
 }
 
-impl Report for History {
+impl Report for HistoryView {
     fn text(&self, page: &Page) -> String {
         if self.0.is_empty() {
             return "Nothing has been deployed yet".to_string();

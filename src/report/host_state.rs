@@ -10,7 +10,7 @@ use crate::model::{
     Attempt, AttemptStatus, Backoff, ClosedGate, Commit, Cure, Drift, Healing, Operation, Progress,
     Stage, State,
 };
-use crate::sys::{diagnosis::in_short, progress::Steps, text::in_brackets};
+use crate::sys::{diagnosis::in_short, progress::JobProgress, text::in_brackets};
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
@@ -47,7 +47,7 @@ pub struct HostState {
     /// The stage of the deployment that is under way, or `idle`.
     pub phase: String,
     /// How far its evaluation or build is.
-    pub progress: Option<Steps>,
+    pub progress: Option<JobProgress>,
     /// The latest attempt that ended.
     pub deployed: Option<AttemptView>,
     /// What is under way.
@@ -84,7 +84,7 @@ pub struct Seen {
     pub can_test_again: bool,
     pub boot_check_due: bool,
     pub evaluator: Option<&'static str>,
-    pub progress: Option<Steps>,
+    pub progress: Option<JobProgress>,
 }
 
 /// What comin does about a drift.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::exposition::{seconds, Text};
 use super::remote::{BranchStatus, RemoteStatus};
 use super::{status::Status, target::TargetView, verdict::states};
-use crate::model::{drift::Kind, Action, Attempt, Outcome, RemoteName, Stage, State};
+use crate::model::{drift::DriftKind, Action, Attempt, Outcome, RemoteName, Stage, State};
 use crate::state::fetch_record::FetchRecord;
 
 /// What is known of a machine without walking any history.
@@ -97,7 +97,7 @@ impl Metrics {
             "comin_drift",
             "Whether something else was activated, was booted or boots next than comin last activated (1) or not (0).",
         );
-        for kind in Kind::ALL {
+        for kind in DriftKind::ALL {
             let is_it = self.status.host.drift.as_ref().map(|it| it.kind) == Some(kind);
             drift.of(&[("kind", &kind)], u8::from(is_it));
         }

@@ -12,8 +12,8 @@ use super::page::{column, Page, Tone};
 use super::target::{by_name, Report, TargetView};
 use super::{cures, seconds};
 use crate::model::{
-    Action, Attempt, Candidate, Commit, Cure, Decision, Drift, Lookup, Operation, Refusal, State,
-    Target, Verdict,
+    Action, Attempt, Candidate, Commit, Cure, Decision, Drift, Eligibility, Lookup, Operation,
+    Refusal, State, Target,
 };
 use crate::sys::text::printable;
 use crate::system;
@@ -58,8 +58,8 @@ struct CandidateView {
     branch: String,
     testing: bool,
     commit: Option<Commit>,
-    #[serde(serialize_with = "by_word")]
-    verdict: Verdict,
+    #[serde(rename = "verdict", serialize_with = "by_word")]
+    eligibility: Eligibility,
     refused: Option<String>,
     /// The command that helps, if one does.
     cure: Option<Cure>,
@@ -67,12 +67,12 @@ struct CandidateView {
     refusal: Option<Refusal>,
 }
 
-/// A verdict as the JSON has it: what it is about stands beside it.
-fn by_word<S: Serializer>(verdict: &Verdict, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(match verdict {
-        Verdict::Selected(_) => "selected",
-        Verdict::Qualifies(_) => "qualifies",
-        Verdict::Refused(_) => "refused",
+/// Whether a branch may be deployed, as the JSON has it: what it is about stands beside it.
+fn by_word<S: Serializer>(eligibility: &Eligibility, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match eligibility {
+        Eligibility::Selected(_) => "selected",
+        Eligibility::Qualifies(_) => "qualifies",
+        Eligibility::Refused(_) => "refused",
     })
 }
 
@@ -228,7 +228,7 @@ impl CandidateView {
             branch: candidate.head.branch.name.clone(),
             testing: candidate.testing,
             commit: candidate.head.commit.clone(),
-            verdict: candidate.verdict.clone(),
+            eligibility: candidate.eligibility.clone(),
             refused: refusal.as_ref().map(ToString::to_string),
             cure: refusal.as_ref().and_then(Refusal::cure),
             refusal,
@@ -245,26 +245,26 @@ impl CandidateView {
     }
 
     /// As in `3f2a9c1e  qualifies`. Only what a person does not expect is called refused, as in the status.
-    fn verdict(&self, page: &Page) -> String {
+    fn words(&self, page: &Page) -> String {
         let commit = self.commit.as_ref().map_or("-       ", Commit::short);
         let is_notable = self.refusal.as_ref().is_some_and(Refusal::is_notable);
         let refused = printable(self.refused.as_deref().unwrap_or_default());
-        let verdict = match &self.verdict {
-            Verdict::Selected(_) => page.paint(Tone::Good, "selected"),
-            Verdict::Qualifies(_) if self.refused.is_some() => "qualified".to_string(),
-            Verdict::Qualifies(_) => "qualifies".to_string(),
-            Verdict::Refused(_) if is_notable => {
+        let word = match &self.eligibility {
+            Eligibility::Selected(_) => page.paint(Tone::Good, "selected"),
+            Eligibility::Qualifies(_) if self.refused.is_some() => "qualified".to_string(),
+            Eligibility::Qualifies(_) => "qualifies".to_string(),
+            Eligibility::Refused(_) if is_notable => {
                 page.paint(Tone::Bad, &format!("refused: {refused}"))
             }
-            Verdict::Refused(_) => page.paint(Tone::Aside, &refused),
+            Eligibility::Refused(_) => page.paint(Tone::Aside, &refused),
         };
-        match (&self.verdict, &self.refused) {
-            (_, None) | (Verdict::Refused(_), Some(_)) => {
+        match (&self.eligibility, &self.refused) {
+            (_, None) | (Eligibility::Refused(_), Some(_)) => {
                 let cure = self.cure.as_ref().map(|cure| format!("\n{cure}"));
-                format!("{commit}  {verdict}{}", cure.unwrap_or_default())
+                format!("{commit}  {word}{}", cure.unwrap_or_default())
             }
-            (Verdict::Selected(_) | Verdict::Qualifies(_), Some(_)) => {
-                format!("{commit}  refused: {refused}; an ancestor of it is {verdict}")
+            (Eligibility::Selected(_) | Eligibility::Qualifies(_), Some(_)) => {
+                format!("{commit}  refused: {refused}; an ancestor of it is {word}")
             }
         }
     }
@@ -288,7 +288,7 @@ impl Plan {
         let candidates: Vec<_> = candidates.map(|it| (it, it.name())).collect();
         let width = column(candidates.iter().map(|(_, name)| name.as_str()));
         for (candidate, name) in &candidates {
-            text += &page.row(2, name, width, width + 4, &candidate.verdict(page));
+            text += &page.row(2, name, width, width + 4, &candidate.words(page));
         }
         text
     }

@@ -14,7 +14,7 @@ use super::host_state::{HealingView, HostState, Seen};
 use super::preview::{Build, Previewed};
 use super::target::{Report, TargetView};
 use super::{
-    attempt_details::Details, history::History, page::Page, plan::Plan, remote::RemoteStatus,
+    attempt_details::Details, history::HistoryView, page::Page, plan::Plan, remote::RemoteStatus,
     status::Status,
 };
 use crate::config::Config;
@@ -24,8 +24,8 @@ use crate::model::select::{
     tests::{commit, facts, Diagram},
 };
 use crate::model::{
-    healing, Action, Attempt, ClosedGate, Decision, Delay, Drift, Facts, FaultOrigin, Lookup,
-    ManualRollback, Operation, Outcome, Progress, Quarantine, Stage, StageStart, State, Step,
+    healing, Action, Attempt, ClosedGate, ConfirmStep, Decision, Delay, Drift, Facts, FaultOrigin,
+    Lookup, ManualRollback, Operation, Outcome, Progress, Quarantine, Stage, StageStart, State,
     Suspension, UnitChanges,
 };
 use crate::nix::closure_diff::{Change, ClosureDiff};
@@ -558,7 +558,7 @@ fn a_commit_is_evaluated() {
 fn a_commit_waits_for_a_confirmation() {
     let stages = [(Stage::Evaluating, 70), (Stage::WaitingForConfirmation, 60)];
     let mut it = under_way("B", "Update nixpkgs", &stages);
-    it.progress = Progress::Awaiting(Step::Build);
+    it.progress = Progress::Awaiting(ConfirmStep::Build);
     Scene::of("A-B", "A", "origin:B/-")
         .then(it.clone())
         .check(&expect![[r#"
@@ -579,7 +579,7 @@ fn a_commit_waits_for_a_confirmation() {
               to build it → sudo comin confirm build
               origin/main  42424242  selected
         "#]]);
-    it.progress = Progress::Awaiting(Step::Deploy);
+    it.progress = Progress::Awaiting(ConfirmStep::Deploy);
     Scene::of("A-B", "A", "origin:B/-")
         .then(it)
         .check(&expect![[r#"
@@ -613,8 +613,8 @@ fn a_commit_waits_at_a_gate() {
         (Stage::WaitingAtGate, 30),
     ];
     let mut it = under_way("B", "Update nixpkgs", &stages);
-    it.progress = Progress::Awaiting(Step::Deploy);
-    it.confirmed.insert(Step::Deploy);
+    it.progress = Progress::Awaiting(ConfirmStep::Deploy);
+    it.confirmed.insert(ConfirmStep::Deploy);
     let mut scene = Scene::of("A-B", "A", "origin:B/-").then(it);
     scene.gate = Some(ClosedGate {
         gate: "ac".to_string(),
@@ -1413,7 +1413,7 @@ fn a_history() {
             rolled_back_by_hand: true,
             ..Scene::of("A", "A", "origin:A/-")
         };
-        let history = History::new(&scene.state(), backoff, true);
+        let history = HistoryView::new(&scene.state(), backoff, true);
         format!("--\n{}", history.text(&page(80)))
     };
     let mut set_back = attempt("A", "While the clock was set back", 60, done(1));
@@ -1653,7 +1653,7 @@ fn an_attempt_that_was_killed() {
         attempts: vec![building],
         ..State::default()
     };
-    let listed = History::new(&state, backoff, false);
+    let listed = HistoryView::new(&state, backoff, false);
     let listed = listed.text(&page(80));
     assert!(
         listed.starts_with("   6  interrupted  46464646 "),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::verdict::{Grade, Verdict};
 use super::{cures, page::Page, status::Status, target::TargetView};
-use crate::model::{drift::Kind, Action, Cure, Hindrance, Trouble};
+use crate::model::{drift::DriftKind, Action, Cure, Hindrance, Trouble};
 use crate::sys::diagnosis::{in_short, Cause};
 use crate::sys::text::{in_brackets, printable};
 
@@ -217,7 +217,7 @@ impl Status {
     pub(super) fn what_runs(&self, target: &TargetView) -> Option<String> {
         // What somebody else has activated is told with that.
         let drift = self.host.drift.as_ref().map(|drift| drift.kind);
-        let is_told = matches!(drift, Some(Kind::Activated | Kind::Booted));
+        let is_told = matches!(drift, Some(DriftKind::Activated | DriftKind::Booted));
         let running = self.host.running.as_ref().filter(|_| !is_told)?;
         if self.runs(target) {
             return Some("; it runs".to_string());

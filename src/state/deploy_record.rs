@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{paths::Paths, Config};
 use crate::model::{Delay, Drift, Lookup, RemoteFacts};
-use crate::sys::progress::{self, Steps};
+use crate::sys::progress::{self, JobProgress};
 use crate::sys::{command::Process, fs, json, mutex::Shared};
 
 /// How much of what has been said is remembered.
@@ -21,13 +21,13 @@ pub fn during<T>(paths: &Paths, work: &str, job: impl FnOnce() -> T) -> T {
     let file = paths.progress();
     // One that was killed may have left its own.
     let known = Shared::new(None);
-    let record = |steps: &Steps| {
+    let record = |steps: &JobProgress| {
         let mut known = known.lock();
         if known.as_ref() == Some(steps) {
             return;
         }
         let recorded = match steps {
-            _ if *steps == Steps::default() => fs::remove_optional(&file).map(drop),
+            _ if *steps == JobProgress::default() => fs::remove_optional(&file).map(drop),
             steps => json::write(&file, steps),
         };
         if let Err(error) = recorded {
@@ -36,12 +36,12 @@ pub fn during<T>(paths: &Paths, work: &str, job: impl FnOnce() -> T) -> T {
         *known = Some(steps.clone());
     };
     let done = progress::during_watched(work, &record, job);
-    record(&Steps::default());
+    record(&JobProgress::default());
     done
 }
 
 /// How far the evaluation or build is that is under way.
-pub fn progress(paths: &Paths) -> Result<Option<Steps>> {
+pub fn progress(paths: &Paths) -> Result<Option<JobProgress>> {
     json::read_lossy(&paths.progress())
 }
 

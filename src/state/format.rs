@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Attempt, FaultOrigin, Operation, Outcome, Progress, RemoteName, Stage, StageStart, State, Step,
+    Attempt, ConfirmStep, FaultOrigin, Operation, Outcome, Progress, RemoteName, Stage, StageStart,
+    State,
 };
 
 /// The version that this comin writes.
@@ -73,7 +74,7 @@ struct AttemptV1 {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    awaiting: Option<Step>,
+    awaiting: Option<ConfirmStep>,
     stage: Option<String>,
     status: Status,
     ended_at: Option<Timestamp>,
@@ -169,7 +170,7 @@ impl From<AttemptV1> for Attempt {
         let ended = |outcome| Progress::Ended(ended_at, outcome);
         let progress = match file.status {
             Status::Running => Progress::Running(stage),
-            Status::Waiting => Progress::Awaiting(file.awaiting.unwrap_or(Step::Build)),
+            Status::Waiting => Progress::Awaiting(file.awaiting.unwrap_or(ConfirmStep::Build)),
             Status::Done => ended(Outcome::Done {
                 generation: file.generation,
             }),
@@ -308,13 +309,17 @@ mod tests {
     fn what_waited_is_kept_and_a_comin_that_knows_no_waits_reads_it_too() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
         attempt.enter(Stage::Evaluating, Timestamp::now());
-        attempt.wait(Stage::WaitingForConfirmation, Step::Build, Timestamp::now());
+        attempt.wait(
+            Stage::WaitingForConfirmation,
+            ConfirmStep::Build,
+            Timestamp::now(),
+        );
         let mut waits = attempt.clone();
-        waits.confirmed.insert(Step::Build);
+        waits.confirmed.insert(ConfirmStep::Build);
         attempt.enter(Stage::Building, Timestamp::now());
         attempt.wait(
             Stage::WaitingForConfirmation,
-            Step::Deploy,
+            ConfirmStep::Deploy,
             Timestamp::now(),
         );
         let mut stopped = attempt.clone();
@@ -325,7 +330,7 @@ mod tests {
             Timestamp::now(),
         );
         let mut at_gate = attempt.clone();
-        at_gate.wait(Stage::WaitingAtGate, Step::Deploy, Timestamp::now());
+        at_gate.wait(Stage::WaitingAtGate, ConfirmStep::Deploy, Timestamp::now());
         (stopped.id, attempt.id, at_gate.id) = (2, 3, 4);
         let mut stopped_at_gate = at_gate.clone();
         stopped_at_gate.id = 5;
@@ -423,7 +428,11 @@ mod tests {
     fn a_stage_of_a_later_version_counts_as_the_one_before_it() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
         attempt.enter(Stage::Evaluating, Timestamp::now());
-        attempt.wait(Stage::WaitingForConfirmation, Step::Build, Timestamp::now());
+        attempt.wait(
+            Stage::WaitingForConfirmation,
+            ConfirmStep::Build,
+            Timestamp::now(),
+        );
         attempt.enter(Stage::Building, Timestamp::now());
         let state = State {
             attempts: vec![attempt],

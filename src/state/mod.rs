@@ -1,5 +1,6 @@
 //! What is kept between two runs.
 
+pub mod decision_cache;
 pub mod deploy_record;
 pub mod fetch_record;
 mod format;
@@ -7,7 +8,6 @@ pub mod gate_record;
 pub mod go_comin;
 pub mod requests;
 pub mod store;
-pub mod verdicts;
 
 #[cfg(test)]
 mod tests;

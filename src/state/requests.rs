@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::paths::Paths;
-use crate::model::{Attempt, Commit, RemoteName, Step, Suspension};
+use crate::model::{Attempt, Commit, ConfirmStep, RemoteName, Suspension};
 use crate::sys::{fs, json};
 
 /// Asks for a deploy: the path unit of systemd sees the file.
@@ -113,11 +113,11 @@ pub struct Confirmation {
     /// The commit.
     pub commit: Commit,
     /// Its step.
-    pub step: Step,
+    pub step: ConfirmStep,
 }
 
 impl Confirmation {
-    pub fn of(attempt: &Attempt, step: Step) -> Self {
+    pub fn of(attempt: &Attempt, step: ConfirmStep) -> Self {
         Self {
             attempt: attempt.id,
             commit: attempt.target.commit.clone(),
@@ -125,7 +125,7 @@ impl Confirmation {
         }
     }
 
-    pub fn is_of(&self, attempt: &Attempt, step: Step) -> bool {
+    pub fn is_of(&self, attempt: &Attempt, step: ConfirmStep) -> bool {
         (self.attempt, &self.commit, self.step) == (attempt.id, &attempt.target.commit, step)
     }
 

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::format::encode;
 use crate::model::{
-    Attempt, Commit, FaultOrigin, Operation, Outcome, PreviousSystem, Quarantine, Stage, State,
-    Step, UnitChanges,
+    Attempt, Commit, ConfirmStep, FaultOrigin, Operation, Outcome, PreviousSystem, Quarantine,
+    Stage, State, UnitChanges,
 };
 
 /// How the comin before systems from CI reads the file: what it needs, and which words it knows. Never edited as long as
@@ -197,9 +197,9 @@ fn older_comin_reads_the_attempts_of_systems_that_ci_has_built() {
     ];
     let running = running.map(|(stage, read)| (prebuilt(&[stage]), Is::Running, Some(read)));
     let waiting = [
-        (Stage::WaitingForConfirmation, Step::Build),
-        (Stage::WaitingForConfirmation, Step::Deploy),
-        (Stage::WaitingAtGate, Step::Build),
+        (Stage::WaitingForConfirmation, ConfirmStep::Build),
+        (Stage::WaitingForConfirmation, ConfirmStep::Deploy),
+        (Stage::WaitingAtGate, ConfirmStep::Build),
     ];
     let waiting = waiting.map(|(stage, step)| {
         let mut attempt = prebuilt(&[Stage::Building]);

@@ -13,7 +13,7 @@ use crate::sys::{mutex::Shared, terminal};
 
 /// How far a tool is with a job that has many parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Steps {
+pub struct JobProgress {
     /// How many derivations have been built, of how many.
     pub built: u64,
     /// See above.
@@ -29,7 +29,7 @@ pub struct Steps {
     pub since: Option<Timestamp>,
 }
 
-impl Steps {
+impl JobProgress {
     /// As in "2 of 5 downloaded, 1 of 3 built, hello-2.12 for 12 s"; nothing if nothing is known.
     pub fn at(&self, now: Timestamp) -> String {
         let mut parts = Vec::new();
@@ -53,7 +53,7 @@ impl Steps {
 struct Job {
     work: String,
     began: Instant,
-    steps: Steps,
+    steps: JobProgress,
     is_shown: bool,
 }
 
@@ -63,7 +63,7 @@ const TICK: Duration = Duration::from_secs(1);
 const ERASE: &str = "\r\x1b[K";
 
 /// Keeps and shows how far the job is.
-pub fn report(steps: &Steps) {
+pub fn report(steps: &JobProgress) {
     if let Some(job) = &mut *JOB.lock() {
         job.steps.clone_from(steps);
         job.show();
@@ -78,14 +78,14 @@ pub fn during<T>(work: &str, job: impl FnOnce() -> T) -> T {
 /// The same, and tells `watch` each second how far the job is.
 pub fn during_watched<T>(
     work: &str,
-    watch: &(impl Fn(&Steps) + Sync),
+    watch: &(impl Fn(&JobProgress) + Sync),
     job: impl FnOnce() -> T,
 ) -> T {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     *JOB.lock() = Some(Job {
         work: work.to_string(),
         began: Instant::now(),
-        steps: Steps::default(),
+        steps: JobProgress::default(),
         is_shown: !is_dumb && terminal::is_on_terminal(),
     });
     let (working, done) = channel();
@@ -120,7 +120,7 @@ pub fn end() {
     }
 }
 
-fn tick(watch: impl Fn(&Steps), done: &Receiver<Infallible>) {
+fn tick(watch: impl Fn(&JobProgress), done: &Receiver<Infallible>) {
     loop {
         let steps = JOB.lock().as_ref().map(|job| {
             job.show();

@@ -1,5 +1,5 @@
 //! What the sources keep to: each layer imports only what stands to its right in `main.rs`, no files import each other
-//! in a circle, `model` is pure, a type has its methods in its own folder, and a file is not long.
+//! in a circle, `model` is pure, a type has its methods in its own folder and a name of its own, and a file is not long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -197,7 +197,8 @@ fn receiver(line: &str) -> Option<&str> {
     name_after(name.trim_start(), &[""])
 }
 
-/// The files that are too long, and the types that have methods outside of their folder.
+/// The files that are too long, the types that have methods outside of their folder, and those whose name says more than
+/// one thing.
 fn faults_of_size_and_place(sources: &Sources) -> Vec<String> {
     const DEFINES: [&str; 4] = ["struct ", "enum ", "trait ", "type "];
     let folder = |file: &str| {
@@ -207,6 +208,7 @@ fn faults_of_size_and_place(sources: &Sources) -> Vec<String> {
     };
     let mut faults = Vec::new();
     let mut homes: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut public: BTreeMap<&str, &str> = BTreeMap::new();
     for (file, source) in sources {
         let is_story = STORY.contains(&&**file);
         let most = if is_story { SCREEN } else { LONGEST };
@@ -217,11 +219,16 @@ fn faults_of_size_and_place(sources: &Sources) -> Vec<String> {
             ));
         }
         for line in code(source) {
+            let is_public = line.starts_with("pub");
             let line = line
                 .trim_start_matches("pub(super) ")
                 .trim_start_matches("pub ");
             if let Some(name) = name_after(line, &DEFINES) {
                 homes.entry(name).or_default().insert(folder(file));
+                let other = is_public.then(|| public.insert(name, file)).flatten();
+                faults.extend(
+                    other.map(|other| format!("src/{other} and src/{file} both have a {name}")),
+                );
             }
         }
     }
@@ -355,6 +362,8 @@ fn each_breach_of_the_layers_is_a_fault() {
         ("config/a.rs", "impl<'a> Iterator for Names<'a> {", "config/a.rs has methods of Names"),
         ("model/a.rs", "impl<T: From<Names>> fmt::Display for Names {", ""),
         ("state/a.rs", "impl Mirror {", ""),
+        ("state/a.rs", "struct Names;", ""),
+        ("state/a.rs", "pub(super) enum Names {", "src/model/names.rs and src/state/a.rs both have a Names"),
     ];
     let rest = [
         ("main.rs", "mod cli; mod git; use cli::Cli;"),

@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::args;
 use crate::deploy::context::Context;
-use crate::model::{outcome::words, Approval, Attempt, Step, Target};
+use crate::model::{outcome::words, Approval, Attempt, ConfirmStep, Target};
 use crate::report::page::Page;
 use crate::state::{deploy_record::DeployRecord, store};
 use crate::sys::command::{self, Interrupt};
 use crate::sys::{inotify::Folders, json};
 use crate::system::reboot_reasons;
 use notification::{Id, Notification};
-use topic::{Event, Topic};
+use topic::{Milestone, Topic};
 
 /// How long a deploy that dies is taken for one that is at work.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,7 +80,7 @@ impl<'a> Desktop<'a> {
                     let shown = self.notification(news.topic.event, &news.text);
                     let id = shown.show(told.id)?;
                     self.remember(&news.topic, Some(id))?;
-                    if let Event::Waits(step) = news.topic.event {
+                    if let Milestone::Waits(step) = news.topic.event {
                         self.ask(&news, step, id, &watch)?;
                     }
                 }
@@ -120,16 +120,16 @@ impl<'a> Desktop<'a> {
         json::write(&self.record, &told)
     }
 
-    fn notification<'b>(&'b self, event: Event, text: &'b str) -> Notification<'b> {
+    fn notification<'b>(&'b self, event: Milestone, text: &'b str) -> Notification<'b> {
         Notification {
             title: self.title,
-            is_urgent: matches!(event, Event::Failed | Event::RolledBack),
+            is_urgent: matches!(event, Milestone::Failed | Milestone::RolledBack),
             text,
         }
     }
 
     /// Waits for an answer to a question that is shown, as long as it is one.
-    fn ask(&self, news: &News, step: Step, id: Id, watch: &Folders) -> Result<()> {
+    fn ask(&self, news: &News, step: ConfirmStep, id: Id, watch: &Folders) -> Result<()> {
         let is_void = || {
             watch.drain();
             let (_, now) = self.look()?;
@@ -148,7 +148,7 @@ impl<'a> Desktop<'a> {
     }
 
     /// Confirms what was shown and nothing else, as root: polkit asks who that is.
-    fn confirm(&self, target: &Target, step: Step, id: Id) -> Result<()> {
+    fn confirm(&self, target: &Target, step: ConfirmStep, id: Id) -> Result<()> {
         let mut pkexec = Command::new("pkexec");
         // There is no terminal for it to ask at.
         pkexec.arg("--disable-internal-agent");
@@ -169,12 +169,12 @@ impl<'a> Desktop<'a> {
             .args(["--operation", &target.operation.to_string()]);
         if let Err(error) = command::run(&mut pkexec, "pkexec", Some(AUTHENTICATION)) {
             let text = format!("{target} is not confirmed\n{error:#}");
-            self.notification(Event::Failed, &text).show(Some(id))?;
+            self.notification(Milestone::Failed, &text).show(Some(id))?;
         }
         Ok(())
     }
 
-    fn text(&self, attempt: &Attempt, event: Event, consent: Option<Approval>) -> String {
+    fn text(&self, attempt: &Attempt, event: Milestone, consent: Option<Approval>) -> String {
         let Attempt {
             target, subject, ..
         } = attempt;
@@ -183,8 +183,8 @@ impl<'a> Desktop<'a> {
             words.and_then(|(_, error, _)| error).unwrap_or_default()
         };
         match event {
-            Event::Begun => format!("Deploying {target}\n{subject}"),
-            Event::Waits(step) => {
+            Milestone::Begun => format!("Deploying {target}\n{subject}"),
+            Milestone::Waits(step) => {
                 let what = step.participle();
                 let how = match consent {
                     Some(Approval::At(time)) => {
@@ -197,8 +197,8 @@ impl<'a> Desktop<'a> {
                 };
                 format!("{target} {how}\n{subject}")
             }
-            Event::GoesOn => format!("{target} waits no longer\n{subject}"),
-            Event::Done => {
+            Milestone::GoesOn => format!("{target} waits no longer\n{subject}"),
+            Milestone::Done => {
                 let Context { config, paths, .. } = self.machine;
                 let reboot = match &reboot_reasons::reasons(config, paths, Some(attempt))[..] {
                     [] => String::new(),
@@ -206,10 +206,10 @@ impl<'a> Desktop<'a> {
                 };
                 format!("Deployed {target}\n{subject}{reboot}")
             }
-            Event::Stopped => format!("{target} will not be deployed\n{subject}"),
-            Event::Failed => format!("Failed to deploy {target}\n{}", error()),
-            Event::RolledBack => format!("Rolled back {target}\n{}", error()),
-            Event::Skipped => format!("Skipped {target}\n{}", error()),
+            Milestone::Stopped => format!("{target} will not be deployed\n{subject}"),
+            Milestone::Failed => format!("Failed to deploy {target}\n{}", error()),
+            Milestone::RolledBack => format!("Rolled back {target}\n{}", error()),
+            Milestone::Skipped => format!("Skipped {target}\n{}", error()),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Approval, Attempt, Commit, Operation, Outcome, Progress, Stage, State, Step};
+use crate::model::{
+    Approval, Attempt, Commit, ConfirmStep, Operation, Outcome, Progress, Stage, State,
+};
 
 /// What there is to tell of the latest attempt. Two that are equal are told once: what fails again each time it
 /// is tried is no news.
@@ -11,17 +13,17 @@ pub struct Topic {
     commit: Commit,
     operation: Operation,
     /// What has become of it.
-    pub event: Event,
+    pub event: Milestone,
 }
 
 /// What has become of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum Milestone {
     /// It has begun.
     Begun,
     /// It waits until this is confirmed.
-    Waits(Step),
+    Waits(ConfirmStep),
     /// It has been, or need not be any more.
     GoesOn,
     /// Its system runs, or boots next.
@@ -51,19 +53,22 @@ impl Topic {
     /// Whether it is worth telling who has been told `before`, or nothing yet since the session began.
     pub fn is_notable(&self, before: Option<&Self>) -> bool {
         match before {
-            Some(before) => before != self && (self.event != Event::Stopped || before.asks()),
+            Some(before) => before != self && (self.event != Milestone::Stopped || before.asks()),
             // What has long been over, nobody wants to hear at each login.
-            None => matches!(self.event, Event::Begun | Event::Waits(_) | Event::GoesOn),
+            None => matches!(
+                self.event,
+                Milestone::Begun | Milestone::Waits(_) | Milestone::GoesOn
+            ),
         }
     }
 
     /// Whether it is a question.
     pub fn asks(&self) -> bool {
-        matches!(self.event, Event::Waits(_))
+        matches!(self.event, Milestone::Waits(_))
     }
 }
 
-fn event(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<Event> {
+fn event(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<Milestone> {
     let has_waited = || {
         attempt
             .stages
@@ -73,20 +78,20 @@ fn event(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<
     match &attempt.progress {
         // Its comin is dead: what comes of it is another attempt.
         Progress::Running(_) if !at_work => None,
-        Progress::Running(_) if has_waited() => Some(Event::GoesOn),
-        Progress::Running(_) => (attempt.tries == 1).then_some(Event::Begun),
+        Progress::Running(_) if has_waited() => Some(Milestone::GoesOn),
+        Progress::Running(_) => (attempt.tries == 1).then_some(Milestone::Begun),
         Progress::Awaiting(step) => match consent {
-            Some(Approval::Missing | Approval::At(_)) => Some(Event::Waits(*step)),
+            Some(Approval::Missing | Approval::At(_)) => Some(Milestone::Waits(*step)),
             // A gate asks nobody.
             Some(Approval::Given) | None if attempt.stage() == Stage::WaitingAtGate => None,
-            Some(Approval::Given) | None => Some(Event::GoesOn),
+            Some(Approval::Given) | None => Some(Milestone::GoesOn),
         },
         Progress::Ended(_, outcome) => match outcome {
-            Outcome::Done { .. } => Some(Event::Done),
-            Outcome::Failed { .. } | Outcome::Postponed { .. } => Some(Event::Failed),
-            Outcome::RolledBack { .. } => Some(Event::RolledBack),
-            Outcome::Skipped { .. } => Some(Event::Skipped),
-            Outcome::Preempted { .. } => Some(Event::Stopped),
+            Outcome::Done { .. } => Some(Milestone::Done),
+            Outcome::Failed { .. } | Outcome::Postponed { .. } => Some(Milestone::Failed),
+            Outcome::RolledBack { .. } => Some(Milestone::RolledBack),
+            Outcome::Skipped { .. } => Some(Milestone::Skipped),
+            Outcome::Preempted { .. } => Some(Milestone::Stopped),
             // It goes on by itself.
             Outcome::Interrupted { .. } => None,
         },
@@ -98,7 +103,7 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
 
-    fn topic(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<Event> {
+    fn topic(attempt: &Attempt, at_work: bool, consent: Option<Approval>) -> Option<Milestone> {
         let state = State {
             attempts: vec![attempt.clone()],
             ..State::default()
@@ -106,7 +111,7 @@ mod tests {
         Topic::of(&state, at_work, consent).map(|topic| topic.event)
     }
 
-    fn told(event: Event) -> Topic {
+    fn told(event: Milestone) -> Topic {
         Topic {
             commit: "a".repeat(40).parse().unwrap(),
             operation: Operation::Switch,
@@ -118,28 +123,32 @@ mod tests {
     fn a_deployment_is_told_step_by_step() {
         let mut attempt = Attempt::for_tests(1, Operation::Switch);
         attempt.enter(Stage::Evaluating, Timestamp::now());
-        assert_eq!(topic(&attempt, true, None), Some(Event::Begun));
+        assert_eq!(topic(&attempt, true, None), Some(Milestone::Begun));
         assert_eq!(topic(&attempt, false, None), None);
         let mut again = attempt.clone();
         again.tries = 2;
         assert_eq!(topic(&again, true, None), None);
 
-        attempt.wait(Stage::WaitingForConfirmation, Step::Build, Timestamp::now());
-        let asks = Some(Event::Waits(Step::Build));
+        attempt.wait(
+            Stage::WaitingForConfirmation,
+            ConfirmStep::Build,
+            Timestamp::now(),
+        );
+        let asks = Some(Milestone::Waits(ConfirmStep::Build));
         for (consent, event) in [
             (Approval::Missing, asks),
             (Approval::At(Timestamp::UNIX_EPOCH), asks),
-            (Approval::Given, Some(Event::GoesOn)),
+            (Approval::Given, Some(Milestone::GoesOn)),
         ] {
             assert_eq!(topic(&attempt, false, Some(consent)), event, "{consent:?}");
         }
         let mut at_gate = attempt.clone();
-        at_gate.wait(Stage::WaitingAtGate, Step::Build, Timestamp::now());
+        at_gate.wait(Stage::WaitingAtGate, ConfirmStep::Build, Timestamp::now());
         assert_eq!(topic(&at_gate, false, Some(Approval::Given)), None);
         attempt.enter(Stage::Building, Timestamp::now());
-        assert_eq!(topic(&attempt, true, None), Some(Event::GoesOn));
+        assert_eq!(topic(&attempt, true, None), Some(Milestone::GoesOn));
         attempt.end(Outcome::Done { generation: None }, Timestamp::now());
-        assert_eq!(topic(&attempt, false, None), Some(Event::Done));
+        assert_eq!(topic(&attempt, false, None), Some(Milestone::Done));
         attempt.end(
             Outcome::Interrupted {
                 stage: Stage::Building,
@@ -151,19 +160,19 @@ mod tests {
 
     #[test]
     fn nothing_is_told_twice_nor_what_is_over_when_a_session_begins() {
-        let failed = told(Event::Failed);
+        let failed = told(Milestone::Failed);
         assert!(!failed.is_notable(Some(&failed)));
-        assert!(failed.is_notable(Some(&told(Event::Begun))));
+        assert!(failed.is_notable(Some(&told(Milestone::Begun))));
         let of_another = Topic {
             commit: "b".repeat(40).parse().unwrap(),
             ..failed.clone()
         };
         assert!(failed.is_notable(Some(&of_another)));
         assert!(!failed.is_notable(None));
-        assert!(told(Event::Waits(Step::Deploy)).is_notable(None));
+        assert!(told(Milestone::Waits(ConfirmStep::Deploy)).is_notable(None));
         // That a question is void is said to whom it was put.
-        let stopped = told(Event::Stopped);
-        assert!(stopped.is_notable(Some(&told(Event::Waits(Step::Build)))));
-        assert!(!stopped.is_notable(Some(&told(Event::Begun))));
+        let stopped = told(Milestone::Stopped);
+        assert!(stopped.is_notable(Some(&told(Milestone::Waits(ConfirmStep::Build)))));
+        assert!(!stopped.is_notable(Some(&told(Milestone::Begun))));
     }
 }

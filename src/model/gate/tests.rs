@@ -60,7 +60,12 @@ fn only(kind: &str, answer: &str) -> Gates {
 }
 
 /// What is decided about the commit that has come to a gate before a step.
-fn decided(step: Step, testing: bool, closed: Option<&ClosedGate>, now: Timestamp) -> Decision {
+fn decided(
+    step: ConfirmStep,
+    testing: bool,
+    closed: Option<&ClosedGate>,
+    now: Timestamp,
+) -> Decision {
     let (remotes, history) = if testing {
         ("o:A/B", "A-B")
     } else {
@@ -118,7 +123,7 @@ fn every_answer_before_every_stage_of_every_branch() {
                     Ok(Some(_)) => "opens",
                 };
                 assert_eq!(told, wanted, "{case}");
-                let step = [Step::Build, Step::Deploy]
+                let step = [ConfirmStep::Build, ConfirmStep::Deploy]
                     .into_iter()
                     .find(|it| Before::from(*it) == before);
                 let (Some(step), Ok(closed)) = (step, closed) else {

@@ -6,7 +6,7 @@ pub mod tests;
 
 use std::collections::VecDeque;
 
-use crate::model::candidate::{Candidate, Qualified, Verdict};
+use crate::model::candidate::{Candidate, Eligibility, Qualified};
 use crate::model::history::{History, Relation, Signature};
 use crate::model::names::{Branch, RemoteName};
 use crate::model::refusal::{Displaced, Refusal, Remedy};
@@ -93,8 +93,8 @@ pub fn may_still_be_deployed(facts: &Facts, target: &Target, history: &impl Hist
     };
     let is_it = |it: &Candidate| {
         let qualifies = matches!(
-            &it.verdict,
-            Verdict::Selected(found) | Verdict::Qualifies(found) if found.commit == target.commit
+            &it.eligibility,
+            Eligibility::Selected(found) | Eligibility::Qualifies(found) if found.commit == target.commit
         );
         qualifies && target.is_of(&it.remote, &it.head.branch.name, it.testing)
     };
@@ -348,10 +348,10 @@ impl<'a> Judged<'a> {
             remote: self.remote.clone(),
             head: self.head.clone(),
             testing: self.testing,
-            verdict: match self.result {
-                Ok((qualified, _)) if self.selected => Verdict::Selected(qualified),
-                Ok((qualified, _)) => Verdict::Qualifies(qualified),
-                Err(refusal) => Verdict::Refused(refusal),
+            eligibility: match self.result {
+                Ok((qualified, _)) if self.selected => Eligibility::Selected(qualified),
+                Ok((qualified, _)) => Eligibility::Qualifies(qualified),
+                Err(refusal) => Eligibility::Refused(refusal),
             },
         }
     }

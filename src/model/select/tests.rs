@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::model::candidate::{Candidate, Verdict};
-use crate::model::confirmation::{Approval, Step};
+use crate::model::candidate::{Candidate, Eligibility};
+use crate::model::confirmation::{Approval, ConfirmStep};
 use crate::model::decision::{Action, Decision};
 use crate::model::facts::{Facts, PastAttempt, PendingConfirmation};
 use crate::model::history::{History, Relation, Signature};
@@ -153,12 +153,12 @@ pub fn facts(accepted: &str, remotes: &str) -> Facts {
 
 /// The verdict in the words of the table; `!` is the main to accept, `?` one beside that.
 fn word(candidate: &Candidate) -> &'static str {
-    match &candidate.verdict {
-        Verdict::Selected(qualified) if qualified.passed_over.is_some() => "selected-below",
-        Verdict::Qualifies(qualified) if qualified.passed_over.is_some() => "ok-below",
-        Verdict::Selected(_) => "selected",
-        Verdict::Qualifies(_) => "ok",
-        Verdict::Refused(refusal) => match refusal {
+    match &candidate.eligibility {
+        Eligibility::Selected(qualified) if qualified.passed_over.is_some() => "selected-below",
+        Eligibility::Qualifies(qualified) if qualified.passed_over.is_some() => "ok-below",
+        Eligibility::Selected(_) => "selected",
+        Eligibility::Qualifies(_) => "ok",
+        Eligibility::Refused(refusal) => match refusal {
             Refusal::NotFetched => "not-fetched",
             Refusal::Unreachable => "unreachable",
             Refusal::Missing => "missing",
@@ -430,10 +430,11 @@ fn check(facts: &Facts, diagram: &Diagram, decision: &Decision) {
     let heads = facts.remotes.len() * 2;
     assert_eq!(decision.candidates.len(), heads, "each gets a verdict");
     let selected = decision.candidates.iter();
-    let selected = selected.filter(|c| matches!(c.verdict, Verdict::Selected(_)));
+    let selected = selected.filter(|c| matches!(c.eligibility, Eligibility::Selected(_)));
     assert_eq!(selected.count(), usize::from(decision.selected.is_some()));
     for candidate in &decision.candidates {
-        let (Verdict::Selected(qualified) | Verdict::Qualifies(qualified)) = &candidate.verdict
+        let (Eligibility::Selected(qualified) | Eligibility::Qualifies(qualified)) =
+            &candidate.eligibility
         else {
             continue;
         };
@@ -454,7 +455,7 @@ fn check(facts: &Facts, diagram: &Diagram, decision: &Decision) {
         assert!(past.contains(&accepted.commit), "{facts:?}: {target}");
     }
     for main in decision.candidates.iter().filter(|it| !it.testing) {
-        if let Verdict::Selected(main) | Verdict::Qualifies(main) = &main.verdict {
+        if let Eligibility::Selected(main) | Eligibility::Qualifies(main) = &main.eligibility {
             let contains = diagram.past(&main.commit).contains(&target.main);
             assert!(!contains || main.commit == target.main, "{facts:?}");
         }
@@ -685,7 +686,7 @@ fn what_an_outage_undid_waits_for_one_of_the_servers() {
 fn awaited(
     letter: &str,
     operation: Operation,
-    step: Step,
+    step: ConfirmStep,
     consent: Approval,
 ) -> PendingConfirmation {
     PendingConfirmation {
@@ -707,28 +708,34 @@ fn what_waits_for_a_confirmation_goes_on_when_it_has_got_it() {
     };
     for (waits, wanted) in [
         (
-            awaited("A", switch, Step::Build, Approval::Missing),
+            awaited("A", switch, ConfirmStep::Build, Approval::Missing),
             "it waits for your confirmation to be built",
         ),
         (
-            awaited("A", switch, Step::Deploy, Approval::Missing),
+            awaited("A", switch, ConfirmStep::Deploy, Approval::Missing),
             "it waits for your confirmation to be deployed",
         ),
-        (awaited("A", switch, Step::Build, Approval::Given), "deploy"),
-        (awaited("A", switch, Step::Build, since(1)), &in_minutes(1)),
-        (awaited("A", switch, Step::Build, since(2)), "deploy"),
+        (
+            awaited("A", switch, ConfirmStep::Build, Approval::Given),
+            "deploy",
+        ),
+        (
+            awaited("A", switch, ConfirmStep::Build, since(1)),
+            &in_minutes(1),
+        ),
+        (awaited("A", switch, ConfirmStep::Build, since(2)), "deploy"),
         // A clock that was set back brings nothing forward.
         (
-            awaited("A", switch, Step::Build, since(-60)),
+            awaited("A", switch, ConfirmStep::Build, since(-60)),
             &in_minutes(62),
         ),
         // What waits is something else.
         (
-            awaited("B", switch, Step::Build, Approval::Missing),
+            awaited("B", switch, ConfirmStep::Build, Approval::Missing),
             "deploy",
         ),
         (
-            awaited("A", Operation::Test, Step::Build, Approval::Missing),
+            awaited("A", Operation::Test, ConfirmStep::Build, Approval::Missing),
             "deploy",
         ),
     ] {
@@ -812,7 +819,7 @@ fn deployment_that_was_confirmed_does_not_wait_for_ci_again() {
         awaited: Some(awaited(
             "A",
             Operation::Switch,
-            Step::Deploy,
+            ConfirmStep::Deploy,
             Approval::Given,
         )),
         ..facts("A", "o:A/-")
@@ -839,7 +846,12 @@ fn what_is_confirmed_waits_at_a_closed_gate() {
         (Approval::Missing, Some(gate(0, 1)), "await_confirmation"),
     ] {
         let facts = Facts {
-            awaited: Some(awaited("A", Operation::Switch, Step::Deploy, consent)),
+            awaited: Some(awaited(
+                "A",
+                Operation::Switch,
+                ConfirmStep::Deploy,
+                consent,
+            )),
             gate,
             now,
             ..facts("A", "o:A/-")
@@ -854,7 +866,12 @@ fn what_is_confirmed_waits_at_a_closed_gate() {
 #[test]
 fn neither_a_confirmation_nor_time_ends_a_suspension_or_a_quarantine() {
     let held = |consent: Approval| Facts {
-        awaited: Some(awaited("A", Operation::Switch, Step::Deploy, consent)),
+        awaited: Some(awaited(
+            "A",
+            Operation::Switch,
+            ConfirmStep::Deploy,
+            consent,
+        )),
         ..facts("A", "o:A/-")
     };
     for consent in [Approval::Given, Approval::Missing] {

@@ -46,7 +46,7 @@ fn a_build_is_followed_from_derivation_to_derivation() {
         let mut seen = Vec::new();
         for line in built.lines() {
             told.extend(log.understand(line));
-            let Steps {
+            let JobProgress {
                 built,
                 to_build,
                 item,
@@ -187,7 +187,7 @@ fn hostile_and_unknown_lines_are_harmless() {
     ] {
         assert_eq!(log.understand(line), [""; 0], "{line}");
     }
-    assert_eq!(log.steps, Steps::default());
+    assert_eq!(log.steps, JobProgress::default());
     for id in 0..100 {
         let name = "x".repeat(5000);
         log.understand(&format!(

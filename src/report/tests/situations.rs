@@ -249,20 +249,20 @@ fn situations() -> Vec<Situation> {
             three_tries(&rolled_back(FaultOrigin::Outage(vec![origin()])))
         }),
         situation("waits for a confirmation", &["CominNotDeploying"], {
-            with_confirmation(Step::Build, 60)
+            with_confirmation(ConfirmStep::Build, 60)
         }),
         situation("waits for time", &["CominNotDeploying"], {
-            with_confirmation(Step::Deploy, 60)
+            with_confirmation(ConfirmStep::Deploy, 60)
         }),
         situation("waits at a gate", &["CominWaitsAtGate"], {
-            let mut scene = with_confirmation(Step::Deploy, 60);
-            scene.attempts[1].confirmed.insert(Step::Deploy);
+            let mut scene = with_confirmation(ConfirmStep::Deploy, 60);
+            scene.attempts[1].confirmed.insert(ConfirmStep::Deploy);
             scene.gate = gate(Some(Delay::new(ago(0), SignedDuration::from_mins(1))));
             scene
         }),
         situation("waits for the deploy window", &["CominWaitsAtGate"], {
-            let mut scene = with_confirmation(Step::Deploy, 60);
-            scene.attempts[1].confirmed.insert(Step::Deploy);
+            let mut scene = with_confirmation(ConfirmStep::Deploy, 60);
+            scene.attempts[1].confirmed.insert(ConfirmStep::Deploy);
             scene.gate = Some(ClosedGate {
                 gate: "deploy_window".to_string(),
                 reason: "it opens at 2026-01-02 22:00:00 UTC".to_string(),
@@ -271,8 +271,8 @@ fn situations() -> Vec<Situation> {
             scene
         }),
         situation("waits for free space", &["CominWaitsAtGate"], {
-            let mut scene = with_confirmation(Step::Build, 60);
-            scene.attempts[1].confirmed.insert(Step::Build);
+            let mut scene = with_confirmation(ConfirmStep::Build, 60);
+            scene.attempts[1].confirmed.insert(ConfirmStep::Build);
             scene.gate = Some(ClosedGate {
                 gate: "min_free".to_string(),
                 reason: "90 MiB are free for /nix/store, and 5000 MiB are needed".to_string(),

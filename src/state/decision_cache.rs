@@ -10,7 +10,7 @@ use crate::sys::json;
 
 /// What was found, and what that rests on.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct VerdictCache {
+pub struct DecisionCache {
     /// That a key which the configuration names has another content is met by the next deploy, as ever.
     fingerprint: u64,
     /// The heads it is about.
@@ -22,7 +22,7 @@ pub struct VerdictCache {
     pub candidates: Vec<Candidate>,
 }
 
-impl VerdictCache {
+impl DecisionCache {
     /// What a decision found.
     pub fn of(facts: &Facts, decision: &Decision, config: &Config) -> Self {
         Self {
@@ -75,13 +75,13 @@ mod tests {
         let paths = Paths::new(folder.path(), Path::new("/state"));
         let config = for_tests();
         let recall = |facts: &Facts, config: &Config| {
-            VerdictCache::decision_for(&paths, facts, config).unwrap()
+            DecisionCache::decision_for(&paths, facts, config).unwrap()
         };
         // Refusals of several kinds, and one that is passed over.
         let seen = facts("A+", "o:C/- p:0/D q!:A/A r?:-/- s:X/B");
         let decision = decide(&seen, &Diagram::of("0-A-B-C* 0-D"));
         assert_eq!(recall(&seen, &config), None, "there is none yet");
-        VerdictCache::of(&seen, &decision, &config)
+        DecisionCache::of(&seen, &decision, &config)
             .write(&paths)
             .unwrap();
         assert_eq!(recall(&seen, &config), Some(decision));
