@@ -4,13 +4,25 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{json, Value};
 
-/// A port of this machine's at which nobody listens.
+/// A port of this machine's at which nobody listens. The kernel gives it to no connection and no other server, and each
+/// call returns another one.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    // From 32768 on, the kernel takes ports by itself.
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id().wrapping_mul(61) % u32::from(PORTS.end - PORTS.start);
+    let first = u16::try_from(first).unwrap();
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + (first + next) % (PORTS.end - PORTS.start);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A real Prometheus, of the machine that runs the tests, whose job `comin` has targets there.
@@ -33,7 +45,8 @@ impl Prometheus {
         let targets: Vec<Value> = targets.iter().map(target).collect();
         // JSON is YAML.
         let text = json!({
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            // Each scrape starts a program, and has to end within the interval.
+            "global": {"scrape_interval": "3s", "evaluation_interval": "3s"},
             "rule_files": rule_files,
             "scrape_configs": [{"job_name": "comin", "static_configs": targets}],
         });
