@@ -19,7 +19,7 @@ fn booted() -> (World, Repository) {
     let booted = world.path("root/run/booted-system");
     world.configure(|config| {
         let check = format!("test ! -e {}/ill", booted.display());
-        config["health_check"] = json!({"commands": [check], "connectivity_timeout": 1});
+        config["health_check"] = json!({"commands": [check], "connectivity_timeout": 20});
         config["boot_check"] = json!({"enable": true, "timeout": 0});
     });
     origin.commit("first", &System::default());

@@ -356,7 +356,7 @@ fn rebuild_by_hand_that_comes_first_keeps_its_generation() {
         "case \"$*\" in *--set*) ;; *) exec nix-env \"$@\" ;; esac
          nix-env \"$@\"
          nix-env --profile {} --set {}
-         flock {} sh -c 'touch {held}; exec sleep 2' >/dev/null 2>&1 &
+         flock {} sh -c 'touch {held}; while [ -e {held} ]; do sleep 0.01; done' >/dev/null 2>&1 &
          while [ ! -e {held} ]; do sleep 0.01; done
          exit 0",
         world.path("root/nix/var/nix/profiles/system").display(),
@@ -366,6 +366,7 @@ fn rebuild_by_hand_that_comes_first_keeps_its_generation() {
     );
     let mut comin = world.command_with(&["run"], &[("nix-env", &rebuild)]);
     let said = Said::of(&comin.output().unwrap());
+    fs::remove_file(&held).unwrap();
     assert!(said.err.contains("Could not begin to activate"), "{said:?}");
     assert_eq!(world.profile().unwrap(), "system-3-link");
     assert_eq!(world.running(), "first");

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::http::Server;
 use crate::support::{is_root, skip, Said};
-use crate::world::{Repository, System, World, SHA256};
+use crate::world::{await_that, Repository, System, World, SHA256};
 
 /// A repository with one commit and no flake: for what ends before an evaluation.
 fn plain(world: &World, name: &str) -> (Repository, String) {
@@ -110,12 +110,15 @@ fn a_repository_that_never_answers_is_given_up() {
         world.configure(|config| config["remotes"][0]["timeout"] = json!(1));
         let said = world.comin(&["fetch", "origin"], 1);
         assert!(said.err.contains("timed out after 1 seconds"), "{said:?}");
-        // Nor does anything wait on for it.
+        // Nor does anything wait on for it, once what was killed is dead.
         let path = origin.path.to_str().unwrap();
-        let processes = fs::read_dir("/proc").unwrap();
-        let commands = processes.filter_map(|it| fs::read(it.unwrap().path().join("cmdline")).ok());
-        let mut commands = commands.map(|command| String::from_utf8_lossy(&command).into_owned());
-        assert_eq!(commands.find(|command| command.contains(path)), None);
+        await_that(|| {
+            let processes = fs::read_dir("/proc").unwrap();
+            let commands =
+                processes.filter_map(|it| fs::read(it.unwrap().path().join("cmdline")).ok());
+            let mut commands = commands.map(|it| String::from_utf8_lossy(&it).into_owned());
+            !commands.any(|command| command.contains(path))
+        });
     }
 }
 

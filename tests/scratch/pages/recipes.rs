@@ -104,13 +104,13 @@ impl Service {
                 let mut content = vec![0; length.map_or(0, |it| it.parse().unwrap())];
                 reader.read_exact(&mut content).unwrap();
                 request += &String::from_utf8(content).unwrap();
+                if sender.send(request).is_err() {
+                    return;
+                }
                 let body = body.lock().unwrap().clone();
                 let length = body.len();
                 let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
                 reader.get_mut().write_all(answer.as_bytes()).unwrap();
-                if sender.send(request).is_err() {
-                    return;
-                }
             }
         });
         Self {

@@ -27,9 +27,9 @@ impl Desktop {
         fs::create_dir(&runtime).unwrap();
         let log = runtime.join("log");
         let script = runtime.join("log.sh");
-        // A notification a line: the number, the urgency and the text.
+        // A notification a line, at once: the number, the urgency and the text.
         let note = format!(
-            "#!/bin/sh\nprintf '%s %s %s\\n' \"$DUNST_ID\" \"$5\" \"$2: $3\" | tr '\\n' '|' >>{0}\necho >>{0}\n",
+            "#!/bin/sh\nline=$(printf '%s %s %s\\n' \"$DUNST_ID\" \"$5\" \"$2: $3\" | tr '\\n' '|')\nprintf '%s\\n' \"$line\" >>{}\n",
             log.display()
         );
         fs::write(&script, note).unwrap();
