@@ -82,7 +82,7 @@ find_init() {
 }
 # A machine that goes down stops whoever is in it, and nsenter with that, for good: hence the timeout.
 # Before its init listens there is nothing to wait on but the clock; from then on systemctl waits.
-deadline=$((SECONDS + 60))
+deadline=$((SECONDS + 180))
 until
     init=$(find_init)
     state=
@@ -91,7 +91,13 @@ until
 do
     # It has come up, and goes down by itself already.
     [ "$state" != stopping ] && [ "$(cat "$work/exit" 2>/dev/null)" != 133 ] || break
-    if ! kill -0 "$nspawn" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
+    if ! kill -0 "$nspawn" 2>/dev/null; then
+        # How it ended is written right after it has ended.
+        until [ -s "$work/exit" ]; do sleep 0.01; done
+        [ "$(cat "$work/exit")" != 133 ] || break
+        deadline=$SECONDS
+    fi
+    if [ "$SECONDS" -ge "$deadline" ]; then
         tail -n 20 "$work/console" >&2
         ! grep -qiE 'not permitted|permission denied|read-only file system' "$work/console" ||
             skip "systemd-nspawn is not allowed to start a test host here"

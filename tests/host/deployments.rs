@@ -40,7 +40,8 @@ fn an_idle_machine_polls_every_second_and_leaves_no_trace() {
         lines.len()
     ));
     assert!(lines.is_empty(), "{lines:#?}");
-    assert!(polls >= seconds * 5 / 6);
+    // On a busy machine, a poll takes a part of each second.
+    assert!(polls >= seconds / 2);
     assert_eq!(host.run(disk), before, "a poll has written to the disk");
     for unit in ["comin-local.timer", "comin-local.path", "comin.path"] {
         assert_eq!(host.show(unit, "ActiveState"), "active", "{unit}");
@@ -351,9 +352,11 @@ fn killed_at_any_stage_the_next_poll_brings_the_right_system() {
     gate.await_begun();
     assert_eq!(host.status()["phase"], "activating");
     let run = host.show(ACTIVATION, "InvocationID");
+    let killed = host.show("comin.service", "InvocationID");
     kill();
     await_that("a poll that notices", || {
-        host.show("comin.service", "ActiveState") == "active"
+        host.show("comin.service", "InvocationID") != killed
+            && host.show("comin.service", "ActiveState") == "active"
     });
     // It went on by itself, and the new comin waits for it.
     assert_eq!(host.show(ACTIVATION, "InvocationID"), run);
@@ -491,10 +494,17 @@ fn after_a_power_cut_the_machine_reaches_the_right_system_by_itself() {
     );
 }
 
+/// A machine that tries nothing again while the test reads its journal.
+fn tried_once() -> Configuration {
+    Configuration::new("first").with("first", |c| {
+        c["settings"]["retry"] = json!({"first_delay": 3600});
+    })
+}
+
 #[test]
 fn the_journal_tells_a_deployment_step_by_step() {
     need_host!();
-    let first = Configuration::new("first");
+    let first = tried_once();
     let host = Host::installed(&first);
     let story = host.cursor_now();
     // What comin says itself; systemd says something about comin's units, too.
@@ -541,7 +551,7 @@ fn the_journal_tells_a_deployment_step_by_step() {
 #[test]
 fn one_deployment_is_found_in_the_journal_by_its_commit() {
     need_host!();
-    let first = Configuration::new("first");
+    let first = tried_once();
     let host = Host::installed(&first);
     let story = host.cursor_now();
     let commit = host.commit(&first.with("good", |c| {

@@ -12,8 +12,8 @@ use crate::support::pages::ON_DESKTOP;
 const NOTIFY_SEND: &str = r#"#!/bin/sh
 for last; do :; done
 case "$*" in *--action=*) question=yes ;; *) question= ;; esac
-echo "$question $last" | tr '\n' '|' >>"$XDG_RUNTIME_DIR/shown"
-echo >>"$XDG_RUNTIME_DIR/shown"
+line=$(echo "$question $last" | tr '\n' '|')
+printf '%s\n' "$line" >>"$XDG_RUNTIME_DIR/shown"
 [ "$question" != yes ] || exec cat "$XDG_RUNTIME_DIR/answer"
 echo 7
 "#;
@@ -62,6 +62,22 @@ fn shown(host: &Host) -> Vec<String> {
     lines.collect()
 }
 
+/// Shell code that waits until this has been shown. Without it, a deployment may be over before anybody is told that it
+/// has begun.
+fn until_shown(pattern: &str) -> String {
+    format!(
+        "until grep --quiet --no-messages '{pattern}' /run/user/{USER}/shown; do sleep 0.01; done"
+    )
+}
+
+/// The same configuration, whose build waits until its deployment has been told.
+fn told(configuration: &Configuration) -> Configuration {
+    let label = configuration.label();
+    configuration.with(label, |c| {
+        c["build"] = json!(until_shown(&format!("Deploying .*|{label}|")));
+    })
+}
+
 fn await_shown(host: &Host, wanted: &[String]) {
     await_that(&format!("{wanted:#?}"), || {
         shown(host).len() >= wanted.len()
@@ -92,7 +108,7 @@ fn asking() -> (Host, Configuration, Vec<String>) {
     let asking = first.with("asking", |c| {
         c["settings"]["deploy_confirmer"] = json!({"mode": "manual"});
     });
-    let commit = host.commit(&asking);
+    let commit = host.commit(&told(&asking));
     host.await_deployed(&commit);
     let name = format!("{} (local/main)", &commit[..8]);
     let shown = vec![
@@ -110,7 +126,7 @@ fn commit_asked(
     configuration: &Configuration,
     shown: &mut Vec<String>,
 ) -> (String, String) {
-    let commit = host.commit(configuration);
+    let commit = host.commit(&told(configuration));
     let (name, label) = (
         format!("{} (local/main)", &commit[..8]),
         configuration.label(),
@@ -132,7 +148,11 @@ fn a_user_is_told_what_comin_does_and_nothing_runs_in_between() {
     host.await_polls(2);
     await_shown(&host, &wanted);
 
-    let (commit, name) = commit_asked(&host, &asking.named("third"), &mut wanted);
+    let third = asking.with("third", |c| {
+        let told = until_shown("waits no longer|third|");
+        c["system"] = json!({"activation": format!("[ -z \"${{NIXOS_ACTION:-}}\" ] || {told}")});
+    });
+    let (commit, name) = commit_asked(&host, &third, &mut wanted);
     assert_eq!(user(&host, "is-active comin-desktop.service"), "active");
     let status = host.status();
     assert_eq!(status["phase"], "waiting_for_confirmation");

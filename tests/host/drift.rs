@@ -22,6 +22,8 @@ fn deployed() -> Host {
 
 /// What `nixos-rebuild switch` does, with the system of the first generation.
 fn switch_by_hand(host: &Host) {
+    // Nobody looks at the machine between the two steps.
+    host.stop_fetches();
     let profile = "/nix/var/nix/profiles/system";
     host.run(&format!(
         "nix-env --profile {profile} --switch-generation 1"

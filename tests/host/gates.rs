@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::machine::{Configuration, Host};
 use crate::support::await_that;
 
-/// A machine with this gate before each activation.
-fn gated(command: &str) -> Configuration {
+/// A machine with this gate before each activation, which answers within so many seconds.
+fn gated(command: &str, timeout: u32) -> Configuration {
     Configuration::new("first").with("first", |c| {
-        let gate = json!({"before": "deploy", "command": command, "timeout": 1});
+        let gate = json!({"before": "deploy", "command": command, "timeout": timeout});
         c["settings"]["gates"] = json!({ "lock": gate });
     })
 }
@@ -35,7 +35,7 @@ fn await_at_gate(host: &Host, commit: &str, reason: &str) {
 #[test]
 fn gate_that_hangs_is_asked_again_after_a_reboot() {
     need_host!();
-    let first = gated("[ ! -e /srv/lock ] || sleep infinity");
+    let first = gated("[ ! -e /srv/lock ] || sleep infinity", 1);
     let host = Host::installed(&first);
     host.write("/srv/lock", "");
     let commit = host.commit(&first.named("second"));
@@ -57,7 +57,7 @@ fn gate_that_hangs_is_asked_again_after_a_reboot() {
 #[test]
 fn gate_that_stands_in_the_way_of_its_own_removal_is_passed_by_order() {
     need_host!();
-    let first = gated("[ ! -e /srv/lock ] || { cat /srv/lock; exit 75; }");
+    let first = gated("[ ! -e /srv/lock ] || { cat /srv/lock; exit 75; }", 60);
     let host = Host::installed(&first);
     host.write("/srv/lock", "for ever\n");
     let open = first.with("open", |c| c["settings"]["gates"] = json!({}));

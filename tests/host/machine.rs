@@ -279,7 +279,8 @@ impl Host {
 
     /// Shuts it down in good order and starts it again.
     pub fn reboot(&self) {
-        self.run("systemctl reboot --no-block");
+        // It may be stopped along with the machine before it can say that it has worked.
+        self.try_run("systemctl reboot --no-block");
         self.await_reboot();
     }
 
@@ -296,9 +297,15 @@ impl Host {
 
     // ---- what is on it
 
-    /// A path of the machine, seen from outside. Absolute links on it lead astray.
+    /// A path of the machine, seen from outside; of its disk, if the machine is down. Absolute links on it lead astray.
     pub fn path(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{path}", self.init.get()))
+        let root = PathBuf::from(format!("/proc/{}/root", self.init.get()));
+        let root = if root.exists() {
+            root
+        } else {
+            self.machine().join("root")
+        };
+        root.join(path.trim_start_matches('/'))
     }
 
     pub fn read(&self, path: &str) -> String {
@@ -438,6 +445,17 @@ impl Host {
                 && !self.path("/run/comin/remotes/.wanted").exists()
                 && ["inactive", "failed"].contains(&&*self.show("comin.service", "ActiveState"))
         });
+    }
+
+    /// Stops what fetches by itself, and waits for the end of what that has begun. Each switch starts it again.
+    #[track_caller]
+    pub fn stop_fetches(&self) {
+        self.run("systemctl stop comin-local.timer comin-local.path comin-origin.timer");
+        let fetches = "comin-commit@local comin-local comin-origin";
+        await_that("the end of the fetches", || {
+            !self.show(fetches, "ActiveState").contains("activating")
+        });
+        self.await_idle();
     }
 
     /// When a remote was fetched.

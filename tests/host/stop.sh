@@ -11,11 +11,12 @@ if nspawn=$(cat "$work/nspawn.pid" 2>/dev/null) &&
     # nspawn tidies up once its init is gone; it is killed itself only where there is no init.
     read -r -a inits 2>/dev/null <"/proc/$nspawn/task/$nspawn/children" || :
     kill -KILL "${inits[@]:-$nspawn}" 2>/dev/null || :
-    for _ in $(seq 500); do
-        [ ! -e "$work/exit" ] || break
-        sleep 0.01
+    # Until boot.sh has noted the end, which otherwise would be taken for that of the next boot.
+    for limit in 60 10; do
+        deadline=$((SECONDS + limit))
+        until [ -s "$work/exit" ] || [ "$SECONDS" -ge "$deadline" ]; do sleep 0.01; done
+        [ -s "$work/exit" ] || kill -KILL "$nspawn" 2>/dev/null || :
     done
-    kill -KILL "$nspawn" 2>/dev/null || :
 fi
 
 while mountpoint -q "$work/root"; do

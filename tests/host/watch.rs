@@ -49,7 +49,7 @@ for burst in $(seq "$2"); do
     change
     end=${EPOCHREALTIME/./}
     until is_mirrored; do
-        if [ $((${EPOCHREALTIME/./} - end)) -gt 20000000 ]; then echo "lost in burst $burst"; exit; fi
+        if [ $((${EPOCHREALTIME/./} - end)) -gt 180000000 ]; then echo "lost in burst $burst"; exit; fi
         sleep 0.005
     done
     echo $((${EPOCHREALTIME/./} - end))
