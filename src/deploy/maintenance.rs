@@ -9,10 +9,10 @@ use crate::sys::fs::Lock;
 /// Tidies the mirror, as long as nothing is being fetched. Else the next deploy does.
 pub fn tidy(ctx: &Context, mirror: &Mirror) {
     let tidy = || -> Result<()> {
+        let owner = mirror.as_owner()?;
         if !mirror.is_scattered()? && mirror.unfinished()?.is_empty() {
             return Ok(());
         }
-        let owner = mirror.as_owner()?;
         let locks = ctx
             .config
             .remotes

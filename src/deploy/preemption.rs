@@ -37,8 +37,8 @@ impl<'a> Preemption<'a> {
         })
     }
 
-    /// Ends the watch.
-    pub fn end(self) {
+    /// Ends the watch, which is to be dropped later: see [`Folders::end`].
+    pub fn end(&self) {
         self.requests.end();
     }
 

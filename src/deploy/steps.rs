@@ -116,8 +116,11 @@ fn deployment_error(attempt: &mut Attempt, mirror: &Mirror, error: Error) -> Err
 }
 
 /// Fetches the system if CI has built it, or else evaluates and builds it. An attempt that waited goes on where it was.
-fn make(deployment: &mut Deployment, mirror: &Mirror) -> Result<PathBuf, Stop> {
-    let preemption = Preemption::watch(deployment, mirror)?;
+fn make(
+    deployment: &mut Deployment,
+    mirror: &Mirror,
+    preemption: &Preemption,
+) -> Result<PathBuf, Stop> {
     // A request may have come before they were watched.
     if preemption.superseded() {
         return build::preempted(deployment.attempt.stage());
@@ -126,18 +129,18 @@ fn make(deployment: &mut Deployment, mirror: &Mirror) -> Result<PathBuf, Stop> {
         return Ok(out);
     }
     std::fs::create_dir_all(deployment.ctx.paths.gcroots()).map_err(Error::from)?;
-    let made = match deployment.attempt.prebuilt().cloned() {
-        Some(system) => prebuilt::fetch(deployment, &preemption, system),
-        None => build::evaluate_and_build(deployment, mirror, &preemption),
-    };
-    preemption.end();
-    made
+    match deployment.attempt.prebuilt().cloned() {
+        Some(system) => prebuilt::fetch(deployment, preemption, system),
+        None => build::evaluate_and_build(deployment, mirror, preemption),
+    }
 }
 
 /// Gets the system, and activates it if nothing is against that; the attempt tells how far it came.
 fn steps(deployment: &mut Deployment, mirror: &Mirror) -> Result<Outcome, Stop> {
     let ctx = deployment.ctx;
-    let out = make(deployment, mirror)?;
+    let preemption = Preemption::watch(deployment, mirror)?;
+    let out = make(deployment, mirror, &preemption)?;
+    preemption.end();
     if deployment.is_active()? {
         log::info!("{} runs already", out.display());
         let generation = system::generation(&ctx.profile())?;

@@ -29,7 +29,9 @@ impl Mirror {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             !name.starts_with("pack-") || name.ends_with(".lock")
         });
-        unfinished.extend(fs::list(&self.path.join("incoming"))?);
+        for remote in fs::list(&self.path.join("incoming"))? {
+            unfinished.extend(fs::list(&remote)?);
+        }
         Ok(unfinished)
     }
 

@@ -520,6 +520,21 @@ fn a_file_missing_in_the_mirror_is_found_when_the_evaluation_fails() {
 }
 
 #[test]
+fn deploy_removes_what_killed_fetches_have_left_and_keeps_the_folders_of_the_others() {
+    need!("git", "nix");
+    let (world, _origin) = World::new();
+    world.comin(&["run"], 0);
+    let incoming = world.path("root/var/lib/comin/repository/incoming");
+    let left = |remote: &str| fs::read_dir(incoming.join(remote)).unwrap().count();
+    assert_eq!(left("origin"), 0);
+    for killed in ["origin/.tmp1/objects", "gone/.tmp2/objects"] {
+        fs::create_dir_all(incoming.join(killed)).unwrap();
+    }
+    world.comin(&["deploy"], 0);
+    assert_eq!([left("origin"), left("gone")], [0, 0]);
+}
+
+#[test]
 fn the_packs_of_many_fetches_are_put_together() {
     need!("git", "nix", "flock");
     let (world, origin) = World::new();
