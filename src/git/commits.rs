@@ -137,7 +137,7 @@ impl Mirror {
 
 /// Lets libgit2 read objects without hashing each one again, which is a sixth of a long walk: all were
 /// hashed when they came, and what has rotted since does not inflate.
-pub(super) fn without_hashing<T>(read: impl FnOnce() -> T) -> T {
+fn without_hashing<T>(read: impl FnOnce() -> T) -> T {
     git2::opts::strict_hash_verification(false);
     let result = read();
     git2::opts::strict_hash_verification(true);

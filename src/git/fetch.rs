@@ -10,6 +10,7 @@ use super::integrity::{empty, lock};
 use super::mirror::{has_our_settings, init, Mirror, ACCEPTED};
 use super::source::Source;
 use crate::config::{paths::Paths, Remote};
+use crate::model::Commit;
 use crate::sys::fs::Lock;
 use crate::sys::owner::{AsOwner, Owner};
 
@@ -83,13 +84,19 @@ impl Mirror {
         heads: &Heads,
         extent: Extent,
     ) -> Result<Heads> {
-        let incoming = Incoming::of(remote, self, extent)?;
         let names = refs(remote).into_iter().flatten();
         let names = names.map(|name| tracking(&remote.name, &name));
         let known = names.chain([ACCEPTED.to_string()]);
         // One that cannot be read is about to be replaced.
         let known = known.filter_map(|name| self.head(&name).ok().flatten());
-        let heads = source.fetch_into(incoming.path(), heads, &known.collect::<Vec<_>>())?;
+        let known: Vec<Commit> = known.collect();
+        let has_any = || followed(remote, heads).any(|(_, head)| self.commit(head).is_ok());
+        let extent = match extent {
+            Extent::News if known.is_empty() && !has_any() => Extent::Everything,
+            Extent::News | Extent::Everything => extent,
+        };
+        let incoming = Incoming::of(remote, self, extent, &known)?;
+        let heads = source.fetch_into(incoming.path(), heads, extent)?;
         incoming.check(remote, &heads)?;
         incoming.accept()?;
         let _lock = Lock::wait(&self.lock)?;

@@ -1,5 +1,5 @@
-//! What a fetch brings, until it has been looked at: a repository of its own that may borrow from the mirror. Whatever goes
-//! wrong, and however a fetch is killed, nothing else has to be removed.
+//! The repository into which a fetch brings objects, until they have been checked. It may borrow from the mirror. However a
+//! fetch fails or is killed, nothing else has to be removed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,25 +9,21 @@ use anyhow::{bail, Context, Result};
 use git2::{ObjectType, Odb, Oid, Repository};
 use tempfile::TempDir;
 
-use super::commits::without_hashing;
-use super::heads::{followed, tracking, Heads};
+use super::heads::{followed, Heads};
 use super::mirror::{init, Mirror};
 use crate::config::Remote;
+use crate::model::Commit;
 
 /// More bytes than any commit, folder or tag has that somebody makes. What is larger compresses well, and fills the
 /// memory of whoever reads it.
 pub(super) const LARGEST: usize = 16 * 1024 * 1024;
-
-/// What helps if commits are missing.
-pub(super) const LACKS_HISTORY: &str =
-    "the repository lacks a part of its history: if it is a shallow clone, run git fetch --unshallow there";
 
 /// What a fetch brings.
 #[derive(Debug, Clone, Copy)]
 pub enum Extent {
     /// What the mirror does not have.
     News,
-    /// Everything, because the mirror may have a commit, and not all of its history.
+    /// Everything: the mirror has no commit of the remote, or may have one without all of its history.
     Everything,
 }
 
@@ -38,8 +34,14 @@ pub(super) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// Makes it. What killed fetches of this remote have left goes, though a git of theirs may still write to it.
-    pub(super) fn of(remote: &Remote, mirror: &'a Mirror, extent: Extent) -> Result<Self> {
+    /// Makes it. What killed fetches of this remote have left goes, though a git of theirs may still write to it. Of the
+    /// commits that it borrows, the server is told the `known` ones: another remote's may be anything.
+    pub(super) fn of(
+        remote: &Remote,
+        mirror: &'a Mirror,
+        extent: Extent,
+        known: &[Commit],
+    ) -> Result<Self> {
         let all = mirror.path.join("incoming").join(remote.name.to_string());
         let make = || -> Result<Self> {
             if let Err(error) = fs::remove_dir_all(&all) {
@@ -48,10 +50,21 @@ impl<'a> Incoming<'a> {
             fs::create_dir_all(&all)?;
             let folder = tempfile::tempdir_in(&all)?;
             init(folder.path())?;
-            if let Extent::News = extent {
-                let objects = format!("{}\n", mirror.path.join("objects").display());
-                fs::write(folder.path().join("objects/info/alternates"), objects)?;
-            }
+            let empty = folder.path().join("empty");
+            let lender = match extent {
+                Extent::News => {
+                    let refs = known.iter().zip(0..);
+                    let refs = refs.map(|(commit, n)| format!("{commit} refs/known/{n}\n"));
+                    fs::write(folder.path().join("packed-refs"), refs.collect::<String>())?;
+                    &mirror.path
+                }
+                Extent::Everything => {
+                    init(&empty)?;
+                    &empty
+                }
+            };
+            let objects = format!("{}\n", lender.join("objects").display());
+            fs::write(folder.path().join("objects/info/alternates"), objects)?;
             Ok(Self { mirror, folder })
         };
         make().with_context(|| format!("Failed to write into {}", all.display()))
@@ -61,26 +74,20 @@ impl<'a> Incoming<'a> {
         self.folder.path()
     }
 
-    /// Looks at all that has come: nothing but files is large, the heads are commits, and their history is there. Git has
-    /// looked whether every file is.
+    /// Checks that no object but a file is large, and that the heads are commits. Git has checked that all objects are there
+    /// to which the heads lead.
     pub(super) fn check(&self, remote: &Remote, heads: &Heads) -> Result<()> {
         let odb = Odb::new()?;
         let objects = self.path().join("objects");
         odb.add_disk_alternate(&objects.to_string_lossy())?;
         check_sizes(&odb)?;
         let repository = Repository::open_bare(self.path())?;
-        let mut walk = repository.revwalk()?;
-        for (name, head) in followed(remote, heads) {
-            let head = Oid::from_str(head.as_str())?;
-            let read = || -> Result<()> { Ok(repository.find_commit(head)?.tree().map(drop)?) };
-            read().with_context(|| format!("{name} is incomplete"))?;
-            walk.push(head)?;
-            // One that cannot be read is about to be replaced.
-            if let Ok(Some(known)) = self.mirror.head(&tracking(&remote.name, &name)) {
-                let _ = walk.hide(Oid::from_str(known.as_str())?);
-            }
-        }
-        without_hashing(|| walk.try_for_each(|commit| commit.map(drop))).context(LACKS_HISTORY)
+        followed(remote, heads).try_for_each(|(name, head)| {
+            let commit = repository.find_commit(Oid::from_str(head.as_str())?);
+            commit
+                .map(drop)
+                .with_context(|| format!("{name} is no commit"))
+        })
     }
 
     /// Moves it into the mirror. A pack counts once its index is there.

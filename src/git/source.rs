@@ -1,16 +1,15 @@
 //! A remote as git knows it: asked for its heads, and fetched from.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Error, Result};
+use anyhow::{bail, ensure, Error, Result};
 
 use super::environment::{self, Variables};
 use super::git_command::{git, FETCH};
 use super::heads::{followed, local_heads, refs, Heads};
-use super::{ask, credentials, incoming::LACKS_HISTORY, ssh};
+use super::{ask, credentials, incoming::Extent, ssh};
 use crate::config::{url::Url, Remote};
 use crate::model::Commit;
 use crate::sys::command::{self, Answer};
@@ -25,6 +24,10 @@ const PLATITUDES: [&str; 3] = [
     "Please make sure you have the correct access rights",
     "and the repository exists.",
 ];
+
+/// What helps if commits are missing.
+const LACKS_HISTORY: &str =
+    "the repository lacks a part of its history: if it is a shallow clone, run git fetch --unshallow there";
 
 /// A remote, from which everything is to come within its timeout.
 pub struct Source<'a> {
@@ -105,39 +108,32 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Fetches the refs that have heads, each to the same name in a bare repository. Of what that borrows, the server
-    /// is told `known` commits.
-    pub fn fetch_into(&self, repository: &Path, heads: &Heads, known: &[Commit]) -> Result<Heads> {
+    /// Fetches the refs that have heads, each to the same name in a bare repository that borrows objects.
+    pub fn fetch_into(&self, repository: &Path, heads: &Heads, extent: Extent) -> Result<Heads> {
         let names = || followed(self.remote, heads).map(|(name, _)| name);
         if names().next().is_none() {
             return Ok(Heads::default());
         }
-        // Git takes what its refs lead to for complete, so it does not walk through every file of all that has come. By
-        // `fetch.fsckObjects`, it has looked at each object that came whether all is there that this refers to.
-        let asked = followed(self.remote, heads).zip(0..);
-        let asked = asked.map(|((_, head), n)| format!("{head} refs/asked/{n}\n"));
-        fs::write(repository.join("packed-refs"), asked.collect::<String>())
-            .with_context(|| format!("Failed to write into {}", repository.display()))?;
         let mut git = git(None);
         git.arg("--git-dir").arg(repository);
-        // Git itself would tell another remote's commits, which may be anything, and look at the refs of all remotes.
-        let known = known.iter().map(|head| format!("echo {head}; "));
-        let known = known.collect::<Vec<_>>().concat();
-        git.args(["-c", &format!("core.alternateRefsCommand={known}:")]);
-        git.args(FETCH).arg("--no-progress");
+        // The commits that this command prints, git takes for complete, and does not walk through their history. That of
+        // everything is, because `fetch.fsckObjects` checks that all is there to which an object refers.
+        let complete: Vec<String> = match extent {
+            Extent::News => Vec::new(),
+            Extent::Everything => followed(self.remote, heads)
+                .map(|(_, head)| format!("echo {head}; "))
+                .collect(),
+        };
+        let complete = complete.concat();
+        git.args(["-c", &format!("core.alternateRefsCommand={complete}:")]);
+        git.args(FETCH).args(["--no-progress", "--update-shallow"]);
         self.add_upload_pack(&mut git);
         git.arg(self.address());
         git.args(names().map(|name| format!("{name}:{name}")));
-        let answer = self.run(&mut git, "git fetch")?;
-        let fetched = local_heads(repository, self.remote)?.unwrap_or_default();
-        // Of a shallow clone, git takes nothing, and says that all is well.
-        ensure!(
-            followed(self.remote, &fetched)
-                .map(|(name, _)| name)
-                .eq(names()),
-            self.sentence("git fetch brought nothing", &answer)
-        );
-        Ok(fetched)
+        self.run(&mut git, "git fetch")?;
+        // Here, git notes which of the commits that it has fetched have no parents at the remote, and ought to.
+        ensure!(!repository.join("shallow").exists(), LACKS_HISTORY);
+        Ok(local_heads(repository, self.remote)?.unwrap_or_default())
     }
 
     /// A repository on this machine may be anybody's, and its objects have to be there, not elsewhere.
@@ -192,7 +188,7 @@ impl<'a> Source<'a> {
         if has("No space left on device") {
             return "No space left on device".to_string();
         }
-        if has("shallow roots") || has("did not send all necessary objects") {
+        if has("did not send all necessary objects") {
             return LACKS_HISTORY.to_string();
         }
         match &self.remote.url {

@@ -217,6 +217,16 @@ fn certificate_that_nobody_signed_is_good_if_the_machine_trusts_it() {
     assert_eq!(world.mirrored("origin/main"), Some(commit));
 }
 
+/// Writes a commit into the mirror, without its history. No ref leads to it.
+fn leave_in_mirror(world: &World, origin: &Repository, commit: &str) {
+    let file = world.path("commit");
+    fs::write(&file, origin.git(&["cat-file", "commit", commit]) + "\n").unwrap();
+    let mirror = Repository::at(world, "root/var/lib/comin/repository");
+    let file = file.display().to_string();
+    let written = mirror.git(&["hash-object", "-w", "-t", "commit", &file]);
+    assert_eq!(written, commit);
+}
+
 #[test]
 fn commit_without_its_history_in_the_mirror_is_fetched_with_all_of_it() {
     need!("git");
@@ -224,27 +234,32 @@ fn commit_without_its_history_in_the_mirror_is_fetched_with_all_of_it() {
     world.comin(&["fetch", "origin"], 0);
     origin.commit_all("second");
     let third = origin.commit_all("third");
-    // Nothing refers to it: git takes it for one that has come before, with all that it needs.
-    let mirror = world.path("root/var/lib/comin/repository");
-    fs::write(
-        world.path("commit"),
-        origin.git(&["cat-file", "commit", &third]) + "\n",
-    )
-    .unwrap();
-    let commit = world.path("commit").display().to_string();
-    let hash = ["hash-object", "-w", "-t", "commit", &commit];
-    assert_eq!(
-        Repository::at(&world, "root/var/lib/comin/repository").git(&hash),
-        third
-    );
+    leave_in_mirror(&world, &origin, &third);
     world.comin(&["fetch", "origin"], 0);
     assert_eq!(world.mirrored("origin/main"), Some(third));
-    origin.git(&[
-        "--git-dir",
-        mirror.to_str().unwrap(),
-        "fsck",
-        "--connectivity-only",
-    ]);
+    let mirror = Repository::at(&world, "root/var/lib/comin/repository");
+    mirror.git(&["fsck", "--connectivity-only"]);
+}
+
+#[test]
+fn history_of_which_remote_and_mirror_together_lack_a_part_is_refused() {
+    need!("git");
+    let (world, origin) = World::new();
+    world.comin(&["fetch", "origin"], 0);
+    let first = world.mirrored("origin/main");
+    origin.commit_all("second");
+    let third = origin.commit_all("third");
+    let fourth = origin.commit_all("fourth");
+    leave_in_mirror(&world, &origin, &third);
+    // To git there, the commit has no parent.
+    let grafts = origin.path.join(".git/info/grafts");
+    fs::write(&grafts, format!("{fourth}\n")).unwrap();
+    let said = world.comin(&["fetch", "origin"], 1);
+    assert!(!said.err.contains("damaged"), "{said:?}");
+    assert_eq!(world.mirrored("origin/main"), first);
+    fs::remove_file(grafts).unwrap();
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(world.mirrored("origin/main"), Some(fourth));
 }
 
 #[test]

@@ -692,6 +692,10 @@ fn a_source_without_its_history_does_not_cost_the_mirror() {
     world.comin(&["run"], 0);
     world.comin(&["fetch", "origin"], 0);
     assert_eq!(world.mirrored("origin/main"), Some(commit));
+    // The mirror has what the clone lacks.
+    let next = Repository::at(&world, "shallow").commit_all("next");
+    world.comin(&["fetch", "shallow"], 0);
+    assert_eq!(world.mirrored("shallow/main"), Some(next));
 }
 
 #[test]
