@@ -528,7 +528,9 @@ fn root_at_a_shell_fetches_as_the_user_and_leaves_nothing_that_the_units_cannot_
         return;
     }
     let servers = Servers::start();
-    let first = servers.configuration("/srv/secrets");
+    let first = servers.configuration("/srv/secrets").with("first", |c| {
+        c["comin"]["remotes"][3]["timeout"] = json!(1);
+    });
     // The first comin is root's, and so was its mirror.
     let host = Host::installed(&first);
     let server = &servers.sshd;
@@ -580,6 +582,17 @@ fn root_at_a_shell_fetches_as_the_user_and_leaves_nothing_that_the_units_cannot_
         let error = record["error"].as_str().unwrap();
         assert!(error.contains("as the user who owns the mirror"), "{error}");
     }
+    // The user can let root wait for a while, and not for ever.
+    host.run("systemd-run --quiet --uid=comin flock /run/comin/remotes/other.lock sleep infinity");
+    await_that("the lock", || {
+        let try_lock = "flock --nonblock /run/comin/remotes/other.lock true";
+        host.try_run(try_lock).code != Some(0)
+    });
+    let said = host.try_run("timeout 300 comin fetch other");
+    assert!(
+        said.code == Some(1) && said.err.contains("as the user who owns the mirror"),
+        "{said:?}"
+    );
     // Nobody else may.
     let anybody = "setpriv --reuid=65534 --regid=65534 --clear-groups comin fetch local";
     let said = host.try_run(anybody);
