@@ -8,7 +8,6 @@ use anyhow::{Error, Result};
 use jiff::{tz::TimeZone, Timestamp, Zoned};
 
 use crate::config::{paths::Paths, Config};
-use crate::git::mirror::Mirror;
 use crate::nix::evaluator;
 use crate::signature::signers::Signers;
 use crate::sys::owner::Owner;
@@ -61,8 +60,9 @@ impl Context {
 
     /// The paths whose repository is evaluated. Somebody who has taken over a fetch may have written to the mirror: a copy is
     /// evaluated if signatures or confirmers have to protect the machine, or if another user than root fetches.
-    pub fn source(&self, mirror: &Mirror) -> Result<Paths> {
-        Ok(if self.config.is_guarded() || mirror.is_anothers()? {
+    pub fn source(&self) -> Result<Paths> {
+        let fetcher = Owner::other_than_root(&self.paths.repository())?;
+        Ok(if self.config.is_guarded() || fetcher.is_some() {
             self.paths.of_verified()
         } else {
             self.paths.clone()

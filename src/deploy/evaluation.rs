@@ -30,7 +30,7 @@ impl<'a> NixSource<'a> {
         aside: Option<&Paths>,
     ) -> Result<Self> {
         let config = &ctx.config;
-        let place = aside.map_or_else(|| ctx.source(mirror), |aside| Ok(aside.clone()))?;
+        let place = aside.map_or_else(|| ctx.source(), |aside| Ok(aside.clone()))?;
         if place.repository() != mirror.path() {
             mirror.hand_over(&target.commit, &place)?;
         }

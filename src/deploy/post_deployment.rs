@@ -40,13 +40,9 @@ pub fn environment(ctx: &Context, attempt: &Attempt) -> [(&'static str, String);
     let target = &attempt.target;
     let ended = attempt.ended().map(|(_, outcome)| words(outcome));
     let (status, error, generation) = ended.unwrap_or((AttemptStatus::Running, None, None));
-    let mirror = Mirror::open(&ctx.paths);
-    let source = mirror
-        .as_ref()
-        .ok()
-        .and_then(|mirror| ctx.source(mirror).ok());
-    let repository = source.unwrap_or_else(|| ctx.paths.clone()).repository();
-    let message = mirror
+    let source = ctx.source().unwrap_or_else(|_| ctx.paths.clone());
+    let repository = source.repository();
+    let message = Mirror::open(&ctx.paths)
         .and_then(|mirror| mirror.message(&target.commit))
         .unwrap_or_else(|_| attempt.subject.clone());
     let lines: Vec<_> = message.lines().map(printable).collect();

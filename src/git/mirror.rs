@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use crate::config::paths::{Paths, TARGET_REF};
 use crate::model::Commit;
 use crate::sys::fs::read_small_optional;
-use crate::sys::owner::{AsOwner, Owner};
+use crate::sys::owner::AsOwner;
 
 /// Keeps the accepted main, also when the state file is lost.
 pub const ACCEPTED: &str = "refs/comin/main";
@@ -68,11 +68,6 @@ impl Mirror {
     /// The rights of whoever fetches: to what nobody else may read, the mirror may lead, also as soon as it was looked at.
     pub fn as_owner(&self) -> Result<Option<AsOwner>> {
         AsOwner::of(&self.path)
-    }
-
-    /// Whether another user fetches than this one, who is root.
-    pub fn is_anothers(&self) -> Result<bool> {
-        Ok(Owner::other_than_root(&self.path)?.is_some())
     }
 
     pub(super) fn head(&self, reference: &str) -> Result<Option<Commit>> {
