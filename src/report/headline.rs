@@ -176,7 +176,7 @@ impl Status {
 
     /// Another system runs or boots than comin last activated.
     fn drifted(&self, when: &dyn Fn(Timestamp) -> String) -> Option<Verdict<'_>> {
-        let drift = self.host.drift.as_ref()?;
+        let drift = self.host.seen.drift.as_ref()?;
         let kind = drift.kind;
         let other = self.host.other.as_ref().map(TargetView::to_string);
         let other = other.unwrap_or_else(|| "another system".to_string());
@@ -218,7 +218,7 @@ impl Status {
         selected: &TargetView,
         when: &dyn Fn(Timestamp) -> String,
     ) -> String {
-        let healing = self.host.healing.as_ref();
+        let healing = self.host.seen.healing.as_ref();
         let replaces = drift.is_ended_by(selected.operation);
         let what = match healing.and_then(|it| it.at) {
             Some(at) => format!("comin replaces it {}", when(at)),
@@ -289,7 +289,7 @@ impl Status {
         let is_known = |remote: &&RemoteStatus| self.is_any_reached() || remote.error.is_none();
         let remotes = self.remotes.iter().filter(is_known);
         let mut problems: VecDeque<_> = remotes.flat_map(RemoteStatus::problems).collect();
-        if let Some((id, began)) = self.host.clock_doubt {
+        if let Some((id, began)) = self.host.seen.clock_doubt {
             let clock = Cause::WrongClock.to_string();
             let [began, now] = [began, page.now].map(|time| page.at(time));
             let began = format!("it says {now}, and attempt {id} was under way at {began}");
@@ -297,7 +297,7 @@ impl Status {
             let doubt = doubt.graded(Grade::Noted).with_detail(clock);
             problems.push_back(doubt.with_cures(cures::of_cause(Cause::WrongClock)));
         }
-        let drift = self.host.drift.as_ref().map(|drift| drift.kind);
+        let drift = self.host.seen.drift.as_ref().map(|drift| drift.kind);
         // What boots next is told with the drift.
         let booting = matches!(drift, Some(DriftKind::BootsNext | DriftKind::Booted));
         let waits = self
@@ -305,7 +305,7 @@ impl Status {
             .is_some_and(|it| it.state() == "waits_for_reboot");
         if self.host.need_to_reboot && !booting && !waits {
             let needed = "a reboot is needed";
-            let why = self.host.reboot_reasons.join(", ");
+            let why = self.host.seen.reboot_reasons.join(", ");
             let reboot = self.verdict("up to date", in_brackets(needed, Some(&printable(&why))));
             let reboot = reboot.graded(Grade::Noted).with_detail(needed.to_string());
             problems.push_back(reboot.with_cures([Cure::reboot()]));

@@ -7,47 +7,24 @@ use serde::Serialize;
 
 use super::{attempt::AttemptView, page::Page, running::Running, seconds, target::TargetView};
 use crate::model::{
-    Attempt, AttemptStatus, Backoff, ClosedGate, Commit, Cure, Drift, Healing, Operation, Progress,
-    Stage, State,
+    Attempt, AttemptStatus, Backoff, Commit, Cure, Drift, Healing, Operation, Progress, Stage,
+    State,
 };
 use crate::sys::{diagnosis::in_short, progress::JobProgress, text::in_brackets};
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
-#[allow(clippy::struct_excessive_bools)] // As the JSON has them.
 pub struct HostState {
-    /// Whether nothing is deployed until somebody wants it again.
-    pub suspended: bool,
+    #[serde(flatten)]
+    pub seen: Seen,
     pub(super) running: Option<Running>,
     /// Whether a part of what is deployed is only taken up by a reboot.
     pub need_to_reboot: bool,
-    /// Why, in words.
-    pub reboot_reasons: Vec<String>,
-    /// The gate that is closed to a reboot by comin, and why.
-    pub reboot_gate: Option<String>,
-    /// The system that booted in place of the one that was deployed to boot.
-    pub booted_instead: Option<String>,
-    /// That it runs, booted or boots something else than comin last activated.
-    pub drift: Option<Drift>,
-    /// The commit of that system, if comin deployed it.
+    /// The commit of the system that the machine has drifted to, if comin deployed it.
     #[serde(skip)]
     pub(super) other: Option<TargetView>,
-    /// What comin does about that; `None` if the owner wants no drift to be healed.
-    pub healing: Option<HealingView>,
-    /// An attempt that was under way in the future, and when.
-    #[serde(skip)]
-    pub clock_doubt: Option<(u64, Timestamp)>,
-    /// Whether what was skipped because of the running system can be tested since the machine has booted.
-    #[serde(skip)]
-    pub(super) can_test_again: bool,
-    /// Whether the system has booted for the first time, and has not been judged yet.
-    pub boot_check_due: bool,
-    /// The user who evaluates; `None` if that is who runs comin.
-    pub evaluator: Option<&'static str>,
     /// The stage of the deployment that is under way, or `idle`.
     pub phase: String,
-    /// How far its evaluation or build is.
-    pub progress: Option<JobProgress>,
     /// The latest attempt that ended.
     pub deployed: Option<AttemptView>,
     /// What is under way.
@@ -65,25 +42,38 @@ pub struct HostState {
 }
 
 /// What was seen of a machine, apart from its state.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 #[allow(clippy::struct_excessive_bools)] // As the JSON has them.
 pub struct Seen {
     /// Whether a deploy is at work.
+    #[serde(skip)]
     pub at_work: bool,
+    /// Whether nothing is deployed until somebody wants it again.
     pub suspended: bool,
     /// The system that runs.
-    pub running: Option<PathBuf>,
+    #[serde(skip)]
+    pub runs: Option<PathBuf>,
+    /// Why a reboot is needed, in words.
     pub reboot_reasons: Vec<String>,
-    /// The gate that is closed to a reboot by comin.
-    pub reboot_gate: Option<ClosedGate>,
+    /// The gate that is closed to a reboot by comin, and why.
+    pub reboot_gate: Option<String>,
+    /// The system that booted in place of the one that was deployed to boot.
     pub booted_instead: Option<PathBuf>,
+    /// That it runs, booted or boots something else than comin last activated.
     pub drift: Option<Drift>,
+    /// What comin does about that; `None` if the owner wants no drift to be healed.
     pub healing: Option<HealingView>,
-    /// The attempt that was under way in the future, and when.
+    /// An attempt that was under way in the future, and when.
+    #[serde(skip)]
     pub clock_doubt: Option<(u64, Timestamp)>,
+    /// Whether what was skipped because of the running system can be tested since the machine has booted.
+    #[serde(skip)]
     pub can_test_again: bool,
+    /// Whether the system has booted for the first time, and has not been judged yet.
     pub boot_check_due: bool,
+    /// The user who evaluates; `None` if that is who runs comin.
     pub evaluator: Option<&'static str>,
+    /// How far an evaluation or a build is.
     pub progress: Option<JobProgress>,
 }
 
@@ -228,7 +218,7 @@ impl HostState {
     pub(super) fn absence(&self, target: &TargetView) -> Option<Absence> {
         let latest = self.latest_at(target);
         let runs = self.running_commit() == Some(&target.commit);
-        if self.skipped_at(target).is_some() || runs || self.drift.is_some() {
+        if self.skipped_at(target).is_some() || runs || self.seen.drift.is_some() {
             return None;
         }
         Some(
@@ -242,27 +232,14 @@ impl HostState {
     }
 
     /// Tells what was seen, and what the state knows.
-    pub fn new(state: &State, backoff: Backoff, seen: Seen) -> Self {
-        let Seen {
-            at_work,
-            suspended,
-            running,
-            reboot_reasons,
-            reboot_gate,
-            booted_instead,
-            drift,
-            healing,
-            clock_doubt,
-            can_test_again,
-            boot_check_due,
-            evaluator,
-            progress,
-        } = seen;
-        let needed_gate = reboot_gate.filter(|_| !reboot_reasons.is_empty() && !suspended);
+    pub fn new(state: &State, backoff: Backoff, mut seen: Seen) -> Self {
+        let need_to_reboot = !seen.reboot_reasons.is_empty();
+        seen.reboot_gate
+            .take_if(|_| !need_to_reboot || seen.suspended);
         let tell = |attempt| AttemptView::of(attempt, backoff);
         let unended = state.latest();
         let unended = unended.and_then(|latest| InProgress::of(latest, backoff));
-        let (in_progress, left) = if at_work {
+        let (in_progress, left) = if seen.at_work {
             (unended, None)
         } else {
             (None, unended)
@@ -271,29 +248,19 @@ impl HostState {
         let at_work_in = in_progress.as_ref().map(|it| it.stage);
         let is_nix = matches!(at_work_in, Some(Stage::Evaluating | Stage::Building));
         let at = at_work_in.or(waiting.map(Attempt::stage));
+        seen.progress.take_if(|_| !is_nix);
+        let drift = seen.drift.as_ref();
         Self {
-            suspended,
-            running: running.map(|out| Running::new(&out, state)),
-            need_to_reboot: !reboot_reasons.is_empty(),
-            reboot_reasons,
-            reboot_gate: needed_gate.map(|it| it.to_string()),
-            booted_instead: booted_instead.map(|out| out.display().to_string()),
-            other: drift
-                .as_ref()
-                .and_then(|it| Running::new(&it.out, state).target),
-            drift,
-            healing,
-            clock_doubt,
-            can_test_again,
-            boot_check_due,
-            evaluator,
+            running: seen.runs.as_ref().map(|out| Running::new(out, state)),
+            need_to_reboot,
+            other: drift.and_then(|it| Running::new(&it.out, state).target),
             phase: at.map_or("idle".to_string(), |stage| stage.to_string()),
             deployed: state.latest_ended().map(tell),
-            progress: progress.filter(|_| is_nix),
             in_progress,
             left,
             interruptions: state.interruptions(),
             waiting: waiting.map(tell),
+            seen,
         }
     }
 }

@@ -69,7 +69,7 @@ impl Metrics {
         text.gauge("comin_phase", help)
             .of(&[("phase", &host.phase)], 1);
         let whether = "Whether the host is suspended";
-        text.flag("comin_is_suspended", whether, host.suspended);
+        text.flag("comin_is_suspended", whether, host.seen.suspended);
         text.time(
             "comin_suspended_until_timestamp_seconds",
             "When the suspension ends by itself; absent if it does not.",
@@ -78,7 +78,7 @@ impl Metrics {
         let whether = "Whether the host needs to reboot";
         text.flag("comin_need_to_reboot", whether, host.need_to_reboot);
         let whether = "Whether the first boot of a system has yet to be checked";
-        text.flag("comin_boot_check_due", whether, host.boot_check_due);
+        text.flag("comin_boot_check_due", whether, host.seen.boot_check_due);
     }
 
     fn about_running(&self, text: &mut Text) {
@@ -98,13 +98,13 @@ impl Metrics {
             "Whether something else was activated, was booted or boots next than comin last activated (1) or not (0).",
         );
         for kind in DriftKind::ALL {
-            let is_it = self.status.host.drift.as_ref().map(|it| it.kind) == Some(kind);
+            let is_it = self.status.host.seen.drift.as_ref().map(|it| it.kind) == Some(kind);
             drift.of(&[("kind", &kind)], u8::from(is_it));
         }
     }
 
     fn about_healing(&self, text: &mut Text) {
-        let healing = self.status.host.healing.as_ref();
+        let healing = self.status.host.seen.healing.as_ref();
         text.time(
             "comin_drift_heal_timestamp_seconds",
             "When comin activates again what it last activated; absent if there is no drift, or comin does not heal it.",

@@ -116,9 +116,9 @@ impl Plan {
             prebuilt: prebuilt.and_then(|lookup| lookup.system),
             candidates: decision.candidates.iter().map(CandidateView::of).collect(),
             selected: decision.selected,
-            drift: host.drift,
-            healing: host.healing,
-            can_test_again: host.can_test_again,
+            drift: host.seen.drift,
+            healing: host.seen.healing,
+            can_test_again: host.seen.can_test_again,
             in_progress: host.in_progress,
         }
     }

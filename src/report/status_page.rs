@@ -94,7 +94,7 @@ impl Report for Status {
             entry("also", Some(problem));
         }
         entry("wanted", self.about_selected(page));
-        let progress = self.host.progress.as_ref();
+        let progress = self.host.seen.progress.as_ref();
         let progress = progress.map(|steps| steps.at(page.now)).unwrap_or_default();
         entry("progress", Some(page.paint(Tone::Busy, &progress)));
         entry("latest", self.about_latest(page));
@@ -102,16 +102,17 @@ impl Report for Status {
         entry("suspended", suspension.map(|it| about_suspension(it, page)));
         let notable = |text: String| page.paint(Tone::Notable, &text);
         let drift = host
+            .seen
             .drift
             .as_ref()
-            .map(|it| about_drift(it, host.healing.as_ref(), page));
+            .map(|it| about_drift(it, host.seen.healing.as_ref(), page));
         entry("drift", drift.map(notable));
-        let is_due = host.boot_check_due;
+        let is_due = host.seen.boot_check_due;
         let boot = is_due.then(|| "first of this system, and not checked yet".to_string());
         entry("boot", boot.map(notable));
         let reboot = host.need_to_reboot.then(|| {
-            let why = host.reboot_reasons.join(", ");
-            let gate = host.reboot_gate.as_ref();
+            let why = host.seen.reboot_reasons.join(", ");
+            let gate = host.seen.reboot_gate.as_ref();
             let gate = gate.map_or(String::new(), |gate| format!("; {gate}"));
             format!("needed: {}{gate}", printable(&why))
         });

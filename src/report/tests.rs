@@ -348,7 +348,7 @@ impl Scene {
         let seen = Seen {
             at_work: self.is_at_work,
             suspended: self.suspended.is_some(),
-            running: self.running.map(system),
+            runs: self.running.map(system),
             reboot_reasons: reasons.collect(),
             booted_instead: self.booted_instead.map(PathBuf::from),
             drift,

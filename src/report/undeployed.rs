@@ -57,7 +57,7 @@ impl Status {
             let at = skipped.ended_at.map(|at| format!(" at {}", page.at(at)));
             let was = format!("was skipped{}", at.unwrap_or_default());
             let was = in_brackets(&was, Some(&reason));
-            let (next, cure) = if self.host.can_test_again {
+            let (next, cure) = if self.host.seen.can_test_again {
                 ("; the machine has booted since", Some(Cure::test_again()))
             } else {
                 (", and stays so until someone pushes", None)
@@ -101,7 +101,7 @@ impl Status {
 
     /// What a person can do about what is in the way of a target.
     fn cures_for(&self, target: &TargetView) -> Vec<Cure> {
-        cures::of_action(&self.action, target, self.host.drift.as_ref())
+        cures::of_action(&self.action, target, self.host.seen.drift.as_ref())
     }
 
     /// What a target waits for: for the status, and for the short line.
@@ -216,7 +216,7 @@ impl Status {
     /// What runs, as in "; 3f2a9c1e (origin/main) runs".
     pub(super) fn what_runs(&self, target: &TargetView) -> Option<String> {
         // What somebody else has activated is told with that.
-        let drift = self.host.drift.as_ref().map(|drift| drift.kind);
+        let drift = self.host.seen.drift.as_ref().map(|drift| drift.kind);
         let is_told = matches!(drift, Some(DriftKind::Activated | DriftKind::Booted));
         let running = self.host.running.as_ref().filter(|_| !is_told)?;
         if self.runs(target) {

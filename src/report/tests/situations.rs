@@ -676,7 +676,7 @@ fn first_sentence_tells_of_another_system_and_names_no_path() {
         let is_told = ["another system ", "outside of comin", "since it was booted"]
             .iter()
             .any(|words| first.sentence.contains(words));
-        assert_eq!(status.host.drift.is_some(), is_told, "{name}");
+        assert_eq!(status.host.seen.drift.is_some(), is_told, "{name}");
         let keeps = first
             .cures
             .iter()
