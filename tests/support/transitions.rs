@@ -12,7 +12,9 @@ pub fn check(state: &[u8]) {
     // Some tests damage it.
     let state: Value = serde_json::from_slice(state).unwrap_or_default();
     let known = known();
-    for attempt in state["attempts"].as_array().into_iter().flatten() {
+    let attempts = state["attempts"].as_array().into_iter().flatten();
+    // Some tests make one up, without any stage.
+    for attempt in attempts.filter(|it| it["stages"].is_array()) {
         let path = path(attempt);
         for pair in path.windows(2).filter(|pair| pair[0] != pair[1]) {
             let pair = (pair[0].clone(), pair[1].clone());
