@@ -8,12 +8,8 @@ use crate::model::{Action, Candidate, Cure, Decision, Drift, Facts, Refusal, Rem
 use crate::state::{decision_cache::DecisionCache, deploy_record::DeployRecord, store::Store};
 use crate::sys::{terminal, text};
 
-/// Records who is at work, before anything is done. Until a deploy has come to its end, another one is due.
-pub fn claim(ctx: &Context) -> Result<()> {
-    begin(ctx, observe::remotes(ctx))?.write(&ctx.paths)
-}
-
-fn begin(ctx: &Context, remotes: Vec<RemoteFacts>) -> Result<DeployRecord> {
+/// The record of who is at work. Until a deploy has come to its end, another one is due.
+pub fn begin(ctx: &Context, remotes: Vec<RemoteFacts>) -> Result<DeployRecord> {
     DeployRecord::begin(&ctx.config, &ctx.paths, remotes)
 }
 

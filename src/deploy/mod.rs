@@ -78,7 +78,7 @@ pub fn schedule_recheck(ctx: &Context) {
         if before.is_some_and(|it| it.is_of_another()) {
             return Ok(());
         }
-        let record = DeployRecord::begin(&ctx.config, &ctx.paths, observe::remotes(ctx))?;
+        let record = announce::begin(ctx, observe::remotes(ctx))?;
         record.finish(Some(recheck()), &ctx.paths).write(&ctx.paths)
     };
     if let Err(error) = schedule() {

@@ -14,7 +14,7 @@ use crate::system::{self, rollback_timer, switch::Activation};
 /// comin, a deploy follows.
 pub fn take_over(ctx: &Context) -> Result<(Store, Completion)> {
     let mut store = Store::open(&ctx.paths)?;
-    announce::claim(ctx)?;
+    announce::begin(ctx, observe::remotes(ctx))?.write(&ctx.paths)?;
     let recovered = recover(ctx, &mut store)?;
     Ok((store, recovered))
 }

@@ -29,11 +29,6 @@ pub struct Cure {
     command: String,
 }
 
-/// Tries again what failed, and activates again what does not run.
-const RETRY: &str = "sudo comin retry";
-/// Leaves the machine as it is.
-const SUSPEND: &str = "sudo comin suspend";
-
 impl Cure {
     fn new(effect: Effect, purpose: impl Into<String>, command: impl Into<String>) -> Self {
         let (purpose, command) = (purpose.into(), command.into());
@@ -42,6 +37,11 @@ impl Cure {
             purpose,
             command,
         }
+    }
+
+    /// As in "to go back → sudo comin rollback".
+    fn to(effect: Effect, purpose: &str, command: impl Into<String>) -> Self {
+        Self::new(effect, format!("to {purpose} → "), command)
     }
 
     /// Shows why.
@@ -57,7 +57,7 @@ impl Cure {
     /// Lets what waits go on with a step.
     pub fn confirm(step: ConfirmStep) -> Self {
         let command = format!("sudo comin confirm {step}");
-        Self::new(Effect::Fix, format!("to {step} it → "), command)
+        Self::to(Effect::Fix, &format!("{step} it"), command)
     }
 
     /// What to do if no command of this machine does it.
@@ -67,62 +67,38 @@ impl Cure {
 
     /// Tries again.
     pub fn retry() -> Self {
-        Self::new(Effect::Fix, "to try it again → ", RETRY)
+        Self::retry_to("try it again")
     }
 
-    /// Tries again, in place of what somebody has activated.
-    pub fn retry_in_place() -> Self {
-        let purpose = "to try it again, in place of the other system → ";
-        Self::new(Effect::Fix, purpose, RETRY)
+    /// Tries again what failed, or activates again what does not run: to "test it again".
+    pub fn retry_to(purpose: &str) -> Self {
+        Self::to(Effect::Fix, purpose, "sudo comin retry")
     }
 
     /// Ends a suspension.
     pub fn resume() -> Self {
-        Self::new(Effect::Fix, "to end the suspension → ", "sudo comin resume")
+        Self::to(Effect::Fix, "end the suspension", "sudo comin resume")
     }
 
-    /// Tests again what a reboot has ended.
-    pub fn test_again() -> Self {
-        Self::new(Effect::Fix, "to test it again → ", RETRY)
+    /// Deploys a commit in place of the accepted main: to "go back".
+    pub fn accept_to(purpose: &str, commit: &str) -> Self {
+        let command = format!("sudo comin accept {commit}");
+        Self::to(Effect::Fix, purpose, command)
     }
 
-    /// Activates again what somebody has replaced.
-    pub fn return_to(commit: &str) -> Self {
-        Self::new(Effect::Fix, format!("to return to {commit} → "), RETRY)
-    }
-
-    /// Deploys a commit that leads back behind the accepted main.
-    pub fn go_back_to(commit: &str) -> Self {
-        Self::accept("to go back → ", commit)
-    }
-
-    /// Deploys a commit in place of the accepted main.
-    pub fn take_instead(commit: &str) -> Self {
-        Self::accept("to deploy it all the same → ", commit)
-    }
-
-    fn accept(purpose: &'static str, commit: &str) -> Self {
-        Self::new(Effect::Fix, purpose, format!("sudo comin accept {commit}"))
-    }
-
-    /// Keeps what somebody has activated, as in "the other system".
-    pub fn keep(what: &str) -> Self {
-        Self::new(Effect::Keep, format!("to keep {what} → "), SUSPEND)
-    }
-
-    /// Keeps from being deployed what would go on by itself.
-    pub fn stop() -> Self {
-        Self::new(Effect::Keep, "to stop it → ", SUSPEND)
+    /// Leaves the machine as it is: to "keep the other system".
+    pub fn suspend_to(purpose: &str) -> Self {
+        Self::to(Effect::Keep, purpose, "sudo comin suspend")
     }
 
     /// Leaves a system that has its faults.
     pub fn roll_back() -> Self {
-        Self::new(Effect::Keep, "to go back → ", "sudo comin rollback")
+        Self::to(Effect::Keep, "go back", "sudo comin rollback")
     }
 
     /// Boots what was deployed for the next boot, or what needs one.
     pub fn reboot() -> Self {
-        Self::new(Effect::Fix, "to reboot now → ", "sudo reboot")
+        Self::to(Effect::Fix, "reboot now", "sudo reboot")
     }
 
     /// Makes room for new systems.
@@ -134,12 +110,12 @@ impl Cure {
     /// Goes on in spite of a gate.
     pub fn past_gates() -> Self {
         let command = "sudo comin confirm --past-gates";
-        Self::new(Effect::Override, "to go on all the same → ", command)
+        Self::to(Effect::Override, "go on all the same", command)
     }
 
     /// Undoes what somebody has done.
     pub fn undo_rollback() -> Self {
-        Self::new(Effect::Override, "to undo the rollback → ", RETRY)
+        Self::to(Effect::Override, "undo the rollback", "sudo comin retry")
     }
 
     /// First what shows why, then what mends it, at last what overrides somebody.

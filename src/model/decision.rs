@@ -230,13 +230,15 @@ impl Action {
                 advice.into_iter().collect()
             }
             Self::AwaitConfirmation(step, wait) => {
-                let or_stop = wait.map(|_| Cure::stop());
+                let or_stop = wait.map(|_| Cure::suspend_to("stop it"));
                 [Cure::confirm(*step)].into_iter().chain(or_stop).collect()
             }
             Self::AwaitGate(closed) => {
                 let cures = Cure::free_space().into_iter();
                 let cures = cures.filter(|_| closed.gate == MIN_FREE);
-                cures.chain([Cure::stop(), Cure::past_gates()]).collect()
+                cures
+                    .chain([Cure::suspend_to("stop it"), Cure::past_gates()])
+                    .collect()
             }
             Self::Quarantined(held) if held.by_gate => vec![Cure::retry(), Cure::past_gates()],
             Self::Quarantined(held) if held.by_hand => vec![Cure::undo_rollback()],

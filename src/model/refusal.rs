@@ -139,10 +139,10 @@ impl Refusal {
     pub fn cure(&self) -> Option<Cure> {
         match self {
             Self::Rewound(main) if main.cure == Remedy::Accept => {
-                Some(Cure::go_back_to(main.head.short()))
+                Some(Cure::accept_to("go back", main.head.short()))
             }
             Self::Rewritten(main) if main.cure == Remedy::Accept => {
-                Some(Cure::take_instead(main.head.short()))
+                Some(Cure::accept_to("deploy it all the same", main.head.short()))
             }
             _ => None,
         }

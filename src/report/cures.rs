@@ -22,7 +22,9 @@ pub(super) fn of_action(action: &Action, target: &TargetView, drift: Option<&Dri
     let replaces = drift.is_some_and(|drift| drift.is_ended_by(target.operation));
     let cures = action.cures().into_iter();
     let cures = cures.map(|cure| match cure {
-        cure if replaces && cure == Cure::retry() => Cure::retry_in_place(),
+        cure if replaces && cure == Cure::retry() => {
+            Cure::retry_to("try it again, in place of the other system")
+        }
         cure => cure,
     });
     cures.collect()

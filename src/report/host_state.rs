@@ -163,7 +163,7 @@ impl Absence {
     /// The command that makes the target run.
     pub(super) fn cure(self) -> Cure {
         match self {
-            Self::TestEnded => Cure::test_again(),
+            Self::TestEnded => Cure::retry_to("test it again"),
             Self::Unknown => Cure::retry(),
             Self::BootsNext => Cure::reboot(),
         }

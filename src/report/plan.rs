@@ -146,7 +146,9 @@ impl Plan {
         let Some(hindrance) = self.action.hindrance(&|time| page.until(time)) else {
             return match (&self.action, self.skipped.as_deref(), &self.drift) {
                 (Action::Nothing, Some(why), _) => {
-                    let cures = Vec::from_iter(self.can_test_again.then(Cure::test_again));
+                    let cures = Vec::from_iter(
+                        self.can_test_again.then(|| Cure::retry_to("test it again")),
+                    );
                     let (why, cures) = (printable(why), listed(cures));
                     format!("Nothing to do: {target} was skipped: {why}{cures}")
                 }
@@ -157,8 +159,11 @@ impl Plan {
                         healing.map(|it| format!("; {}", it.clause(&|at| page.until(at))));
                     let healing = healing.unwrap_or_default();
                     let why = format!("it is deployed, but {what}{healing}");
-                    let back = Cure::return_to(target.commit.short());
-                    let cures = listed(vec![back, Cure::keep(drift.kept())]);
+                    let back = Cure::retry_to(&format!("return to {}", target.commit.short()));
+                    let cures = listed(vec![
+                        back,
+                        Cure::suspend_to(&format!("keep {}", drift.kept())),
+                    ]);
                     format!("Would not deploy {target}: {why}{cures}")
                 }
                 (Action::Nothing, None, None) => match self.absence {

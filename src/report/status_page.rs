@@ -3,7 +3,7 @@
 use super::page::{Page, Tone};
 use super::target::{Report, TargetView};
 use super::{attempt::AttemptView, host_state::HealingView, status::Status};
-use crate::model::{Action, Drift, Suspension};
+use crate::model::{Action, Drift};
 use crate::sys::text::printable;
 
 impl Status {
@@ -99,7 +99,8 @@ impl Report for Status {
         entry("progress", Some(page.paint(Tone::Busy, &progress)));
         entry("latest", self.about_latest(page));
         let suspension = self.suspension.as_ref();
-        entry("suspended", suspension.map(|it| about_suspension(it, page)));
+        let since = suspension.map(|it| format!("since {}", page.ago(it.since)));
+        entry("suspended", since);
         let notable = |text: String| page.paint(Tone::Notable, &text);
         let drift = host
             .seen
@@ -138,8 +139,4 @@ fn about_drift(drift: &Drift, healing: Option<&HealingView>, page: &Page) -> Str
         drift.kind.clause(),
         printable(&out)
     )
-}
-
-fn about_suspension(suspension: &Suspension, page: &Page) -> String {
-    format!("since {}", page.ago(suspension.since))
 }

@@ -58,7 +58,10 @@ impl Status {
             let was = format!("was skipped{}", at.unwrap_or_default());
             let was = in_brackets(&was, Some(&reason));
             let (next, cure) = if self.host.seen.can_test_again {
-                ("; the machine has booted since", Some(Cure::test_again()))
+                (
+                    "; the machine has booted since",
+                    Some(Cure::retry_to("test it again")),
+                )
             } else {
                 (", and stays so until someone pushes", None)
             };
