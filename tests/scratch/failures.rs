@@ -173,7 +173,9 @@ fn a_state_of_the_next_version_is_read() {
     state["new_key"] = json!({"a": 1});
     state["attempts"][0]["status"] = json!("postponed");
     state["attempts"][0]["stage"] = json!("signing");
-    state["attempts"][0]["stages"][2]["stage"] = json!("signing");
+    let stages = state["attempts"][0]["stages"].as_array_mut().unwrap();
+    stages.truncate(3);
+    stages[2]["stage"] = json!("signing");
     fs::write(&file, state.to_string()).unwrap();
     origin.commit("second", &System::default());
     world.comin(&["run"], 0);
