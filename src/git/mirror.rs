@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 
 use crate::config::paths::{Paths, TARGET_REF};
 use crate::model::Commit;
-use crate::sys::fs::read_small_optional;
+use crate::sys::fs::has_content;
 use crate::sys::owner::AsOwner;
 
 /// Keeps the accepted main, also when the state file is lost.
@@ -136,8 +136,7 @@ pub(super) fn init(path: &Path) -> io::Result<()> {
 }
 
 pub(super) fn has_our_settings(path: &Path) -> bool {
-    let settings = read_small_optional(&path.join("config"), CONFIG.len() as u64);
-    settings.is_ok_and(|settings| settings.as_deref() == Some(CONFIG.as_bytes()))
+    has_content(&path.join("config"), CONFIG.as_bytes())
 }
 
 /// Writes the settings of the mirror in place, if they are not there.

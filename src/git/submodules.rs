@@ -19,7 +19,10 @@ pub fn settings(paths: &Paths, remote: &Remote) -> Result<Vec<(String, String)>>
         .replace('\\', r"\\")
         .replace('"', "\\\"");
     let origin = format!("[remote \"origin\"]\n\turl = \"{url}\"\n");
-    fs::replace(&paths.submodules(), origin.as_bytes())?;
+    // A new file is what costs most on a disk.
+    if !fs::has_content(&paths.submodules(), origin.as_bytes()) {
+        fs::replace(&paths.submodules(), origin.as_bytes())?;
+    }
     let told = paths.submodules().display().to_string();
     let mut settings = vec![(TEMPORARY.to_string(), told)];
     match &remote.url {

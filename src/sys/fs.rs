@@ -107,6 +107,12 @@ pub fn read_small_optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     optional(path, read())
 }
 
+/// Whether a file has this content.
+pub fn has_content(path: &Path, content: &[u8]) -> bool {
+    let found = read_small_optional(path, content.len() as u64);
+    found.is_ok_and(|found| found.as_deref() == Some(content))
+}
+
 /// Opens a file of somebody else's.
 ///
 /// # Errors
