@@ -168,7 +168,7 @@ def deployment(world):
         children = recorded()
         assert len(children) >= 4, children
         own.append((spent - sum(children) - wrapping * len(children)) * 1000)
-    row("comin's own time in a deployment", f"{statistics.median(own[1:]):.1f} ms", "30 ms", "without Nix and the switch")
+    row("comin's own time in a deployment", f"{statistics.median(own[1:]):.1f} ms", "20 ms", "without Nix and the switch")
 
     world.commit_system("counted")
     calls = traced([*comin, "run"], world.env, "execve")
