@@ -648,6 +648,27 @@ fn large_commit_or_folder_anywhere_in_a_push_is_refused_and_needs_little_memory(
 }
 
 #[test]
+fn fetch_checks_the_size_of_what_comes_and_not_of_the_whole_mirror() {
+    need!("git");
+    let (world, origin) = World::new();
+    world.comin(&["fetch", "origin"], 0);
+    let mirror = Repository::at(&world, "root/var/lib/comin/repository");
+    object(&mirror, "commit", |into| {
+        into.write_all("x".repeat(17 * 1024 * 1024).as_bytes())
+            .unwrap();
+    });
+    let packed = || {
+        let counts = mirror.git(&["count-objects", "--verbose"]);
+        let packed = counts.lines().find_map(|it| it.strip_prefix("in-pack: "));
+        packed.unwrap().parse::<usize>().unwrap()
+    };
+    let before = packed();
+    origin.git(&["commit", "--quiet", "--allow-empty", "--message", "second"]);
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(packed(), before + 1, "everything has come again");
+}
+
+#[test]
 fn a_history_that_came_in_very_many_packs_is_walked() {
     need!("git", "sh");
     let mut world = World::empty();
