@@ -7,6 +7,7 @@ use crate::git::mirror::Mirror;
 use crate::model::{Branch, Commit, History, Reach, RemoteFacts, RemoteName, Signature};
 use crate::state::requests::{self, Rewrite};
 use crate::state::store;
+use crate::sys::{fs, json};
 
 /// Orders that a main be accepted although it does not contain the accepted one, and asks for a
 /// deploy. `wanted` is the beginning of its id.
@@ -23,7 +24,7 @@ pub fn accept(ctx: &Context, wanted: &str) -> Result<()> {
     }
     if store::read(&ctx.paths)?.accepted_main.as_ref() == Some(commit) {
         // The latest order counts, and not one before it that no deploy has taken up yet.
-        Rewrite::forget(&ctx.paths)?;
+        fs::remove_optional(&ctx.paths.rewrite())?;
         log::info!("{commit} is the accepted main already");
         return Ok(());
     }
@@ -32,7 +33,7 @@ pub fn accept(ctx: &Context, wanted: &str) -> Result<()> {
         remote: remote.clone(),
         branch: branch.name.clone(),
     };
-    rewrite.write(&ctx.paths)?;
+    json::write_durably(&ctx.paths.rewrite(), &rewrite)?;
     log_order(
         ctx,
         &format!("{rewrite} is accepted as main, and deployed next"),

@@ -11,6 +11,7 @@ use crate::git::mirror::Mirror;
 use crate::model::{Attempt, ConfirmStep, Cure, Decision, Facts, Operation, Outcome, Stage};
 use crate::state::requests::{self, Confirmation};
 use crate::state::store::{self, Store};
+use crate::sys::json;
 
 /// Confirms what waits for it, if that is what is expected, and asks for a deploy.
 ///
@@ -64,7 +65,7 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest) -> Result<()> {
         ),
     }
     let order = Confirmation::of(waiting, step);
-    order.write(&ctx.paths)?;
+    json::write_durably(&ctx.paths.confirmation(), &order)?;
     log_order(
         ctx,
         &format!("{target} is confirmed, and {} next", step.participle()),

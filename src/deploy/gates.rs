@@ -16,7 +16,7 @@ use crate::model::{
 use crate::state::gate_record::GateRecord;
 use crate::state::requests::{self, PastGates};
 use crate::state::store::{self, Store};
-use crate::sys::{command, fs};
+use crate::sys::{command, fs, json};
 
 /// The gate that is closed to an attempt before a stage, if one is. It is asked at most once a minute.
 pub fn closed(
@@ -98,7 +98,7 @@ pub fn order_past(ctx: &Context, expected: Option<&str>) -> Result<()> {
         );
     }
     let commit = target.commit.clone();
-    PastGates { commit }.write(&ctx.paths)?;
+    json::write_durably(&ctx.paths.past_gates(), &PastGates { commit })?;
     log_order(ctx, &format!("{target} passes every gate"));
     requests::request_for_order(&ctx.paths);
     Ok(())

@@ -103,7 +103,7 @@ pub fn apply_requests(ctx: &Context, store: &mut Store) -> Result<()> {
         let before = before.map_or("none".to_string(), |before| before.to_string());
         log::warn!("Main {rewrite} is accepted as requested, in place of {before}");
         store.accept(rewrite.commit)?;
-        Rewrite::forget(&ctx.paths)?;
+        fs::remove_optional(&ctx.paths.rewrite())?;
     }
     gates::apply_order(&ctx.paths, store)?;
     confirm::apply_confirmation(ctx, store)

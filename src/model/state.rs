@@ -86,20 +86,19 @@ impl State {
 
     /// How often in a row comin died at the target that it has tried last: of an attempt that has not ended, it may have.
     pub fn interruptions(&self) -> usize {
-        let is_own = |it: &&Attempt| !matches!(it.ended(), Some((_, Outcome::Preempted { .. })));
-        let mut attempts = self.attempts.iter().rev().filter(is_own).peekable();
-        let Some(&Attempt { target: latest, .. }) = attempts.peek() else {
-            return 0;
-        };
+        let latest = self.latest().map(|latest| &latest.target);
         let is_one = |it: &&Attempt| {
-            let has_died = match &it.progress {
+            let Target {
+                commit, operation, ..
+            } = &it.target;
+            let may_have_died = match &it.progress {
                 Progress::Running(_) => true,
                 Progress::Awaiting(_) => false,
                 Progress::Ended(_, outcome) => matches!(outcome, Outcome::Interrupted { .. }),
             };
-            has_died && latest.same_as(&it.target.commit, it.target.operation)
+            may_have_died && latest.is_some_and(|latest| latest.same_as(commit, *operation))
         };
-        attempts.take_while(is_one).count()
+        self.attempts.iter().rev().take_while(is_one).count()
     }
 
     /// The latest attempt that changed the machine.

@@ -73,16 +73,6 @@ impl Rewrite {
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
         json::read(&paths.rewrite(), "; remove it, and use comin accept again")
     }
-
-    /// Gives the order.
-    pub fn write(&self, paths: &Paths) -> Result<()> {
-        json::write_durably(&paths.rewrite(), self)
-    }
-
-    /// Takes the order back, or forgets one that was carried out.
-    pub fn forget(paths: &Paths) -> Result<()> {
-        fs::remove_optional(&paths.rewrite()).map(|_| ())
-    }
 }
 
 /// The order to let a commit through every gate.
@@ -97,11 +87,6 @@ impl PastGates {
     pub fn read(paths: &Paths) -> Result<Option<Self>> {
         let cure = "; remove it, and use comin confirm --past-gates again";
         json::read(&paths.past_gates(), cure)
-    }
-
-    /// Gives the order.
-    pub fn write(&self, paths: &Paths) -> Result<()> {
-        json::write_durably(&paths.past_gates(), self)
     }
 }
 
@@ -132,11 +117,6 @@ impl Confirmation {
     /// Reads the order, where there is one that can be understood.
     pub fn read(paths: &Paths) -> Option<Self> {
         json::read_lossy(&paths.confirmation()).ok().flatten()
-    }
-
-    /// Gives the order.
-    pub fn write(&self, paths: &Paths) -> Result<()> {
-        json::write_durably(&paths.confirmation(), self)
     }
 
     /// Takes the order out of its file by this function; it is removed after that, so a comin that is killed
