@@ -8,6 +8,7 @@ all rounds counts. Nothing of the person who runs this has a part in it.
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def polls(world):
     list_remote = ["git", "ls-remote", url, "refs/heads/main"]
     own, git, nothing = in_turns([poll, list_remote, ["/bin/true"]], world.env)
     quarters = statistics.quantiles([cost.cpu for cost in nothing])
-    row("… noise: `/bin/true`", f"{cpu(nothing):.2f} ms", "", f"half of the runs within {quarters[0]:.2f} to {quarters[2]:.2f} ms")
+    row("one start of `/bin/true`, for comparison", f"{cpu(nothing):.2f} ms", "", f"half of the runs within {quarters[0]:.2f} to {quarters[2]:.2f} ms")
     ratio("idle poll of a local path, CPU", cpu(own), cpu(git), "git ls-remote", "0.4")
     writes = [call for call in traced(poll, world.env, "openat,rename,renameat2,mkdir,unlink")
               if re.search(r"O_WRONLY|O_RDWR|O_CREAT|rename|mkdir|unlink", call) and "= -1" not in call
@@ -191,9 +192,8 @@ def scale(world):
             costs.append(Cost(["git", "-C", f"{name}{n}", "-c", f"fetch.fsckObjects={check}", "fetch", "--quiet",
                                "--no-tags", large, *branches], world.env))
     ratio(f"first fetch of {COMMITS:,} commits, CPU", cpu(own), cpu(git), "git fetch", "1.5")
-    ratio("… beside a git that checks objects, too", cpu(own), cpu(checked), "git -c fetch.fsckObjects=true fetch", "1.1")
     ratio("… time", wall(own), wall(git), "git fetch", "1.5")
-    ratio("… time, beside a git that checks objects, too", wall(own), wall(checked), "git -c fetch.fsckObjects=true fetch", "1.1")
+    ratio("… CPU, beside a git that checks objects, too", cpu(own), cpu(checked), "git -c fetch.fsckObjects=true fetch", "1.0")
     machine = world.machine("first-fetch-memory", large)
     bare = world.path("by-git-memory")
     world.run("git", "init", "--quiet", "--bare", bare)
@@ -202,9 +202,56 @@ def scale(world):
           "git fetch", "1.1", "MiB")
 
     own, other = in_turns([far, near], world.env)
-    ratio(f"idle poll with {COMMITS:,} commits, {BRANCHES:,} branches, stale testing", cpu(own), cpu(other), "a small repository", "1.2")
+    ratio(f"idle poll of a repository with {COMMITS:,} commits and {BRANCHES:,} branches, CPU", cpu(own), cpu(other),
+          "that of a small repository", "1.2")
     stored = world.git("far/var/lib/comin/repository", "for-each-ref", "--format=%(refname)", "refs/remotes").split()
-    row("… branches stored", len(stored), "2", " ".join(stored))
+    row("… branches in the mirror", len(stored), "2", " ".join(stored))
+
+
+def later_fetches(world):
+    comin = [*world.machine("later", world.path("large")), "fetch", "origin"]
+    by_git = ["git", "-C", world.path("by-git0"), "fetch", "--quiet", "--no-tags", world.path("large"), "+refs/heads/main:refs/main"]
+    Cost(comin, world.env)
+    own, git = [], []
+    for n in range(10):
+        world.commit_large(f"fetched {n}")
+        own.append(Cost(comin, world.env))
+        git.append(Cost(by_git, world.env))
+    ratio(f"fetch of one commit more than {COMMITS:,}, CPU", cpu(own), cpu(git), "git fetch", "2.0")
+
+
+def hashed_copy(world):
+    """The copy of a commit that a guarded machine evaluates, and the same by git, both from the mirror."""
+    log, tools, plain = world.path("copy-cpu"), world.path("copy-tools"), world.path("copy-by-git")
+    os.makedirs(tools)
+    with open(os.path.join(tools, "git"), "w") as file:
+        file.write(f"#!{sys.executable}\nimport resource, subprocess, sys\n"
+                   f"code = subprocess.run([{world.run('which', 'git')!r}, *sys.argv[1:]]).returncode\n"
+                   "usage = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+                   f"if 'fetch' in sys.argv: open({log!r}, 'w').write(str((usage.ru_utime + usage.ru_stime) * 1000))\n"
+                   "sys.exit(code)\n")
+    os.chmod(os.path.join(tools, "git"), 0o755)
+    env = world.env | {"PATH": f"{tools}:{world.env['PATH']}"}
+    comin = world.machine("guarded", world.path("large"), build_confirmer={"mode": "manual"})
+    state = world.path("guarded/var/lib/comin")
+    first, later = [], []
+    for n in range(13):
+        if n < 3:
+            for copy in (plain, f"{state}/verified"):
+                shutil.rmtree(copy, ignore_errors=True)
+            world.run("git", "init", "--quiet", "--bare", plain)
+        commit = world.commit_large(f"copied {n}")
+        world.run(*comin, "fetch", "origin")
+        subprocess.run([*comin, "deploy"], env=env, check=True, stderr=subprocess.DEVNULL)
+        with open(log) as file:
+            own = float(file.read())
+        os.remove(log)
+        fetch = ["git", "-C", plain, "fetch", "--quiet", "--no-tags", f"{state}/repository", f"+{commit}:refs/copied"]
+        (first if n < 3 else later).append((own, Cost(fetch, world.env).cpu))
+    for what, costs, bound in [(f"first hashed copy for an evaluation, {COMMITS:,} commits, CPU", first, "1.1"),
+                               ("… a later one, one commit more", later, "1.5")]:
+        own, git = map(statistics.median, zip(*costs))
+        ratio(what, own, git, "git fetch", bound)
 
 
 def many_remotes(world):
@@ -218,7 +265,7 @@ def many_remotes(world):
         return sum(Cost([*comin, command], world.env).cpu for command in ("fetch", "plan"))
 
     few, many = cost_of_commit(100), cost_of_commit(1000)
-    ratio("one commit on 1,000 remotes, CPU", many, few, "one commit on 100 remotes", "10")
+    ratio("fetch of one new commit from 1,000 remotes, CPU", many, few, "that of 100 remotes", "10")
 
 
 def ancestry(world):
@@ -238,7 +285,7 @@ def ancestry(world):
     accept(half)
     is_ancestor = ["git", "-C", world.path("by-git0"), "merge-base", "--is-ancestor", half, main]
     own, git, nothing = in_turns([plan, is_ancestor, ["git", "--version"]], world.env, rounds=10)
-    ratio(f"ancestry at {DISTANCE:,} commits, CPU", cpu(own) - near, cpu(git) - cpu(nothing), "git merge-base --is-ancestor", "1.0")
+    ratio(f"check that a new commit contains one {DISTANCE:,} commits before, CPU", cpu(own) - near, cpu(git) - cpu(nothing), "git merge-base --is-ancestor", "1.0")
     packs = [call for call in traced([*comin, "fetch", "origin"], world.env, "openat") if ".pack" in call or ".idx" in call]
     row("… packs opened by an idle poll", len(packs), "0")
 
@@ -259,6 +306,8 @@ def main():
         world.large()
         scale(world)
         ancestry(world)
+        later_fetches(world)
+        hashed_copy(world)
 
 
 main()

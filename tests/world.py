@@ -40,9 +40,9 @@ class World:
     def git(self, repository, *arguments, **options):
         return self.run("git", "-C", self.path(repository), *arguments, **options)
 
-    def machine(self, name, url, remotes=("origin",)):
+    def machine(self, name, url, remotes=("origin",), **settings):
         """The beginning of a command line of comin on a machine of its own."""
-        config = {"hostname": "m", "remotes": [{"name": remote, "url": url} for remote in remotes]}
+        config = {"hostname": "m", "remotes": [{"name": remote, "url": url} for remote in remotes]} | settings
         os.makedirs(self.path(name, "etc"))
         # As on a machine, where /run is in memory.
         os.makedirs(os.path.join(self.memory, name))
@@ -97,6 +97,12 @@ class World:
         self.git("large", "fast-import", "--quiet", input="".join(commits))
         self.git("large", "pack-refs", "--all")
         self.git("large", "repack", "--quiet", "-a", "-d", "--write-bitmap-index")
+
+    def commit_large(self, text):
+        """One commit more in the large repository."""
+        commit = self.git("large", "commit-tree", "main^{tree}", "-p", "main", "-m", text)
+        self.git("large", "update-ref", "refs/heads/main", commit)
+        return commit
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
