@@ -22,7 +22,7 @@ use crate::sys::{
 /// way, and all of the mirror is read.
 const MIRROR_CHECKED: SignedDuration = SignedDuration::from_hours(1);
 
-/// How much longer than the remote's timeout a fetch by another process may take: as long as systemd gives to its unit.
+/// How much longer than the remote's timeout a fetch takes at most, by its unit or by another process.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What a fetch that root starts as another user is given the configuration as.
@@ -198,7 +198,8 @@ fn fetch_as(ctx: &Context, fetcher: Owner, remote: &Remote) -> Result<Completion
         .arg(ctx.paths.root())
         .args(["fetch", "--without-request", remote.name.as_str()])
         .env(credential_file::FOLDER, given.path());
-    let patience = remote.timeout.map(|timeout| timeout + GRACE);
+    // The fetch by its unit may be at work, and comes first.
+    let patience = remote.timeout.map(|timeout| (timeout + GRACE) * 2);
     let answer = command::ask(&mut comin, "setpriv", Stdio::null(), patience)?;
     ensure!(answer.code <= 1, "{}", answer.stderr_words());
     let has_failed = answer.code != 0;

@@ -4,13 +4,14 @@ use anyhow::Result;
 
 use crate::deploy::context::Context;
 use crate::git::mirror::Mirror;
-use crate::sys::fs::Lock;
+use crate::sys::fs::{remove_all, Lock};
 
 /// Tidies the mirror, as long as nothing is being fetched. Else the next deploy does.
 pub fn tidy(ctx: &Context, mirror: &Mirror) {
     let tidy = || -> Result<()> {
         let owner = mirror.as_owner()?;
-        if !mirror.is_scattered()? && mirror.unfinished()?.is_empty() {
+        let is_scattered = mirror.is_scattered()?;
+        if !is_scattered && mirror.unfinished()?.is_empty() {
             return Ok(());
         }
         let locks = ctx
@@ -24,14 +25,10 @@ pub fn tidy(ctx: &Context, mirror: &Mirror) {
             return Ok(());
         };
         for path in mirror.unfinished()? {
-            if path.is_dir() {
-                std::fs::remove_dir_all(path)?;
-            } else {
-                std::fs::remove_file(path)?;
-            }
+            remove_all(&path)?;
         }
         drop(owner);
-        if mirror.is_scattered()? {
+        if is_scattered {
             mirror.gather()?;
         }
         Ok(())

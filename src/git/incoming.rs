@@ -3,9 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use git2::{ObjectType, Odb, Oid, Repository};
 use tempfile::TempDir;
 
@@ -13,10 +13,14 @@ use super::heads::{followed, Heads};
 use super::mirror::{init, Mirror};
 use crate::config::Remote;
 use crate::model::Commit;
+use crate::sys::fs::{list, remove_all};
 
 /// More bytes than any commit, folder or tag has that somebody makes. What is larger compresses well, and fills the
 /// memory of whoever reads it.
 pub(super) const LARGEST: usize = 16 * 1024 * 1024;
+
+/// The file in which git notes which commands it runs (`GIT_TRACE2_EVENT`).
+pub(super) const TRACE: &str = "trace";
 
 /// What a fetch brings.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +39,7 @@ pub(super) struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     /// Makes it. What killed fetches of this remote have left goes, though a git of theirs may still write to it. Of the
-    /// commits that it borrows, the server is told the `known` ones: another remote's may be anything.
+    /// commits that it borrows, the server is told the `known` ones alone: those of another remote may be private.
     pub(super) fn of(
         remote: &Remote,
         mirror: &'a Mirror,
@@ -44,7 +48,7 @@ impl<'a> Incoming<'a> {
     ) -> Result<Self> {
         let all = mirror.path.join("incoming").join(remote.name.to_string());
         let make = || -> Result<Self> {
-            if let Err(error) = fs::remove_dir_all(&all) {
+            if let Err(error) = remove_all(&all) {
                 log::debug!("Failed to remove {}: {error}", all.display());
             }
             fs::create_dir_all(&all)?;
@@ -77,6 +81,12 @@ impl<'a> Incoming<'a> {
     /// Checks that of what has come, no object but a file is large, and that the heads are commits. Git has checked that all
     /// objects are there to which the heads lead.
     pub(super) fn check(&self, remote: &Remote, heads: &Heads) -> Result<()> {
+        // Git checks only what comes in a pack that a server makes, and not what a server offers as mere files.
+        let trace = fs::read_to_string(self.path().join(TRACE)).unwrap_or_default();
+        ensure!(
+            trace.contains("\"--strict") || self.is_empty()?,
+            "the server does not speak Git's smart HTTP protocol: serve the repository by git http-backend"
+        );
         // What is borrowed was checked when it came.
         fs::remove_file(self.path().join("objects/info/alternates"))?;
         let repository = Repository::open_bare(self.path())?;
@@ -89,6 +99,14 @@ impl<'a> Incoming<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing has come.
+    fn is_empty(&self) -> Result<bool> {
+        let objects = self.path().join("objects");
+        let folders = [objects.join("info"), objects.join("pack")];
+        let is_loose = |path: &PathBuf| !folders.contains(path);
+        Ok(list(&folders[1])?.is_empty() && !list(&objects)?.iter().any(is_loose))
     }
 
     /// Moves it into the mirror. A pack counts once its index is there.

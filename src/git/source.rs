@@ -9,7 +9,8 @@ use anyhow::{bail, ensure, Error, Result};
 use super::environment::{self, Variables};
 use super::git_command::{git, FETCH};
 use super::heads::{followed, local_heads, refs, Heads};
-use super::{ask, credentials, incoming::Extent, ssh};
+use super::incoming::{Extent, TRACE};
+use super::{ask, credentials, ssh};
 use crate::config::{url::Url, Remote};
 use crate::model::Commit;
 use crate::sys::command::{self, Answer};
@@ -116,8 +117,8 @@ impl<'a> Source<'a> {
         }
         let mut git = git(None);
         git.arg("--git-dir").arg(repository);
-        // The commits that this command prints, git takes for complete, and does not walk through their history. That of
-        // everything is, because `fetch.fsckObjects` checks that all is there to which an object refers.
+        // Git takes the commits that this command prints for complete, and walks through no history of theirs. In a fetch of
+        // everything it need not: `fetch.fsckObjects` has checked that each object has what it refers to.
         let complete: Vec<String> = match extent {
             Extent::News => Vec::new(),
             Extent::Everything => followed(self.remote, heads)
@@ -130,6 +131,7 @@ impl<'a> Source<'a> {
         self.add_upload_pack(&mut git);
         git.arg(self.address());
         git.args(names().map(|name| format!("{name}:{name}")));
+        git.env("GIT_TRACE2_EVENT", repository.join(TRACE));
         self.run(&mut git, "git fetch")?;
         // Here, git notes which of the commits that it has fetched have no parents at the remote, and ought to.
         ensure!(!repository.join("shallow").exists(), LACKS_HISTORY);

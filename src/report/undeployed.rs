@@ -59,8 +59,8 @@ impl Status {
             let was = in_brackets(&was, Some(&reason));
             let (next, cure) = if self.host.seen.can_test_again {
                 (
-                    "; the machine has booted since",
-                    Some(Cure::retry_to("test it again")),
+                    "; the machine has booted since, so the test is possible now",
+                    Some(Cure::retry_to("test it")),
                 )
             } else {
                 (", and stays so until someone pushes", None)

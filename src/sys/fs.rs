@@ -173,6 +173,15 @@ pub fn remove_any(path: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Removes a file, or a folder with all that is in it.
+pub fn remove_all(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
+}
+
 /// The bytes that are free on the disk of a file.
 pub fn free_bytes(path: &Path) -> Result<u64> {
     let disk = rustix::fs::statvfs(path);

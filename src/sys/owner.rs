@@ -153,7 +153,7 @@ fn watch(uid: Uid, limit: Duration) -> io::Result<Sender<Infallible>> {
     let wait = move || {
         if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
             log::error!(
-                "What user {uid} owns could not be read within {} seconds, so comin ends. The next start begins again",
+                "comin has waited {} seconds for files or locks of the user {uid}, and ends. The next start tries again",
                 limit.as_secs()
             );
             temp_dir::remove_all();

@@ -93,8 +93,8 @@ do
     [ "$state" != stopping ] && [ "$(cat "$work/exit" 2>/dev/null)" != 133 ] || break
     if ! kill -0 "$nspawn" 2>/dev/null; then
         # How it ended is written right after it has ended.
-        until [ -s "$work/exit" ]; do sleep 0.01; done
-        [ "$(cat "$work/exit")" != 133 ] || break
+        until [ -s "$work/exit" ] || [ "$SECONDS" -ge "$deadline" ]; do sleep 0.01; done
+        [ "$(cat "$work/exit" 2>/dev/null)" != 133 ] || break
         deadline=$SECONDS
     fi
     if [ "$SECONDS" -ge "$deadline" ]; then

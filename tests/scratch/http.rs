@@ -139,6 +139,26 @@ fn http_that_fails_is_a_sentence_and_changes_no_ref() {
 }
 
 #[test]
+fn repository_that_is_served_as_mere_files_is_refused_with_the_cure() {
+    need!("git");
+    let mut world = World::empty();
+    let origin = world.repository("origin");
+    origin.commit_all("one");
+    let server = Server::start(&world.path("."));
+    server.rule(|rules| rules.fault = Some(Fault::IsDumb));
+    world.follow("origin", &format!("{}/origin", server.url));
+    // Loose, and packed.
+    for _ in 0..2 {
+        let said = world.comin(&["fetch", "origin"], 1);
+        let cure =
+            "does not speak Git's smart HTTP protocol: serve the repository by git http-backend";
+        assert!(said.err.contains(cure), "{said:?}");
+        assert_eq!(world.mirrored("origin/main"), None);
+        origin.git(&["repack", "--quiet", "-a", "-d"]);
+    }
+}
+
+#[test]
 fn server_that_breaks_each_fetch_differently_costs_one_read_of_the_whole_mirror() {
     need!("git");
     let mut world = World::empty();

@@ -215,10 +215,7 @@ fn test_that_only_a_reboot_allows_is_tried_again_by_order_after_it() {
         ("second".to_string(), "skipped".into())
     );
     let status = world.comin(&["status"], 0).out;
-    assert!(
-        status.contains("to test it again → sudo comin retry"),
-        "{status}"
-    );
+    assert!(status.contains("to test it → sudo comin retry"), "{status}");
     assert!(retry().contains("The next deploy tries again"));
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "tested");

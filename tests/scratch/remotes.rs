@@ -522,7 +522,7 @@ fn a_file_missing_in_the_mirror_is_found_when_the_evaluation_fails() {
 #[test]
 fn deploy_removes_what_killed_fetches_have_left_and_keeps_the_folders_of_the_others() {
     need!("git", "nix");
-    let (world, _origin) = World::new();
+    let (world, origin) = World::new();
     world.comin(&["run"], 0);
     let incoming = world.path("root/var/lib/comin/repository/incoming");
     let left = |remote: &str| fs::read_dir(incoming.join(remote)).unwrap().count();
@@ -532,6 +532,12 @@ fn deploy_removes_what_killed_fetches_have_left_and_keeps_the_folders_of_the_oth
     }
     world.comin(&["deploy"], 0);
     assert_eq!([left("origin"), left("gone")], [0, 0]);
+
+    fs::remove_dir(incoming.join("origin")).unwrap();
+    fs::write(incoming.join("origin"), "").unwrap();
+    origin.commit_all("news");
+    world.comin(&["fetch", "origin"], 0);
+    assert_eq!(left("origin"), 0);
 }
 
 #[test]

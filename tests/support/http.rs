@@ -39,6 +39,8 @@ pub enum Fault {
     Cuts,
     /// One byte of the pack is another one.
     Corrupts,
+    /// It serves nothing but files.
+    IsDumb,
 }
 
 /// A running server.
@@ -230,7 +232,10 @@ fn answer(
         );
     }
 
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let (path, mut query) = target.split_once('?').unwrap_or((&target, ""));
+    if rules.fault == Some(Fault::IsDumb) {
+        query = "";
+    }
     let mut backend = Command::new("git")
         .arg("http-backend")
         .env("GIT_PROJECT_ROOT", folder)
@@ -265,7 +270,7 @@ fn answer(
     match fault {
         Some(Fault::Cuts | Fault::Hangs) => body.truncate(length / 2),
         Some(Fault::Corrupts) => body[length / 2] ^= 0x55,
-        Some(Fault::Stalls) | None => {}
+        Some(Fault::Stalls | Fault::IsDumb) | None => {}
     }
     write!(
         stream,
