@@ -190,7 +190,8 @@ impl<'a> Source<'a> {
         if has("No space left on device") {
             return "No space left on device".to_string();
         }
-        if has("did not send all necessary objects") {
+        // A bad object is a head that has moved since the remote was asked: the next fetch finds the new one.
+        if has("did not send all necessary objects") && !has("bad object") {
             return LACKS_HISTORY.to_string();
         }
         match &self.remote.url {
