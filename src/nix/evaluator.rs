@@ -196,8 +196,8 @@ fn check_reach(owner: Owner, repository: &Path) -> Result<()> {
     let _owner = AsOwner::take(owner)?;
     fs::metadata(repository.join("HEAD")).map(drop).with_context(|| {
         format!(
-            "The user comin-eval evaluates, and cannot enter {}: open the directories above it to this user, or, \
-             for comin plan, set TMPDIR to another directory, such as /tmp",
+            "The user comin-eval evaluates, and cannot enter {}. Open the directories above it to this user. \
+             For comin plan, you can also set TMPDIR to another directory, such as /tmp",
             repository.display()
         )
     })
