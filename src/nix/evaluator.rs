@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs, io};
+use std::{env, fs};
 
 use anyhow::{Context, Error, Result};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::{command::settings, events};
 use crate::config::Remote;
 use crate::sys::{
     credential_file,
-    fs::create_private_folder,
+    fs::{create_private_folder, remove_all},
     hand_over::hand_over,
     owner::{AsOwner, Owner},
     temp_dir::TempDir,
@@ -82,7 +82,7 @@ impl Evaluator {
         match run(&mut nix) {
             Err(error) if format!("{error:#}").contains(&in_cache) => {
                 log::warn!("Nix failed with its cache {in_cache}; emptying it and trying again");
-                empty_cache(&cache).with_context(failed)?;
+                remove_all(&cache.join("nix")).with_context(failed)?;
                 run(&mut nix)
             }
             ended => ended,
@@ -95,18 +95,10 @@ impl Evaluator {
 fn prepare_cache(cache: &Path, user: Option<Owner>) -> Result<()> {
     create_private_folder(cache)?;
     if Owner::other_than_root(cache)? != user {
-        empty_cache(cache)?;
+        remove_all(&cache.join("nix"))?;
         user.unwrap_or(Owner::ROOT).give(cache)?;
     }
     Ok(())
-}
-
-/// Removes what Nix has written. Nix may have had no time to write anything.
-fn empty_cache(cache: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(cache.join("nix")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 /// An error of an evaluation by a user, with what helps if that user may not do what root may.

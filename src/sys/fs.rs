@@ -173,12 +173,16 @@ pub fn remove_any(path: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes a file, or a folder with all that is in it.
+/// Removes a file, or a folder with all that is in it, if it is there.
 pub fn remove_all(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
