@@ -36,6 +36,8 @@ pub fn for_fetch(remote: &Remote) -> Result<Variables> {
         ("fetch.fsckObjects", "true"),
         // A pack arrives whole or not at all.
         ("fetch.unpackLimit", "1"),
+        // Threads that check objects wait for each other most of the time.
+        ("pack.threads", "1"),
         ("http.lowSpeedLimit", "1"),
         ("http.lowSpeedTime", &SILENCE.as_secs().to_string()),
     ]
