@@ -1,5 +1,8 @@
 //! The evaluation of a commit: from where Nix reads the commit, who evaluates, and with whose credentials.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use anyhow::Result;
 use rustix::process::geteuid;
 
@@ -31,13 +34,19 @@ impl<'a> NixSource<'a> {
     ) -> Result<Self> {
         let config = &ctx.config;
         let place = aside.map_or_else(|| ctx.source(), |aside| Ok(aside.clone()))?;
-        if place.repository() != mirror.path() {
-            mirror.hand_over(&target.commit, &place)?;
-        }
         let user = ctx.evaluator()?.filter(|_| geteuid().is_root());
-        let user = user.map(|user| {
-            let repository = place.repository();
-            User::new(user, &ctx.paths.handed_over(), &config.remotes, &repository)
+        let settings = thread::scope(|scope| -> Result<_> {
+            // Nix tells them meanwhile.
+            let settings = user.map(|_| scope.spawn(nix::settings));
+            if place.repository() != mirror.path() {
+                mirror.hand_over(&target.commit, &place)?;
+            }
+            let told = settings.map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            told.transpose()
+        })?;
+        let user = user.zip(settings).map(|(user, settings)| {
+            let (folder, repository) = (ctx.paths.handed_over(), place.repository());
+            User::new(user, &settings, &folder, &config.remotes, &repository)
         });
         let user = user.transpose()?;
         let handed = user.as_ref().map(User::home);

@@ -16,8 +16,11 @@ pub fn nix() -> Command {
     nix
 }
 
-/// The settings of Nix, by name.
-pub fn settings() -> Result<HashMap<String, Value>> {
+/// What Nix is set to, by the names of its settings.
+pub type Settings = HashMap<String, Value>;
+
+/// The settings of Nix.
+pub fn settings() -> Result<Settings> {
     #[derive(Deserialize)]
     struct Setting {
         value: Value,

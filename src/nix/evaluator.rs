@@ -7,7 +7,7 @@ use std::{env, fs};
 use anyhow::{Context, Error, Result};
 use serde_json::Value;
 
-use super::{command::settings, events};
+use super::{command::Settings, events};
 use crate::config::Remote;
 use crate::sys::{
     credential_file,
@@ -117,10 +117,18 @@ fn explained(error: Error) -> Error {
 impl User {
     /// Hands the credentials of all remotes to a user who evaluates a repository of root's. The folder is for what a boot
     /// may forget.
-    pub fn new(owner: Owner, folder: &Path, remotes: &[Remote], repository: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The user cannot enter the repository, or the credentials cannot be copied.
+    pub fn new(
+        owner: Owner,
+        settings: &Settings,
+        folder: &Path,
+        remotes: &[Remote],
+        repository: &Path,
+    ) -> Result<Self> {
         check_reach(owner, repository)?;
         let failed = "Failed to hand the credentials to the user who evaluates";
-        let settings = settings()?;
         let files = remotes.iter().flat_map(|remote| remote.url.files());
         let mut files = credential_file::copies(files);
         // Nix and git refuse a repository that somebody else owns.

@@ -22,6 +22,7 @@ use crate::model::{store_path, Commit};
 use crate::sys::command::{query, run_interruptible, Interrupt, PATIENCE};
 use crate::sys::text::shortened;
 use command::nix;
+pub use command::settings;
 use evaluator::Evaluator;
 use events::NixLog;
 

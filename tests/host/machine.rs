@@ -693,6 +693,12 @@ pub struct Line {
 }
 
 impl Line {
+    /// When the journal got it, since 1970.
+    pub fn received(&self) -> Duration {
+        let micros = self.fields["__REALTIME_TIMESTAMP"].as_str().unwrap();
+        Duration::from_micros(micros.parse().unwrap())
+    }
+
     fn parse(line: &str) -> Self {
         let line: Value = serde_json::from_str(line).unwrap();
         let field = |name: &str| line[name].as_str().unwrap_or_default().to_string();
