@@ -94,8 +94,9 @@ fn update_mirror(
         let Some(damage) = mirror.find_corruption() else {
             *checked_at = Some(now);
             log::debug!("Fetching everything, because the mirror may lack some of it: {error:#}");
-            let whole = mirror.fetch(&source, remote, &advertised, Extent::Everything);
-            return whole.map_err(|_| error);
+            // A head may have moved meanwhile.
+            let whole = |now| mirror.fetch(&source, remote, &now, Extent::Everything);
+            return source.list().and_then(whole).map_err(|_| error);
         };
         log::warn!("The mirror is damaged and is made anew from the remotes: {damage:#}");
         mirror.discard()?;

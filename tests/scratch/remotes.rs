@@ -229,6 +229,31 @@ fn an_idle_poll_writes_nothing_says_nothing_and_asks_for_nothing() {
 }
 
 #[test]
+fn head_that_moves_during_a_fetch_is_fetched_where_it_is_then() {
+    need!("git");
+    for known in [false, true] {
+        let mut world = World::empty();
+        let (origin, _) = plain(&world, "origin");
+        world.follow("origin", origin.path.to_str().unwrap());
+        if known {
+            world.comin(&["fetch", "origin"], 0);
+            origin.commit_all("second");
+        }
+        let script = format!(
+            "case \" $* \" in *' fetch '*) cd '{}' && [ ! -e moved ] && touch moved &&\n\
+             git -c user.name=a -c user.email=a@b commit --quiet --amend --allow-empty -m rewritten &&\n\
+             git reflog expire --expire=now --all && git gc --quiet --prune=now; cd - >/dev/null;; esac",
+            origin.path.display()
+        );
+        let mut comin = world.command_with(&["fetch", "origin"], &[("git", &script)]);
+        let said = Said::of(&comin.output().unwrap());
+        assert_eq!((said.code, known), (Some(0), known), "{}", said.err);
+        let head = origin.git(&["rev-parse", "main"]);
+        assert_eq!(world.mirrored("origin/main").as_ref(), Some(&head));
+    }
+}
+
+#[test]
 fn a_boot_asks_for_a_deploy_although_no_head_has_moved() {
     need!("git", "nix");
     let (world, _) = World::new();
