@@ -5,7 +5,7 @@ use log::Level;
 
 use crate::deploy::{context::Context, observe};
 use crate::model::{Action, Candidate, Cure, Decision, Drift, Facts, Refusal, RemoteFacts, State};
-use crate::state::{decision_cache::DecisionCache, deploy_record::DeployRecord, store::Store};
+use crate::state::{decision_cache::DecisionCache, deploy_record::DeployRecord};
 use crate::sys::{terminal, text};
 
 /// The record of who is at work. Until a deploy has come to its end, another one is due.
@@ -14,8 +14,7 @@ pub fn begin(ctx: &Context, remotes: Vec<RemoteFacts>) -> Result<DeployRecord> {
 }
 
 /// Says if the machine has booted or runs something else than comin activated.
-pub fn drift(ctx: &Context, store: &Store) -> Result<()> {
-    let mut record = begin(ctx, observe::remotes(ctx))?;
+pub fn drift(ctx: &Context, state: &State, mut record: DeployRecord) -> Result<()> {
     if terminal::is_on_terminal() {
         // Who asks there has not heard what the journal has been told.
         record.refused.clear();
@@ -23,12 +22,12 @@ pub fn drift(ctx: &Context, store: &Store) -> Result<()> {
     }
     let stays = "comin leaves it there until the next deployment, or comin retry";
     let systems = observe::systems(ctx)?;
-    if let Some(booted) = systems.booted_instead(store.state()) {
+    if let Some(booted) = systems.booted_instead(state) {
         let booted = booted.display();
         let notice =
             format!("The machine booted {booted} instead of what was deployed last; {stays}");
         record.log_once(Level::Warn, notice);
-    } else if let Some(drift) = Drift::of(store.state(), &systems) {
+    } else if let Some(drift) = Drift::of(state, &systems) {
         let (what, out) = (drift.kind.clause(), drift.out.display());
         let stays = if ctx.config.drift.heal {
             String::new()

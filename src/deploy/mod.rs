@@ -89,9 +89,9 @@ pub fn schedule_recheck(ctx: &Context) {
 /// Deploys until there is nothing left to do: a deployment moves the accepted main, and with it
 /// what comes next.
 fn deploy_until_settled(ctx: &Context) -> Result<Completion> {
-    let (mut store, recovered) = recovery::take_over(ctx)?;
+    let (mut store, record, recovered) = recovery::take_over(ctx)?;
     requests::take_deploy_request(&ctx.paths)?;
-    announce::drift(ctx, &store)?;
+    announce::drift(ctx, store.state(), record)?;
     // How the latest attempt ended: a success makes up for a failure before it.
     let mut latest = boot_check::judge(ctx, &mut store)?.unwrap_or(recovered);
     loop {

@@ -6,22 +6,23 @@ use crate::deploy::context::{Completion, Context};
 use crate::deploy::{activate, announce, deployment::Deployment, finish, observe, rollback};
 use crate::model::after_switch::{self, Interrupted, Recovery};
 use crate::model::{Outcome, Progress, Stage};
-use crate::state::{requests, store::Store};
+use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 use crate::sys::fs;
 use crate::system::{self, rollback_timer, switch::Activation};
 
 /// Waits until nobody else deploys, records who does now, and settles what is left of an attempt. Whatever becomes of this
 /// comin, a deploy follows.
-pub fn take_over(ctx: &Context) -> Result<(Store, Completion)> {
+pub fn take_over(ctx: &Context) -> Result<(Store, DeployRecord, Completion)> {
     let mut store = Store::open(&ctx.paths)?;
-    announce::begin(ctx, observe::remotes(ctx))?.write(&ctx.paths)?;
+    let record = announce::begin(ctx, observe::remotes(ctx))?;
+    record.write(&ctx.paths)?;
     let recovered = recover(ctx, &mut store)?;
-    Ok((store, recovered))
+    Ok((store, record, recovered))
 }
 
 /// Carries out an order that waits for no deploy, and asks for the deploy that follows.
 pub fn carry_out<T>(ctx: &Context, order: impl FnOnce(&mut Store) -> Result<T>) -> Result<T> {
-    let (mut store, _) = take_over(ctx)?;
+    let (mut store, _, _) = take_over(ctx)?;
     let done = order(&mut store);
     drop(store);
     requests::request_for_order(&ctx.paths);
