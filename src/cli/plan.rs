@@ -29,7 +29,7 @@ pub fn plan(machine: &Context) -> Result<Plan> {
     let target = decision.selected.as_ref();
     let target = target.map(|target| chosen(target, &mirror));
     let host = host(machine, &snapshot, &state, &facts, &decision.action)?;
-    Ok(Plan::new(&state, decision, facts.prebuilt, target, host))
+    Ok(Plan::new(decision, facts.prebuilt, target, host))
 }
 
 /// Builds what a plan selects.

@@ -84,8 +84,9 @@ impl State {
         self.attempts.iter().rfind(ends)
     }
 
-    /// How often in a row comin died at the target that it has tried last: of an attempt that has not ended, it may have.
-    pub fn interruptions(&self) -> usize {
+    /// How many of the latest attempts, all at the same target, were interrupted. One that has not ended counts, because
+    /// comin may have died.
+    pub fn interrupted_in_a_row(&self) -> usize {
         let latest = self.latest().map(|latest| &latest.target);
         let is_one = |it: &&Attempt| {
             let Target {

@@ -186,7 +186,7 @@ impl Status {
             DriftKind::BootsNext => "boots next, set outside of comin",
         };
         let is_deployed =
-            |it: &&TargetView| self.action == Action::Nothing && self.host.skipped_at(it).is_none();
+            |it: &&TargetView| self.action == Action::Nothing && self.host.skip(it).is_none();
         let deployed = self.selected.as_ref().filter(is_deployed);
         let place = deployed.map_or(String::new(), |it| format!(", in place of {it}"));
         let selected = self.selected.as_ref().filter(|_| !self.is_deploy_stopped());

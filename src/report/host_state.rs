@@ -10,7 +10,8 @@ use crate::model::{
     Attempt, AttemptStatus, Backoff, Commit, Cure, Drift, Healing, Operation, Progress, Stage,
     State,
 };
-use crate::sys::{diagnosis::in_short, progress::JobProgress, text::in_brackets};
+use crate::sys::text::{in_brackets, printable};
+use crate::sys::{diagnosis::in_short, progress::JobProgress};
 
 /// What of the status needs no decision, and so neither the history of a commit nor its signature.
 #[derive(Debug, Serialize)]
@@ -33,9 +34,9 @@ pub struct HostState {
     /// What was under way when comin died, and its stage then.
     #[serde(skip)]
     pub(super) left: Option<InProgress>,
-    /// How often in a row comin died at that, or at what has ended last.
+    /// How many of the latest attempts, all at the same target, were interrupted.
     #[serde(skip)]
-    pub(super) interruptions: usize,
+    pub(super) interrupted_in_a_row: usize,
     /// What waits for a confirmation or at a gate.
     #[serde(skip)]
     pub(super) waiting: Option<AttemptView>,
@@ -170,6 +171,34 @@ impl Absence {
     }
 }
 
+/// That a target was skipped.
+#[derive(Debug)]
+pub(super) struct Skip {
+    pub(super) reason: String,
+    at: Option<Timestamp>,
+    /// Whether it can be tested since the machine has booted.
+    can_test: bool,
+}
+
+impl Skip {
+    /// As in "was skipped at 11:58 (its machine id is another), and stays so until someone pushes".
+    pub(super) fn clause(&self, page: &Page) -> String {
+        let at = self.at.map(|at| format!(" at {}", page.at(at)));
+        let was = format!("was skipped{}", at.unwrap_or_default());
+        let next = if self.can_test {
+            "; the machine has booted since, so the test is possible now"
+        } else {
+            ", and stays so until someone pushes"
+        };
+        in_brackets(&was, Some(&self.reason)) + next
+    }
+
+    /// The command that tests the target.
+    pub(super) fn cure(&self) -> Option<Cure> {
+        self.can_test.then(|| Cure::retry_to("test it"))
+    }
+}
+
 impl InProgress {
     /// An attempt; `None` where it has ended, or waits.
     pub(super) fn of(attempt: &Attempt, backoff: Backoff) -> Option<Self> {
@@ -208,17 +237,22 @@ impl HostState {
         self.deployed.as_ref().filter(is_it)
     }
 
-    /// The same, if it was skipped.
-    pub(super) fn skipped_at(&self, target: &TargetView) -> Option<&AttemptView> {
+    /// Why this target was skipped, if the latest attempt that ended was at it and was skipped.
+    pub(super) fn skip(&self, target: &TargetView) -> Option<Skip> {
         let latest = self.latest_at(target);
-        latest.filter(|it| it.status == AttemptStatus::Skipped)
+        let skipped = latest.filter(|it| it.status == AttemptStatus::Skipped)?;
+        Some(Skip {
+            reason: printable(skipped.error.as_deref()?).into_owned(),
+            at: skipped.ended_at,
+            can_test: self.seen.can_test_again,
+        })
     }
 
     /// Why a target does not run, although nothing is to be done about it and nobody else changed the machine.
     pub(super) fn absence(&self, target: &TargetView) -> Option<Absence> {
         let latest = self.latest_at(target);
         let runs = self.running_commit() == Some(&target.commit);
-        if self.skipped_at(target).is_some() || runs || self.seen.drift.is_some() {
+        if self.skip(target).is_some() || runs || self.seen.drift.is_some() {
             return None;
         }
         Some(
@@ -258,7 +292,7 @@ impl HostState {
             deployed: state.latest_ended().map(tell),
             in_progress,
             left,
-            interruptions: state.interruptions(),
+            interrupted_in_a_row: state.interrupted_in_a_row(),
             waiting: waiting.map(tell),
             seen,
         }

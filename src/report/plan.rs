@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::headline::{NOTHING_QUALIFIES, NOT_FETCHED, UNREACHABLE};
-use super::host_state::{Absence, HealingView, HostState, InProgress};
+use super::host_state::{Absence, HealingView, HostState, InProgress, Skip};
 use super::page::{column, Page, Tone};
 use super::target::{by_name, Report, TargetView};
 use super::{cures, seconds};
 use crate::model::{
-    Action, Attempt, Candidate, Commit, Cure, Decision, Drift, Eligibility, Lookup, Operation,
-    Refusal, State, Target,
+    Action, Candidate, Commit, Cure, Decision, Drift, Eligibility, Lookup, Operation, Refusal,
+    Target,
 };
 use crate::sys::text::printable;
 use crate::system;
@@ -38,12 +38,9 @@ pub struct Plan {
     /// That there is no main.
     #[serde(skip)]
     missing: Option<String>,
-    /// Why the target was not to be deployed.
+    /// That the target was skipped.
     #[serde(skip)]
-    skipped: Option<String>,
-    /// Whether that was because of the running system, and nothing is in the way since the machine has booted.
-    #[serde(skip)]
-    can_test_again: bool,
+    skip: Option<Skip>,
     /// What is selected, whether or not it would be deployed now.
     #[serde(skip)]
     pub selected: Option<Target>,
@@ -90,24 +87,14 @@ pub(super) enum Outlook<'a> {
 impl Plan {
     /// Tells what was decided.
     pub fn new(
-        state: &State,
         decision: Decision,
         prebuilt: Option<Lookup>,
         target: Option<TargetView>,
         host: HostState,
     ) -> Self {
-        let is_it = |latest: &&Attempt| {
-            let selected = decision.selected.as_ref();
-            selected.is_some_and(|selected| selected.commit == latest.target.commit)
-        };
-        let skipped = state
-            .latest_ended()
-            .filter(is_it)
-            .and_then(Attempt::skipped);
-        let skipped = skipped.map(str::to_string);
         Self {
             missing: decision.missing_mains(),
-            skipped,
+            skip: target.as_ref().and_then(|target| host.skip(target)),
             hindrance: decision.hindrance(),
             retry_at: decision.action.again(),
             absence: target.as_ref().and_then(|target| host.absence(target)),
@@ -118,7 +105,6 @@ impl Plan {
             selected: decision.selected,
             drift: host.seen.drift,
             healing: host.seen.healing,
-            can_test_again: host.seen.can_test_again,
             in_progress: host.in_progress,
         }
     }
@@ -144,13 +130,10 @@ impl Plan {
             cures.collect::<String>()
         };
         let Some(hindrance) = self.action.hindrance(&|time| page.until(time)) else {
-            return match (&self.action, self.skipped.as_deref(), &self.drift) {
-                (Action::Nothing, Some(why), _) => {
-                    let cures = Vec::from_iter(
-                        self.can_test_again.then(|| Cure::retry_to("test it again")),
-                    );
-                    let (why, cures) = (printable(why), listed(cures));
-                    format!("Nothing to do: {target} was skipped: {why}{cures}")
+            return match (&self.action, &self.skip, &self.drift) {
+                (Action::Nothing, Some(skip), _) => {
+                    let cures = listed(Vec::from_iter(skip.cure()));
+                    format!("Nothing to do: {target} {}{cures}", skip.clause(page))
                 }
                 (Action::Nothing, None, Some(drift)) => {
                     let what = drift.kind.clause();

@@ -374,7 +374,7 @@ impl Scene {
     fn plan(&self) -> Plan {
         let host = self.status().host;
         let (_, decision) = self.decide();
-        Plan::new(&self.state(), decision, None, self.selected(), host)
+        Plan::new(decision, None, self.selected(), host)
     }
 
     /// The status, in a line and in a picture, and the plan.
@@ -1249,8 +1249,9 @@ fn a_configuration_for_another_machine_was_skipped() {
                          fetched 12 s ago, next in 48 s
                          main     42424242
             --
-            Nothing to do: 42424242 (origin/main) was skipped: its services.comin.machineId
-              is that of another machine
+            Nothing to do: 42424242 (origin/main) was skipped at 11:50 (its
+              services.comin.machineId is that of another machine), and stays so until
+              someone pushes
               origin/main  42424242  selected
         "#]]);
 }

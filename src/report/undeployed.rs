@@ -52,21 +52,9 @@ impl Status {
         }
         let Some(hindrance) = self.action.hindrance(when) else {
             // Another try would find the same.
-            let skipped = self.host.skipped_at(selected)?;
-            let reason = printable(skipped.error.as_deref()?).into_owned();
-            let at = skipped.ended_at.map(|at| format!(" at {}", page.at(at)));
-            let was = format!("was skipped{}", at.unwrap_or_default());
-            let was = in_brackets(&was, Some(&reason));
-            let (next, cure) = if self.host.seen.can_test_again {
-                (
-                    "; the machine has booted since, so the test is possible now",
-                    Some(Cure::retry_to("test it")),
-                )
-            } else {
-                (", and stays so until someone pushes", None)
-            };
-            let verdict = about("skipped", &format!("{was}{next}"));
-            return Some(verdict.with_detail(reason).with_cures(cure));
+            let skip = self.host.skip(selected)?;
+            let verdict = about("skipped", &skip.clause(page)).with_cures(skip.cure());
+            return Some(verdict.with_detail(skip.reason));
         };
         let is_by_checks =
             matches!(&self.action, Action::Quarantined(it) if !it.by_gate && !it.by_hand);
@@ -174,7 +162,7 @@ impl Status {
         let ended = latest.and_then(|it| it.ended_at);
         let at = ended.map_or(String::new(), |at| format!(" at {}", page.at(at)));
         let is_latest = left.is_some() || self.host.left.is_none();
-        let at = match (trouble, self.host.interruptions) {
+        let at = match (trouble, self.host.interrupted_in_a_row) {
             (Trouble::Interrupted(_), times @ 2..) if is_latest => {
                 format!("{at}, {times} times in a row")
             }

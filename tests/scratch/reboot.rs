@@ -214,8 +214,11 @@ fn test_that_only_a_reboot_allows_is_tried_again_by_order_after_it() {
         (world.running(), world.status()["state"].take()),
         ("second".to_string(), "skipped".into())
     );
-    let status = world.comin(&["status"], 0).out;
-    assert!(status.contains("to test it → sudo comin retry"), "{status}");
+    for command in ["status", "plan"] {
+        let shown = world.comin(&[command], 0).out;
+        assert!(shown.contains("; the machine has booted since"), "{shown}");
+        assert!(shown.contains("to test it → sudo comin retry"), "{shown}");
+    }
     assert!(retry().contains("The next deploy tries again"));
     world.comin(&["run"], 0);
     assert_eq!(world.running(), "tested");
