@@ -372,12 +372,13 @@ in
       example = lib.literalExpression ''
         [
           {
-            name = "local";
-            url = "/home/me/machines";
-          }
-          {
             name = "origin";
             url = "https://git.example.org/machines.git";
+          }
+          {
+            name = "local";
+            url = "/home/me/machines";
+            branches.main.name = ""; # for testing only
           }
         ]
       '';

@@ -82,7 +82,8 @@ wrap() {
         match($0, /^ */)
         indent = sprintf("%" RLENGTH "s", "")
         line = indent
-        words = split($0, word, " ")
+        # Not " ", which takes the spaces of a column for one.
+        words = split(substr($0, RLENGTH + 1), word, / /)
         for (i = 1; i <= words; i++) {
             if (i > 1 && length(line " " word[i]) > 78) {
                 print line

@@ -138,8 +138,8 @@ pub enum MachineCommand {
         ///
         /// 0: up to date or testing. 3: something is under way, due, or waits; or a reboot or retry is needed to run the
         /// selected commit. 4: failed, rolled back, held, skipped, refused, unreachable, not fetched, not polled or not
-        /// deploying. 5: suspended. 6: drift: another system runs, was booted or boots next. If also the selected commit is
-        /// not deployed, or comin is suspended, the code is 3, 4 or 5, and the line names the drift, too.
+        /// deploying. 5: suspended. 6: drift: another system runs, was booted or boots next. If the selected commit is not
+        /// deployed either, or comin is suspended, the code is 3, 4 or 5, and the line names the drift, too.
         #[arg(long, conflicts_with_all = ["watch", "json", "oneline"])]
         check: bool,
     },
@@ -161,7 +161,7 @@ pub enum MachineCommand {
     },
     /// Accept a main that was rewound or rewritten, once
     ///
-    /// Otherwise, comin never deploys a main that does not contain the last deployed main.
+    /// Otherwise, comin never deploys a main that does not contain the last main that it activated.
     Accept {
         /// The present commit of that main: its id, or at least the first 7 digits, as in `comin status`
         commit: String,
@@ -439,7 +439,7 @@ pub struct Flake {
     /// The flake: a directory, or a URL as for Nix
     #[arg(long, value_name = "URL", default_value = ".", value_parser = flake_url, value_hint = ValueHint::AnyPath)]
     flake_url: String,
-    /// The same, optionally with a host: .#laptop
+    /// The flake in place of --flake-url, optionally with a host: .#laptop
     #[arg(value_name = "FLAKE", conflicts_with = "flake_url", value_hint = ValueHint::AnyPath)]
     installable: Option<String>,
 }

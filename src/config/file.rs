@@ -185,7 +185,7 @@ pub(super) struct BranchFile {
     pub(super) operation: Option<Operation>,
 }
 
-/// Only the timers look at it; here it is checked.
+/// The timers fetch by it. Without systemd, it tells when a fetch is late.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct PollerFile {

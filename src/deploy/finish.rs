@@ -53,8 +53,9 @@ fn log_outcome(ctx: &Context, attempt: &Attempt) -> Completion {
         }
         Outcome::Failed { error, .. } => {
             log::error!("Failed to deploy {name}: {error}; {next}");
-            if attempt.failure.is_some() {
-                log::info!("→ comin history {} --log", attempt.id);
+            if let Some(failure) = &attempt.failure {
+                let log = failure.derivation.as_ref().map_or("", |_| " --log");
+                log::info!("→ comin history {}{log}", attempt.id);
             }
         }
         Outcome::RolledBack { error, .. } => log::error!("Rolled back {name}: {error}; {next}"),

@@ -210,12 +210,16 @@ let
     else
       "* ${label}:\n  ```nix\n  ${indented text}\n  ```";
 
-  # Null is what comin itself has as the default, where the default is shown as that.
+  # Null is what comin itself has as the default, if the description does not say what else it is.
   typeOf =
     option:
     let
       inner = match "null or [(]?([^()]*)[)]?" option.type;
-      isOwn = option ? default && (option.default.text or "") != "null";
+      saysNull = lib.any (word: lib.hasInfix word option.description) [
+        "null"
+        "Null"
+      ];
+      isOwn = option ? default && (option.default.text or "") != "null" && !saysNull;
     in
     replaceStrings [ "\n" ] [ "\\n" ] (
       if inner != null && isOwn then builtins.head inner else option.type

@@ -189,13 +189,15 @@ fn an_evaluation_error_is_that_of_the_configuration_with_paths_of_the_repository
     let (world, origin) = World::new();
     world.comin(&["run"], 0);
     fs::create_dir(origin.path.join("hosts")).unwrap();
-    for (subject, code, wanted) in [
+    for (number, subject, code, wanted) in [
         (
+            2,
             "thrown",
             "throw \"the printer is on fire\"",
             "error: the printer is on fire; ",
         ),
         (
+            3,
             "missing",
             "{ }.driver",
             "error: attribute 'driver' missing at hosts/m.nix:1:1; ",
@@ -206,6 +208,9 @@ fn an_evaluation_error_is_that_of_the_configuration_with_paths_of_the_repository
         let said = world.comin(&["run"], 1);
         let said_at_last = format!("(origin/main): nix eval exited with status 1: {wanted}");
         assert!(said.err.contains(&said_at_last), "{said:?}");
+        // There is no log of a build that `--log` could show.
+        let look = format!("→ comin history {number}\n");
+        assert!(said.err.ends_with(&look), "{said:?}");
         for ours in [
             "toplevel.drvPath",
             "no NixOS system",
