@@ -361,6 +361,10 @@ fn errors_of_a_remote_name_its_key() {
         (r#"{"name": "dead-man", "url": "/r"}"#, "remotes[0].name: "),
         (r#"{"name": "fetcher", "url": "/r"}"#, "remotes[0].name: "),
         (
+            r#"{"name": "boot-check", "url": "/r"}"#,
+            "remotes[0].name: ",
+        ),
+        (
             r#"{"name": "o", "url": "r"}"#,
             "remotes[0].url: \"r\" is not supported",
         ),

@@ -1,5 +1,5 @@
-//! The accepted main, where the state has none. The mirror keeps it as well, so that it survives the loss of
-//! either one; and where the Go comin ran before, that knows it.
+//! The accepted main is in the state and in the mirror, so that it survives the loss of either one. On the first run after
+//! the Go comin, it comes from the file of that one.
 
 use anyhow::{Error, Result};
 
@@ -25,7 +25,7 @@ pub fn presumed(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
     Ok(state)
 }
 
-/// Lets the state and the mirror have the same accepted main. Returns what a person is to hear, once.
+/// Lets the state and the mirror have the same accepted main. Returns a notice, to be logged once.
 pub fn reconcile(store: &mut Store, mirror: &Mirror, paths: &Paths) -> Result<Option<String>> {
     if store.state().accepted_main.is_none() {
         match Found::find(store.state(), Some(mirror), paths)? {

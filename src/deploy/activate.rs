@@ -83,14 +83,14 @@ pub fn activate_and_check(
     Ok(postponed(&error))
 }
 
-/// What could not begin is tried again, and nobody is blamed.
+/// The outcome if the switch could not begin: it is tried again, and the commit is not blamed.
 fn postponed(error: &Error) -> Outcome {
     let error = format!("{error:#}");
     Outcome::Postponed { error }
 }
 
-/// Runs `switch-to-configuration`, with a way back and somebody who takes it. An error means that
-/// nothing was activated.
+/// Arms the rollback timer, moves the profile and runs `switch-to-configuration`. An error means that nothing was
+/// activated.
 pub fn activate(ctx: &Context, attempt: &Attempt, out: &Path) -> Result<SwitchExit> {
     let operation = attempt.operation();
     rollback_timer::arm(&ctx.config, &ctx.own_config_file, &ctx.paths, attempt)?;
@@ -104,7 +104,7 @@ pub fn activate(ctx: &Context, attempt: &Attempt, out: &Path) -> Result<SwitchEx
     Activation::new(attempt.id, out.to_path_buf(), operation).run(&ctx.paths)
 }
 
-/// The outcome of a switch that came to an end: the machine has to be well.
+/// The outcome of a switch that came to an end. If the checks decide, it makes them first.
 pub fn conclude(deployment: &mut Deployment, out: &Path, exit: SwitchExit) -> Result<Outcome> {
     let (ctx, attempt) = (deployment.ctx, &deployment.attempt);
     let operation = attempt.operation();

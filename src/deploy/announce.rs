@@ -1,4 +1,4 @@
-//! What is said and recorded of a decision, once.
+//! Logs and records what was decided. Nothing is logged twice.
 
 use anyhow::Result;
 use log::Level;
@@ -16,7 +16,7 @@ pub fn begin(ctx: &Context, remotes: Vec<RemoteFacts>) -> Result<DeployRecord> {
 /// Says if the machine has booted or runs something else than comin activated.
 pub fn drift(ctx: &Context, state: &State, mut record: DeployRecord) -> Result<()> {
     if terminal::is_on_terminal() {
-        // Who asks there has not heard what the journal has been told.
+        // A person at a terminal has not seen what the journal has.
         record.refused.clear();
         record.notices.clear();
     }
@@ -72,7 +72,7 @@ pub fn hindrance(decision: &Decision, record: &mut DeployRecord) {
         return;
     };
     let text = format!("{target} is not deployed: {why}");
-    // Of a gate, the reason may be another one each time that it is asked.
+    // A gate may give another reason each time that it is asked.
     let subject = match &decision.action {
         Action::AwaitGate(closed) => format!("{target} at the gate {}", closed.gate),
         _ => text.clone(),

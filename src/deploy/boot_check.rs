@@ -14,7 +14,7 @@ use crate::state::requests;
 use crate::state::store::{self, Store};
 use crate::system::{self, systemd};
 
-/// How long a machine that is not well yet is left alone.
+/// The pause before a machine that is not well yet is checked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits until a deploy has judged this boot. Fails if the machine goes back.
@@ -46,7 +46,7 @@ fn is_wanted(ctx: &Context) -> Result<bool> {
     Ok(ctx.config.boot_check.enable && !requests::is_suspended(&ctx.paths)?)
 }
 
-/// Judges this boot if that is due. How the way back ended; `None` if there was no need to go back.
+/// Judges this boot if that is due. Returns how the rollback ended; `None` if there was no need to go back.
 ///
 /// # Errors
 /// The machine reboots into the system before.
@@ -85,11 +85,11 @@ pub fn judge(ctx: &Context, store: &mut Store) -> Result<Option<Completion>> {
         log::info!("{target} is well after its first boot");
         return Ok(None);
     };
-    // Meanwhile, somebody may have taken the machine into their hands.
+    // Meanwhile, an operator may have suspended comin or activated another system.
     if !is_due(ctx, store.state())? {
         return Ok(None);
     }
-    // Nothing keeps the system that had booted from the garbage collector.
+    // The system that had booted may have been garbage-collected.
     found.booted = found.booted.filter(|booted| booted.exists());
     let profile = ctx.profile();
     let back = boot_check::way_back(&found, first.out);
@@ -120,7 +120,7 @@ pub fn judge(ctx: &Context, store: &mut Store) -> Result<Option<Completion>> {
         fault,
         now,
     ))?;
-    // The way back is an attempt that rolls back. It survives a power cut as every other does.
+    // The way back is an attempt in the stage of a rollback. So it survives a power cut, as every attempt does.
     recovery::recover(ctx, store).map(Some)
 }
 

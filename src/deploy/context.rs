@@ -27,8 +27,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads whose signatures count, where something depends on them: keys that cannot be read are a mistake in the
-    /// configuration.
+    /// Reads whose signatures count. Keys that cannot be read are a mistake in the configuration.
     pub fn check_signers(&self) -> Result<()> {
         let signers = Signers::load(&self.config, &self.private_dir())?;
         self.signers.get_or_init(|| Ok(signers));
@@ -69,8 +68,8 @@ impl Context {
         })
     }
 
-    /// Now, by the clocks of this place if a window goes by them: whoever asks for the time zone reads through all that
-    /// there are.
+    /// Now, in the local time zone if a window needs that. Otherwise in UTC, because the search for the local time zone
+    /// reads all time zones.
     pub fn local_time(&self) -> Zoned {
         let config = &self.config;
         let has_windows = !config.gates.windows.is_empty() || config.reboot.window.is_some();

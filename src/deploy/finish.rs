@@ -1,4 +1,4 @@
-//! The end of an attempt: recorded, told, and what only older ones needed let go.
+//! The end of an attempt: the outcome is recorded and reported, and old systems are pruned.
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use crate::model::{Attempt, Outcome};
 use crate::sys::journald;
 use crate::system::{reboot_reasons, rollback_timer};
 
-/// Records and reports how an attempt has ended, and lets go of what only older ones needed.
+/// Records and reports how an attempt has ended, runs the owner's command, and prunes old systems.
 pub fn finish(mut deployment: Deployment, ended: Result<Outcome>) -> Result<Completion> {
     let outcome = ended.or_else(|error| deployment.attempt.failed(error))?;
     deployment.attempt.end(outcome, Timestamp::now());
@@ -23,7 +23,7 @@ pub fn finish(mut deployment: Deployment, ended: Result<Outcome>) -> Result<Comp
     let ending = log_outcome(ctx, &attempt);
     post_deployment::run(ctx, &attempt);
     if let Err(error) = retention::prune(ctx, store.state()) {
-        // That costs space, and the next attempt tries again.
+        // They take up space until the next attempt, which tries again.
         log::warn!("Failed to remove old systems: {error:#}");
     }
     journald::clear_context();

@@ -15,7 +15,7 @@ use crate::state::fetch_record::FetchRecord;
 use crate::sys::command;
 use crate::system::systemd;
 
-/// How long a remote that cannot be reached is left alone.
+/// The pause before an unreachable remote is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the network may take to come up.

@@ -1,4 +1,4 @@
-//! What keeps the mirror from growing: what was left unfinished goes, and small packs become a large one.
+//! Keeps the mirror small: unfinished files are removed, and small packs are repacked.
 
 use anyhow::Result;
 

@@ -50,8 +50,7 @@ use crate::git::mirror::Mirror;
 use crate::model::{select::decide, Decision, Delay, Facts};
 use crate::state::{deploy_record::DeployRecord, requests, store::Store};
 
-/// How long it takes until a deploy looks again at what may be gone by then: what kept it from its work, or what only
-/// time changes.
+/// The wait before a deploy looks again at what may have changed by then: an error, or something that only time changes.
 const RECHECK: SignedDuration = SignedDuration::from_mins(1);
 
 /// Fetches, then deploys: both halves in one process.
@@ -61,7 +60,7 @@ pub fn run(ctx: &Context, remotes: &[&Remote]) -> Result<Completion> {
     Ok(fetched.and(deployed))
 }
 
-/// Deploys what has been fetched, and where there are signers, only what they have signed.
+/// Deploys what has been fetched.
 ///
 /// # Errors
 /// The state cannot be read or written. A deployment that fails is no error: it is recorded.
@@ -69,12 +68,12 @@ pub fn deploy(ctx: &Context) -> Result<Completion> {
     deploy_until_settled(ctx).inspect_err(|_| schedule_recheck(ctx))
 }
 
-/// Lets the next deploy wait: a full disk, a broken state or a missing key is met again in a while,
-/// not at the next poll.
+/// Schedules the next deploy after one that failed, for example because of a full disk, a broken state or a missing key.
+/// Otherwise each poll would request a deploy.
 pub fn schedule_recheck(ctx: &Context) {
     let schedule = || -> Result<()> {
         let before = DeployRecord::read(&ctx.paths)?;
-        // The record of a deploy that is at work is that deploy's to write.
+        // Only the deploy that is at work writes its record.
         if before.is_some_and(|it| it.is_of_another()) {
             return Ok(());
         }

@@ -65,7 +65,7 @@ pub fn retry(ctx: &Context) -> Result<()> {
 }
 
 /// The state by which the next deploy decides: with the accepted main that it is going to find, and what has been
-/// ordered meanwhile. Nothing is changed, and an order that cannot be understood is that deploy's to tell.
+/// ordered meanwhile. Nothing is changed. An order that cannot be understood is reported by that deploy.
 pub fn foreseen(paths: &Paths, mirror: Option<&Mirror>) -> Result<State> {
     let mut state = accepted_main::presumed(paths, mirror)?;
     if paths.retry().exists() {

@@ -25,7 +25,7 @@ pub enum Preview {
 
 /// A system that was built.
 pub struct Built {
-    /// What it was built by, if CI has not built it.
+    /// Its derivation, if CI has not built it.
     pub derivation: Option<String>,
     /// Where it is.
     pub out: PathBuf,
@@ -33,14 +33,14 @@ pub struct Built {
     _root: TempDir,
 }
 
-/// A root of the asker's below which Nix reads and writes instead, for only root can write to the mirror.
+/// A temporary root of the person who asks: only root can write to the mirror.
 fn scratch_root() -> io::Result<TempDir> {
     let folder = TempDir::new("comin-plan-")?;
     // The user who evaluates reads the repository in there.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
     let paths = Paths::outside_state(folder.path());
     fs::create_dir_all(paths.gcroots())?;
-    // A deploy has recorded that it decides by the time that it evaluates.
+    // A deploy would have made this directory before it evaluates.
     fs::create_dir_all(paths.run())?;
     Ok(folder)
 }

@@ -19,10 +19,10 @@ use crate::state::{deploy_record::DeployRecord, gate_record::GateRecord, store::
 use crate::sys::{command, text::printable};
 use crate::system::{reboot_reasons::reasons, switch, systemd};
 
-/// How long whoever holds a lock is left alone before that is looked at again.
+/// The pause before comin looks at a shutdown lock again.
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
-/// What is left to do about a reboot when nothing else is.
+/// What is to be done about a reboot when nothing else is left to do.
 #[derive(Debug)]
 pub enum NextStep {
     /// Nothing.
@@ -146,8 +146,8 @@ pub fn plan_reboot(
     })
 }
 
-/// Orders a reboot. That is remembered before: should the machine need another one afterwards, it
-/// does not get it by itself.
+/// Orders a reboot. The reboot is recorded first: if the machine still needs one afterwards, comin does not reboot it again
+/// by itself.
 pub fn reboot(ctx: &Context, store: &mut Store, reboot: Reboot) -> Result<()> {
     log::info!("Rebooting");
     let stage = RebootStage::Ordered;

@@ -36,7 +36,7 @@ pub fn recover(ctx: &Context, store: &mut Store) -> Result<Completion> {
         return Ok(Completion::Success);
     };
     let Progress::Running(stage) = attempt.progress else {
-        // Its comin may have died when all was recorded, and before it had disarmed it.
+        // comin may have died after it recorded the outcome, and before it disarmed the timer.
         rollback_timer::disarm(&ctx.paths);
         return Ok(Completion::Success);
     };
@@ -55,12 +55,12 @@ fn settle(deployment: &mut Deployment, stage: Stage) -> Result<Outcome> {
         return Ok(Outcome::Interrupted { stage });
     };
     let profile = &attempt.before.profile;
-    // That the profile has it does not tell that the boot loader does.
+    // A system in the profile need not be in the boot menu yet.
     let booted = fs::read_link_optional(&ctx.paths.booted_system())?;
     let is_up = operation.activates() || booted.as_ref() == Some(&out);
     let is_there = is_up && system::is_active(profile, &ctx.paths, &out, operation)?;
     let exit = match attempt.fault {
-        // By now the latest switch may be the one that leads back.
+        // The latest switch may be that of the rollback.
         Some(_) => None,
         None => Activation::new(attempt.id, out.clone(), operation).outcome(&ctx.paths)?,
     };
@@ -72,7 +72,7 @@ fn settle(deployment: &mut Deployment, stage: Stage) -> Result<Outcome> {
         retries_exhausted: attempt.retries_exhausted(),
     });
     match recovery {
-        // It only tells the boot loader.
+        // This only runs the boot loader, so it goes on here.
         Recovery::Repeat if attempt.reactivation.is_some() && !operation.activates() => {
             deployment.attempt.interruptions = attempt.interruptions.saturating_add(1);
             deployment.record()?;

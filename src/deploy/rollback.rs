@@ -21,7 +21,7 @@ use crate::sys::fs;
 use crate::system::switch::{self, Activation};
 use crate::system::{self, rollback_timer};
 
-/// Rolls an activation back where the owner wants that, and finds out whose fault it was.
+/// Rolls an activation back if the owner wants that, and finds out whose fault it was.
 pub fn roll_back(deployment: &mut Deployment, fault: &Fault) -> Result<Outcome> {
     let Deployment { ctx, attempt, .. } = deployment;
     let error = &fault.error;
@@ -40,7 +40,7 @@ pub fn roll_back(deployment: &mut Deployment, fault: &Fault) -> Result<Outcome> 
     undo_and_blame(deployment, fault)
 }
 
-/// Goes back after a boot: what boots next comes first, and the rollback is over when that runs.
+/// Goes back after a boot: first changes what boots next. The rollback is over when that system runs.
 ///
 /// # Errors
 /// The machine reboots for it, or another switch runs.
@@ -80,15 +80,15 @@ fn undo_and_blame(deployment: &mut Deployment, fault: &Fault) -> Result<Outcome>
     })
 }
 
-/// A remote that cannot be reached from the system before either is not the commit's fault, unless
-/// that is so each time: what a commit breaks may outlast it.
+/// If the previous system cannot reach the remotes either, that is not the commit's fault. If that happens at each try, it
+/// is: what a commit breaks may stay broken after the rollback.
 fn blame(ctx: &Context, fault: &Fault, retries_exhausted: bool) -> Result<FaultOrigin> {
     let remotes = &fault.unreachable;
     let is_reached = || health::await_connectivity(ctx, remotes, Patience::usual(ctx));
     if remotes.is_empty() || retries_exhausted || is_reached() {
         return Ok(FaultOrigin::Commit);
     }
-    // Recorded here, or the fetches of before would let it be tried again at once.
+    // Without this record, the commit would be tried again at once, because of an earlier fetch.
     for name in remotes {
         let remote = ctx.config.remote(name.as_str())?;
         // A rollback waits for no fetch.
@@ -109,7 +109,7 @@ pub fn go_back(
     blame: impl FnOnce() -> Result<FaultOrigin>,
 ) -> Result<Outcome> {
     attempt.fault = Some(error.to_string());
-    // What is to be undone may be what has filled the disk.
+    // The activation that is undone may have filled the disk.
     record::enter(store, attempt, Stage::RollingBack)
         .unwrap_or_else(|error| log::warn!("{error:#}"));
     // As long as another switch runs, the rollback is not over.
@@ -164,7 +164,7 @@ fn activate_before(paths: &Paths, attempt: &Attempt) -> Result<Option<String>> {
     }
     let steps = match attempt.operation() {
         Operation::Switch if boots == runs => vec![(runs.clone(), Operation::Switch)],
-        // What ran was only tested.
+        // The system that ran was only tested.
         Operation::Switch => vec![(boots, Operation::Boot), (runs.clone(), Operation::Test)],
         Operation::Boot => vec![(boots, Operation::Boot)],
         Operation::Test => vec![(runs.clone(), Operation::Test)],
@@ -204,7 +204,7 @@ pub fn restore_boot(paths: &Paths, attempt: u64, before: &PreviousSystem) {
     });
 }
 
-/// Whatever becomes of the profile, what ran has to run again: so nothing of this is an error.
+/// Takes the profile back. A failure is only logged, because the system that ran must run again in any case.
 fn restore_profile(before: &PreviousSystem, boots: &Path) {
     let warn = |error| log::warn!("{error:#}");
     system::take_profile_back(before).unwrap_or_else(warn);

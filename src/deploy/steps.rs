@@ -28,7 +28,7 @@ pub fn run(
     let ended = match steps(&mut deployment, &mirror) {
         Ok(outcome) | Err(Stop::Ended(outcome)) => Ok(outcome),
         Err(Stop::Waiting(stage, step)) => {
-            // A gate that is asked each minute writes nothing.
+            // A gate that is asked again and is still closed writes nothing to the disk.
             let attempt = &mut deployment.attempt;
             if attempt.stage() != stage || attempt.progress != Progress::Awaiting(step) {
                 attempt.wait(stage, step, Timestamp::now());
@@ -116,7 +116,7 @@ fn deployment_error(attempt: &mut Attempt, mirror: &Mirror, error: Error) -> Err
 }
 
 /// Fetches the system if CI has built it, or else evaluates and builds it. An attempt that waited goes on where it was.
-fn make(
+fn obtain_system(
     deployment: &mut Deployment,
     mirror: &Mirror,
     preemption: &Preemption,
@@ -135,11 +135,11 @@ fn make(
     }
 }
 
-/// Gets the system, and activates it if nothing is against that; the attempt tells how far it came.
+/// Obtains the system, and activates it if nothing is in the way. The attempt tells how far it came.
 fn steps(deployment: &mut Deployment, mirror: &Mirror) -> Result<Outcome, Stop> {
     let ctx = deployment.ctx;
     let preemption = Preemption::watch(deployment, mirror)?;
-    let out = make(deployment, mirror, &preemption)?;
+    let out = obtain_system(deployment, mirror, &preemption)?;
     preemption.end();
     if deployment.is_active()? {
         log::info!("{} runs already", out.display());
@@ -163,7 +163,7 @@ fn damage(attempt: &Attempt, mirror: &Mirror, error: &Error) -> Option<String> {
     if attempt.stage() != Stage::Evaluating {
         return None;
     }
-    // The objects that are there may be others than they should be.
+    // An object may have other content than its id says.
     let corruption = || mirror.find_corruption().map(|error| format!("{error:#}"));
     let corrupt = error.is::<NotAsSigned>().then(corruption).flatten();
     corrupt.or_else(|| mirror.missing_objects(&attempt.target.commit))

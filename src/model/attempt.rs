@@ -14,7 +14,7 @@ use crate::model::{confirmation::ConfirmStep, policy::Backoff, stage::Stage, tar
 /// How often an interrupted attempt is repeated at once; after that, something about it interrupts.
 const INTERRUPTIONS: u32 = 3;
 
-/// One try to deploy a commit. What comin 0.1 did not have is left out of the state where there is none of it.
+/// One try to deploy a commit. A key that comin 0.1 did not have is only written if it has a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Counts up; never used twice as long as the state lives.
@@ -29,7 +29,7 @@ pub struct Attempt {
     /// The boot in which it began, or went on after it had been confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
-    /// The how-manieth try of the same target in a row, from 1.
+    /// The number of this try in a row of tries of the same target, from 1.
     pub tries: u32,
     /// How many of these tries, before this one, were interrupted or undone by an outage.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -38,23 +38,22 @@ pub struct Attempt {
     pub derivation: Option<String>,
     /// The system, once evaluated; from the beginning, if CI has built it.
     pub out: Option<PathBuf>,
-    /// What of the running system cannot become what it is in the new one before a reboot.
+    /// The parts of the running system that only a reboot can exchange for those of the new one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inhibitors: Vec<String>,
     /// What the activation found, once it begins.
     #[serde(default, skip_serializing_if = "PreviousSystem::is_none")]
     pub before: PreviousSystem,
-    /// The steps that need no confirmation any more: it was given to this attempt, or to one before it of the
-    /// same in a row.
+    /// The steps that somebody has confirmed, for this attempt or for an earlier one in the same row of tries.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub confirmed: BTreeSet<ConfirmStep>,
-    /// What its activation did to units, where that is known.
+    /// What its activation did to units, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<UnitChanges>,
     /// Why it is rolled back, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
-    /// What Nix said beside the sentence of its failure.
+    /// What Nix said about its failure, apart from the sentence in the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<NixFailure>,
     /// When its system was found good after its first boot.
@@ -63,7 +62,7 @@ pub struct Attempt {
     /// What was wrong after the first boot of its system. Only a reboot completes the rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_fault: Option<Fault>,
-    /// That it only activates again what comin has activated before.
+    /// How it activates again what comin has activated before, if it does only that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reactivation: Option<Reactivation>,
     /// When each stage began; it ended when the next one did.
@@ -74,7 +73,7 @@ pub struct Attempt {
     pub progress: Progress,
 }
 
-/// That an attempt evaluates and builds nothing, but activates again what comin has activated before.
+/// What an attempt does that evaluates and builds nothing, but activates again what comin has activated before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reactivation {
     /// What is done with the system, whatever its branch asks for.
@@ -84,7 +83,7 @@ pub struct Reactivation {
     pub kept_by: Option<String>,
 }
 
-/// What Nix said beside the sentence of its failure.
+/// What Nix said about a failure, apart from the sentence in the outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NixFailure {
     /// The derivation that could not be built.
@@ -106,13 +105,13 @@ pub struct PreviousSystem {
     pub booted: Option<PathBuf>,
     /// The profile that `switch` and `boot` move.
     pub profile: PathBuf,
-    /// The newest generation that it had, 0 where it had none. What is newer, comin made.
+    /// The newest generation that it had, 0 if it had none. comin made the newer ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<u64>,
     /// The generation it was at. The file has it under a name of its own, as comin 0.1 had.
     #[serde(skip)]
     pub generation: Option<u64>,
-    /// The remotes that have to be within reach afterwards, or one of them.
+    /// The remotes of which at least one has to be within reach afterwards.
     pub reachable: Vec<RemoteName>,
     /// The units that had failed already.
     pub failed_units: Vec<String>,
@@ -295,7 +294,7 @@ impl Attempt {
         }
     }
 
-    /// Its system, if it is done and that is to boot.
+    /// Its system, if it is done and the system is to boot.
     pub fn boot_system(&self) -> Option<&Path> {
         let boots = self.is_done() && self.operation().moves_profile();
         self.out.as_deref().filter(|_| boots)
@@ -314,7 +313,7 @@ impl Attempt {
         matches!(self.ended(), Some((_, Outcome::Done { .. })))
     }
 
-    /// Why it was not to be, if it was not.
+    /// Why it was skipped, if it was.
     pub fn skipped(&self) -> Option<&str> {
         match &self.progress {
             Progress::Ended(_, Outcome::Skipped { reason }) => Some(reason),
@@ -328,7 +327,7 @@ impl Attempt {
         self.skipped().is_some() && is_test && !self.inhibitors.is_empty()
     }
 
-    /// The generation of the profile that it is done with.
+    /// The generation of the profile that it has brought, if it has.
     pub fn generation(&self) -> Option<u64> {
         match self.ended() {
             Some((_, Outcome::Done { generation })) => *generation,
@@ -336,7 +335,7 @@ impl Attempt {
         }
     }
 
-    /// The interruptions before another try right after this one.
+    /// The `interruptions` of a try of the same target that follows this one.
     pub fn interruptions_so_far(&self) -> u32 {
         let is_one = match self.ended() {
             Some((_, Outcome::RolledBack { blame, .. })) => *blame != FaultOrigin::Commit,
@@ -351,7 +350,7 @@ impl Attempt {
         self.interruptions.saturating_add(1) >= INTERRUPTIONS
     }
 
-    /// Why it came to nothing, if it did.
+    /// Why the machine did not get its system, if something went wrong.
     pub fn trouble(&self) -> Option<Trouble> {
         match self.ended()?.1 {
             Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::Preempted { .. } => None,
@@ -388,7 +387,7 @@ impl Attempt {
         }
     }
 
-    /// Whether it was a stage of it to change the machine.
+    /// Whether it came to a stage that changes the machine.
     pub fn changed_the_machine(&self) -> bool {
         let mut stages = self.stages.iter();
         stages.any(|entered| entered.stage.changes_the_machine())
@@ -420,7 +419,7 @@ pub enum Residue {
     Clean,
     /// A system whose activation failed.
     FailedActivation,
-    /// A switch or a way back half done, and what had been found: that is what there was before.
+    /// A switch or a rollback that is half done, and what there was before it.
     Unfinished(Box<PreviousSystem>),
 }
 

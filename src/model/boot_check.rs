@@ -22,8 +22,8 @@ pub struct FirstBoot<'a> {
     pub connectivity: bool,
 }
 
-/// What there is to judge in this boot, unless comin is suspended; `None` if the operator has decided, all is judged, or an
-/// attempt is under way.
+/// The first boot that is to be judged, unless comin is suspended. `None` if the operator chose the system, it is judged
+/// already, or an attempt is under way.
 pub fn due<'a>(state: &'a State, systems: &'a Systems) -> Option<FirstBoot<'a>> {
     if matches!(state.latest()?.progress, Progress::Running(_)) {
         return None;
@@ -57,7 +57,7 @@ pub fn before<'a>(state: &'a State, out: &Path) -> Option<&'a PreviousSystem> {
     attempts.find(found).map(|it| &it.before)
 }
 
-/// The attempt that goes back after the boot of another one's system.
+/// A new attempt that goes back from the system that `of` has brought.
 pub fn fallback(
     state: &State,
     of: &Attempt,
@@ -68,7 +68,7 @@ pub fn fallback(
 ) -> Attempt {
     let mut back = Attempt {
         before,
-        // By this alone, a comin that knows no boot check goes back as well.
+        // A comin without boot checks goes back because of this field alone.
         fault: Some(fault.error.clone()),
         boot_fault: Some(fault),
         ..state.attempt_again(of, boot, now)

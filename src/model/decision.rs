@@ -22,9 +22,9 @@ const SWITCH: &str = "systemctl status nixos-rebuild-switch-to-configuration";
 pub enum Action {
     /// Deploy the selected target.
     Deploy,
-    /// It came to nothing; the same is tried again after a wait.
+    /// It failed, and is tried again after a wait.
     Retry(Trouble, Delay),
-    /// It was undone by an outage; the same is tried again when one of these remotes is back.
+    /// It was rolled back in an outage, and is tried again when one of these remotes is back.
     AwaitRemotes(Vec<RemoteName>),
     /// It goes on when somebody confirms this step, or after the wait where there is one.
     AwaitConfirmation(ConfirmStep, Option<Delay>),
@@ -34,7 +34,7 @@ pub enum Action {
     Quarantined(Quarantine),
     /// The operator wants nothing deployed.
     Suspended(Suspension),
-    /// CI has not named its system yet. If its patience ends, it is evaluated here.
+    /// CI has not named its system yet. After `patience`, this machine may evaluate it.
     AwaitPrebuilt(Lookup),
     /// It changed the machine, and is not repeated.
     GivenUp(Trouble),
@@ -95,7 +95,7 @@ fn action(selected: Option<&Target>, candidates: &[Candidate], facts: &Facts) ->
     }
 }
 
-/// What is to be done about a target where the operator has suspended nothing.
+/// What is to be done about a target if comin is not suspended.
 pub fn due(target: &Target, candidates: &[Candidate], facts: &Facts) -> Action {
     let mut quarantine = facts.quarantine.iter();
     if let Some(quarantine) = quarantine.find(|q| q.holds(target, candidates)) {
@@ -219,8 +219,8 @@ impl Action {
         })
     }
 
-    /// What a person can do about what is in the way. A wait needs nothing, and what would go on by itself without
-    /// anything having failed can be stopped.
+    /// What a person can do about what is in the way. A wait needs no command. A deployment that would go on by itself can
+    /// be stopped.
     pub fn cures(&self) -> Vec<Cure> {
         match self {
             Self::Deploy | Self::Nothing | Self::AwaitRemotes(_) => Vec::new(),
@@ -242,7 +242,7 @@ impl Action {
             }
             Self::Quarantined(held) if held.by_gate => vec![Cure::retry(), Cure::past_gates()],
             Self::Quarantined(held) if held.by_hand => vec![Cure::undo_rollback()],
-            // Another switch is in the way, and would be of another try.
+            // Another switch is in the way, and would be in the way of another try, too.
             Self::Retry(Trouble::Postponed, _) => vec![Cure::look(SWITCH)],
             Self::Retry(_, _) | Self::Quarantined(_) | Self::GivenUp(_) => vec![Cure::retry()],
             Self::Suspended(_) => vec![Cure::resume()],
@@ -297,7 +297,7 @@ impl Decision {
         self.selected.as_ref().filter(|_| is_due)
     }
 
-    /// Why what was selected is not deployed now, as a clause, where a person could expect it.
+    /// Why the selected target is not deployed now, as a clause, if a person could expect it to be.
     pub fn hindrance(&self) -> Option<String> {
         let when = |time| format!("at {}", text::at(time));
         let hindrance = self.action.hindrance(&when)?;
@@ -338,7 +338,7 @@ impl Decision {
         ))
     }
 
-    /// Decides what is to be done, where it is known what of the heads qualifies.
+    /// Decides what is to be done about the selected target, when every head has its verdict.
     pub fn new(selected: Option<Target>, candidates: Vec<Candidate>, facts: &Facts) -> Self {
         Self {
             action: action(selected.as_ref(), &candidates, facts),
@@ -347,9 +347,8 @@ impl Decision {
         }
     }
 
-    /// Whether a deployment of `target` that is still evaluated or built has lost its point: there
-    /// is another one to deploy, or its remote has taken it back. That its remote cannot be reached
-    /// for a while is no reason.
+    /// Whether the evaluation or build of `target` should stop: another target is to be deployed, or the remote has taken
+    /// its commit back. An unreachable remote is no reason.
     pub fn supersedes(&self, target: &Target, facts: &Facts) -> bool {
         let same = |selected: &Target| target.same_as(&selected.commit, selected.operation);
         let own = facts.remotes.iter().find(|r| r.name == target.remote);

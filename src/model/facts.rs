@@ -18,7 +18,7 @@ pub struct Facts {
     pub remotes: Vec<RemoteFacts>,
     /// The chosen main of the latest deployment that reached activation.
     pub accepted: Option<Accepted>,
-    /// Whether a head that does not verify gives way to an ancestor of it that does.
+    /// Whether a signed ancestor takes the place of a head that is not signed.
     pub signed_ancestors: bool,
     /// What was last tried of each branch.
     pub tried: Vec<Target>,
@@ -49,7 +49,7 @@ pub struct PastAttempt {
     pub out: Option<PathBuf>,
     /// Whether the same may be tried again.
     pub again: NextTry,
-    /// Why it came to nothing, if it did.
+    /// How it went wrong, if it did.
     pub trouble: Option<Trouble>,
 }
 

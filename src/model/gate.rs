@@ -122,7 +122,7 @@ pub struct ClosedGate {
 }
 
 impl ClosedGate {
-    /// What waits for it to open, waits so: as in "at the gate ac".
+    /// Where an attempt waits, as in "at the gate ac".
     pub fn place(&self) -> String {
         match self.gate.as_str() {
             DEPLOY_WINDOW => "for the deploy window".to_string(),
@@ -173,7 +173,7 @@ pub fn first_closed(
             again,
         }))
     };
-    // Whoever tries something out waits for it.
+    // Whoever tests something is there, and does not want to wait.
     if before == Before::Deploy && !testing {
         if let Some(opens) = window::opens(&gates.windows, now) {
             let reason = format!("it opens at {}", text::at(opens));

@@ -30,7 +30,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// From when on a system runs by it, and how long.
+    /// When a system runs that was activated by it.
     pub fn when(self) -> &'static str {
         match self {
             Self::Switch => "now and at every boot",
@@ -59,7 +59,7 @@ impl RemoteName {
     /// The longest name.
     const MAX: usize = 64;
     /// Units `comin-<name>` that are not a remote's; the module asserts the same.
-    const RESERVED: [&str; 3] = ["dead-man", "exporter", "fetcher"];
+    const RESERVED: [&str; 4] = ["boot-check", "dead-man", "exporter", "fetcher"];
 
     /// The name as text.
     pub fn as_str(&self) -> &str {

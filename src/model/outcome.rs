@@ -8,9 +8,9 @@ use crate::model::{names::RemoteName, stage::Stage};
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The system runs, or boots next; with a profile, its generation.
+    /// The system runs, or boots next.
     Done {
-        /// The generation of the profile.
+        /// The generation of the profile, if the profile was moved.
         generation: Option<u64>,
     },
     /// It went wrong.
@@ -59,7 +59,7 @@ pub enum FaultOrigin {
     Outage(Vec<RemoteName>),
 }
 
-/// Why an attempt came to nothing.
+/// How an attempt went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
 pub enum Trouble {
     /// It failed in this stage.
@@ -87,7 +87,7 @@ impl Trouble {
         }
     }
 
-    /// Whether it is not plain what runs after it.
+    /// Whether the machine may run something else after it.
     pub fn may_have_changed(self) -> bool {
         match self {
             Self::Failed(stage) | Self::Interrupted(stage) => stage.changes_the_machine(),
@@ -120,9 +120,9 @@ pub enum AttemptStatus {
     Done,
     /// It did not.
     Failed,
-    /// It did, and got the one before again.
+    /// The machine got its system, and then the previous one again.
     RolledBack,
-    /// It was not to, or no more.
+    /// It was not for this machine, or another commit took its place.
     Skipped,
 }
 

@@ -14,7 +14,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// How long after the how-manieth try.
+    /// How long a failed deployment waits after this number of tries.
     pub fn after(self, tries: u32) -> SignedDuration {
         let factor = 1 << tries.saturating_sub(1).min(20);
         self.first.saturating_mul(factor).min(self.most)
@@ -26,20 +26,20 @@ impl Backoff {
 pub enum Confirmer {
     /// Nobody needs to.
     Without,
-    /// Somebody, or time: after so long it counts as confirmed.
+    /// Somebody; after this time, it counts as confirmed.
     Auto(SignedDuration),
     /// Somebody.
     Manual,
 }
 
-/// Whether and when the machine reboots by itself, where a deployment needs that.
+/// Whether and when the machine reboots by itself if a deployment needs a reboot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reboots {
     /// Whether it does.
     pub allow: bool,
     /// When it may; `None` is at any time.
     pub window: Option<Window>,
-    /// How long before it is announced, at least.
+    /// The time between the announcement of a reboot and the reboot, at least.
     pub delay: SignedDuration,
 }
 
@@ -48,23 +48,23 @@ pub struct Reboots {
 pub struct Heals {
     /// Whether it is.
     pub heal: bool,
-    /// How long it has to be known before.
+    /// How long a drift must have been known.
     pub grace: SignedDuration,
 }
 
-/// How many are kept, each at least 1.
+/// How much is kept; each number is at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Different systems that comin made generations of the profile of.
+    /// The number of different systems in generations that comin made.
     pub boot_entries: usize,
-    /// Successful deployments whose systems Nix does not collect.
+    /// The number of successful deployments whose systems the garbage collector keeps.
     pub successful: usize,
-    /// Deployments, however they ended, whose systems Nix does not collect.
+    /// The number of deployments, successful or not, whose systems the garbage collector keeps.
     pub any: usize,
 }
 
 impl Confirmer {
-    /// What it takes to go on with what has waited since then.
+    /// Whether something that has waited `since` then may go on.
     pub fn consent(self, since: Timestamp) -> Approval {
         match self {
             Self::Without => Approval::Given,

@@ -12,15 +12,15 @@ pub enum Stage {
     Evaluating,
     /// Nix builds the system.
     Building,
-    /// Somebody is to confirm that it goes on.
+    /// Somebody must confirm the next step.
     WaitingForConfirmation,
     /// A gate is closed.
     WaitingAtGate,
     /// `switch-to-configuration` runs.
     Activating,
-    /// Whether the machine is still well is looked at.
+    /// comin checks whether the machine is still well.
     Checking,
-    /// It is not, and the system before is activated again.
+    /// The previous system is activated again.
     RollingBack,
 }
 

@@ -20,7 +20,7 @@ const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
 /// How many rollbacks by hand are remembered.
 const ROLLBACKS: usize = 20;
 
-/// The state of a machine. What comin 0.1 did not have is left out of the file where there is none of it.
+/// The state of a machine. A key that comin 0.1 did not have is only written if it has a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The chosen main of the latest deployment that reached activation.
@@ -28,8 +28,8 @@ pub struct State {
     /// What is not deployed again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<Quarantine>,
-    /// The attempt up to which nothing counts any more, neither as deployed nor as failed, because the
-    /// operator has gone back, or wants it tried again.
+    /// The attempt up to which attempts count neither as deployed nor as failed, because the operator has gone back or
+    /// ordered another try.
     #[serde(rename = "lapsed", default, skip_serializing_if = "Option::is_none")]
     pub ignored_up_to: Option<u64>,
     /// The latest reboot that comin announced.
@@ -41,7 +41,7 @@ pub struct State {
     /// The rollbacks by hand; the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rollbacks: Vec<ManualRollback>,
-    /// The latest last. The file has how far each is in keys of its own.
+    /// The latest attempt is the last one. The state file has keys of its own for how far each one is.
     #[serde(skip)]
     pub attempts: Vec<Attempt>,
 }
@@ -113,7 +113,7 @@ impl State {
         self.attempts.iter().rfind(activated)
     }
 
-    /// The latest attempt that brought what is to boot.
+    /// The latest attempt whose system was set to boot.
     pub fn last_permanent(&self) -> Option<&Attempt> {
         let boots = |attempt: &&Attempt| attempt.boot_system().is_some();
         self.attempts.iter().rfind(boots)
@@ -159,8 +159,8 @@ impl State {
         false
     }
 
-    /// What was tried since the machine last changed, the latest first, as far as a decision needs
-    /// it. What the operator has forgiven counts no more.
+    /// The attempts since the machine last changed, the latest first, without those that are ignored. Of each there is as
+    /// much as a decision needs.
     pub fn since_last_activation(&self, backoff: Backoff) -> Vec<PastAttempt> {
         let mut recent = Vec::new();
         for attempt in self.attempts.iter().rev() {
@@ -170,7 +170,7 @@ impl State {
             if self.ignored_up_to.is_some_and(|last| attempt.id <= last) {
                 break;
             }
-            // What was activated again is as deployed as before, unless that has left something else running.
+            // A system that is activated again was deployed before, unless the attempt has left another one running.
             let is_change = !attempt.is_done() && attempt.operation().activates();
             if attempt.reactivation.is_some() && !(is_change && attempt.reached_activation()) {
                 continue;
@@ -244,8 +244,7 @@ impl State {
         }
     }
 
-    /// Remembers that the operator went back: what was deployed counts no more, and neither it nor what was going to
-    /// be deployed comes back by itself.
+    /// Remembers that the operator went back. Attempts until now are ignored, and `held` does not come back by itself.
     pub fn go_back(&mut self, held: Vec<Quarantine>, rollback: ManualRollback) {
         self.quarantine = held;
         let surplus = (self.rollbacks.len() + 1).saturating_sub(ROLLBACKS);
@@ -269,8 +268,8 @@ impl State {
         self.past_gates.as_ref() == Some(commit)
     }
 
-    /// What waits for a confirmation or at a gate goes on waiting.
-    pub fn ignore_until_now(&mut self) {
+    /// Ignores every attempt that has ended. One that waits goes on waiting.
+    fn ignore_until_now(&mut self) {
         let mut attempts = self.attempts.iter();
         let latest = attempts.rfind(|attempt| attempt.ended().is_some());
         self.ignored_up_to = latest.map(|latest| latest.id);

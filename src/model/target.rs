@@ -34,7 +34,7 @@ impl Target {
         (&self.commit, self.operation) == (commit, operation)
     }
 
-    /// Of what there is for the main and for the testing branch of any remote, what is for the same purpose as this target.
+    /// `testing` if this is the target of a testing branch, else `main`.
     pub fn choose<T>(&self, main: T, testing: T) -> T {
         if self.testing {
             testing

@@ -8,10 +8,10 @@ use crate::config::{paths::Paths, Config};
 use crate::model::{Accepted, Candidate, Decision, Facts, RemoteFacts, Target};
 use crate::sys::json;
 
-/// What was found, and what that rests on.
+/// What was found, and what it depends on.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DecisionCache {
-    /// That a key which the configuration names has another content is met by the next deploy, as ever.
+    /// Of the configuration. A key file with new content does not change this: the next deploy reads the file.
     fingerprint: u64,
     /// The heads it is about.
     pub remotes: Vec<RemoteFacts>,
@@ -44,7 +44,7 @@ impl DecisionCache {
         json::read_lossy(&paths.judgement())
     }
 
-    /// The decision on these facts, if what it rests on is what it was.
+    /// The decision on these facts, if nothing has changed that it depends on.
     pub fn decision_for(paths: &Paths, facts: &Facts, config: &Config) -> Result<Option<Decision>> {
         let judgement = Self::read(paths)?.filter(|it| it.holds(facts, config));
         Ok(judgement.map(|it| Decision::new(it.selected, it.candidates, facts)))
