@@ -10,8 +10,8 @@ use crate::sys::fs::{remove_all, Lock};
 pub fn tidy(ctx: &Context, mirror: &Mirror) {
     let tidy = || -> Result<()> {
         let owner = mirror.as_owner()?;
-        let is_scattered = mirror.is_scattered()?;
-        if !is_scattered && mirror.unfinished()?.is_empty() {
+        let needs_repack = mirror.needs_repack()?;
+        if !needs_repack && mirror.unfinished()?.is_empty() {
             return Ok(());
         }
         let locks = ctx
@@ -28,8 +28,8 @@ pub fn tidy(ctx: &Context, mirror: &Mirror) {
             remove_all(&path)?;
         }
         drop(owner);
-        if is_scattered {
-            mirror.gather()?;
+        if needs_repack {
+            mirror.repack()?;
         }
         Ok(())
     };

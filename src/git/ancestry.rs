@@ -7,19 +7,19 @@ use git2::{Odb, Oid};
 
 use crate::model::Relation;
 
-/// In whose history a commit is, as far as the walk has come.
+/// In whose history a commit is, as far as the walk knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Of {
+enum Side {
     Base,
     Head,
     Both,
 }
 
-/// What the walk knows of a commit that it has met.
-struct Met {
-    of: Of,
-    /// Whether the walk has yet to go on to its parents, or again, as a commit of both.
-    is_next: bool,
+/// What the walk knows of a commit that it has visited.
+struct Visited {
+    side: Side,
+    /// Whether the walk has yet to go on to its parents, or must do so again, as a commit of both sides.
+    is_queued: bool,
 }
 
 /// A commit, as far as the walk needs it. The newest one is the greatest.
@@ -34,7 +34,7 @@ impl CommitNode {
     fn read(odb: &Odb, commit: Oid) -> Result<Self> {
         let object = odb.read(commit)?;
         let (parents, time) =
-            lineage(object.data()).with_context(|| format!("{commit} is no commit"))?;
+            parse_headers(object.data()).with_context(|| format!("{commit} is no commit"))?;
         Ok(Self {
             time,
             commit,
@@ -45,7 +45,7 @@ impl CommitNode {
 
 /// The parents of a commit and its time, from its headers: tree, parents, author, committer, in this
 /// order. libgit2 would parse all of it, and make objects of it, which is a fifth of a long walk.
-fn lineage(commit: &[u8]) -> Option<(Vec<Oid>, i64)> {
+fn parse_headers(commit: &[u8]) -> Option<(Vec<Oid>, i64)> {
     let mut lines = commit.split(|&byte| byte == b'\n');
     lines.next()?.strip_prefix(b"tree ")?;
     let mut parents = Vec::new();
@@ -67,33 +67,33 @@ fn lineage(commit: &[u8]) -> Option<(Vec<Oid>, i64)> {
 /// The walk.
 struct Walk<'a> {
     odb: &'a Odb<'a>,
-    met: HashMap<Oid, Met>,
-    next: BinaryHeap<CommitNode>,
-    /// How many of what is next are in one history alone.
-    apart: usize,
+    visited: HashMap<Oid, Visited>,
+    queue: BinaryHeap<CommitNode>,
+    /// How many commits of the queue are in one history alone.
+    one_sided: usize,
 }
 
-/// Where `head` stands to `base`. As git finds merge bases: the newest commits come first, from both sides.
-/// It is over when one of the two is met from the other, or all that is next is in both histories, and
-/// so leads to neither. Clocks that were wrong make it longer, and no less right.
+/// Where `head` stands to `base`. The walk begins at both and takes the newest commits first, as git does for a merge base.
+/// It is over when it comes from one of the two to the other, or when the whole queue is in both histories. Wrong commit
+/// times make the walk longer, and do not change the answer.
 pub fn relation(odb: &Odb, base: Oid, head: Oid) -> Result<Relation> {
     if head == base {
         return Ok(Relation::Equal);
     }
     let mut walk = Walk {
         odb,
-        met: HashMap::new(),
-        next: BinaryHeap::new(),
-        apart: 0,
+        visited: HashMap::new(),
+        queue: BinaryHeap::new(),
+        one_sided: 0,
     };
-    walk.meet(base, Of::Base)?;
-    walk.meet(head, Of::Head)?;
-    while let Some((parents, of)) = walk.go_on() {
+    walk.visit(base, Side::Base)?;
+    walk.visit(head, Side::Head)?;
+    while let Some((parents, side)) = walk.advance() {
         for parent in parents {
-            match of {
-                Of::Head if parent == base => return Ok(Relation::Descendant),
-                Of::Base if parent == head => return Ok(Relation::Ancestor),
-                Of::Head | Of::Base | Of::Both => walk.meet(parent, of)?,
+            match side {
+                Side::Head if parent == base => return Ok(Relation::Descendant),
+                Side::Base if parent == head => return Ok(Relation::Ancestor),
+                Side::Head | Side::Base | Side::Both => walk.visit(parent, side)?,
             }
         }
     }
@@ -101,37 +101,38 @@ pub fn relation(odb: &Odb, base: Oid, head: Oid) -> Result<Relation> {
 }
 
 impl Walk<'_> {
-    /// The parents of what is next, as long as some of that is in one history alone.
-    fn go_on(&mut self) -> Option<(Vec<Oid>, Of)> {
-        if self.apart == 0 {
+    /// The parents of the newest commit of the queue, as long as the queue has a commit that is in one history alone.
+    fn advance(&mut self) -> Option<(Vec<Oid>, Side)> {
+        if self.one_sided == 0 {
             return None;
         }
-        let step = self.next.pop()?;
-        let met = self.met.get_mut(&step.commit)?;
-        met.is_next = false;
-        if met.of != Of::Both {
-            self.apart -= 1;
+        let step = self.queue.pop()?;
+        let visited = self.visited.get_mut(&step.commit)?;
+        visited.is_queued = false;
+        if visited.side != Side::Both {
+            self.one_sided -= 1;
         }
-        Some((step.parents, met.of))
+        Some((step.parents, visited.side))
     }
 
-    /// Meets a commit from a side.
-    fn meet(&mut self, commit: Oid, side: Of) -> Result<()> {
-        let of = match self.met.get(&commit) {
-            None => side,
-            Some(met) if met.of == side || met.of == Of::Both => return Ok(()),
-            Some(_) => Of::Both,
+    /// Visits a commit from a side.
+    fn visit(&mut self, commit: Oid, from: Side) -> Result<()> {
+        let side = match self.visited.get(&commit) {
+            None => from,
+            Some(visited) if visited.side == from || visited.side == Side::Both => return Ok(()),
+            Some(_) => Side::Both,
         };
-        let before = self.met.insert(commit, Met { of, is_next: true });
-        // Where the clocks are wrong, the walk may have gone past it as one of a single history.
-        let was_next = before.is_some_and(|met| met.is_next);
-        match of {
-            Of::Base | Of::Head => self.apart += 1,
-            Of::Both if was_next => self.apart -= 1,
-            Of::Both => {}
+        let is_queued = true;
+        let before = self.visited.insert(commit, Visited { side, is_queued });
+        // If commit times are wrong, the walk may have left it already, as a commit of one side.
+        let was_queued = before.is_some_and(|visited| visited.is_queued);
+        match side {
+            Side::Base | Side::Head => self.one_sided += 1,
+            Side::Both if was_queued => self.one_sided -= 1,
+            Side::Both => {}
         }
-        if !was_next {
-            self.next.push(CommitNode::read(self.odb, commit)?);
+        if !was_queued {
+            self.queue.push(CommitNode::read(self.odb, commit)?);
         }
         Ok(())
     }
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn headers_count_in_their_order_alone() {
         let id = "1".repeat(40);
-        let lineage_of = |text: String| lineage(text.as_bytes());
+        let lineage_of = |text: String| parse_headers(text.as_bytes());
         let author = "author a <a@example.org> 1 +0000\ncommitter a <a> b <a@example.org> 2 +0000";
         let (parents, time) =
             lineage_of(format!("tree {id}\nparent {id}\n{author}\n\nparent x")).unwrap();

@@ -77,7 +77,7 @@ pub(super) fn followed<'a>(
     refs.filter_map(|(name, head)| Some((name?, head.as_ref()?)))
 }
 
-/// The heads of a remote's branches in the mirror, read without libgit2.
+/// The heads of a remote's branches in the mirror, read from its files.
 pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
     let mirror = paths.repository();
     let _owner = AsOwner::of(&mirror)?;
@@ -92,7 +92,7 @@ pub fn known_heads(paths: &Paths, remote: &Remote) -> Result<Heads> {
     })
 }
 
-/// The heads of a repository on this machine, read without libgit2; `None` where only libgit2 can tell.
+/// The heads of a repository on this machine, read from its files; `None` if only git can tell.
 pub fn local_heads(path: &Path, remote: &Remote) -> Result<Option<Heads>> {
     let refs = Refs::of_repository(path)?;
     let heads = Heads::find(remote, |name| match refs.read(name) {

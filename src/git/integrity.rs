@@ -17,7 +17,7 @@ use crate::model::Commit;
 use crate::sys::fs::{self, Lock};
 use crate::sys::{command, owner::AsOwner};
 
-/// How long it may take to empty the mirror. Who wants to fetch meanwhile waits.
+/// How long it may take to empty the mirror. A fetch waits meanwhile.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Mirror {
@@ -78,7 +78,7 @@ impl Mirror {
             let (mut seen, mut left) = (HashSet::from([top]), vec![top]);
             while let Some(folder) = left.pop() {
                 let Ok(tree) = self.repository.find_tree(folder) else {
-                    // What is whole, and can be read by nobody all the same, somebody has made so.
+                    // An object that is there, and is no folder, was made so: that is no damage.
                     odb.read(folder)?;
                     continue;
                 };

@@ -27,7 +27,7 @@ const OPEN_PACKS: usize = 128;
 /// More files than the mirror has: most objects are in packs.
 const MOST_FILES: u32 = 1_000_000;
 
-/// By these, git finds settings and objects elsewhere, and other histories than the commits have.
+/// The files by which git finds settings and objects elsewhere, or another history than the commits have.
 const FOREIGN: [&str; 4] = [
     "commondir",
     "objects/info/alternates",

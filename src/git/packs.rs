@@ -1,4 +1,4 @@
-//! The packs of the mirror. Each fetch makes one, and whoever reads looks through all of them.
+//! The packs of the mirror. Each fetch makes one, and every reader looks through all of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,19 +10,18 @@ use crate::sys::{command, fs, owner::Owner};
 
 /// How many there may be; as many as git lets be by default (`gc.autoPackLimit`).
 const MOST: usize = 50;
-/// How long it may take to put them together. Who wants to fetch meanwhile waits, and systemd does not wait for long.
+/// How long a repack may take. A fetch waits meanwhile, and systemd limits the time of a fetch.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Mirror {
     /// Whether there are more packs than anybody should look through.
-    pub fn is_scattered(&self) -> Result<bool> {
+    pub fn needs_repack(&self) -> Result<bool> {
         let files = fs::list(&self.path.join("objects/pack"))?.into_iter();
         let packs = files.filter(|file| file.extension().is_some_and(|it| it == "pack"));
         Ok(packs.count() > MOST)
     }
 
-    /// What has been left by fetches that were killed, and by whoever put packs together and was killed. That of those at
-    /// work is among it.
+    /// The files of fetches and repacks that were killed or are still at work.
     pub fn unfinished(&self) -> Result<Vec<PathBuf>> {
         let mut unfinished = fs::list(&self.path.join("objects/pack"))?;
         unfinished.retain(|path| {
@@ -35,9 +34,8 @@ impl Mirror {
         Ok(unfinished)
     }
 
-    /// Puts them together, but for those that are large beside the others: they stay as they are. Whoever reads
-    /// meanwhile finds what it needs; nothing may be fetched.
-    pub fn gather(&self) -> Result<()> {
+    /// Puts small packs together. Packs that are large beside the others stay. Others may read meanwhile, but not fetch.
+    pub fn repack(&self) -> Result<()> {
         let mut git = git(Owner::other_than_root(&self.path)?);
         git.arg("--git-dir")
             .arg(&self.path)

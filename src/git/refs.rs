@@ -1,8 +1,7 @@
-//! References read straight from a repository's files: what an idle poll does every second, for a
-//! tenth of what it costs to start libgit2 on a large repository.
+//! References read straight from a repository's files. An idle poll does this, because a process of git costs far more.
 //!
-//! Only the plain cases of gitrepository-layout(5) are read here; for anything else the answer is
-//! [`Ref::Unclear`], and the caller asks libgit2.
+//! Only the plain cases of gitrepository-layout(5) are read here. In all other cases, the answer is [`Ref::Unclear`], and
+//! the caller asks git.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;

@@ -60,7 +60,8 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The heads of the remote's branches, found out without git. Those of a server are good for a comparison alone.
+    /// The heads of the remote's branches, found out without git; `None` if only git can tell. Those of a server are good
+    /// for a comparison alone.
     pub fn ask(&mut self) -> Result<Option<Heads>> {
         let heads = match &self.remote.url {
             Url::Local(path) => local_heads(path, self.remote)?,

@@ -1,5 +1,5 @@
-//! Submodules whose URL is relative, and files in Git LFS: they are beside the remote, though Nix has the repository
-//! from the mirror.
+//! Submodules with a relative URL, and files in Git LFS: Nix reads the repository from the mirror, but these lie beside the
+//! remote.
 
 use anyhow::Result;
 

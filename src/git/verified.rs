@@ -57,8 +57,8 @@ impl Mirror {
         ensure!(answer.code == 0, "git fetch: {}", answer.stderr_words());
         let copy = Self::open(to)?;
         copy.link()?;
-        if copy.is_scattered()? {
-            copy.gather()?;
+        if copy.needs_repack()? {
+            copy.repack()?;
         }
         Ok(())
     }

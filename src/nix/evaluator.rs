@@ -1,4 +1,4 @@
-//! Who evaluates: whoever runs comin, or a user who has nothing of root's but what fetches private inputs.
+//! Who evaluates: the user who runs comin, or one who has nothing of root's but the credentials for private inputs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

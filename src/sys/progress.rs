@@ -14,15 +14,15 @@ use crate::sys::{mutex::Shared, terminal};
 /// How far a tool is with a job that has many parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobProgress {
-    /// How many derivations have been built, of how many.
+    /// How many derivations have been built.
     pub built: u64,
-    /// See above.
+    /// How many derivations are built in all.
     pub to_build: u64,
-    /// How many store paths have been downloaded, of how many.
+    /// How many store paths have been downloaded.
     pub downloaded: u64,
-    /// See above.
+    /// How many store paths are downloaded in all.
     pub to_download: u64,
-    /// What is built, for the longest time of all.
+    /// The derivation that has been built for the longest time.
     #[serde(rename = "derivation")]
     pub item: Option<String>,
     /// Since when.

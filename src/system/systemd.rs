@@ -15,7 +15,7 @@ pub fn is_here(paths: &Paths) -> bool {
     paths.is_machine() && Path::new("/run/systemd/system").exists()
 }
 
-/// Asks it for something that cannot be done where there is no such unit, and then need not be.
+/// Runs systemctl for an action that need not be done if there is no such unit.
 pub fn systemctl(paths: &Paths, arguments: &[&str]) {
     if is_here(paths) {
         if let Err(error) = ask(arguments) {
