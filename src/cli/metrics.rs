@@ -33,7 +33,7 @@ pub fn metrics(machine: &Context, is_confined: bool) -> Result<Metrics> {
         Some(asked) => asked.answer(),
         None => timers::recorded(paths)?,
     };
-    let status = view(machine, &state, snapshot, &mirror, decision, &timers)?;
+    let status = view(machine, &state, snapshot, facts, &mirror, decision, &timers)?;
     let committed_at = |mirror: &Mirror| mirror.committed_at(status.host.running_commit()?).ok();
     Ok(Metrics {
         committed_at: mirror.as_ref().ok().and_then(committed_at),

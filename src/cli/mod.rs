@@ -14,6 +14,8 @@ mod status;
 mod watch;
 mod watch_events;
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{absolute, Path};
@@ -31,7 +33,7 @@ use crate::deploy::{
     self, accept, boot_check, confirm, fetch, keep, manual_rollback, operator, recovery,
     rollback_timeout,
 };
-use crate::git::credentials;
+use crate::git::{credentials, git_command::quoted};
 use crate::report::page::Page;
 use crate::state::requests;
 use crate::sys::who;
@@ -60,9 +62,20 @@ pub fn as_root(error: &Error) -> Option<String> {
             || cause.is::<OnlyRoot>()
     };
     let is_root = rustix::process::geteuid().is_root();
-    (!is_root && error.chain().any(is_denied)).then(|| {
-        let words = std::env::args().skip(1);
-        words.fold("sudo comin".to_string(), |words, word| words + " " + &word)
+    (!is_root && error.chain().any(is_denied)).then(|| sudo(std::env::args_os().skip(1)))
+}
+
+/// comin with these arguments as root, ready to be copied into a shell.
+fn sudo(arguments: impl Iterator<Item = OsString>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    arguments.fold("sudo comin".to_string(), |words, argument| {
+        let word = argument.to_string_lossy();
+        let word = if word.is_empty() || !word.chars().all(is_plain) {
+            Cow::Owned(quoted(&word))
+        } else {
+            word
+        };
+        words + " " + &word
     })
 }
 
@@ -281,4 +294,32 @@ fn machine_of(config_file: &Path, root: &Path) -> Result<Context> {
         paths,
         signers: OnceLock::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn command_as_root_can_be_copied_into_a_shell() {
+        let command = |words: &[&[u8]]| {
+            let words = words.iter().map(|word| OsString::from_vec(word.to_vec()));
+            sudo(words)
+        };
+        assert_eq!(
+            command(&[b"suspend", b"--for", b"8h"]),
+            "sudo comin suspend --for 8h"
+        );
+        assert_eq!(
+            command(&[b"suspend", b"--reason", b"Alice's move; $(x)", b""]),
+            r"sudo comin suspend --reason 'Alice'\''s move; $(x)' ''"
+        );
+        // A path need not be UTF-8.
+        assert_eq!(
+            command(&[b"--config", b"\xff"]),
+            "sudo comin --config '\u{fffd}'"
+        );
+    }
 }

@@ -30,14 +30,8 @@ pub fn status(machine: &Context) -> Result<Status> {
     let known = DecisionCache::decision_for(paths, &facts, config)?;
     let commits = Commits::of(machine, mirror.as_ref());
     let decision = known.unwrap_or_else(|| decide(&facts, &commits));
-    view(
-        machine,
-        &state,
-        snapshot,
-        &mirror,
-        decision,
-        &polls.answer(),
-    )
+    let timers = polls.answer();
+    view(machine, &state, snapshot, facts, &mirror, decision, &timers)
 }
 
 /// What is shown of a machine for which this was decided.
@@ -45,12 +39,12 @@ pub fn view(
     machine: &Context,
     state: &State,
     snapshot: Snapshot,
+    facts: Facts,
     mirror: &Result<Mirror>,
     decision: Decision,
     timers: &Timers,
 ) -> Result<Status> {
     let Context { config, .. } = machine;
-    let facts = snapshot.facts(config, state);
     let host = host(machine, &snapshot, state, &facts, &decision.action)?;
     let remotes = config.remotes.iter().zip(snapshot.fetches);
     let remotes = remotes.map(|(remote, record)| {
