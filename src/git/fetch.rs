@@ -17,7 +17,7 @@ use crate::sys::owner::{AsOwner, Owner};
 /// Where a remote has what is followed.
 const KINDS: [&str; 2] = ["refs/heads/", "refs/notes/"];
 
-/// The rights of whoever fetches, which is who owns the mirror; and that user has the folder for the fetches.
+/// The rights of the user who fetches, who owns the mirror. Gives that user the folder for the records of fetches.
 pub fn as_fetcher(paths: &Paths) -> Result<Option<AsOwner>> {
     let Some(owner) = Owner::other_than_root(&paths.repository())? else {
         return Ok(None);

@@ -15,8 +15,8 @@ use crate::config::Remote;
 use crate::model::Commit;
 use crate::sys::fs::{list, remove_all};
 
-/// More bytes than any commit, folder or tag has that somebody makes. What is larger compresses well, and fills the
-/// memory of whoever reads it.
+/// More bytes than an honest commit, folder or tag has. A larger one may be small in a pack, and fill the memory of its
+/// reader.
 pub(super) const LARGEST: usize = 16 * 1024 * 1024;
 
 /// The file in which git notes which commands it runs (`GIT_TRACE2_EVENT`).
@@ -38,8 +38,8 @@ pub(super) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// Makes it. What killed fetches of this remote have left goes, though a git of theirs may still write to it. Of the
-    /// commits that it borrows, the server is told the `known` ones alone: those of another remote may be private.
+    /// Makes it, and removes those of killed fetches of this remote, although their git may still write to them. It borrows
+    /// the mirror's commits. The server learns only of the `known` ones, because those of other remotes may be private.
     pub(super) fn of(
         remote: &Remote,
         mirror: &'a Mirror,

@@ -65,7 +65,8 @@ impl Mirror {
         &self.path
     }
 
-    /// The rights of whoever fetches: to what nobody else may read, the mirror may lead, also as soon as it was looked at.
+    /// The rights of the user who fetches. That user may have put a link into the mirror, also after a check, so root must
+    /// not follow it with root's rights.
     pub fn as_owner(&self) -> Result<Option<AsOwner>> {
         AsOwner::of(&self.path)
     }
@@ -119,8 +120,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Removes the lock on a reference, or on all that are packed, that a process left which was killed: who may write
-    /// them now holds a lock of comin's own, so nobody else is at it. No fetch would ever work again.
+    /// Removes the lock on a reference, or on all packed references, that a killed process has left. Otherwise no fetch
+    /// would ever work again. The caller holds comin's own lock, so nobody else is writing.
     pub(super) fn unlock(&self, reference: &str) -> Result<()> {
         crate::sys::fs::remove_optional(&self.path.join(format!("{reference}.lock"))).map(|_| ())
     }

@@ -101,7 +101,7 @@ fn prepare_cache(cache: &Path, user: Option<Owner>) -> Result<()> {
     Ok(())
 }
 
-/// An error of an evaluation by a user, with what helps if that user may not do what root may.
+/// An error of an evaluation by a user, with a hint if root would not have had the error.
 fn explained(error: Error) -> Error {
     let text = format!("{error:#}");
     let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
@@ -115,8 +115,7 @@ fn explained(error: Error) -> Error {
 }
 
 impl User {
-    /// Hands the credentials of all remotes to a user who evaluates a repository of root's. The folder is for what a boot
-    /// may forget.
+    /// Hands the credentials of all remotes to a user who evaluates a repository of root's.
     ///
     /// # Errors
     /// The user cannot enter the repository, or the credentials cannot be copied.

@@ -91,7 +91,7 @@ pub struct NixLog {
     running: BTreeMap<u64, Build>,
     ended: VecDeque<Build>,
     error: Option<NixError>,
-    /// What a Nix says that does not speak JSON yet.
+    /// The last line that is no JSON: Nix may fail before it writes JSON.
     last_line: String,
     /// The builds that end from now on were stopped.
     is_stopped: bool,
@@ -99,9 +99,9 @@ pub struct NixLog {
 
 #[derive(Debug)]
 struct NixError {
-    /// Without what is around it.
+    /// The error itself, without the frames.
     text: String,
-    /// Where Nix was when it came to it.
+    /// Where in the configuration the error arose.
     frames: Vec<String>,
 }
 

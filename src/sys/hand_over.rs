@@ -1,4 +1,4 @@
-//! Files that a process of another user's is handed, as systemd hands credentials to a unit.
+//! Hands files to a process of another user, as systemd hands credentials to a unit.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -7,15 +7,15 @@ use std::path::Path;
 
 use crate::sys::{owner::Owner, temp_dir::TempDir};
 
-/// Makes a folder of the user's in this one, with the files by name and content, which nobody else can read. It goes
-/// away with the value, and if comin is killed, when the next one is made. The files may hold its path.
+/// Makes a folder in `folder` that belongs to the user, with files by name and content that nobody else can read. It is
+/// removed with the value. If comin is killed, the next call removes it. `files` is given its path.
 pub fn hand_over(
     user: Owner,
     folder: &Path,
     files: impl FnOnce(&Path) -> Vec<(String, Vec<u8>)>,
 ) -> io::Result<TempDir> {
     fs::create_dir_all(folder)?;
-    // No user can list it: whoever lets Nix copy a folder that is above the files does not get them.
+    // No user can list this folder. So nobody can let Nix copy it to the store, with the files of others.
     fs::set_permissions(folder, Permissions::from_mode(0o711))?;
     for left in fs::read_dir(folder)? {
         let left = left?;

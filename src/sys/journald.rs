@@ -34,7 +34,7 @@ pub fn context() -> Vec<Field> {
     CONTEXT.lock().clone()
 }
 
-/// Where journald takes them, of its namespace where the unit has one.
+/// The socket of journald; in a unit with a journal namespace, the one of that namespace.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The way to journald.
@@ -44,7 +44,7 @@ pub struct JournalSocket {
 }
 
 impl JournalSocket {
-    /// Opens it, as a service of systemd's.
+    /// Opens it, for lines about the unit of this process.
     pub fn open() -> io::Result<Self> {
         let cgroups = std::fs::read_to_string("/proc/self/cgroup")?;
         Ok(Self {
@@ -53,7 +53,7 @@ impl JournalSocket {
         })
     }
 
-    /// Opens it for lines about a unit from outside of that.
+    /// Opens it, for lines about another unit.
     pub fn about(unit: &str) -> io::Result<Self> {
         Ok(Self {
             socket: UnixDatagram::unbound()?,

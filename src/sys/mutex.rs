@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// It is used by one thread at a time. None leaves it half changed, so that one has panicked over it is nothing
-/// to the others.
+/// One thread uses the value at a time. If a thread panics with the lock, the others go on with the value: no thread
+/// leaves it half changed.
 #[derive(Debug, Default)]
 pub struct Shared<T>(Mutex<T>);
 

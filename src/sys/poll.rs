@@ -7,7 +7,7 @@ use anyhow::Result;
 use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-/// One that is awaited until it can be read.
+/// A file that is awaited until it can be read.
 pub fn readable(fd: &impl AsFd) -> PollFd<'_> {
     PollFd::new(fd, PollFlags::IN)
 }

@@ -45,8 +45,8 @@ pub fn width() -> Option<usize> {
     (is_on_terminal() && width > 0).then_some(usize::from(width))
 }
 
-/// A second screen in place of the one with what was said before, without a cursor, and without lines that
-/// wrap; no more when it is dropped.
+/// The alternate screen of the terminal, without a cursor and without wrapped lines. Dropping it brings the other screen
+/// back.
 pub struct Screen(Stdout);
 
 impl Screen {

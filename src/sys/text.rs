@@ -47,7 +47,7 @@ pub fn in_brackets(text: &str, reason: Option<&str>) -> String {
     }
 }
 
-/// What is so, and what follows from it or a person can do about it, as in `it is behind main; rebase it`.
+/// The fact and the advice in a sentence such as `it is behind main; rebase it`.
 pub fn fact_and_advice(text: &str) -> (&str, Option<&str>) {
     text.split_once("; ")
         .map_or((text, None), |(fact, advice)| (fact, Some(advice)))

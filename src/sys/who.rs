@@ -4,7 +4,7 @@ use std::env::var;
 
 use crate::sys::text::printable;
 
-/// What pkexec tells who has used it by.
+/// The variable in which pkexec names the user who has started it.
 const PKEXEC: &str = "PKEXEC_UID";
 
 /// As in `me`, `uid 1000` or `root`: whoever used sudo or pkexec, else the user that this process runs as.

@@ -13,15 +13,15 @@ use crate::sys::text::{printable, shortened};
 use crate::sys::{command, fs::Lock, progress};
 use crate::system;
 
-/// How long it may take: an activation that has become due waits meanwhile.
+/// How long it may take. An activation waits meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// More than it says, and more than a line of it has.
+/// How many lines of it are kept, and how many characters of each.
 const LINES: usize = 200;
 const CHARS: usize = 4000;
 
 const BUSY: &str = "another system is being activated";
 
-/// What a switch says that it would do: one of the three.
+/// What a switch says that it would do. One of the three fields is set.
 #[derive(Debug, Default, Serialize)]
 pub struct DryActivation {
     /// It said this.

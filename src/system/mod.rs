@@ -44,8 +44,8 @@ pub fn is_active(profile: &Path, paths: &Paths, out: &Path, operation: Operation
         && unit_lists(paths)?.is_empty())
 }
 
-/// The lists of units that a switch still has to start, restart or reload, with the times of their latest changes. One
-/// that died leaves them, and the next switch recovers by them.
+/// The lists of units that a switch still has to start, restart or reload, with the times of their latest changes. A switch
+/// that dies leaves the lists, and the next switch works through them.
 pub fn unit_lists(paths: &Paths) -> Result<BTreeMap<String, Timestamp>> {
     let mut lists = BTreeMap::new();
     for list in ["start-list", "restart-list", "reload-list"] {
