@@ -431,19 +431,26 @@ fn end_of(lines: Vec<String>) -> Vec<String> {
     lines.split_off(lines.len() - count)
 }
 
-/// A text in which what leads to the files of a repository in the store, or of a commit in the mirror, is left out.
+/// A text in which what leads to the files of a repository in the store, or of a commit in the mirror, is left out. The
+/// flake of the commit is `.`, as for a person in the repository.
 fn without_source(text: &str, commit: &str, is_ours: impl Fn(&str) -> bool) -> String {
     const STORE: &str = "/nix/store/";
     const SOURCE: &str = "-source/";
     let mut rest = text;
     let mut kept = String::new();
-    while let Some(at) = rest.find(['«', '/']) {
+    let is_this = |url: &str| url.contains(commit) && !url.contains(char::is_whitespace);
+    while let Some(at) = rest.find(['«', '/', '\'']) {
         let (before, place) = rest.split_at(at);
         kept.push_str(before);
+        let flake = place.strip_prefix("'git+");
+        let flake = flake.and_then(|place| place.split_once('\''));
+        if let Some((_, after)) = flake.filter(|(url, _)| is_this(url)) {
+            kept.push_str("'.'");
+            rest = after;
+            continue;
+        }
         let inside = if let Some((url, inside)) = place.split_once("»/") {
-            let is_this =
-                url.starts_with('«') && url.contains(commit) && !url.contains(char::is_whitespace);
-            is_this.then_some(inside)
+            (url.starts_with('«') && is_this(url)).then_some(inside)
         } else {
             None
         };

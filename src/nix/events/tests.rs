@@ -282,4 +282,8 @@ fn only_paths_of_the_repository_are_shortened() {
         shorten("'«git+file:///r?rev=c0ffee»/a.nix' and «git+file:///r?rev=b»/a"),
         "'a.nix' and «git+file:///r?rev=b»/a"
     );
+    assert_eq!(
+        shorten("flake 'git+file:///r?rev=c0ffee' and 'git+file:///r?rev=b' lack 'a'"),
+        "flake '.' and 'git+file:///r?rev=b' lack 'a'"
+    );
 }
