@@ -18,8 +18,8 @@ use super::{
 };
 use crate::config::url::Url;
 use crate::model::{
-    names::check_branch, prebuilt::check_template, Backoff, Branch, Confirmer, Gate, Gates, Heals,
-    Operation, Prebuilt, Reboots, Retention, Window,
+    gate::BUILT_IN, names::check_branch, prebuilt::check_template, Backoff, Branch, Confirmer,
+    Gate, Gates, Heals, Operation, Prebuilt, Reboots, Retention, Window,
 };
 
 impl File {
@@ -226,8 +226,9 @@ fn gates(
 ) -> Result<Gates> {
     let check = |(name, gate): (String, GateFile)| {
         ensure!(
-            is_hostname(&name),
-            "gates: {name:?} is no name of a gate: use letters, digits, . - and _"
+            is_hostname(&name) && !BUILT_IN.contains(&&*name),
+            "gates: {name:?} is no name of a gate: use letters, digits, . - and _, but none of {}",
+            BUILT_IN.join(" ")
         );
         check_command(&gate.command).with_context(|| format!("gates.{name}.command"))?;
         let timeout = gate.timeout.unwrap_or(60);

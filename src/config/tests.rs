@@ -233,6 +233,8 @@ const WRONG: &str = r#"
     "rollback": {"on": true}                        | rollback.on: unknown field
     "post_deployment_command": "notify"             | post_deployment_command: notify is not an absolute
     "gates": {"a b": {"before": "build", "command": "true"}} | gates: "a b" is no name of a gate
+    "gates": {"min_free": {"before": "build", "command": "true"}} | gates: "min_free" is no name of a gate
+    "gates": {"deploy_window": {"before": "build", "command": "true"}} | gates: "deploy_window" is no name of a gate
     "gates": {"a": {"before": "boot", "command": "true"}} | gates.a.before: unknown variant `boot`
     "gates": {"a": {"before": "build", "command": ""}} | gates.a.command: "" is no command
     "gates": {"a": {"before": "build", "command": "true", "timeout": 0}} | gates.a.timeout: a gate that may take for ever
@@ -269,7 +271,7 @@ fn errors_name_the_key() {
         assert!(error.contains(wanted.trim()), "{key}: {error}");
         checked += 1;
     }
-    assert_eq!(checked, 36);
+    assert_eq!(checked, 38);
 }
 
 #[test]

@@ -20,6 +20,8 @@ const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 pub const MIN_FREE: &str = "min_free";
 /// The name of the gate that waits for a time.
 const DEPLOY_WINDOW: &str = "deploy_window";
+/// The names that no command can have.
+pub const BUILT_IN: [&str; 2] = [MIN_FREE, DEPLOY_WINDOW];
 /// More of a reason than anybody reads.
 const MAX_REASON: usize = 200;
 
