@@ -87,18 +87,23 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// The content of a file, `None` where there is no such file.
+///
+/// # Errors
+/// Names the file: it cannot be read, or it is none, such as a pipe, which might never end.
 pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    optional(path, fs::read(path))
+    read_small_optional(path, u64::MAX)
 }
 
 /// [`read_optional`], of a file that another program wrote: at most so many bytes.
 ///
 /// # Errors
-/// Names the file: it is none, such as a pipe, which might never end, or it is larger.
+/// Names the file: as those of [`read_optional`], or it is larger.
 pub fn read_small_optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
-        open_file(path)?.take(most + 1).read_to_end(&mut content)?;
+        open_file(path)?
+            .take(most.saturating_add(1))
+            .read_to_end(&mut content)?;
         if content.len() as u64 > most {
             return Err(io::Error::other(format!("it has more than {most} bytes")));
         }
@@ -348,8 +353,13 @@ mod tests {
             error.ends_with("foreign.json: it has more than 3 bytes"),
             "{error}"
         );
-        let error = format!("{:#}", read_small_optional(folder.path(), 4).unwrap_err());
-        assert!(error.ends_with(": it is no file"), "{error}");
+        let pipe = folder.path().join("pipe");
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+        for path in [&pipe, folder.path(), Path::new("/dev/zero")] {
+            let error = format!("{:#}", read_optional(path).unwrap_err());
+            assert!(error.ends_with(": it is no file"), "{error}");
+        }
     }
 
     #[test]
