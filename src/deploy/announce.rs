@@ -66,8 +66,9 @@ pub fn announce(ctx: &Context, facts: &Facts, decision: &Decision) -> Result<Dep
     Ok(record)
 }
 
-/// Says why what was selected is not deployed now, and the commands that help, once.
-pub fn hindrance(decision: &Decision, record: &mut DeployRecord) {
+/// Says why what was selected is not deployed now, and the commands that help, once. A deploy that has
+/// `failed` because of that says it each time.
+pub fn hindrance(decision: &Decision, record: &mut DeployRecord, failed: bool) {
     let Some((target, why)) = decision.selected.as_ref().zip(decision.hindrance()) else {
         return;
     };
@@ -77,6 +78,9 @@ pub fn hindrance(decision: &Decision, record: &mut DeployRecord) {
         Action::AwaitGate(closed) => format!("{target} at the gate {}", closed.gate),
         _ => text.clone(),
     };
+    if failed {
+        record.notices.retain(|it| *it != subject);
+    }
     let is_news = record.log_once_about(subject, Level::Info, &text);
     if is_news {
         for cure in Cure::in_order(decision.action.cures()) {

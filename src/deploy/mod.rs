@@ -110,8 +110,10 @@ fn deploy_until_settled(ctx: &Context) -> Result<Completion> {
         }
         confirm::cancel_superseded(ctx, &mut store, &facts, &decision)?;
         let Some(target) = decision.to_deploy() else {
+            let has_failed = |target| store.state().has_failed(target);
+            let failed = decision.selected.as_ref().is_some_and(has_failed);
             if latest == Completion::Success {
-                announce::hindrance(&decision, &mut record);
+                announce::hindrance(&decision, &mut record, failed);
             }
             announce::doubts(store.state(), &facts, &decision, &mut record);
             let healing = match healing::heal(ctx, &mut store, &facts, &decision, &mut record)? {
@@ -123,8 +125,6 @@ fn deploy_until_settled(ctx: &Context) -> Result<Completion> {
             };
             schedule_or_reboot(ctx, &mut store, &facts, &decision, healing, record)?;
             maintenance::tidy(ctx, &mirror);
-            let has_failed = |target| store.state().has_failed(target);
-            let failed = decision.selected.as_ref().is_some_and(has_failed);
             return Ok(latest.and(Completion::failed_if(failed)));
         };
         let prebuilt = facts.prebuilt.as_ref().and_then(|it| it.system_of(target));

@@ -591,8 +591,10 @@ fn run_fails_as_long_as_the_last_attempt_at_what_is_selected_failed() {
     world.comin(&["run"], 0);
     origin.commit("bad", &System::with("colour = \"blue\";"));
     world.comin(&["run"], 1);
-    world.comin(&["run"], 1);
-    world.comin(&["deploy"], 1);
+    for command in ["run", "run", "deploy"] {
+        let said = world.comin(&[command], 1);
+        assert!(said.err.contains("is not deployed: "), "{said:?}");
+    }
     world.comin(&["status", "--check"], 4);
     // The commit is taken back: what is selected runs.
     origin.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
