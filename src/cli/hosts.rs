@@ -42,9 +42,9 @@ pub fn list(flake: &str) -> Result<HostList> {
     Ok(HostList(hosts))
 }
 
-/// Evaluates these hosts, or each host of the flake if none is named, and with an `out_link` also builds them. That
-/// becomes a link to the system that keeps it from being collected, or `out_link-<host>` unless one host is named. A
-/// host that fails is reported, and the others are made all the same.
+/// Evaluates these hosts, or each host of the flake if none is named, and with an `out_link` also builds them. If one host
+/// is named, `out_link` becomes a GC root of its system, else `out_link-<host>` for each. A host that fails is reported,
+/// and does not stop the others.
 pub fn systems(flake: &str, hosts: &[&str], out_link: Option<&Path>) -> Result<SystemList> {
     let out_link = out_link.map(absolute).transpose();
     let out_link = out_link.context("--out-link is no path")?;
@@ -66,14 +66,19 @@ pub fn systems(flake: &str, hosts: &[&str], out_link: Option<&Path>) -> Result<S
             1 => printable(&name).into_owned(),
             count => format!("{} ({number} of {count})", printable(&name)),
         };
-        let made = make(flake, &name, &shown, link.as_deref());
+        let made = evaluate_and_build(flake, &name, &shown, link.as_deref());
         System::of(name, made, link)
     });
     Ok(SystemList(systems.collect()))
 }
 
 /// Evaluates a host, and with a link also builds it.
-fn make(flake: &str, name: &str, shown: &str, link: Option<&Path>) -> Result<Evaluation> {
+fn evaluate_and_build(
+    flake: &str,
+    name: &str,
+    shown: &str,
+    link: Option<&Path>,
+) -> Result<Evaluation> {
     let evaluate = || nix::evaluate_host(flake, name);
     let evaluation = progress::during_told(&format!("Evaluating {shown}"), evaluate)
         .with_context(|| format!("Failed to evaluate {}", printable(name)))?;
@@ -121,7 +126,7 @@ impl System {
         }
     }
 
-    /// What it is; `None` where it is not there.
+    /// Its lines; `None` if it has failed.
     fn text(&self) -> Option<String> {
         let (derivation, out) = (self.derivation.as_ref()?, self.out.as_ref()?);
         let mut lines = vec![
@@ -144,7 +149,7 @@ impl SystemList {
         systems.filter_map(|system| Some((&*system.host, system.out.as_deref()?)))
     }
 
-    /// Whether all of it was done. Says which hosts failed, where there were others.
+    /// Whether no host failed. Logs which ones failed, if there were others.
     pub fn ending(&self) -> Completion {
         let failed = self.0.iter().filter(|system| system.error.is_some());
         let failed: Vec<_> = failed.map(|system| printable(&system.host)).collect();
@@ -167,7 +172,7 @@ impl Report for HostList {
     }
 }
 
-/// Those that there are: what failed has been said.
+/// The systems that there are. Failures have been logged.
 impl Report for SystemList {
     fn text(&self, _: &Page) -> String {
         self.0.iter().filter_map(System::text).collect()

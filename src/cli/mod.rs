@@ -43,7 +43,7 @@ use args::{Command, MachineCommand, StandaloneCommand, StatusFormat, Style};
 use desktop::Desktop;
 use output::{json, print, show, text};
 
-/// Why a command came to nothing.
+/// Why a command failed.
 #[derive(From)]
 pub enum CommandError {
     /// The command line or the configuration is wrong; nothing was touched.
@@ -113,7 +113,7 @@ fn execute_on_machine(
     root: &Path,
 ) -> Result<ExitCode, CommandError> {
     let is_machine = Paths::outside_state(root).is_machine();
-    // A fetch may be that of the user who owns the mirror.
+    // The user who owns the mirror may fetch.
     let may_be_anothers = command.is_read_only() || matches!(command, MachineCommand::Fetch { .. });
     if is_machine && !may_be_anothers && !rustix::process::geteuid().is_root() {
         return Err(CommandError::Failed(OnlyRoot.into()));
@@ -253,7 +253,7 @@ fn execute_alone(
             operation,
         } => {
             let token = Token { username, path };
-            // The other operations are for those who keep credentials.
+            // The operations `store` and `erase` are for helpers that keep credentials.
             if operation == "get" {
                 let answer = credentials::answer(&origin, &token, std::io::stdin().lock())?;
                 print(answer.unwrap_or_default().trim_end())?;

@@ -16,9 +16,9 @@ use crate::report::{status::Status, target::Report};
 use crate::sys::terminal::Screen;
 use crate::sys::text::{printable, printable_json};
 
-/// How long the status may go without a look at everything: not all that it tells is in files that change.
+/// After this time, the whole status is read again: not all of it is in files whose changes are seen.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long minutes that go by may go unseen.
+/// How often times in minutes are drawn anew.
 const CALM: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 

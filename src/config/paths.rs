@@ -115,10 +115,10 @@ paths! {
     /// The bare mirror of the remotes. Writer: fetch; deploy keeps its own refs there, and repacks.
     repository: in_state("repository");
 
-    /// What a boot may forget.
+    /// The folder of files that need not survive a boot.
     run: below("run/comin");
 
-    /// What a boot may forget, and a fetch may write.
+    /// The folder to which a fetch may write its records, which need not survive a boot.
     fetches: below("run/comin/remotes");
 
     /// Held by the one process that makes the mirror, or changes its refs. No remote's name begins with a dot.

@@ -449,11 +449,9 @@ fn without_source(text: &str, commit: &str, is_ours: impl Fn(&str) -> bool) -> S
             rest = after;
             continue;
         }
-        let inside = if let Some((url, inside)) = place.split_once("»/") {
-            (url.starts_with('«') && is_this(url)).then_some(inside)
-        } else {
-            None
-        };
+        let file = place.strip_prefix('«');
+        let file = file.and_then(|place| place.split_once("»/"));
+        let inside = file.and_then(|(url, inside)| is_this(url).then_some(inside));
         let inside = inside.or_else(|| {
             let (hash, inside) = place.strip_prefix(STORE)?.split_once(SOURCE)?;
             let end = inside.find(|c: char| c.is_whitespace() || "'\":,;)»".contains(c));

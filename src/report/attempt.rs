@@ -31,7 +31,7 @@ pub struct AttemptView {
     pub(super) healed: bool,
     /// Who ordered by `comin keep` that its system boots next, if it is for that.
     pub(super) kept_by: Option<String>,
-    /// Why it came to nothing, if it did.
+    /// How it went wrong, if it did.
     #[serde(skip)]
     pub(super) trouble: Option<Trouble>,
     /// The units that its activation made fail.

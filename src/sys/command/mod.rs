@@ -2,7 +2,7 @@
 //! sentence; and a tool that is asked quietly.
 
 mod listener;
-mod other;
+mod process;
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read};
@@ -21,7 +21,7 @@ use crate::sys::poll::{poll, readable};
 use crate::sys::signal::{NextSignal, SignalGuard};
 use crate::sys::{journal::CHILD, mutex::Shared};
 pub use listener::{LastLines, Listener};
-pub use other::Process;
+pub use process::Process;
 
 /// More than any tool takes to answer one question, also on a machine that is busy booting.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -289,7 +289,7 @@ fn await_end(
     stopping();
     // Nix ends its builders when it is asked to end; killed, it would leave them.
     kill_process_group(group, Signal::TERM)?;
-    // Whoever asks once more waits no longer.
+    // A second signal ends the wait.
     let (pidfd, signal) = (pidfd_of(group)?, signal?);
     let mut over = [readable(&pidfd), readable(&signal)];
     if !poll(&mut over, Some(GRACE))? {

@@ -1,4 +1,4 @@
-//! Another process, or this one to others: whether it still lives.
+//! A process, this one or another: whether it still lives.
 
 use anyhow::{Context, Result};
 use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
