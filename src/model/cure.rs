@@ -3,7 +3,7 @@
 use derive_more::Display;
 use serde::{Serialize, Serializer};
 
-use crate::model::confirmation::ConfirmStep;
+use crate::model::{commit::Commit, confirmation::ConfirmStep};
 
 /// What a command does; the most harmless first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +73,11 @@ impl Cure {
     /// Tries again what failed, or activates again what does not run: to "test it again".
     pub fn retry_to(purpose: &str) -> Self {
         Self::to(Effect::Fix, purpose, "sudo comin retry")
+    }
+
+    /// Activates again what comin last deployed.
+    pub fn return_to(commit: &Commit) -> Self {
+        Self::retry_to(&format!("return to {}", commit.short()))
     }
 
     /// Ends a suspension.

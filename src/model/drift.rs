@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{
-    attempt::Attempt, names::Operation, outcome::Outcome, state::ManualRollback, state::State,
+    attempt::Attempt, cure::Cure, names::Operation, outcome::Outcome, state::ManualRollback,
+    state::State,
 };
 
 /// A system, and since when the machine runs it, or boots it.
@@ -121,13 +122,13 @@ struct Expected {
 }
 
 impl Drift {
-    /// What a suspension keeps: not what was chosen for one boot.
-    pub fn kept(&self) -> &'static str {
-        if self.is_chosen_at_boot {
-            "it until the next reboot"
+    /// Keeps the other system. One that was chosen for a boot stays no longer than that boot.
+    pub fn cure_to_keep(&self) -> Cure {
+        Cure::suspend_to(if self.is_chosen_at_boot {
+            "keep it until the next reboot"
         } else {
-            "the other system"
-        }
+            "keep the other system"
+        })
     }
 
     /// Whether another system ends it by this operation.

@@ -193,10 +193,10 @@ impl Status {
         let end = selected.map_or(String::new(), |it| self.end_of_drift(drift, it, when));
         let selected = selected.filter(|_| self.suspension.is_none());
         let back = selected.and(deployed);
-        let back = back.map(|it| Cure::retry_to(&format!("return to {}", it.commit.short())));
+        let back = back.map(|it| Cure::return_to(&it.commit));
         let cures = back
             .into_iter()
-            .chain(selected.map(|_| Cure::suspend_to(&format!("keep {}", drift.kept()))));
+            .chain(selected.map(|_| drift.cure_to_keep()));
         let verdict = Verdict::new(kind.word(), format!("{other} {what}{place}{end}"));
         let verdict = verdict.with_cures(cures);
         Some(match (kind, deployed) {

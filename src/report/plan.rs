@@ -142,11 +142,7 @@ impl Plan {
                         healing.map(|it| format!("; {}", it.clause(&|at| page.until(at))));
                     let healing = healing.unwrap_or_default();
                     let why = format!("it is deployed, but {what}{healing}");
-                    let back = Cure::retry_to(&format!("return to {}", target.commit.short()));
-                    let cures = listed(vec![
-                        back,
-                        Cure::suspend_to(&format!("keep {}", drift.kept())),
-                    ]);
+                    let cures = listed(vec![Cure::return_to(&target.commit), drift.cure_to_keep()]);
                     format!("Would not deploy {target}: {why}{cures}")
                 }
                 (Action::Nothing, None, None) => match self.absence {
