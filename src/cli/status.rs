@@ -83,7 +83,7 @@ pub fn host(
         let seen = snapshot.drift_seen(drift);
         healing::of(machine, state, drift, seen, false, facts, action)
     });
-    let healing = healing.as_ref().map(HealingView::of);
+    let healing = healing.map(|it| HealingView::of(&it, snapshot.healing_gate(config, state, &it)));
     let seen = Seen {
         at_work: snapshot.is_deploying,
         suspended: snapshot.suspension.is_some(),

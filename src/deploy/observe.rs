@@ -11,8 +11,8 @@ use crate::git::heads::{self, Heads};
 use crate::git::mirror::Mirror;
 use crate::model::drift::{Since, Systems};
 use crate::model::{
-    select::decide, Attempt, Before, Branch, ClosedGate, Decision, Drift, Facts, Head, Lookup,
-    Reach, RemoteFacts, State, Suspension,
+    select::decide, Attempt, Before, Branch, ClosedGate, Decision, Drift, Facts, Head, Healing,
+    Lookup, Reach, RemoteFacts, State, Suspension,
 };
 use crate::state::deploy_record::{self, DeployRecord};
 use crate::state::{fetch_record::FetchRecord, gate_record::GateRecord, requests};
@@ -87,6 +87,19 @@ impl Snapshot {
     /// The gate at which the reboot waits that completes the latest activation, if one is needed.
     pub fn reboot_gate(&self, config: &Config, state: &State) -> Option<ClosedGate> {
         self.closed(config, state, state.last_activation()?, Before::Reboot)
+    }
+
+    /// The gate that is closed to a healing.
+    pub fn healing_gate(
+        &self,
+        config: &Config,
+        state: &State,
+        healing: &Healing,
+    ) -> Option<ClosedGate> {
+        match healing {
+            Healing::At(_, attempt, _) => self.closed(config, state, attempt, Before::Deploy),
+            Healing::Not(_) => None,
+        }
     }
 
     /// Whether something waits at a gate.

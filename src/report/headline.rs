@@ -228,7 +228,7 @@ impl Status {
             None if self.action.goes_on() || matches!(self.action, Action::Suspended(_)) => {
                 return String::new();
             }
-            None if healing.is_some_and(|it| it.refused == Some(SUSPENDED)) => {
+            None if healing.is_some_and(|it| it.refused.as_deref() == Some(SUSPENDED)) => {
                 "comin replaces it after the suspension".to_string()
             }
             None if self.suspension.is_some() => {

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{attempt::AttemptView, page::Page, running::Running, seconds, target::TargetView};
 use crate::model::{
-    Attempt, AttemptStatus, Backoff, Commit, Cure, Drift, Healing, Operation, Progress, Stage,
-    State,
+    Attempt, AttemptStatus, Backoff, ClosedGate, Commit, Cure, Drift, Healing, Operation, Progress,
+    Stage, State,
 };
 use crate::sys::text::{in_brackets, printable};
 use crate::sys::{diagnosis::in_short, progress::JobProgress};
@@ -79,7 +79,7 @@ pub struct Seen {
 }
 
 /// What comin does about a drift.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct HealingView {
     /// When comin activates a system again.
     #[serde(serialize_with = "seconds::optional")]
@@ -87,35 +87,50 @@ pub struct HealingView {
     /// The commit of that system.
     commit: Option<Commit>,
     /// Why comin does not.
-    pub(super) refused: Option<&'static str>,
+    pub(super) refused: Option<String>,
     #[serde(skip)]
     target: String,
+    /// The gate at which that waits, as the end of a sentence.
+    #[serde(skip)]
+    gate: String,
 }
 
 impl HealingView {
-    /// Tells what was decided.
-    pub fn of(healing: &Healing) -> Self {
-        match healing {
-            Healing::At(wait, attempt, _) => Self {
-                at: Some(wait.until),
-                commit: Some(attempt.target.commit.clone()),
-                refused: None,
-                target: TargetView::of(attempt).to_string(),
-            },
-            Healing::Not(why) => Self {
-                at: None,
-                commit: None,
-                refused: Some(*why),
-                target: String::new(),
-            },
+    /// Tells what was decided, and which gate is closed to that.
+    pub fn of(healing: &Healing, gate: Option<ClosedGate>) -> Self {
+        let refused = |why: String| Self {
+            refused: Some(why),
+            ..Self::default()
+        };
+        match (healing, gate) {
+            (Healing::Not(why), _) => refused((*why).to_string()),
+            (Healing::At(..), Some(gate)) if gate.refuses() => refused(gate.to_string()),
+            (Healing::At(wait, attempt, _), gate) => {
+                let again = gate.as_ref().and_then(|it| it.again);
+                Self {
+                    at: again.map(|it| it.until).max(Some(wait.until)),
+                    commit: Some(attempt.target.commit.clone()),
+                    refused: None,
+                    target: TargetView::of(attempt).to_string(),
+                    gate: gate.map_or(String::new(), |gate| format!(": {gate}")),
+                }
+            }
         }
     }
 
     /// As in "3f2a9c1e (origin/main) is activated again in 4 min".
     pub(super) fn clause(&self, when: &dyn Fn(Timestamp) -> String) -> String {
         match self.at {
-            Some(at) => format!("{} is activated again {}", self.target, when(at)),
-            None => format!("it is not healed: {}", self.refused.unwrap_or_default()),
+            Some(at) => format!(
+                "{} is activated again {}{}",
+                self.target,
+                when(at),
+                self.gate
+            ),
+            None => format!(
+                "it is not healed: {}",
+                self.refused.as_deref().unwrap_or_default()
+            ),
         }
     }
 }

@@ -344,7 +344,7 @@ impl Scene {
                 now: ago(0),
             })
         });
-        let healing = healing.as_ref().map(HealingView::of);
+        let healing = healing.map(|it| HealingView::of(&it, None));
         let seen = Seen {
             at_work: self.is_at_work,
             suspended: self.suspended.is_some(),

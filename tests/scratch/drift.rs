@@ -245,6 +245,22 @@ fn healing_waits_for_a_gate_and_for_what_goes_on() {
     let said = world.comin(&["run"], 0);
     assert_eq!(count(&said, "ask Alice"), 1, "{said:?}");
     assert_eq!(world.running(), "first");
+    let closed = "the gate maintenance is closed (ask Alice)";
+    let status = world.comin(&["status"], 0).out;
+    let words: Vec<_> = status.split_whitespace().collect();
+    assert!(words.join(" ").contains(closed), "{status}");
+    assert!(!status.contains("replaces it now"), "{status}");
+    // A gate that refuses it is not asked again.
+    world.configure(|config| {
+        config["gates"] = json!({"ci": {"before": "deploy", "command": "echo no; exit 1"}});
+    });
+    world.comin(&["deploy"], 0);
+    let refused = "the gate ci refused it (no)";
+    let status = world.status();
+    assert_eq!(status["healing"]["at"], Value::Null);
+    assert_eq!(status["healing"]["refused"], refused);
+    let text = world.comin(&["status"], 0).out;
+    assert!(text.contains("the next push replaces it"), "{text}");
     // A gate that is removed is not waited for.
     world.configure(|config| config["gates"] = json!({}));
     assert!(is_wanted(&world));
