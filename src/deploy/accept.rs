@@ -2,10 +2,10 @@
 
 use anyhow::{bail, ensure, Result};
 
-use crate::deploy::{commits::Commits, context::Context, observe, order::log_order};
+use crate::deploy::{commits::Commits, context::Context, observe, order::order_deploy};
 use crate::git::mirror::Mirror;
 use crate::model::{Branch, Commit, History, Reach, RemoteFacts, RemoteName, Signature};
-use crate::state::requests::{self, Rewrite};
+use crate::state::requests::Rewrite;
 use crate::state::store;
 use crate::sys::{fs, json};
 
@@ -34,11 +34,10 @@ pub fn accept(ctx: &Context, wanted: &str) -> Result<()> {
         branch: branch.name.clone(),
     };
     json::write_durably(&ctx.paths.rewrite(), &rewrite)?;
-    log_order(
+    order_deploy(
         ctx,
         &format!("{rewrite} is accepted as main, and deployed next"),
     );
-    requests::request_for_order(&ctx.paths);
     Ok(())
 }
 

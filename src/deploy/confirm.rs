@@ -5,11 +5,11 @@ use anyhow::{bail, ensure, Result};
 use clap::Args;
 
 use crate::deploy::{
-    context::Context, deployment::Deployment, finish, gates, observe, order::log_order, record,
+    context::Context, deployment::Deployment, finish, gates, observe, order::order_deploy, record,
 };
 use crate::git::mirror::Mirror;
 use crate::model::{Attempt, ConfirmStep, Cure, Decision, Facts, Operation, Outcome, Stage};
-use crate::state::requests::{self, Confirmation};
+use crate::state::requests::Confirmation;
 use crate::state::store::{self, Store};
 use crate::sys::json;
 
@@ -53,7 +53,7 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest) -> Result<()> {
         );
     }
     let mirror = Mirror::open(&ctx.paths)?;
-    let (facts, decision) = observe::decide_now(ctx, &state, Ok(&mirror))?;
+    let (_, decision) = observe::decide_now(ctx, &state, Ok(&mirror))?;
     match &decision.selected {
         Some(selected) if selected.same_as(&target.commit, target.operation) => {}
         Some(selected) => bail!(
@@ -66,14 +66,10 @@ pub fn confirm(ctx: &Context, expected: &ConfirmRequest) -> Result<()> {
     }
     let order = Confirmation::of(waiting, step);
     json::write_durably(&ctx.paths.confirmation(), &order)?;
-    log_order(
+    order_deploy(
         ctx,
         &format!("{target} is confirmed, and {} next", step.participle()),
     );
-    requests::request_for_order(&ctx.paths);
-    if let Some(suspension) = facts.suspended {
-        log::warn!("The deployment still waits: {suspension}");
-    }
     Ok(())
 }
 

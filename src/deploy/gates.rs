@@ -7,14 +7,14 @@ use anyhow::{bail, ensure, Result};
 use jiff::Timestamp;
 
 use crate::config::paths::Paths;
-use crate::deploy::{context::Context, observe, order::log_order, post_deployment};
+use crate::deploy::{context::Context, observe, order::order_deploy, post_deployment};
 use crate::git::mirror::Mirror;
 use crate::model::{
     gate::first_closed, store_path, Attempt, Before, ClosedGate, Gate, GateAnswer, Outcome,
     Quarantine, State, Target,
 };
 use crate::state::gate_record::GateRecord;
-use crate::state::requests::{self, PastGates};
+use crate::state::requests::PastGates;
 use crate::state::store::{self, Store};
 use crate::sys::{command, fs, json};
 
@@ -99,8 +99,7 @@ pub fn order_past(ctx: &Context, expected: Option<&str>) -> Result<()> {
     }
     let commit = target.commit.clone();
     json::write_durably(&ctx.paths.past_gates(), &PastGates { commit })?;
-    log_order(ctx, &format!("{target} passes every gate"));
-    requests::request_for_order(&ctx.paths);
+    order_deploy(ctx, &format!("{target} passes every gate"));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::config::paths::Paths;
 use crate::deploy::{
     accepted_main, confirm, context::Context, gates, observe, observe::Snapshot, order::log_order,
+    order::order_deploy,
 };
 use crate::git::mirror::Mirror;
 use crate::model::{Attempt, Before, State, Suspension};
@@ -56,11 +57,10 @@ pub fn retry(ctx: &Context) -> Result<()> {
         return Ok(());
     }
     fs::replace_durably(&ctx.paths.retry(), b"")?;
-    log_order(
+    order_deploy(
         ctx,
         "The next deploy tries again what failed, is held or has drifted",
     );
-    requests::request_for_order(&ctx.paths);
     Ok(())
 }
 

@@ -214,6 +214,30 @@ fn one_commit_passes_every_gate_by_order() {
 }
 
 #[test]
+fn order_that_waits_for_the_end_of_a_suspension_says_so() {
+    need!("git", "nix");
+    let (world, origin) = gated("build");
+    answer(&world, 75, "maintenance");
+    origin.commit("second", &System::default());
+    world.comin(&["run"], 0);
+    world.comin(&["suspend"], 0);
+    let ordered = |order: &[&str]| {
+        let said = world.comin(order, 0);
+        let waits = "The deployment still waits: comin is suspended";
+        assert_eq!(said.err.matches(waits).count(), 1, "{said:?}");
+        assert!(is_wanted(&world));
+    };
+    ordered(&["confirm", "--past-gates"]);
+    ordered(&["retry"]);
+    origin.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    let rewritten = origin.amend("rewritten", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    ordered(&["accept", &rewritten]);
+    let said = world.comin(&["resume"], 0);
+    assert!(!said.err.contains("still waits"), "{said:?}");
+}
+
+#[test]
 fn past_gates_needs_gates_and_lifts_no_other_quarantine() {
     need!("git", "nix");
     let (mut world, origin) = World::new();
