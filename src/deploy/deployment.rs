@@ -64,7 +64,13 @@ impl<'a> Deployment<'a> {
         if self.ctx.config.asks(&self.attempt, step) {
             return Err(Stop::Waiting(Stage::WaitingForConfirmation, step));
         }
-        match gates::closed(self.ctx, self.store.state(), &self.attempt, step.into())? {
+        let closed = gates::closed(self.ctx, self.store.state(), &self.attempt, step.into());
+        // It is not the fault of the commit that a gate cannot be asked or recorded.
+        let postponed = |error: Error| {
+            let error = format!("{error:#}");
+            Stop::Ended(Outcome::Postponed { error })
+        };
+        match closed.map_err(postponed)? {
             Some(closed) if closed.refuses() => Err(Stop::Refused(closed)),
             Some(_) => Err(Stop::Waiting(Stage::WaitingAtGate, step)),
             None => Ok(()),

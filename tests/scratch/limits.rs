@@ -201,6 +201,31 @@ fn run_folder_that_is_full_during_a_build_fails_no_build() {
 }
 
 #[test]
+fn gate_that_cannot_be_recorded_is_not_the_fault_of_the_commit() {
+    need!("git", "nix", "mount");
+    let (mut world, origin) = World::new();
+    let Some(disk) = Mount::disk(&world.path("root/run/comin"), "64k") else {
+        return;
+    };
+    world.comin(&["run"], 0);
+    let filler = disk.filler();
+    world.configure(|config| {
+        let command = format!("cat /dev/zero >{}; echo locked; exit 75", filler.display());
+        config["gates"] = json!({"lock": {"before": "deploy", "command": command}});
+    });
+    origin.commit("second", &System::default());
+    let said = world.comin(&["run"], 1);
+    assert_says(&said, &["root/run/comin/", "No space left on device"]);
+    disk.tidy();
+    let oneline = world.comin(&["status", "--oneline"], 0).out;
+    assert!(oneline.starts_with("postponed "), "{oneline}");
+    world.configure(|config| config["gates"] = json!({}));
+    world.comin(&["retry"], 0);
+    world.comin(&["run"], 0);
+    assert_eq!(world.running(), "second");
+}
+
+#[test]
 fn a_disk_that_is_full_while_nix_builds_fails_the_build_and_it_is_tried_again() {
     need!("git", "nix");
     let (mut world, origin) = World::new();
