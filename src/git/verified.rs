@@ -28,20 +28,31 @@ pub struct NotAsSigned;
 
 impl std::error::Error for NotAsSigned {}
 
+/// Git was killed or stopped, which says nothing of the mirror or of the copy.
+#[derive(Debug, Display)]
+#[display("Failed to copy the commit for its evaluation")]
+struct Unanswered;
+
 impl Mirror {
     /// Brings a commit, as the target, into the repository below other paths. Only what is not there yet is read.
     ///
     /// # Errors
-    /// [`NotAsSigned`], and why.
+    /// [`NotAsSigned`], and why; or git was killed or stopped.
     pub fn hand_over(&self, commit: &Commit, to: &Paths) -> Result<()> {
         let path = to.repository();
         let brought = self.bring(commit, to).or_else(|error| {
+            if error.is::<Unanswered>() {
+                return Err(error);
+            }
             // All of it comes from here: if that one is damaged, a new one is not.
             log::debug!("{} is made anew: {error:#}", path.display());
             fs::remove_dir_all(&path).map_err(|_| error)?;
             self.bring(commit, to)
         });
-        brought.context(NotAsSigned)
+        match brought {
+            Err(error) if !error.is::<Unanswered>() => Err(error.context(NotAsSigned)),
+            brought => brought,
+        }
     }
 
     fn bring(&self, commit: &Commit, to: &Paths) -> Result<()> {
@@ -53,7 +64,8 @@ impl Mirror {
         };
         made.with_context(|| format!("Failed to make {}", path.display()))?;
         let mut git = fetch(&self.path, commit, &path)?;
-        let answer = command::ask(&mut git, "git fetch", Stdio::null(), PATIENCE)?;
+        let answer = command::ask(&mut git, "git fetch", Stdio::null(), PATIENCE);
+        let answer = answer.context(Unanswered)?;
         ensure!(answer.code == 0, "git fetch: {}", answer.stderr_words());
         let copy = Self::open(to)?;
         copy.link()?;

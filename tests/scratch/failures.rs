@@ -1,7 +1,7 @@
 //! Bad input, damage and death: a clear sentence, the documented exit code, nothing half done.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -372,6 +372,31 @@ fn rebuild_by_hand_that_comes_first_keeps_its_generation() {
     assert!(said.err.contains("Could not begin to activate"), "{said:?}");
     assert_eq!(world.profile().unwrap(), "system-3-link");
     assert_eq!(world.running(), "first");
+}
+
+#[test]
+fn git_that_is_killed_tells_no_damage_of_the_copy_that_is_evaluated() {
+    need!("git", "nix");
+    let (mut world, origin) = World::new();
+    // The machine evaluates a copy.
+    world.configure(|config| {
+        config["deploy_confirmer"] = json!({"mode": "auto", "autoconfirm_duration": 0});
+    });
+    world.comin(&["run"], 0);
+    let copy = world.path("root/var/lib/comin/verified/repository");
+    let made = fs::metadata(&copy).unwrap();
+    origin.commit("second", &System::default());
+    world.comin(&["fetch", "origin"], 0);
+    let killed = "case \" $* \" in *' fetch '*) kill -9 $$;; esac";
+    let mut comin = world.command_with(&["deploy"], &[("git", killed)]);
+    let said = Said::of(&comin.output().unwrap());
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.err.contains("git fetch was killed by signal 9"),
+        "{said:?}"
+    );
+    assert!(!said.err.contains("as they were committed"), "{said:?}");
+    assert_eq!(fs::metadata(&copy).unwrap().ino(), made.ino());
 }
 
 #[test]
