@@ -272,8 +272,9 @@ impl Host {
         self.init.set(init.unwrap().parse().unwrap());
     }
 
-    /// Cuts its power.
+    /// Cuts its power: at one moment for all, or comin would see systemd die, and act on that.
     pub fn cut_power(&self) {
+        self.try_run("kill -STOP -1");
         script("stop.sh", &[&self.machine()]).unwrap();
     }
 
