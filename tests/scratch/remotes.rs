@@ -247,7 +247,7 @@ fn head_that_moves_during_a_fetch_is_fetched_where_it_is_then() {
         );
         let mut comin = world.command_with(&["fetch", "origin"], &[("git", &script)]);
         let said = Said::of(&comin.output().unwrap());
-        assert_eq!((said.code, known), (Some(0), known), "{}", said.err);
+        assert_eq!(said.code, Some(0), "known: {known}: {}", said.err);
         let head = origin.git(&["rev-parse", "main"]);
         assert_eq!(world.mirrored("origin/main").as_ref(), Some(&head));
     }
